@@ -1,0 +1,58 @@
+"""Direct logit attribution: which part of the model wrote this logit?"""
+
+from dla.adapters import HookedTransformerAdapter, ModelAdapter, TransformerBridgeAdapter, adapt
+from dla.attribution import Attribution, load
+from dla.attributor import Attributor
+from dla.decomposers import ComponentDecomposer, Decomposer, HeadDecomposer, LayerDecomposer, Law
+from dla.directions import Direction, Logit, LogitDifference, LogitSet, NextToken, ResidualVector, mean
+from dla.errors import (
+    DLAError,
+    FileFormatError,
+    ReconstructionError,
+    ReconstructionWarning,
+    UnsupportedModelError,
+)
+from dla.labels import Label
+from dla.routes import Norm, Route
+from dla.sites import Site
+from dla.writes import Change, Constant, Factored, Scaled, SumOf, Whole, Write
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Attribution",
+    "Attributor",
+    "Change",
+    "ComponentDecomposer",
+    "Constant",
+    "DLAError",
+    "Decomposer",
+    "Direction",
+    "Factored",
+    "FileFormatError",
+    "HeadDecomposer",
+    "HookedTransformerAdapter",
+    "Label",
+    "Law",
+    "LayerDecomposer",
+    "Logit",
+    "LogitDifference",
+    "LogitSet",
+    "ModelAdapter",
+    "NextToken",
+    "Norm",
+    "ReconstructionError",
+    "ReconstructionWarning",
+    "ResidualVector",
+    "Route",
+    "Scaled",
+    "Site",
+    "SumOf",
+    "TransformerBridgeAdapter",
+    "UnsupportedModelError",
+    "Whole",
+    "Write",
+    "adapt",
+    "load",
+    "mean",
+]

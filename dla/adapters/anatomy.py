@@ -1,0 +1,164 @@
+"""The anatomy of a model: what writes to its residual stream, and how the stream is read out.
+
+An adapter finds it out once. Decomposers read it to make their plans; it holds weights, never activations.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from jaxtyping import Float
+from torch import Tensor
+
+from dla.labels import Label
+from dla.routes import DIRECT, Norm, Route
+from dla.sites import Site
+from dla.writes import Constant, Factored, Scaled, Whole, Write
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Heads:
+    """An attention sublayer, seen head by head: `Σ_h z[h] @ W_O[h] + b_O`, then its route to the stream.
+
+    Attributes:
+        layer: The block.
+        z: Where `z` is read, `[batch pos head d_head]`.
+        W_O: `[head d_head d_model]`.
+        b_O: The output bias; None if there is none.
+        route: From the sublayer's output to the stream, post-norm included.
+    """
+
+    layer: int
+    z: Site
+    W_O: Float[Tensor, "head d_head d_model"]
+    b_O: Float[Tensor, " d_model"] | None
+    route: Route = DIRECT
+
+    def writes(self) -> tuple[Write, ...]:
+        """Every head, then what no head writes: `b_O`, and the bias of a post-norm."""
+        labels = [Label("head", self.layer, head) for head in range(self.W_O.shape[0])]
+        heads = Factored(self.z, self.W_O, labels, self.route)
+        return (heads, *biases(self.b_O, "b_O", self.layer, self.route, "ln1_post_b"))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Neurons:
+    """An MLP sublayer, seen neuron by neuron: `Σ_n post[n] * W_out[n] + b_out`, then its route to the stream.
+
+    Attributes:
+        layer: The block.
+        post: Where the neurons' activations are read, `[batch pos neuron]`.
+        W_out: `[neuron d_model]`.
+        b_out: The output bias; None if there is none.
+        route: From the sublayer's output to the stream, post-norm included.
+    """
+
+    layer: int
+    post: Site
+    W_out: Float[Tensor, "neuron d_model"]
+    b_out: Float[Tensor, " d_model"] | None
+    route: Route = DIRECT
+
+    def writes(self) -> tuple[Write, ...]:
+        """Every neuron, then what no neuron writes: `b_out`, and the bias of a post-norm."""
+        labels = [Label("neuron", self.layer, neuron) for neuron in range(self.W_out.shape[0])]
+        neurons = Scaled(self.post, self.W_out, labels, self.route)
+        return (neurons, *biases(self.b_out, "b_out", self.layer, self.route, "ln2_post_b"))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Sublayer:
+    """One thing that a block adds to the stream: attention, an MLP, a mixture of experts, a state-space mixer.
+
+    Attributes:
+        write: All of it, as one part.
+        heads: Its heads, if it has heads whose writes add up to it.
+        neurons: Its neurons, if it has neurons whose writes add up to it.
+    """
+
+    write: Write
+    heads: Heads | None = None
+    neurons: Neurons | None = None
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Block:
+    """One block: the sublayers that it adds to the stream, in the order in which they run.
+
+    Attributes:
+        sublayers: What it adds.
+        resid_pre: The stream before it, in the units of the final stream.
+        resid_mid: The stream between attention and MLP; None where there is no such place.
+        resid_post: The stream after it.
+    """
+
+    sublayers: tuple[Sublayer, ...]
+    resid_pre: Whole
+    resid_mid: Whole | None
+    resid_post: Whole
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Unembedding:
+    """The readout: final norm, unembedding, output transform.
+
+    Attributes:
+        norm: The final norm; None if the model has none.
+        W_U: `[d_model d_vocab]`.
+        b_U: `[d_vocab]`; None if there is none.
+        normalised: Where the unembedding's input is read, `[batch pos d_model]`.
+        logits: Where the logits before the output transform are read, `[batch pos d_vocab]`.
+        transform: From those logits to what the model returns, element by element (soft cap, logit scale);
+            None if it could not be found out, in which case the model must be run.
+        multiplier: A constant between the final norm and the unembedding.
+    """
+
+    norm: Norm | None
+    W_U: Float[Tensor, "d_model d_vocab"]
+    b_U: Float[Tensor, " d_vocab"] | None
+    normalised: Site
+    logits: Site
+    transform: Callable[[Tensor], Tensor] | None
+    multiplier: float = 1.0
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """What there is to know about a model before anything is asked of it.
+
+    Attributes:
+        name: The model's name.
+        embeddings: What the stream holds before the first block.
+        blocks: The blocks in order.
+        unembedding: How the last stream becomes logits.
+        eps: The rounding unit of the least exact step in the model's own arithmetic.
+    """
+
+    name: str
+    embeddings: tuple[Write, ...]
+    blocks: tuple[Block, ...]
+    unembedding: Unembedding
+    eps: float
+
+
+def biases(
+    bias: Float[Tensor, " d_model"] | None, kind: str, layer: int, route: Route, norm_kind: str
+) -> Sequence[Write]:
+    """A sublayer's output bias and its post-norm's bias, as rows of their own, where they exist."""
+    rows: list[Write] = []
+    if bias is not None:
+        rows.append(Constant(bias, Label(kind, layer), route))
+    if route.norm is not None and route.norm.bias is not None:
+        rows.append(Constant(route.norm.bias, Label(norm_kind, layer), DIRECT.after(route.multiplier)))
+    return rows
+
+
+def whole(site: Site, label: Label, multiplier: float = 1.0) -> Whole:
+    """An activation that is added to the stream as it is, up to a constant factor."""
+    return Whole(site, label, DIRECT.after(multiplier))

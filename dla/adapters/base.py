@@ -1,0 +1,75 @@
+"""The interface between the library and a model class."""
+
+import abc
+from collections.abc import Callable, Mapping
+from typing import Any, final
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dla.adapters.anatomy import Anatomy, Block
+from dla.vocabulary import Vocabulary
+from dla.writes import Write
+
+Observer = Callable[[Tensor], None]
+
+
+class ModelAdapter(abc.ABC):
+    """A model, as far as attribution needs it: what writes to its stream, its vocabulary, and a way to run it.
+
+    Law: when `run` calls the observers, `Σ embeddings + Σ sublayers` is what enters the final norm, and
+    `anatomy.unembedding` maps that to the logits that `run` returns.
+    """
+
+    @property
+    @abc.abstractmethod
+    def anatomy(self) -> Anatomy:
+        """What the model is made of. Found out once; cheap to ask for again."""
+
+    @property
+    @abc.abstractmethod
+    def vocabulary(self) -> Vocabulary:
+        """The model's tokens."""
+
+    @abc.abstractmethod
+    def run(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        observe: Mapping[str, Observer],
+        rows: Int[Tensor, "batch kept"] | None,
+    ) -> Float[Tensor, "batch kept d_vocab"]:
+        """One forward pass without gradients.
+
+        Args:
+            tokens: Ids, filled up on the right.
+            observe: What to call with the activation at a hook name, when the model reaches it.
+            rows: The positions that go through the final norm and the unembedding; None for all.
+
+        Returns:
+            The logits that the model returns, at those positions.
+        """
+
+    @abc.abstractmethod
+    def owns(self, cache: Any) -> bool:
+        """Whether a precomputed cache says that it comes from another model (False) or not (True)."""
+
+    @final
+    @property
+    def n_layers(self) -> int:
+        """The number of blocks."""
+        return len(self.anatomy.blocks)
+
+    @final
+    def embeddings(self) -> tuple[Write, ...]:
+        """What the stream holds before the first block: the token embedding, and the position's where it is added."""
+        return self.anatomy.embeddings
+
+    @final
+    def block(self, layer: int) -> Block:
+        """One block's sublayers and streams."""
+        return self.anatomy.blocks[layer]
+
+    @final
+    def sublayers(self, layer: int) -> tuple[Write, ...]:
+        """One block's sublayers, each as one part."""
+        return tuple(sublayer.write for sublayer in self.block(layer).sublayers)

@@ -1,0 +1,81 @@
+"""`HookedTransformer`, TransformerLens 3.x."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from dla.adapters.anatomy import Anatomy
+from dla.adapters.base import ModelAdapter, Observer
+from dla.adapters.discovery import Parts
+from dla.adapters.probe import keeping_rows, watching
+from dla.adapters.running import AnatomyCache, check_runnable
+from dla.adapters.vocabularies import vocabulary_of
+from dla.vocabulary import Vocabulary
+
+
+@final
+class HookedTransformerAdapter(ModelAdapter):
+    """Runs a `HookedTransformer`, processed or not. Its anatomy is found by looking, not by its configuration."""
+
+    def __init__(self, model: Any) -> None:
+        """Args:
+        model: A `HookedTransformer` in evaluation mode.
+        """
+        self._model = model
+        self._hook_points: dict[str, nn.Module] = dict(model.hook_dict)
+        self._vocabulary = vocabulary_of(model, int(model.unembed.W_U.shape[1]))
+        self._anatomy = AnatomyCache(model, self._hook_points, self._parts, self._forward)
+
+    @property
+    def anatomy(self) -> Anatomy:
+        return self._anatomy.get()
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self._vocabulary
+
+    def run(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        observe: Mapping[str, Observer],
+        rows: Int[Tensor, "batch kept"] | None,
+    ) -> Float[Tensor, "batch kept d_vocab"]:
+        check_runnable(self._model, tokens)
+        entrance = self._final_norm()
+        if entrance is None:
+            entrance = self._model.unembed
+        with torch.no_grad(), watching(self._hook_points, observe), keeping_rows(entrance, rows):
+            return self._forward(tokens)
+
+    def owns(self, cache: Any) -> bool:
+        return getattr(cache, "model", self._model) is self._model
+
+    def _forward(self, tokens: Int[Tensor, "batch pos"]) -> Tensor:
+        # The tokens are packed to the left: a tokenizer that pads on the left must not make the model mask them.
+        logits: Tensor = self._model(tokens, return_type="logits", padding_side="right")
+        return logits
+
+    def _final_norm(self) -> nn.Module | None:
+        norm: nn.Module | None = None if self._model.cfg.normalization_type is None else self._model.ln_final
+        return norm
+
+    def _parts(self) -> Parts:
+        model, cfg = self._model, self._model.cfg
+        cap = cfg.output_logits_soft_cap
+        transforms: list[Callable[[Tensor], Tensor]] = [lambda x: x]
+        if cap > 0:
+            transforms.append(lambda x: cap * torch.tanh(x / cap))
+        return Parts(
+            name=cfg.model_name or "HookedTransformer",
+            blocks=list(model.blocks),
+            ln_final=self._final_norm(),
+            unembed=model.unembed,
+            W_U=model.unembed.W_U,
+            b_U=model.unembed.b_U,
+            centred=str(cfg.normalization_type).startswith("LN"),
+            dtype=model.unembed.W_U.dtype,
+            transforms=transforms,
+        )

@@ -1,0 +1,133 @@
+"""The probe: one small forward pass that shows what each hook of a model really holds."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from dla.sites import take_rows
+
+SHARED = 3
+"""How many leading tokens the two prompts of a probe have in common."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """What was seen in the pass, copied, in float64.
+
+    Attributes:
+        hooks: The activation at each hook name, aliases included.
+        inputs: The first tensor that went into each watched module, by the module's path.
+        outputs: The first tensor that came out of it.
+        repeated: Hook names that fired more than once in the pass.
+        logits: What the model returned, `[batch pos d_vocab]`.
+    """
+
+    hooks: dict[str, Tensor]
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+    repeated: frozenset[str]
+    logits: Tensor
+
+
+def probe_tokens(d_vocab: int) -> Int[Tensor, "prompt pos"]:
+    """Two prompts of five tokens that agree in the first three: enough to tell a causal model from others."""
+    ids = [(d_vocab // 3 + 1 + (7 * i * i + 3 * i) % max(d_vocab // 2, 1)) % d_vocab for i in range(7)]
+    return torch.tensor([ids[:5], [*ids[:SHARED], ids[5], ids[6]]])
+
+
+def take_probe(
+    hook_points: Mapping[str, nn.Module],
+    modules: Mapping[str, nn.Module],
+    forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
+    tokens: Int[Tensor, "batch pos"],
+) -> Probe:
+    """Runs the model once and records.
+
+    Args:
+        hook_points: Every hook point, by each of its names.
+        modules: Modules whose input and output are wanted, by path.
+        forward: Runs the model on token ids.
+        tokens: The ids.
+    """
+    names: dict[nn.Module, list[str]] = {}
+    for name, point in hook_points.items():
+        names.setdefault(point, []).append(name)
+    seen = Probe({}, {}, {}, frozenset(), torch.empty(0))
+    counts: dict[str, int] = {}
+
+    def at_hook(point: nn.Module, _: Any, output: Any) -> None:
+        value = _copy(output)
+        for name in names[point]:
+            counts[name] = counts.get(name, 0) + 1
+            if value is not None:
+                seen.hooks[name] = value
+
+    def at_module(path: str) -> Callable[..., None]:
+        def record(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            for store, value in ((seen.inputs, (*args, *kwargs.values())), (seen.outputs, output)):
+                copy = _copy(value)
+                if copy is not None:
+                    store[path] = copy
+
+        return record
+
+    with torch.no_grad(), contextlib.ExitStack() as stack:
+        for point in names:
+            stack.callback(point.register_forward_hook(at_hook).remove)
+        for path, module in modules.items():
+            handle = module.register_forward_hook(at_module(path), with_kwargs=True)
+            stack.callback(handle.remove)
+        logits = _copy(forward(tokens))
+    assert logits is not None
+    repeated = frozenset(name for name, count in counts.items() if count > 1)
+    return Probe(seen.hooks, seen.inputs, seen.outputs, repeated, logits)
+
+
+@contextlib.contextmanager
+def watching(hook_points: Mapping[str, nn.Module], observe: Mapping[str, Callable[[Tensor], None]]) -> Iterator[None]:
+    """Calls each observer with the activation at its hook name, whenever the model gets there.
+
+    Raw PyTorch hooks, after any hook of the user's own: an edited activation is seen as edited.
+    """
+
+    def call(observer: Callable[[Tensor], None]) -> Callable[..., None]:
+        return lambda _module, _args, output: observer(output)
+
+    with contextlib.ExitStack() as stack:
+        for name, observer in observe.items():
+            stack.callback(hook_points[name].register_forward_hook(call(observer)).remove)
+        yield
+
+
+@contextlib.contextmanager
+def keeping_rows(entrance: nn.Module, rows: Int[Tensor, "batch kept"] | None) -> Iterator[None]:
+    """Lets only some positions into a module, and so into all that follows it.
+
+    The final norm and the unembedding treat each position alone: what they do to the kept ones is unchanged.
+    """
+    if rows is None:
+        yield
+        return
+
+    def keep(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (take_rows(args[0], rows, 1), *args[1:])
+
+    handle = entrance.register_forward_pre_hook(keep)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _copy(value: Any) -> Tensor | None:
+    while isinstance(value, tuple | list) and value:
+        value = value[0]
+    if not isinstance(value, Tensor):
+        return None
+    return value.detach().to("cpu", torch.float64 if value.is_floating_point() else value.dtype, copy=True)

@@ -1,0 +1,75 @@
+"""What running a TransformerLens model takes, whichever class it is."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, final
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from dla.adapters.anatomy import Anatomy
+from dla.adapters.discovery import Parts, discover
+from dla.adapters.probe import probe_tokens, take_probe
+
+
+@final
+class AnatomyCache:
+    """Finds out a model's anatomy once, and again when its weights are no longer the same tensors."""
+
+    def __init__(
+        self,
+        model: Any,
+        hook_points: Mapping[str, nn.Module],
+        parts: Callable[[], Parts],
+        forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
+    ) -> None:
+        """Args:
+        model: The model; must be in evaluation mode when its anatomy is asked for.
+        hook_points: Its hook points, by name.
+        parts: Says where its norms, blocks and unembedding are.
+        forward: Runs it on token ids.
+        """
+        self._model, self._hook_points = model, hook_points
+        self._parts, self._forward = parts, forward
+        self._found: tuple[tuple[Any, ...], Anatomy] | None = None
+
+    def get(self) -> Anatomy:
+        """The anatomy of the model as it is now."""
+        state = self._state()
+        if self._found is None or self._found[0] != state:
+            parts = self._parts()
+            tokens = probe_tokens(min(self._model.cfg.d_vocab, parts.W_U.shape[1]))
+            check_runnable(self._model, tokens)
+            probe = take_probe(self._hook_points, parts.watched(), self._forward, tokens.to(device_of(self._model)))
+            self._found = (state, discover(parts, probe))
+        return self._found[1]
+
+    def _state(self) -> tuple[Any, ...]:
+        """Changes when weights are replaced (compatibility mode, loading) or edited in place (training)."""
+        tensors = [*self._model.unembed.parameters()]
+        for block in self._model.blocks:
+            tensors += block.parameters()
+        return tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)
+
+
+def check_runnable(model: Any, tokens: Int[Tensor, "batch pos"]) -> None:
+    """Refuses what would run and give wrong numbers.
+
+    Raises:
+        ValueError: If the model is in training mode, or a prompt is longer than its context.
+    """
+    if model.training or any(block.training for block in model.blocks):
+        raise ValueError(
+            "The model is in training mode, in which dropout makes every run different. Call model.eval() first."
+        )
+    n_ctx = getattr(model.cfg, "n_ctx", None)
+    if n_ctx and tokens.shape[1] > n_ctx:
+        raise ValueError(
+            f"The longest prompt has {tokens.shape[1]} tokens and the model's context is {n_ctx}. Shorten it."
+        )
+
+
+def device_of(model: Any) -> torch.device:
+    """Where token ids must be for the model to run."""
+    device: torch.device = next(iter(model.parameters())).device
+    return device

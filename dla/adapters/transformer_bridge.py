@@ -1,0 +1,94 @@
+"""`TransformerBridge`, TransformerLens 3.x and 4.x, raw or in compatibility mode."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from dla.adapters.anatomy import Anatomy
+from dla.adapters.base import ModelAdapter, Observer
+from dla.adapters.discovery import Parts
+from dla.adapters.probe import keeping_rows, watching
+from dla.adapters.running import AnatomyCache, check_runnable
+from dla.adapters.vocabularies import vocabulary_of
+from dla.errors import UnsupportedModelError
+from dla.vocabulary import Vocabulary
+
+
+@final
+class TransformerBridgeAdapter(ModelAdapter):
+    """Runs a `TransformerBridge` as it stands: with the norm weights, biases and multipliers that it has now."""
+
+    def __init__(self, model: Any) -> None:
+        """Args:
+        model: A `TransformerBridge` of a decoder, in evaluation mode.
+
+        Raises:
+            UnsupportedModelError: If the bridge has no plain stack of blocks, final norm and unembedding.
+        """
+        _check_shape(model)
+        self._model = model
+        self._hook_points: dict[str, nn.Module] = dict(model.hook_dict)
+        self._options = _run_options(model)
+        self._vocabulary = vocabulary_of(model, int(model.unembed.W_U.shape[1]))
+        self._anatomy = AnatomyCache(model, self._hook_points, self._parts, self._forward)
+
+    @property
+    def anatomy(self) -> Anatomy:
+        return self._anatomy.get()
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self._vocabulary
+
+    def run(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        observe: Mapping[str, Observer],
+        rows: Int[Tensor, "batch kept"] | None,
+    ) -> Float[Tensor, "batch kept d_vocab"]:
+        check_runnable(self._model, tokens)
+        entrance = getattr(self._model, "ln_final", None) or self._model.unembed
+        with torch.no_grad(), watching(self._hook_points, observe), keeping_rows(entrance, rows):
+            return self._forward(tokens)
+
+    def owns(self, cache: Any) -> bool:
+        return getattr(cache, "model", self._model) is self._model
+
+    def _forward(self, tokens: Int[Tensor, "batch pos"]) -> Tensor:
+        logits: Tensor = self._model(tokens, return_type="logits", **self._options)
+        return logits
+
+    def _parts(self) -> Parts:
+        model = self._model
+        transforms: list[Callable[[Tensor], Tensor]] = [lambda x: x, model.adapter.apply_output_logits_transform]
+        return Parts(
+            name=str(getattr(model.cfg, "model_name", None) or "TransformerBridge"),
+            blocks=list(model.blocks),
+            ln_final=getattr(model, "ln_final", None),
+            unembed=model.unembed,
+            W_U=model.unembed.W_U,
+            b_U=model.unembed.b_U,
+            centred=str(getattr(model.cfg, "normalization_type", "LN")).startswith("LN"),
+            dtype=model.unembed.W_U.dtype,
+            transforms=transforms,
+        )
+
+
+def _check_shape(model: Any) -> None:
+    missing = [name for name in ("blocks", "unembed") if getattr(model, name, None) is None]
+    if missing:
+        raise UnsupportedModelError(
+            f"This bridge has no `{missing[0]}`: it is not a plain stack of blocks with one unembedding "
+            f"(architecture {getattr(model.cfg, 'architecture', 'unknown')}). Pass a decoder-only language model."
+        )
+
+
+def _run_options(model: Any) -> dict[str, Any]:
+    """Keyword arguments that spare work which attribution does not need."""
+    forward = getattr(model.original_model, "forward", None)
+    known = inspect.signature(forward).parameters if forward is not None else {}
+    return {"use_cache": False} if "use_cache" in known else {}

@@ -1,0 +1,34 @@
+"""A TransformerLens model's tokenizer as a `Vocabulary`."""
+
+from typing import Any
+
+from dla.vocabulary import Vocabulary
+
+
+def vocabulary_of(model: Any, d_vocab: int) -> Vocabulary:
+    """The vocabulary of a `HookedTransformer` or a `TransformerBridge`; the two share this part of their interface."""
+    tokenizer = model.tokenizer
+    input_size = int(getattr(model.cfg, "d_vocab", d_vocab))
+    if tokenizer is None:
+        return Vocabulary(d_vocab, input_size)
+
+    def encode(text: str, prepend_bos: bool | None) -> list[int]:
+        choice = {} if prepend_bos is None else {"prepend_bos": prepend_bos}
+        ids: list[int] = model.to_tokens(text, truncate=False, **choice)[0].tolist()
+        return ids
+
+    def decode(token: int) -> str:
+        return str(tokenizer.decode([token]))
+
+    pad = tokenizer.pad_token_id
+    text_ids = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id}
+    return Vocabulary(
+        size=d_vocab,
+        input_size=input_size,
+        encode=encode,
+        decode=decode,
+        pad=0 if pad is None else int(pad),
+        pad_is_text=pad is None or pad in text_ids,
+        pads_left=tokenizer.padding_side == "left",
+        unknown=tokenizer.unk_token_id,
+    )

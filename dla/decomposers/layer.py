@@ -1,0 +1,33 @@
+"""The stream as it grows from block to block."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import final
+
+from dla.adapters.base import ModelAdapter
+from dla.decomposers.base import Decomposer, Law
+from dla.labels import Label
+from dla.writes import Write
+
+
+@final
+@dataclass(frozen=True)
+class LayerDecomposer(Decomposer):
+    """The whole stream before each sublayer and at the end: `0_pre`, `0_mid`, `1_pre`, ..., `final_post`.
+
+    Each row is measured at its own place and read on the final norm's frozen scale, so that the difference of two
+    rows is what was written between them and the last row is the total. The rows do not add up. Where a block has no
+    place between attention and MLP (parallel blocks, attention-only models) there is no `mid` row.
+
+    Source: nostalgebraist 2020, "interpreting GPT: the logit lens".
+    """
+
+    law = Law.TRAJECTORY
+
+    def writes(self, model: ModelAdapter) -> Sequence[Write]:
+        plan: list[Write] = []
+        for layer in range(model.n_layers):
+            block = model.block(layer)
+            plan += [block.resid_pre] if block.resid_mid is None else [block.resid_pre, block.resid_mid]
+        last = model.block(model.n_layers - 1).resid_post
+        return [*plan, replace(last, label=Label("post", text="final_post"))]

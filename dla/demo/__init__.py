@@ -1,0 +1,21 @@
+"""A small trained model for examples and tests: it knows who was given the drink."""
+
+from dla.demo.evaluation import Evaluation, evaluate
+from dla.demo.grammar import ORDERS, TEMPLATES, Order, Prompt, name_pairs, prompts
+from dla.demo.loading import FOLDER, Kind, load, load_folder, load_hugging_face
+
+__all__ = [
+    "FOLDER",
+    "ORDERS",
+    "TEMPLATES",
+    "Evaluation",
+    "Kind",
+    "Order",
+    "Prompt",
+    "evaluate",
+    "load",
+    "load_folder",
+    "load_hugging_face",
+    "name_pairs",
+    "prompts",
+]

@@ -1,0 +1,77 @@
+"""Sentences about two people, one of whom gives the other something.
+
+The name that is said once is the indirect object, and the answer; the name that is said twice is the subject.
+"""
+
+import itertools
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, final
+
+from dla.demo.words import NAMES, OBJECTS, PLACES
+
+Order = Literal["ABBA", "BABA"]
+ORDERS: tuple[Order, ...] = ("ABBA", "BABA")
+TEMPLATES = {
+    "went": "When {first} and {second} went to the {place} , {subject} gave a {object} to",
+    "talk": "Then , {first} and {second} had a long talk at the {place} . Afterwards {subject} handed the {object} to",
+    "left": "After {first} and {second} left the {place} , {subject} decided to give a {object} to",
+    "worked": "{first} and {second} worked at the {place} . Today {subject} sold a {object} to",
+    "waiting": "While {first} and {second} were waiting at the {place} , {subject} passed the {object} to",
+    "quiet": "The {place} was quiet when {first} and {second} arrived , so {subject} brought a {object} to",
+    "found": "{first} and {second} found a {object} near the {place} , and {subject} showed it to",
+}
+
+
+@final
+@dataclass(frozen=True)
+class Prompt:
+    """A sentence without its last word.
+
+    Attributes:
+        text: The sentence up to the word to predict; no beginning-of-sentence token.
+        answer: The name that completes it, with its leading space.
+        incorrect: The other name, with its leading space.
+        template: The key in `TEMPLATES`.
+        order: Which name comes first. A is the answer, B the subject: "ABBA" is answer, subject, subject, answer.
+    """
+
+    text: str
+    answer: str
+    incorrect: str
+    template: str
+    order: Order
+
+
+def name_pairs(*, held_out: bool) -> list[tuple[str, str]]:
+    """The pairs of names kept for evaluation, or the ones used in training; no pair is in both, whatever its order."""
+    pairs = itertools.combinations(range(len(NAMES)), 2)
+    return [(NAMES[i], NAMES[j]) for i, j in pairs if ((i + j) % 5 == 0) == held_out]
+
+
+def prompts(n: int, seed: int = 0, *, held_out: bool = True) -> list[Prompt]:
+    """Makes up prompts. Templates and name orders take turns; names, places and objects are drawn at random.
+
+    Args:
+        n: How many.
+        seed: The same seed gives the same prompts.
+        held_out: Take the pairs of names that the demo model has never seen together, or else those of its training.
+
+    Example:
+        >>> prompts(1)[0].template
+        'went'
+    """
+    if n < 0:
+        raise ValueError(f"n is {n}; the number of prompts cannot be negative.")
+    return list(itertools.islice(_endless(random.Random(seed), name_pairs(held_out=held_out)), n))
+
+
+def _endless(rng: random.Random, pairs: list[tuple[str, str]]) -> Iterator[Prompt]:
+    for order, template in itertools.cycle(itertools.product(ORDERS, TEMPLATES)):
+        answer, subject = rng.sample(rng.choice(pairs), 2)
+        first, second = (answer, subject) if order == "ABBA" else (subject, answer)
+        text = TEMPLATES[template].format(
+            first=first, second=second, subject=subject, place=rng.choice(PLACES), object=rng.choice(OBJECTS)
+        )
+        yield Prompt(text, f" {answer}", f" {subject}", template, order)

@@ -1,0 +1,96 @@
+"""Where a sum goes wrong: the gap between the parts and the stream, block by block."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from torch import Tensor
+
+from dla.labels import Label
+from dla.views.table import number
+
+
+@final
+@dataclass(frozen=True)
+class GapRow:
+    """One stretch of the stream, averaged over nothing: the prompt with the largest gap there.
+
+    Attributes:
+        place: "embeddings", "block 3", or "no layer" for parts whose label names none.
+        measured: What the direction reads of the stream's growth there, in logits.
+        parts: What the parts labelled with that place come to.
+        allowed: The largest difference that rounding explains.
+    """
+
+    place: str
+    measured: float
+    parts: float
+    allowed: float
+
+    @property
+    def gap(self) -> float:
+        """`measured - parts`."""
+        return self.measured - self.parts
+
+    @property
+    def within(self) -> bool:
+        """Whether the gap is rounding."""
+        return abs(self.gap) <= self.allowed
+
+
+@final
+@dataclass(frozen=True)
+class GapReport:
+    """What `Attributor.explain_gap` found; prints as a table."""
+
+    rows: tuple[GapRow, ...]
+
+    def first(self) -> GapRow | None:
+        """The first place where the parts miss the stream; None if they miss it nowhere."""
+        return next((row for row in self.rows if not row.within), None)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = Table(title="What the stream gained, and what the parts say", title_justify="left")
+        for column in ("place", "measured", "parts", "gap", ""):
+            table.add_column(column, justify="left" if column in ("place", "") else "right")
+        for row in self.rows:
+            mark = "" if row.within else "[red]← misses[/red]"
+            table.add_row(row.place, number(row.measured), number(row.parts), number(row.gap), mark)
+        yield table
+
+    def __str__(self) -> str:
+        console = Console(width=100, no_color=True, highlight=False)
+        with console.capture() as capture:
+            console.print(self)
+        return capture.get()
+
+
+def gap_report(
+    labels: Sequence[Label],
+    values: Float[Tensor, "part batch kept"],
+    streams: Float[Tensor, "place batch kept"],
+    tolerance: Float[Tensor, "batch kept"],
+) -> GapReport:
+    """Compares the parts of each layer with what the measured stream gained in it.
+
+    Args:
+        labels: The parts' labels; those without a layer are taken to be written before the first block.
+        values: What the direction reads of each part.
+        streams: What it reads of the stream before the first block and after each block.
+        tolerance: What rounding may explain.
+    """
+    gained = torch.cat([streams[:1], streams.diff(dim=0)])
+    rows = []
+    for place in range(len(gained)):
+        layer = place - 1 if place else None
+        of_layer = [i for i, label in enumerate(labels) if label.layer == layer]
+        parts = values[of_layer].sum(0)
+        worst = int((gained[place] - parts).abs().argmax())
+        measured, told = float(gained[place].flatten()[worst]), float(parts.flatten()[worst])
+        name = f"block {layer}" if place else "embeddings"
+        rows.append(GapRow(name, measured, told, float(tolerance.flatten()[worst])))
+    return GapReport(tuple(rows))

@@ -1,0 +1,113 @@
+"""What is measured at the model's readout: the scale, the stream after the final norm, the model's own logits."""
+
+from collections.abc import Callable
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dla.adapters.anatomy import Unembedding
+from dla.directions import Readout
+from dla.sites import Site
+from dla.streaming import Selection
+
+
+@final
+class Question:
+    """A readout at one model's unembedding: the direction, its constant, and what the model itself answers.
+
+    The answer never uses the parts: it is picked from the logits that the model computed.
+    """
+
+    def __init__(self, readout: Readout, unembedding: Unembedding, select: Selection) -> None:
+        """Args:
+        readout: Weighted tokens and a vector.
+        unembedding: The model's.
+        select: Takes the positions that are asked about.
+        """
+        self._readout, self._unembedding, self._select = readout, unembedding, select
+        device, dtype = unembedding.W_U.device, select.dtype
+        self._ids, self._weights = readout.ids.to(device), readout.weights.to(device, dtype)
+        self._vector = None if readout.vector is None else readout.vector.to(device, dtype)
+        columns = unembedding.W_U[:, self._ids].to(dtype)
+        asked = torch.einsum("dbpt,t->bpd", columns, self._weights)
+        self._asked = asked if self._vector is None else asked + self._vector
+        self._scale: Tensor | None = None
+        self._picked: Tensor | None = None
+        self._normalised: Tensor | None = None
+
+    def direction(self) -> Float[Tensor, "#batch #pos d_model"]:
+        """`d̂` times the final norm's scale: what reads the stream before that norm."""
+        asked = self._asked * self._unembedding.multiplier
+        return asked if self._unembedding.norm is None else self._unembedding.norm.pull_back(asked)
+
+    def constant(self) -> Float[Tensor, "#batch #pos"]:
+        """`β · W_U + b_U` for what is asked: the same whatever the stream holds."""
+        constant = self._asked.new_zeros(self._asked.shape[:2])
+        norm, b_U = self._unembedding.norm, self._unembedding.b_U
+        if norm is not None and norm.bias is not None:
+            constant = constant + self._asked @ norm.bias.to(self._asked) * self._unembedding.multiplier
+        if b_U is not None:
+            constant = constant + b_U[self._ids].to(self._asked) @ self._weights
+        return constant
+
+    def observers(self) -> dict[str, list[Callable[[Tensor], None]]]:
+        """What to call with the activations at the readout."""
+        observers: dict[str, list[Callable[[Tensor], None]]] = {}
+        for site, keep in self._sites():
+            observers.setdefault(site.name, []).append(keep)
+        return observers
+
+    def scale(self) -> Float[Tensor, "batch pos"] | None:
+        """The final norm's scale; None where there is no norm."""
+        return self._scale
+
+    def answer(self) -> Float[Tensor, "batch pos"]:
+        """The model's own logit, or combination of logits, before its output transform."""
+        assert self._picked is not None
+        return self._weigh(self._picked)
+
+    def transformed_answer(self, logits: Tensor | None) -> Float[Tensor, "batch pos"]:
+        """The same after the output transform: from the logits that the model returned, else by the transform."""
+        assert self._picked is not None
+        if logits is not None:
+            return self._weigh(self._pick(logits))
+        transform = self._unembedding.transform
+        return self._weigh(self._picked * torch.nan if transform is None else transform(self._picked))
+
+    def magnitude(self) -> Float[Tensor, "batch pos"]:
+        """How large the numbers are that cancel in the answer; the model's rounding is a multiple of this."""
+        assert self._picked is not None and self._normalised is not None
+        spread = self._asked.norm(dim=-1) * self._normalised.pow(2).mean(-1).sqrt()
+        return self._picked.abs() @ self._weights.abs() + self.constant().abs() + spread
+
+    def _sites(self) -> list[tuple[Site, Callable[[Tensor], None]]]:
+        def keep_scale(scale: Tensor) -> None:
+            self._scale = self._select(self._scale_site().read(scale), 1).to(self._asked.device)
+
+        def keep_logits(logits: Tensor) -> None:
+            self._picked = self._pick(logits)
+
+        def keep_normalised(normalised: Tensor) -> None:
+            self._normalised = self._select(normalised, 1).to(self._asked.device)
+
+        sites = [(self._unembedding.logits, keep_logits), (self._unembedding.normalised, keep_normalised)]
+        return sites if self._unembedding.norm is None else [*sites, (self._scale_site(), keep_scale)]
+
+    def _scale_site(self) -> Site:
+        assert self._unembedding.norm is not None
+        return self._unembedding.norm.scale
+
+    def _pick(self, logits: Tensor) -> Float[Tensor, "batch pos term"]:
+        """The logits of the tokens that are asked about, at the positions that are asked about."""
+        logits = self._select.rows_of(logits, 1)
+        ids = self._ids.to(logits.device).expand(*logits.shape[:2], -1)
+        return logits.gather(-1, ids).to(self._asked)
+
+    def _weigh(self, picked: Float[Tensor, "batch pos term"]) -> Float[Tensor, "batch pos"]:
+        answer = picked @ self._weights
+        if self._vector is None:
+            return answer
+        assert self._normalised is not None
+        return answer + (self._normalised * self._vector).sum(-1)

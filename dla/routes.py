@@ -1,0 +1,98 @@
+"""Routes: how a vector reaches the residual stream that enters the final norm, and directions the way back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+from jaxtyping import Float
+from torch import Tensor
+
+from dla.sites import Site
+
+Activations = Mapping[Site, Tensor]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Norm:
+    """LayerNorm or RMSNorm with its scale frozen: `y = weight * C(x) / scale + bias`, a linear map given the scale.
+
+    Attributes:
+        scale: Where the scale `sqrt(mean(C(x)²) + eps)` is read, `[batch pos]`.
+        weight: The learned weight, with any offset (Gemma's `1 + w`) already in it; None if there is none.
+        bias: The learned bias; None if there is none.
+        centred: Whether `C` subtracts the mean over `d_model` (LayerNorm) or is the identity (RMSNorm).
+
+    Source: Ba, Kiros and Hinton 2016 (arXiv 1607.06450); Zhang and Sennrich 2019 (arXiv 1910.07467).
+    """
+
+    scale: Site
+    weight: Float[Tensor, " d_model"] | None = None
+    bias: Float[Tensor, " d_model"] | None = None
+    centred: bool = False
+
+    def pull_back(self, direction: Float[Tensor, "*more d_model"]) -> Float[Tensor, "*more d_model"]:
+        """`C(weight * direction)`: what `direction` reads of the norm's input, up to the division by the scale.
+
+        `C` is symmetric, so `direction · (weight * C(x)) = C(weight * direction) · x`.
+        """
+        if self.weight is not None:
+            direction = direction * self.weight.to(direction)
+        return _centre(direction) if self.centred else direction
+
+    def push_forward(
+        self, vectors: Float[Tensor, "*part batch pos d_model"], scale: Float[Tensor, "batch pos"]
+    ) -> Float[Tensor, "*part batch pos d_model"]:
+        """`weight * C(x) / scale`: the norm without its bias, applied to parts of its input."""
+        vectors = (_centre(vectors) if self.centred else vectors) / scale.unsqueeze(-1)
+        return vectors if self.weight is None else vectors * self.weight.to(vectors)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Route:
+    """What lies between a sublayer's last matrix and the final stream: a post-norm, constant multipliers.
+
+    Attributes:
+        norm: The norm that the sublayer's output passes before it is added; None in most models.
+        multiplier: The product of all constants that multiply the write on its way (residual multipliers).
+    """
+
+    norm: Norm | None = None
+    multiplier: float = 1.0
+
+    @property
+    def reads(self) -> tuple[Site, ...]:
+        """The sites that the route needs: the scale of its norm."""
+        return () if self.norm is None else (self.norm.scale,)
+
+    def pull_back(self, direction: Float[Tensor, "*more d_model"]) -> Float[Tensor, "*more d_model"]:
+        """The direction as the sublayer's own output meets it, before `rescale`."""
+        if self.norm is not None:
+            direction = self.norm.pull_back(direction)
+        return direction if self.multiplier == 1.0 else direction * self.multiplier
+
+    def rescale(
+        self, values: Float[Tensor, "*part #batch #pos"], activations: Activations
+    ) -> Float[Tensor, "*part _ _"]:
+        """Divides what was read with the pulled-back direction by the norm's scale."""
+        return values if self.norm is None else values / activations[self.norm.scale]
+
+    def push_forward(
+        self, vectors: Float[Tensor, "*part batch pos d_model"], activations: Activations
+    ) -> Float[Tensor, "*part batch pos d_model"]:
+        """The sublayer's vectors in the units of the final stream."""
+        if self.norm is not None:
+            vectors = self.norm.push_forward(vectors, activations[self.norm.scale])
+        return vectors if self.multiplier == 1.0 else vectors * self.multiplier
+
+    def after(self, multiplier: float) -> "Route":
+        """This route, followed by one more constant factor on the stream."""
+        return self if multiplier == 1.0 else Route(self.norm, self.multiplier * multiplier)
+
+
+DIRECT = Route()
+
+
+def _centre(vectors: Float[Tensor, "*more d_model"]) -> Float[Tensor, "*more d_model"]:
+    return vectors - vectors.mean(-1, keepdim=True)

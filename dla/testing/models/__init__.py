@@ -1,0 +1,22 @@
+"""A catalogue of tiny models with random weights, one for each architecture that attribution must get right."""
+
+from dla.testing.models.catalogue import architecture, hooked_architecture
+from dla.testing.models.hooked import HOOKED, HookedArchitecture
+from dla.testing.models.hugging_face import HUGGING_FACE, REFUSED, HuggingFaceArchitecture
+from dla.testing.models.randomise import randomise
+from dla.testing.models.tokenizer import NAMES, PROMPT, VOCABULARY_SIZE, tokenizer
+
+__all__ = [
+    "HOOKED",
+    "HUGGING_FACE",
+    "NAMES",
+    "PROMPT",
+    "REFUSED",
+    "VOCABULARY_SIZE",
+    "HookedArchitecture",
+    "HuggingFaceArchitecture",
+    "architecture",
+    "hooked_architecture",
+    "randomise",
+    "tokenizer",
+]

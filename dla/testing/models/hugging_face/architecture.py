@@ -1,0 +1,101 @@
+"""One configuration of a Hugging Face model, and how to build it and a bridge around it."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, final
+
+import torch
+import transformers
+from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.model_bridge.sources import build_bridge_from_module
+
+from dla.testing.models.randomise import randomise
+from dla.testing.models.tokenizer import tokenizer as tiny_tokenizer
+
+Kind = Literal["decoder", "experts", "hybrid", "recurrent", "encoder", "encoder-decoder"]
+"""What the blocks hold: attention and an MLP; experts for the MLP; attention in some blocks; none at all."""
+
+Mode = Literal["raw", "compatibility"]
+"""A bridge as it boots, or after `enable_compatibility_mode()`."""
+
+
+@final
+@dataclass(frozen=True)
+class HuggingFaceArchitecture:
+    """A tiny model of one architecture, with every parameter random.
+
+    Attributes:
+        name: Unique in the catalogue: the `model_type`, and after a dash what sets this variant apart.
+        config: Makes a new configuration.
+        kind: What the blocks hold.
+        notes: What is special about it for a reader of the residual stream; empty if nothing is.
+        bridged_as: The architecture name that TransformerLens knows it by, where that is not the model's class.
+        auto_class: The transformers class whose `from_config` builds it.
+        lines: The major versions of TransformerLens that boot a bridge for it and run it.
+    """
+
+    name: str
+    config: Callable[[], transformers.PreTrainedConfig]
+    kind: Kind = "decoder"
+    notes: str = ""
+    bridged_as: str | None = None
+    auto_class: str = "AutoModelForCausalLM"
+    lines: tuple[int, ...] = (3, 4)
+
+    def hugging_face(self, seed: int = 0, dtype: torch.dtype = torch.float32) -> transformers.PreTrainedModel:
+        """Builds the model: in evaluation mode, on the CPU, with eager attention.
+
+        Args:
+            seed: Selects the weights.
+            dtype: The type of the parameters; the same seed gives the same weights up to rounding.
+        """
+        build = getattr(transformers, self.auto_class).from_config
+        with _quiet(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = build(self.config(), dtype=dtype, attn_implementation="eager").eval()
+        randomise(model, seed)
+        model.config.architectures = [self.bridged_as or type(model).__name__]
+        return model
+
+    def bridge(
+        self, mode: Mode = "raw", seed: int = 0, dtype: torch.dtype = torch.float32, tokenizer: bool = True
+    ) -> TransformerBridge:
+        """Builds a bridge around a copy of the model that nothing else uses.
+
+        A bridge wraps its model in place and compatibility mode rewrites it; `hugging_face` with the same seed
+        and dtype gives the untouched model to compare with.
+
+        Args:
+            mode: "raw", or "compatibility" for `enable_compatibility_mode()` with its default arguments.
+            seed: Selects the weights, as in `hugging_face`.
+            dtype: The type of the parameters.
+            tokenizer: Whether the bridge gets the tiny tokenizer, or none at all.
+        """
+        model = self.hugging_face(seed, dtype)
+        with _quiet():
+            bridge = _with_tokenizer(model, dtype) if tokenizer else _without_tokenizer(model)
+            if mode == "compatibility":
+                bridge.enable_compatibility_mode(disable_warnings=True)
+        return bridge
+
+
+def _with_tokenizer(model: transformers.PreTrainedModel, dtype: torch.dtype) -> TransformerBridge:
+    return TransformerBridge.boot_transformers(
+        "tiny", hf_model=model, tokenizer=tiny_tokenizer(), device="cpu", dtype=dtype
+    )
+
+
+def _without_tokenizer(model: transformers.PreTrainedModel) -> TransformerBridge:
+    architecture = model.config.architectures[0]
+    return build_bridge_from_module(model, architecture, hf_config=model.config, tokenizer=None)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Drops the warnings that transformers and TransformerLens raise about themselves while a model is built."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        yield

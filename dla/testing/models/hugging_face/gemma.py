@@ -1,0 +1,58 @@
+"""Gemma: norm weights 1 + w, norms before and after each sublayer, soft caps, scaled embeddings."""
+
+from dla.testing.models.hugging_face.architecture import HuggingFaceArchitecture as Entry
+from dla.testing.models.hugging_face.sizes import LLAMA, WINDOW, configuration
+
+_TIED = {**LLAMA, "head_dim": 8, "tie_word_embeddings": True}
+_SLIDING = {"sliding_window": WINDOW, "layer_types": ["sliding_attention", "full_attention"]}
+_SCALE = {"query_pre_attn_scalar": 16}
+_CAPS = {**_SCALE, "final_logit_softcapping": 2.0, "attn_logit_softcapping": 1.0}
+_NO_CAPS = {**_SCALE, "final_logit_softcapping": None, "attn_logit_softcapping": None}
+_PER_LAYER_INPUT = {
+    "hidden_size_per_layer_input": 8,
+    "vocab_size_per_layer_input": _TIED["vocab_size"],
+    "final_logit_softcapping": 2.0,
+}
+_KEYS_ARE_VALUES = {
+    **_PER_LAYER_INPUT,
+    "attention_k_eq_v": True,
+    "num_hidden_layers": 4,
+    "num_kv_shared_layers": 2,
+    "layer_types": 2 * _SLIDING["layer_types"],
+}
+_EXPERTS = {
+    "hidden_size_per_layer_input": 0,
+    "enable_moe_block": True,
+    "num_experts": 4,
+    "top_k_experts": 2,
+    "moe_intermediate_size": 24,
+}
+
+GEMMA: tuple[Entry, ...] = (
+    Entry("gemma", configuration("GemmaConfig", _TIED)),
+    Entry("gemma-bias", configuration("GemmaConfig", _TIED, {"attention_bias": True, "head_dim": 12})),
+    Entry("gemma2", configuration("Gemma2Config", _TIED, _SLIDING, _CAPS), notes="caps on scores and logits"),
+    Entry("gemma2-uncapped", configuration("Gemma2Config", _TIED, _SLIDING, _NO_CAPS)),
+    Entry("gemma3_text", configuration("Gemma3TextConfig", _TIED, _SLIDING, _SCALE)),
+    Entry(
+        "gemma3_text-capped",
+        configuration("Gemma3TextConfig", _TIED, _SLIDING, _SCALE, {"final_logit_softcapping": 2.0}),
+    ),
+    Entry(
+        "vaultgemma",
+        configuration("VaultGemmaConfig", _TIED, _SLIDING, _CAPS),
+        notes="no norms after sublayers",
+    ),
+    Entry(
+        "gemma4_text",
+        configuration("Gemma4TextConfig", _TIED, _SLIDING, {"hidden_size_per_layer_input": 0}),
+        notes="each block multiplies the residual stream by a scalar",
+    ),
+    Entry(
+        "gemma4_text-per-layer-input", configuration("Gemma4TextConfig", _TIED, _SLIDING, _PER_LAYER_INPUT)
+    ),
+    Entry(
+        "gemma4_text-keys-are-values", configuration("Gemma4TextConfig", _TIED, _SLIDING, _KEYS_ARE_VALUES)
+    ),
+    Entry("gemma4_text-experts", configuration("Gemma4TextConfig", _TIED, _SLIDING, _EXPERTS), "experts"),
+)

@@ -1,0 +1,102 @@
+"""An attribution as an xarray dataset, and back."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from dla.errors import FileFormatError
+from dla.labels import Label
+
+FORMAT = "dla.attribution/1"
+_NO_INDEX = -1
+
+
+@final
+@dataclass(frozen=True)
+class Record:
+    """Where an attribution comes from.
+
+    Attributes:
+        tokens: Each prompt's tokens as text.
+        direction: What was asked, in words.
+        decomposer: How the stream was split.
+        law: Whether the rows are a partition or a trajectory.
+        model: The model's name.
+        dtype: The model's dtype.
+        dims: The names of the axes after the first: of `batch` and `position`, those that there are.
+        versions: Of this library, TransformerLens and PyTorch.
+    """
+
+    tokens: tuple[tuple[str, ...], ...]
+    direction: str
+    decomposer: str
+    law: str
+    model: str
+    dtype: str
+    dims: tuple[str, ...]
+    versions: Mapping[str, str]
+
+
+def to_dataset(parts: Sequence[Label], tensors: Mapping[str, Tensor], record: Record) -> xr.Dataset:
+    """The dataset: every tensor as a variable, labels and tokens as coordinates, the record as attributes."""
+    arrays = {
+        name: (("part", *record.dims) if name == "values" else record.dims, tensor.detach().cpu().numpy())
+        for name, tensor in tensors.items()
+    }
+    positions = arrays.pop("positions")
+    coords: dict[str, Any] = {
+        "part": [str(part) for part in parts],
+        "kind": ("part", [part.kind for part in parts]),
+        "layer": ("part", _indices([part.layer for part in parts])),
+        "index": ("part", _indices([part.index for part in parts])),
+        "head": ("part", _indices([part.head for part in parts])),
+        "text": ("part", [part.text or "" for part in parts]),
+        "position_in_prompt": positions,
+        "token": (record.dims, _tokens(positions[1], record)),
+    }
+    attributes = {"format": FORMAT, "record": json.dumps(asdict(record))}
+    return xr.Dataset(arrays, coords=coords, attrs=attributes)
+
+
+def from_dataset(data: xr.Dataset) -> tuple[tuple[Label, ...], dict[str, Tensor], Record]:
+    """The labels, tensors and record of a dataset.
+
+    Raises:
+        FileFormatError: If the dataset is not one of ours.
+    """
+    if data.attrs.get("format") != FORMAT:
+        raise FileFormatError(f"The dataset is not an attribution (format {data.attrs.get('format')!r}).")
+    fields = json.loads(data.attrs["record"])
+    fields["tokens"] = tuple(tuple(prompt) for prompt in fields["tokens"])
+    fields["dims"] = tuple(fields["dims"])
+    tensors = {str(name): torch.from_numpy(np.array(array)) for name, array in data.data_vars.items()}
+    tensors["positions"] = torch.from_numpy(np.array(data.coords["position_in_prompt"]))
+    columns = [data.coords[name].values.tolist() for name in ("kind", "layer", "index", "text")]
+    parts = tuple(
+        Label(kind, _known(layer), _known(index), text or None)
+        for kind, layer, index, text in zip(*columns, strict=True)
+    )
+    return parts, tensors, Record(**fields)
+
+
+def _indices(values: Sequence[int | None]) -> list[int]:
+    return [_NO_INDEX if value is None else value for value in values]
+
+
+def _known(value: int) -> int | None:
+    return None if value == _NO_INDEX else int(value)
+
+
+def _tokens(positions: np.ndarray[Any, Any], record: Record) -> np.ndarray[Any, Any]:
+    """The token at each position; empty where there is none."""
+    texts = np.empty(positions.shape, dtype=object)
+    for where, position in np.ndenumerate(positions):
+        row = record.tokens[where[0] if record.dims[:1] == ("batch",) else 0] if record.tokens else ()
+        texts[where] = row[position] if 0 <= position < len(row) else ""
+    return texts.astype(str)
