@@ -4,6 +4,7 @@ from dla.adapters import HookedTransformerAdapter, ModelAdapter, TransformerBrid
 from dla.attribution import Attribution, load
 from dla.attributor import Attributor
 from dla.decomposers import ComponentDecomposer, Decomposer, HeadDecomposer, LayerDecomposer, Law
+from dla.direct import direct_logit_attribution
 from dla.directions import Direction, Logit, LogitDifference, LogitSet, NextToken, ResidualVector, mean
 from dla.errors import (
     DLAError,
@@ -53,6 +54,7 @@ __all__ = [
     "Whole",
     "Write",
     "adapt",
+    "direct_logit_attribution",
     "load",
     "mean",
 ]

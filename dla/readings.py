@@ -84,13 +84,13 @@ class Question:
 
     def _sites(self) -> list[tuple[Site, Callable[[Tensor], None]]]:
         def keep_scale(scale: Tensor) -> None:
-            self._scale = self._select(self._scale_site().read(scale), 1).to(self._asked.device)
+            self._scale = self._select(self._scale_site(), scale).to(self._asked.device)
 
         def keep_logits(logits: Tensor) -> None:
             self._picked = self._pick(logits)
 
         def keep_normalised(normalised: Tensor) -> None:
-            self._normalised = self._select(normalised, 1).to(self._asked.device)
+            self._normalised = self._select(self._unembedding.normalised, normalised).to(self._asked.device)
 
         sites = [(self._unembedding.logits, keep_logits), (self._unembedding.normalised, keep_normalised)]
         return sites if self._unembedding.norm is None else [*sites, (self._scale_site(), keep_scale)]

@@ -24,11 +24,13 @@ class Site:
             None if the write needs every position (as keys and values do).
         read: Brings what the hook shows into the layout that the write expects, such as
             `[batch, pos, head, d_head]`.
+        flattened: Whether the hook shows batch and position as one axis, which is split before `read`.
     """
 
     name: str
     position_axis: int | None = 1
     read: Callable[[Tensor], Tensor] = as_it_is
+    flattened: bool = False
 
 
 def take_rows(activation: Tensor, rows: Int[Tensor, "batch kept"], axis: int) -> Tensor:

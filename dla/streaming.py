@@ -25,8 +25,12 @@ class Selection:
         """
         self.rows, self._width, self._everything, self.dtype = rows, width, everything, dtype
 
-    def __call__(self, activation: Tensor, axis: int | None) -> Tensor:
-        """The kept positions along an axis; an activation that holds only these passes unchanged."""
+    def __call__(self, site: Site, activation: Tensor) -> Tensor:
+        """What a write reads at a site; an activation that holds only the kept positions passes unchanged."""
+        if site.flattened:
+            activation = activation.unflatten(0, (len(self.rows), -1))
+        activation = site.read(activation)
+        axis = site.position_axis
         taken = activation if axis is None else self.rows_of(activation, axis)
         return taken.to(self.dtype) if taken.is_floating_point() else taken
 
@@ -101,7 +105,7 @@ class Contraction:
                 )
             self._seen.add(name)
             for site in sites:
-                self._arrived[site] = self._select(site.read(activation), site.position_axis)
+                self._arrived[site] = self._select(site, activation)
             for site in sites:
                 self._arrive(site)
 

@@ -9,7 +9,7 @@ from dla.adapters.hooked_transformer import HookedTransformerAdapter
 from dla.adapters.transformer_bridge import TransformerBridgeAdapter
 from dla.errors import UnsupportedModelError
 
-__all__ = ["HookedTransformerAdapter", "ModelAdapter", "TransformerBridgeAdapter", "adapt"]
+__all__ = ["HookedTransformerAdapter", "ModelAdapter", "TransformerBridgeAdapter", "adapt", "in_compatibility_mode"]
 
 
 def adapt(model: Any) -> ModelAdapter:
@@ -33,6 +33,12 @@ def adapt(model: Any) -> ModelAdapter:
     )
 
 
+def in_compatibility_mode(model: Any) -> bool:
+    """Whether a model has TransformerLens' conventions: every `HookedTransformer`, and a bridge that was told to."""
+    return not isinstance(model, TransformerBridge) or bool(getattr(model, "compatibility_mode", False))
+
+
 def _is_hooked_transformer(model: Any) -> bool:
     # TransformerLens 4 has no such class, and asking its package for the name raises ImportError.
-    return any(c.__name__ == "HookedTransformer" and c.__module__.startswith("transformer_lens") for c in type(model).__mro__)
+    kinds = type(model).__mro__
+    return any(k.__name__ == "HookedTransformer" and k.__module__.startswith("transformer_lens") for k in kinds)

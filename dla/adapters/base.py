@@ -43,7 +43,7 @@ class ModelAdapter(abc.ABC):
         Args:
             tokens: Ids, filled up on the right.
             observe: What to call with the activation at a hook name, when the model reaches it.
-            rows: The positions that go through the final norm and the unembedding; None for all.
+            rows: The positions that are unembedded; None for all.
 
         Returns:
             The logits that the model returns, at those positions.

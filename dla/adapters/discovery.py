@@ -9,11 +9,20 @@ from torch import Tensor, nn
 
 from dla.adapters.anatomy import Anatomy, Block, Heads, Neurons, Sublayer, Unembedding, whole
 from dla.adapters.probe import SHARED, Probe
-from dla.adapters.recognise import Judge, Mix, distinct, recognise_mix, recognise_norm, same_output, tensor_of
+from dla.adapters.recognise import (
+    Judge,
+    Mix,
+    distinct,
+    like_stream,
+    recognise_mix,
+    recognise_norm,
+    sum_of_parts,
+    tensor_of,
+)
 from dla.errors import UnsupportedModelError
 from dla.labels import Label
 from dla.routes import Norm, Route
-from dla.sites import Site
+from dla.sites import Site, as_it_is
 from dla.writes import Change, Write
 
 
@@ -127,6 +136,7 @@ def _mixes(parts: Parts, probe: Probe, streams: list[tuple[Tensor, Tensor]], jud
 
 
 def _candidates(parts: Parts, probe: Probe, i: int, like: Tensor, judge: Judge) -> dict[str, Tensor]:
+    """What a block might add to the stream, by hook name; each value once, TransformerLens' own names first."""
     names = [f"blocks.{i}.hook_attn_out", f"blocks.{i}.hook_mlp_out"]
     names += [f"blocks.{i}.{child}.hook_out" for child in parts.children[i]]
     found = ((name, probe.hooks.get(name)) for name in names if name not in probe.repeated)
@@ -138,74 +148,102 @@ def _moved(name: str, layer: int) -> str:
 
 
 def _block(parts: Parts, probe: Probe, judge: Judge, i: int, mix: Mix | None, later: list[float]) -> Block:
-    pre, mid, post = (Site(f"blocks.{i}.hook_resid_{where}") for where in ("pre", "mid", "post"))
+    pre, post = Site(f"blocks.{i}.hook_resid_pre"), Site(f"blocks.{i}.hook_resid_post")
     resid_pre = whole(pre, Label("pre", i), later[i])
     resid_post = whole(post, Label("post", i), later[i + 1])
     if mix is None:
         gained = Change(pre, post, Label("block", i), Route().after(later[i + 1]))
         return Block((Sublayer(gained),), resid_pre, None, resid_post)
-    sublayers = tuple(_sublayer(parts, probe, judge, i, n, f * later[i + 1]) for n, f in mix.factors.items())
-    names = list(mix.factors)
-    has_mid = (
-        len(names) == 2
-        and mid.name in probe.hooks
-        and judge.same(probe.hooks[mid.name], probe.hooks[pre.name] + mix.factors[names[0]] * probe.hooks[names[0]])
-        and mix.carry == 1.0
-    )
-    return Block(sublayers, resid_pre, whole(mid, Label("mid", i), later[i + 1]) if has_mid else None, resid_post)
+    looking = _Looking(parts, probe, judge, i, probe.hooks[pre.name])
+    sublayers = tuple(looking.sublayer(name, factor * later[i + 1]) for name, factor in mix.factors.items())
+    mid = looking.resid_mid(mix)
+    return Block(sublayers, resid_pre, mid and whole(mid, Label("mid", i), later[i + 1]), resid_post)
 
 
-def _sublayer(parts: Parts, probe: Probe, judge: Judge, i: int, name: str, factor: float) -> Sublayer:
-    """The sublayer whose output, after any post-norm, is seen at the hook `name`."""
-    child, norm = _origin(parts, probe, judge, i, probe.hooks[name])
-    kind = f"{child}_out" if child is not None else name.split(".", 2)[2].replace(".", "_").replace("hook_", "")
-    write = whole(Site(name), Label(kind, i), factor)
-    if child is None:
-        return Sublayer(write)
-    path, module, route = f"blocks.{i}.{child}", parts.children[i][child], Route(norm, factor)
-    return Sublayer(
-        write, _heads(path, module, probe, judge, i, route), _neurons(path, module, probe, judge, i, route)
-    )
+@final
+@dataclass(frozen=True)
+class _Looking:
+    """One block under the eye: finds out what its sublayers are made of."""
 
+    parts: Parts
+    probe: Probe
+    judge: Judge
+    layer: int
+    stream: Tensor
 
-def _origin(parts: Parts, probe: Probe, judge: Judge, i: int, added: Tensor) -> tuple[str | None, Norm | None]:
-    """The child that put `added` out, and the norm between the two, if there is one."""
-    prefix = f"blocks.{i}."
-    outputs = {c: probe.outputs[prefix + c] for c in parts.children[i] if prefix + c in probe.outputs}
-    sources = [child for child, output in outputs.items() if judge.same(output, added)]
-    for child in sources:
-        norm = recognise_norm(prefix + child, parts.children[i][child], probe, judge, parts.centred)
-        if norm is None:
-            return child, None
-        fed_by = [c for c, o in outputs.items() if c != child and judge.same(o, probe.inputs[prefix + child])]
-        if fed_by:
-            return fed_by[0], norm
-    return None, None
+    def sublayer(self, name: str, factor: float) -> Sublayer:
+        """The sublayer whose output, after any post-norm, is seen at the hook `name`."""
+        added = self._seen(name)
+        assert added is not None
+        norm, output = self._post_norm(added)
+        route = Route(norm, factor)
+        children = self.parts.children[self.layer].items()
+        heads = [found for child, module in children if (found := self._heads(child, module, output, route))]
+        neurons = [found for child, module in children if (found := self._neurons(child, module, output, route))]
+        write = whole(self._site(name), Label(self._kind(name, output), self.layer), factor)
+        return Sublayer(write, *heads[:1] or [None], *neurons[:1] or [None])
 
+    def resid_mid(self, mix: Mix) -> Site | None:
+        """The stream between two sublayers, where a hook shows just that."""
+        name, names = f"blocks.{self.layer}.hook_resid_mid", list(mix.factors)
+        mid, first = self._seen(name), self._seen(names[0])
+        if len(names) != 2 or mix.carry != 1.0 or mid is None or first is None or name in self.probe.repeated:
+            return None
+        expected = self.stream + mix.factors[names[0]] * first
+        return self._site(name) if self.judge.same(mid, expected) else None
 
-def _heads(path: str, module: nn.Module, probe: Probe, judge: Judge, i: int, route: Route) -> Heads | None:
-    W_O, b_O = tensor_of(module, "W_O"), tensor_of(module, "b_O")
-    z, output = probe.hooks.get(f"{path}.hook_z"), probe.outputs.get(path)
-    if W_O is None or W_O.ndim != 3 or z is None or output is None or f"{path}.hook_z" in probe.repeated:
-        return None
-    read = _Unflatten(W_O.shape[0], W_O.shape[1])
-    if z.flatten(2).shape[-1] != W_O.shape[0] * W_O.shape[1]:
-        return None
-    if not same_output(read(z), W_O, b_O, output, judge):
-        return None
-    return Heads(i, Site(f"{path}.hook_z", read=read), W_O, b_O, route)
+    def _seen(self, name: str) -> Tensor | None:
+        return like_stream(self.probe.hooks.get(name), self.stream)
 
+    def _site(self, name: str, read: Callable[[Tensor], Tensor] = as_it_is) -> Site:
+        return Site(name, read=read, flattened=self.probe.hooks[name].shape[:2] != self.stream.shape[:2])
 
-def _neurons(path: str, module: nn.Module, probe: Probe, judge: Judge, i: int, route: Route) -> Neurons | None:
-    W_out, b_out = tensor_of(module, "W_out"), tensor_of(module, "b_out")
-    post, output = probe.hooks.get(f"{path}.hook_post"), probe.outputs.get(path)
-    if W_out is None or W_out.ndim != 2 or post is None or output is None or f"{path}.hook_post" in probe.repeated:
-        return None
-    if post.ndim != 3 or post.shape[-1] != W_out.shape[0] or W_out.shape[1] != output.shape[-1]:
-        return None
-    if not same_output(post.unsqueeze(2), W_out.unsqueeze(0), b_out, output, judge):
-        return None
-    return Neurons(i, Site(f"{path}.hook_post"), W_out, b_out, route)
+    def _post_norm(self, added: Tensor) -> tuple[Norm | None, Tensor]:
+        """The norm that the sublayer's output passes before it is added, and that output."""
+        for child, module in self.parts.children[self.layer].items():
+            path = f"blocks.{self.layer}.{child}"
+            output = like_stream(self.probe.outputs.get(path), self.stream)
+            if output is not None and self.judge.same(output, added):
+                norm = recognise_norm(path, module, self.probe, self.judge, self.parts.centred)
+                if norm is not None:
+                    return norm, self.probe.inputs[path]
+        return None, added
+
+    def _kind(self, name: str, output: Tensor) -> str:
+        """`attn_out`, `mlp_out`, or the name of the child that put it out."""
+        hook = name.split(".", 2)[2]
+        if hook.startswith("hook_"):
+            return hook.removeprefix("hook_")
+        for child in self.parts.children[self.layer]:
+            value = like_stream(self.probe.outputs.get(f"blocks.{self.layer}.{child}"), self.stream)
+            if value is not None and self.judge.same(value, output):
+                return f"{child}_out"
+        return f"{hook.split('.')[0]}_out"
+
+    def _heads(self, child: str, module: nn.Module, output: Tensor, route: Route) -> Heads | None:
+        """The child's heads, if their writes and the bias are the sublayer's output."""
+        name, W_O, b_O = f"blocks.{self.layer}.{child}.hook_z", tensor_of(module, "W_O"), tensor_of(module, "b_O")
+        z = self._seen(name)
+        if W_O is None or W_O.ndim != 3 or z is None or name in self.probe.repeated:
+            return None
+        read = _Unflatten(W_O.shape[0], W_O.shape[1])
+        if z.flatten(2).shape[-1] != W_O.shape[0] * W_O.shape[1]:
+            return None
+        if not self.judge.same(sum_of_parts(read(z), W_O, b_O), output):
+            return None
+        return Heads(self.layer, self._site(name, read), W_O, b_O, route)
+
+    def _neurons(self, child: str, module: nn.Module, output: Tensor, route: Route) -> Neurons | None:
+        """The child's neurons, if their writes and the bias are the sublayer's output."""
+        name = f"blocks.{self.layer}.{child}.hook_post"
+        W_out, b_out, post = tensor_of(module, "W_out"), tensor_of(module, "b_out"), self._seen(name)
+        if W_out is None or W_out.ndim != 2 or post is None or name in self.probe.repeated:
+            return None
+        if post.ndim != 3 or post.shape[-1] != W_out.shape[0] or W_out.shape[1] != output.shape[-1]:
+            return None
+        if not self.judge.same(sum_of_parts(post.unsqueeze(2), W_out.unsqueeze(0), b_out), output):
+            return None
+        return Neurons(self.layer, self._site(name), W_out, b_out, route)
 
 
 @final

@@ -106,10 +106,11 @@ def watching(hook_points: Mapping[str, nn.Module], observe: Mapping[str, Callabl
 
 
 @contextlib.contextmanager
-def keeping_rows(entrance: nn.Module, rows: Int[Tensor, "batch kept"] | None) -> Iterator[None]:
-    """Lets only some positions into a module, and so into all that follows it.
+def keeping_rows(unembed: nn.Module, rows: Int[Tensor, "batch kept"] | None) -> Iterator[None]:
+    """Unembeds only some positions: the unembedding treats each alone, so the logits of the kept ones are unchanged.
 
-    The final norm and the unembedding treat each position alone: what they do to the kept ones is unchanged.
+    The final norm still sees all of them. Hugging Face's GPT-2 reshapes its output to the prompt's length, and the
+    norm costs nothing beside the unembedding.
     """
     if rows is None:
         yield
@@ -118,7 +119,7 @@ def keeping_rows(entrance: nn.Module, rows: Int[Tensor, "batch kept"] | None) ->
     def keep(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         return (take_rows(args[0], rows, 1), *args[1:])
 
-    handle = entrance.register_forward_pre_hook(keep)
+    handle = unembed.register_forward_pre_hook(keep)
     try:
         yield
     finally:

@@ -112,21 +112,28 @@ def distinct(parts: Iterable[tuple[str, Tensor | None]], like: Tensor, judge: Ju
     """The tensors shaped like the stream, each value once, under the first of its names."""
     found: dict[str, Tensor] = {}
     for name, value in parts:
+        value = like_stream(value, like)
         if value is not None and value.shape == like.shape and not any(judge.same(value, v) for v in found.values()):
             found[name] = value
     return found
 
 
-def same_output(
-    z: Float[Tensor, "batch pos part d_in"],
-    weight: Float[Tensor, "part d_in d_model"],
-    bias: Tensor | None,
-    output: Tensor,
-    judge: Judge,
-) -> bool:
-    """Whether the parts and the bias add up to what the sublayer put out."""
-    total = torch.einsum("bphi,hid->bpd", z, weight.detach().cpu().double())
-    return judge.same(total if bias is None else total + bias.detach().cpu().double(), output)
+def like_stream(value: Tensor | None, stream: Tensor) -> Tensor | None:
+    """A tensor with batch and position on axes of their own, if that makes it one row a token; else None."""
+    if value is None or value.ndim < 2:
+        return None
+    if value.shape[:2] == stream.shape[:2] and value.ndim > 2:
+        return value
+    flat = value.ndim == 2 and value.shape[0] == stream.shape[0] * stream.shape[1]
+    return value.unflatten(0, stream.shape[:2]) if flat else None
+
+
+def sum_of_parts(
+    activation: Float[Tensor, "batch pos part d_in"], weight: Float[Tensor, "part d_in d_model"], bias: Tensor | None
+) -> Float[Tensor, "batch pos d_model"]:
+    """What the parts and the bias add up to."""
+    total = torch.einsum("bphi,hid->bpd", activation, weight.detach().cpu().double())
+    return total if bias is None else total + bias.detach().cpu().double()
 
 
 def _mix(before: Tensor, after: Tensor, names: Sequence[str], parts: list[Tensor], judge: Judge) -> Mix | None:

@@ -51,8 +51,7 @@ class TransformerBridgeAdapter(ModelAdapter):
         rows: Int[Tensor, "batch kept"] | None,
     ) -> Float[Tensor, "batch kept d_vocab"]:
         check_runnable(self._model, tokens)
-        entrance = getattr(self._model, "ln_final", None) or self._model.unembed
-        with torch.no_grad(), watching(self._hook_points, observe), keeping_rows(entrance, rows):
+        with torch.no_grad(), watching(self._hook_points, observe), keeping_rows(self._model.unembed, rows):
             return self._forward(tokens)
 
     def owns(self, cache: Any) -> bool:

@@ -15,7 +15,7 @@ Order = Literal["ABBA", "BABA"]
 ORDERS: tuple[Order, ...] = ("ABBA", "BABA")
 TEMPLATES = {
     "went": "When {first} and {second} went to the {place} , {subject} gave a {object} to",
-    "talk": "Then , {first} and {second} had a long talk at the {place} . Afterwards {subject} handed the {object} to",
+    "talk": "Then , {first} and {second} had a talk at the {place} . Later {subject} handed the {object} to",
     "left": "After {first} and {second} left the {place} , {subject} decided to give a {object} to",
     "worked": "{first} and {second} worked at the {place} . Today {subject} sold a {object} to",
     "waiting": "While {first} and {second} were waiting at the {place} , {subject} passed the {object} to",
@@ -34,7 +34,7 @@ class Prompt:
         answer: The name that completes it, with its leading space.
         incorrect: The other name, with its leading space.
         template: The key in `TEMPLATES`.
-        order: Which name comes first. A is the answer, B the subject: "ABBA" is answer, subject, subject, answer.
+        order: With A the answer and B the other name: "ABBA" when the answer is named first, else "BABA".
     """
 
     text: str
@@ -45,7 +45,7 @@ class Prompt:
 
 
 def name_pairs(*, held_out: bool) -> list[tuple[str, str]]:
-    """The pairs of names kept for evaluation, or the ones used in training; no pair is in both, whatever its order."""
+    """The pairs of names kept for evaluation, or else those of training. A pair has no order."""
     pairs = itertools.combinations(range(len(NAMES)), 2)
     return [(NAMES[i], NAMES[j]) for i, j in pairs if ((i + j) % 5 == 0) == held_out]
 
@@ -56,7 +56,7 @@ def prompts(n: int, seed: int = 0, *, held_out: bool = True) -> list[Prompt]:
     Args:
         n: How many.
         seed: The same seed gives the same prompts.
-        held_out: Take the pairs of names that the demo model has never seen together, or else those of its training.
+        held_out: Take pairs of names that the demo model has never seen together, or else those of training.
 
     Example:
         >>> prompts(1)[0].template

@@ -1,5 +1,6 @@
 """A HookedTransformer with the weights of a Hugging Face GPT-2; for TransformerLens 3.x."""
 
+import importlib
 from importlib.metadata import version
 from typing import Any
 
@@ -7,30 +8,35 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, PreTraine
 
 
 def hooked_transformer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Any:
-    """Copies a GPT-2 into a HookedTransformer, its weights processed as `HookedTransformer.from_pretrained` does.
+    """Copies a GPT-2 into a HookedTransformer, with its weights processed as by `from_pretrained`.
 
-    The configuration is not left to `HookedTransformer.from_pretrained`: that reads a folder's name for
-    the architecture, needs a field `n_ctx` that newer configurations lack, and ignores `n_inner`.
+    `HookedTransformer.from_pretrained` itself takes the names of hub models only, and no folders.
 
     Returns:
         The HookedTransformer: on the CPU, in float32, in eval mode, with the tokenizer.
     """
-    try:
-        from transformer_lens import HookedTransformer, HookedTransformerConfig
-        from transformer_lens.pretrained.weight_conversions.gpt2 import convert_gpt2_weights
-    except ImportError as error:
-        raise ImportError(
-            f"HookedTransformer exists only in TransformerLens 3.x, and {version('transformer-lens')} is installed; "
-            'use kind "bridge" instead.'
-        ) from error
     if not isinstance(model, GPT2LMHeadModel):
         raise ValueError(
-            f'kind "hooked" loads GPT2LMHeadModel only, and this is {type(model).__name__}; use kind "bridge" instead.'
+            f'Kind "hooked" is for GPT2LMHeadModel only, and this is a {type(model).__name__}; '
+            'use kind "bridge" instead.'
         )
-    config = HookedTransformerConfig(**_fields(model.config))
-    hooked = HookedTransformer(config, tokenizer, move_to_device=False)
-    hooked.load_and_process_state_dict(convert_gpt2_weights(model, config))
+    hooked_class, config_class, convert = _from_transformer_lens()
+    config = config_class(**_fields(model.config))
+    hooked = hooked_class(config, tokenizer, move_to_device=False)
+    hooked.load_and_process_state_dict(convert(model, config))
     return hooked.eval()
+
+
+def _from_transformer_lens() -> tuple[Any, Any, Any]:
+    try:
+        root = importlib.import_module("transformer_lens")
+        gpt2 = importlib.import_module("transformer_lens.pretrained.weight_conversions.gpt2")
+        return root.HookedTransformer, root.HookedTransformerConfig, gpt2.convert_gpt2_weights
+    except ImportError as error:
+        raise ImportError(
+            f"HookedTransformer exists only in TransformerLens 3.x, and {version('transformer-lens')} "
+            'is installed; use kind "bridge" instead.'
+        ) from error
 
 
 def _fields(config: GPT2Config) -> dict[str, Any]:

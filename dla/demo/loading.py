@@ -1,11 +1,14 @@
 """Loading models from folders in Hugging Face's format, without a network and without pickles."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import torch
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from dla.demo.hooked import hooked_transformer
 
@@ -17,8 +20,8 @@ def load(kind: Kind = "bridge") -> Any:
     """Loads the demo model: a small GPT-2 that completes sentences about two people.
 
     Args:
-        kind: "hooked" for a HookedTransformer with processed weights (TransformerLens 3.x only), "bridge" for a
-            TransformerBridge in compatibility mode, "raw" for a TransformerBridge as it boots.
+        kind: "hooked" for a HookedTransformer with processed weights (TransformerLens 3.x only), "bridge" for
+            a TransformerBridge in compatibility mode, "raw" for a TransformerBridge as it boots.
 
     Returns:
         The HookedTransformer or TransformerBridge: on the CPU, in float32, in eval mode, with its tokenizer.
@@ -44,33 +47,50 @@ def load_folder(path: str | Path, kind: Kind = "bridge") -> Any:
 def load_hugging_face(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Loads the Hugging Face model (float32, eager attention, eval mode) and tokenizer of a local folder."""
     folder = _checked(Path(path))
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, trust_remote_code=False,
-        dtype="float32", attn_implementation="eager",
-    )  # fmt: skip
+    with without_progress_bars():
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            attn_implementation="eager",
+        )
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    return model.eval(), tokenizer
+    return model, tokenizer
+
+
+@contextlib.contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Keeps transformers from drawing a bar for files that take no time to read or write."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _checked(folder: Path) -> Path:
     """The folder's full path, if there is a model in it that can be read without running what it contains."""
     if not (folder / "config.json").is_file():
         raise ValueError(
-            f"{str(folder)!r} is not a model folder: it has no config.json. "
-            "Pass a folder that Hugging Face's save_pretrained() wrote; names of hub models are not looked up."
+            f"{str(folder)!r} is not a model folder: it has no config.json. Pass a folder that "
+            "Hugging Face's save_pretrained() wrote; names of hub models are not looked up."
         )
     if not any(folder.glob("*.safetensors")):
         found = ", ".join(sorted(file.name for file in folder.glob("*.bin"))) or "no weights"
         raise ValueError(
-            f"{str(folder)!r} has no *.safetensors file (it has {found}). Pickled weights can run code when they are "
-            "opened, so they are refused; save the model again with save_pretrained(folder)."
+            f"{str(folder)!r} has no *.safetensors file (it has {found}). Pickled weights can run code when "
+            "they are opened, so they are refused; save the model again with save_pretrained(folder)."
         )
     return folder.resolve()
 
 
 def _raw(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> TransformerBridge:
     bridge = TransformerBridge.boot_transformers(
-        model.name_or_path, hf_model=model, tokenizer=tokenizer, device="cpu"
+        str(model.name_or_path), hf_model=model, tokenizer=tokenizer, device="cpu"
     )
     return bridge.eval()
 

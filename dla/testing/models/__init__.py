@@ -1,4 +1,4 @@
-"""A catalogue of tiny models with random weights, one for each architecture that attribution must get right."""
+"""A catalogue of tiny random models, one for each architecture that attribution must get right."""
 
 from dla.testing.models.catalogue import architecture, hooked_architecture
 from dla.testing.models.hooked import HOOKED, HookedArchitecture

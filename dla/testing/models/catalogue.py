@@ -2,18 +2,12 @@
 
 import difflib
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from dla.testing.models.hooked import HOOKED, HookedArchitecture
 from dla.testing.models.hugging_face import HUGGING_FACE, REFUSED, HuggingFaceArchitecture
 
-
-class _Named(Protocol):
-    @property
-    def name(self) -> str: ...
-
-
-Entry = TypeVar("Entry", bound=_Named)
+Entry = TypeVar("Entry", HuggingFaceArchitecture, HookedArchitecture)
 
 
 def architecture(name: str) -> HuggingFaceArchitecture:

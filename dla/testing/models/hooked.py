@@ -73,7 +73,9 @@ class HookedArchitecture:
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore", DeprecationWarning)
             torch.manual_seed(seed)
-            model = model_class(config, tokenizer=tokenizer()).to(dtype, print_details=False).eval()
+            model: HookedTransformer = (
+                model_class(config, tokenizer=tokenizer()).to(dtype, print_details=False).eval()
+            )
         randomise(model, seed)
         if processed:
             model.process_weights_(fold_ln=config.normalization_type in ("LN", "RMS"))
@@ -85,8 +87,8 @@ def _hooked_transformer() -> tuple[Any, Any]:
         from transformer_lens import HookedTransformer, HookedTransformerConfig  # noqa: PLC0415 gone in 4
     except ImportError as error:
         raise ImportError(
-            "HOOKED entries need HookedTransformer, which TransformerLens 4 does not have. Use a HUGGING_FACE "
-            "entry, or install 'transformer-lens<4'."
+            "HOOKED entries need HookedTransformer, which TransformerLens 4 does not have. Use an entry of "
+            "HUGGING_FACE, or install 'transformer-lens<4'."
         ) from error
     return HookedTransformer, HookedTransformerConfig
 

@@ -37,18 +37,19 @@ class _Slot:
 def randomise(module: nn.Module, seed: int) -> None:
     """Gives every parameter of `module` a random value, in place.
 
-    A value depends on the seed and on the parameter's name and shape, so two models that name their parameters
-    alike get the same weights in whatever order they were built:
+    A value depends on the seed and on the parameter's name and shape, so two models that name their
+    parameters alike get the same weights in whatever order they were built:
 
     - matrices: N(0, 1 / fan-in);
     - embeddings: N(0, 0.6²);
     - biases: N(0, 0.3²);
-    - norm parameters and other vectors (attention sinks, state space rates, layer scales): default + N(0, 0.3²).
+    - norm parameters and other vectors (attention sinks, state space rates, layer scales): their default
+      plus N(0, 0.3²).
 
     Buffers are left alone, except the few that stand for learned values (`LEARNED_BUFFERS`).
 
     Args:
-        module: The model. A parameter that several modules share counts as an embedding if one of them is one.
+        module: The model. A parameter that several modules share is an embedding if one of them is one.
         seed: Any integer; different seeds give different weights everywhere.
     """
     with torch.no_grad():
@@ -97,8 +98,8 @@ def _is_vector(slot: _Slot) -> bool:
 def _fan_in(slot: _Slot) -> int:
     """How many inputs one output of a matrix sums.
 
-    Batched experts come as [expert, out, in] or as [expert, in, out], which their shape does not tell; the last
-    axis is taken for both, which is off by the ratio of the two.
+    Batched experts come as [expert, out, in] or as [expert, in, out], which their shape does not tell; the
+    last axis is taken for both, which is off by the ratio of the two.
     """
     shape = slot.tensor.shape
     if isinstance(slot.owner, nn.Conv1d):

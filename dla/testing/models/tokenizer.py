@@ -11,9 +11,10 @@ NAMES = ("Mary", "John", "Alice", "Bob", "Tom", "Anna", "Paul", "Sara")
 
 WORDS = (
     *NAMES,
-    *"When Then After and went to the a of in at with for is was it".split(),
-    *"store park school house garden drink book ball flower letter ring snack".split(),
-    *"gave said took saw had not she he they cat dog . , ? !".split(),
+    *("When", "Then", "After", "and", "went", "to", "the", "a", "of", "in", "at", "with", "for", "is", "was"),
+    *("store", "park", "school", "house", "garden", "drink", "book", "ball", "flower", "letter", "ring"),
+    *("gave", "said", "took", "saw", "had", "not", "she", "he", "they", "it", "snack", "cat", "dog"),
+    *(".", ",", "?", "!"),
 )
 """All words the tokenizer knows; anything else is `<unk>`."""
 

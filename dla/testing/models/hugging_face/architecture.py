@@ -31,9 +31,9 @@ class HuggingFaceArchitecture:
         config: Makes a new configuration.
         kind: What the blocks hold.
         notes: What is special about it for a reader of the residual stream; empty if nothing is.
-        bridged_as: The architecture name that TransformerLens knows it by, where that is not the model's class.
+        bridged_as: The architecture's name in TransformerLens, where that is not the model's class.
         auto_class: The transformers class whose `from_config` builds it.
-        lines: The major versions of TransformerLens that boot a bridge for it and run it.
+        lines: The major versions of TransformerLens that boot a bridge for it.
     """
 
     name: str
@@ -51,12 +51,14 @@ class HuggingFaceArchitecture:
             seed: Selects the weights.
             dtype: The type of the parameters; the same seed gives the same weights up to rounding.
         """
-        build = getattr(transformers, self.auto_class).from_config
-        with _quiet(), torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = build(self.config(), dtype=dtype, attn_implementation="eager").eval()
-        randomise(model, seed)
-        model.config.architectures = [self.bridged_as or type(model).__name__]
+            model = self._fresh(torch.float32)
+            randomise(model, seed)
+            if dtype != torch.float32:
+                # Some parameters are drawn around a default that is random itself and depends on the dtype.
+                model, weights = self._fresh(dtype), model.state_dict()
+                model.load_state_dict(weights)
         return model
 
     def bridge(
@@ -64,8 +66,8 @@ class HuggingFaceArchitecture:
     ) -> TransformerBridge:
         """Builds a bridge around a copy of the model that nothing else uses.
 
-        A bridge wraps its model in place and compatibility mode rewrites it; `hugging_face` with the same seed
-        and dtype gives the untouched model to compare with.
+        A bridge wraps its model in place and compatibility mode rewrites it; `hugging_face` with the same
+        seed and dtype gives the untouched model to compare with.
 
         Args:
             mode: "raw", or "compatibility" for `enable_compatibility_mode()` with its default arguments.
@@ -80,6 +82,16 @@ class HuggingFaceArchitecture:
                 bridge.enable_compatibility_mode(disable_warnings=True)
         return bridge
 
+    def _fresh(self, dtype: torch.dtype) -> transformers.PreTrainedModel:
+        build = getattr(transformers, self.auto_class).from_config
+        # Experts in one grouped product know no float64.
+        model: transformers.PreTrainedModel = build(
+            self.config(), dtype=dtype, attn_implementation="eager", experts_implementation="eager"
+        )
+        model.config.architectures = [self.bridged_as or type(model).__name__]
+        model.train(mode=False)
+        return model
+
 
 def _with_tokenizer(model: transformers.PreTrainedModel, dtype: torch.dtype) -> TransformerBridge:
     return TransformerBridge.boot_transformers(
@@ -88,14 +100,13 @@ def _with_tokenizer(model: transformers.PreTrainedModel, dtype: torch.dtype) -> 
 
 
 def _without_tokenizer(model: transformers.PreTrainedModel) -> TransformerBridge:
-    architecture = model.config.architectures[0]
+    [architecture] = model.config.architectures or [type(model).__name__]
     return build_bridge_from_module(model, architecture, hf_config=model.config, tokenizer=None)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Drops the warnings that transformers and TransformerLens raise about themselves while a model is built."""
+    """Drops what TransformerLens warns about in compatibility mode: a norm that it does not fold, for one."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", r"\w+ArchitectureAdapter does not support", UserWarning)
         yield

@@ -18,7 +18,7 @@ _KEYS_ARE_VALUES = {
     "attention_k_eq_v": True,
     "num_hidden_layers": 4,
     "num_kv_shared_layers": 2,
-    "layer_types": 2 * _SLIDING["layer_types"],
+    "layer_types": 2 * ["sliding_attention", "full_attention"],
 }
 _EXPERTS = {
     "hidden_size_per_layer_input": 0,

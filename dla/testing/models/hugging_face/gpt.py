@@ -107,6 +107,6 @@ GPT: tuple[Entry, ...] = (
     Entry(
         "xglm",
         configuration("XGLMConfig", _XGLM),
-        notes="sinusoidal positions; embeddings times sqrt(d_model)",
+        notes="sinusoidal positions; embeddings times sqrt(d_model); transformers cannot run it in float64",
     ),
 )

@@ -97,7 +97,7 @@ LAYER_NORM: tuple[Entry, ...] = (
     Entry("jais2", configuration("Jais2Config", LLAMA)),
     Entry(
         "cohere",
-        configuration("CohereConfig", LLAMA, {"logit_scale": 0.5}),
+        configuration("CohereConfig", LLAMA, {"logit_scale": 0.5, "tie_word_embeddings": True}),
         notes="parallel; norms have no bias",
     ),
     Entry(
@@ -105,6 +105,7 @@ LAYER_NORM: tuple[Entry, ...] = (
         configuration(
             "CohereConfig", LLAMA, {"logit_scale": 0.5, "use_qk_norm": True, "attention_bias": True}
         ),
+        lines=(4,),
     ),
     Entry(
         "cohere2",

@@ -1,4 +1,4 @@
-"""Models that TransformerLens bridges and that have no causal residual stream from one embedding to the logits."""
+"""Models that TransformerLens bridges, but without one causal residual stream from embedding to logits."""
 
 from dla.testing.models.hugging_face.architecture import HuggingFaceArchitecture
 from dla.testing.models.hugging_face.sizes import MULTI_HEAD, TOKENS, configuration, without

@@ -98,6 +98,7 @@ def configuration(class_name: str, *fields: Fields) -> Callable[[], transformers
 
     def make() -> transformers.PreTrainedConfig:
         merged = {name: copy.deepcopy(value) for part in fields for name, value in part.items()}
-        return getattr(transformers, class_name)(**merged)
+        made: transformers.PreTrainedConfig = getattr(transformers, class_name)(**merged)
+        return made
 
     return make

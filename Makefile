@@ -1,0 +1,65 @@
+# The environments are made by the targets that need them: .venv/tl3 and .venv/tl4, one for each line of
+# TransformerLens, with every version pinned in constraints/.
+
+TL     ?= 3
+PYTHON ?= python3
+JOBS   ?= 2
+ARGS   ?=
+
+VENV  := .venv/tl$(TL)
+BIN   := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format types bench zoo build clean distclean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@echo
+	@echo "  TL=3|4 chooses the line of TransformerLens (now $(TL)); ARGS=... is passed on to the command"
+	@echo "  JOBS=n sets the number of test processes (now $(JOBS)); PYTHON=... makes the environment (now $(PYTHON))"
+
+# The stamp: a second call installs nothing unless the project's dependencies changed.
+$(READY): pyproject.toml constraints/tl$(TL).txt
+	@echo "installing into $(VENV) (some minutes the first time)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints/tl$(TL).txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY) ## which heads of a trained model answer a prompt, and the proof that they add up
+	@$(BIN)/dla demo $(ARGS)
+
+# Many small matrices: processes pay, threads inside each do not.
+test: export OMP_NUM_THREADS := 1
+test: export TOKENIZERS_PARALLELISM := false
+test: export HF_HUB_OFFLINE := 1
+test: $(READY) ## the whole test-suite on one line of TransformerLens
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+lint: $(READY) ## style, import order, docstrings, formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY) ## rewrite the files as `make lint` wants them
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(READY) ## mypy, strict
+	$(BIN)/mypy dla $(wildcard benchmarks)
+
+bench: $(READY) ## time and memory beside a plain forward pass
+	$(BIN)/python -m benchmarks.run $(ARGS)
+
+zoo: $(READY) ## every architecture: exact, or refused with the reason
+	$(BIN)/python -m benchmarks.zoo $(ARGS)
+
+build: $(READY) ## the wheel and the source archive, in dist/
+	$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist .
+
+clean: ## remove caches and builds
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path ./.venv -prune -o -type d -name __pycache__ -exec rm -rf {} +
+
+distclean: clean ## the same, and the environments
+	rm -rf .venv

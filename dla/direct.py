@@ -1,0 +1,144 @@
+"""The one-call form, with the signature, labels and refusals of TransformerLens' `direct_logit_attribution`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dla.adapters import adapt, in_compatibility_mode
+from dla.attribution import Attribution
+from dla.attributor import Attributor
+from dla.decomposers import ComponentDecomposer, Decomposer, HeadDecomposer, LayerDecomposer
+from dla.directions import Direction, Logit, LogitDifference
+from dla.prompts import Position
+
+UNITS: dict[str, Callable[[], Decomposer]] = {
+    "component": ComponentDecomposer,
+    "layer": LayerDecomposer,
+    "head": HeadDecomposer,
+}
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class DirectLogitAttribution:
+    """What `direct_logit_attribution` returns; the names are TransformerLens'.
+
+    Attributes:
+        attribution: The contributions in logits, the first axis aligned with `labels`.
+        labels: `embed`, `0_attn_out`, `L9H6`, `remainder`, `0_pre`, ...
+        unit: "component", "layer" or "head".
+        result: The same with its proof: total, constant, the model's own logit, the gap.
+    """
+
+    attribution: Float[Tensor, "component *batch_and_pos"]
+    labels: list[str]
+    unit: str
+    result: Attribution
+
+    def top(self, k: int = 5) -> list[tuple[str, float]]:
+        """The `k` largest, averaged over prompts and positions, as `(label, value)`."""
+        means = self.attribution.flatten(1).nanmean(-1) if self.attribution.ndim > 1 else self.attribution
+        values, indices = means.topk(min(k, len(self.labels)))
+        return [(self.labels[i], value) for i, value in zip(indices.tolist(), values.tolist(), strict=True)]
+
+
+def direct_logit_attribution(
+    model: Any,
+    input: str | Sequence[str] | Tensor | None = None,
+    answer_tokens: str | int | Tensor | None = None,
+    incorrect_tokens: str | int | Tensor | None = None,
+    *,
+    unit: str = "component",
+    pos: Any = -1,
+    cache: Any = None,
+) -> DirectLogitAttribution:
+    """Splits a logit, or a difference of two, into the contributions of a model's parts.
+
+    Args:
+        model: A `HookedTransformer`, or a `TransformerBridge` in compatibility mode. (`Attributor` also takes a raw one.)
+        input: A prompt, a list of prompts, or token ids. May be left out where a cache is given.
+        answer_tokens: The token, as text, id, or a tensor `[batch]` or `[batch pos]`.
+        incorrect_tokens: The token to compare with, of the same shape; None attributes the logit itself.
+        unit: "component" (embeddings and sublayers), "head" (heads, and all else as `remainder`), or "layer" (the
+            stream as it grows, on the final norm's frozen scale).
+        pos: An int, a `(start, stop)` pair, a list of positions, or None for all.
+        cache: An `ActivationCache` of the prompts, to use instead of running the model.
+
+    Raises:
+        ValueError: If the unit is unknown, an argument is missing or does not fit, or a bridge is raw.
+        ReconstructionError: If the parts do not add up to the model's own logit.
+    """
+    if unit not in UNITS:
+        raise ValueError(f"unit must be one of {tuple(UNITS)}, got {unit!r}.")
+    if answer_tokens is None:
+        raise ValueError("answer_tokens is required: pass the token whose logit is to be attributed.")
+    if input is None and cache is None:
+        raise ValueError("Provide either `input` to run the model, or a precomputed `cache`.")
+    if not in_compatibility_mode(model):
+        raise ValueError(
+            "This TransformerBridge is not in compatibility mode. Call model.enable_compatibility_mode() first, or "
+            "use dla.Attributor, which attributes a raw bridge exactly."
+        )
+    batch = _batch_of(model, input, cache)
+    direction = _direction(answer_tokens, incorrect_tokens, pos, batch)
+    result = Attributor(model, UNITS[unit]()).attribute(input, direction, pos=_position(pos), cache=cache)
+    values, labels = (_with_remainder(result)) if unit == "head" else (result.values, result.labels)
+    return DirectLogitAttribution(values, labels, unit, result)
+
+
+def _direction(answer: str | int | Tensor, incorrect: str | int | Tensor | None, pos: Any, batch: int) -> Direction:
+    if incorrect is None:
+        return Logit(_tokens(answer, pos, batch))
+    shapes = [tuple(t.shape) if isinstance(t, Tensor) else () for t in (answer, incorrect)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"answer_tokens have shape {list(shapes[0])} and incorrect_tokens {list(shapes[1])}; they must be the same."
+        )
+    return LogitDifference(_tokens(answer, pos, batch), _tokens(incorrect, pos, batch))
+
+
+def _tokens(tokens: str | int | Tensor, pos: Any, batch: int) -> str | int | Tensor:
+    """TransformerLens takes a tensor of one id for every prompt, and with one prompt `[pos]` ids a position each."""
+    if not isinstance(tokens, Tensor):
+        return tokens
+    if tokens.numel() == 1:
+        return int(tokens)
+    if tokens.ndim == 1 and not isinstance(pos, int):
+        if batch > 1:
+            raise ValueError(
+                f"answer_tokens of shape {list(tokens.shape)} with several prompts and several positions could mean one "
+                "a prompt or one a position. Pass shape [batch, pos]."
+            )
+        return tokens[None]
+    return tokens
+
+
+def _batch_of(model: Any, input: Any, cache: Any) -> int:
+    if isinstance(input, Tensor):
+        return 1 if input.ndim == 1 else input.shape[0]
+    if input is not None:
+        return 1 if isinstance(input, str) else len(input)
+    name = adapt(model).anatomy.unembedding.normalised.name
+    return int(cache[name].shape[0]) if cache.has_batch_dim else 1
+
+
+def _position(pos: Any) -> Position:
+    """TransformerLens' ways to say positions: an int, a `(start, stop)` pair, a list or array, a Slice, or None."""
+    pos = getattr(pos, "slice", pos)
+    if pos is None or isinstance(pos, int | slice):
+        return pos
+    if isinstance(pos, tuple):
+        return slice(*pos)
+    return [int(p) for p in pos]
+
+
+def _with_remainder(result: Attribution) -> tuple[Tensor, list[str]]:
+    """The heads, then everything that no head wrote, each from its own activation, as one row."""
+    of_heads = torch.tensor([part.kind == "head" for part in result.parts])
+    rest = result.values[~of_heads].sum(0, keepdim=True)
+    labels = [str(part) for part in result.parts if part.kind == "head"]
+    return torch.cat([result.values[of_heads], rest]), [*labels, "remainder"]
