@@ -135,7 +135,7 @@ class Attribution:
         write_dataset(self.to_xarray(), Path(path))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield rich_table(self._title(), self.top(SHOWN), self._lowest(), self._proof())
+        yield rich_table(self._title(), *self._ends(), self._proof())
 
     def __str__(self) -> str:
         console = Console(width=100, no_color=True, highlight=False)
@@ -144,7 +144,7 @@ class Attribution:
         return capture.get()
 
     def _repr_html_(self) -> str:
-        return html_table(self._title(), self.top(SHOWN), self._lowest(), self._proof())
+        return html_table(self._title(), *self._ends(), self._proof())
 
     def _means(self) -> Float[Tensor, " part"]:
         return self.values.flatten(1).nanmean(-1) if self.values.ndim > 1 else self.values
@@ -154,9 +154,11 @@ class Attribution:
         best = order.argsort(descending=True, stable=True)[:k].tolist()
         return [(str(self.parts[i]), float(means[i])) for i in best]
 
-    def _lowest(self) -> list[tuple[str, float]]:
-        """The most negative parts that the upper end of a table does not show, largest first."""
-        return self.bottom(max(0, min(SHOWN, len(self.parts) - SHOWN)))[::-1]
+    def _ends(self) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
+        """The rows of a table, largest first: all of them, or both ends."""
+        if len(self.parts) <= 2 * SHOWN:
+            return self.top(2 * SHOWN), []
+        return self.top(SHOWN), self.bottom(SHOWN)[::-1]
 
     def _title(self) -> str:
         what = f"{self.record.direction}, {self.record.decomposer}"

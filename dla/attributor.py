@@ -130,6 +130,7 @@ class Attributor:
             self._planned = (anatomy, plan, tuple(label for write in plan for label in write.labels))
         return self._planned[1:]
 
+    @torch.no_grad()
     def _run(
         self,
         plan: tuple[Write, ...],
@@ -140,7 +141,7 @@ class Attributor:
         attention_mask: Tensor | None,
         prepend_bos: bool | None,
     ) -> "_Run":
-        """One pass of the model, or over a cache, with everything contracted and measured."""
+        """One pass of the model, or over a cache, with everything contracted and measured; without gradients."""
         read = self._read(prompts, cache, attention_mask, prepend_bos)
         positions = read_positions(pos, read)
         unembedding = self.model.anatomy.unembedding
@@ -150,17 +151,23 @@ class Attributor:
         question = Question(direction.readout(read, positions), unembedding, select)
         contraction = Contraction(plan, question.direction(), select)
         observe = _merged(contraction.observers(), question.observers())
-        with torch.no_grad():
-            if cache is None:
-                logits = self.model.run(read.tokens, observe, positions.index if kept < width else None)
-            else:
-                replay(cache, observe)
-                logits = None
-            values = contraction.values(read.batch, kept)
-            scale = question.scale()
-            values = values if scale is None else values / scale
-            return _Run(values, question, logits, read, positions, self.decomposer.law, self.model.anatomy.eps,
-                        cache is None or cache.has_batch_dim)
+        if cache is None:
+            logits = self.model.run(read.tokens, observe, positions.index if kept < width else None)
+        else:
+            replay(cache, observe)
+            logits = None
+        values = contraction.values(read.batch, kept)
+        scale = question.scale()
+        return _Run(
+            values=values if scale is None else values / scale,
+            question=question,
+            logits=logits,
+            prompts=read,
+            positions=positions,
+            law=self.decomposer.law,
+            eps=self.model.anatomy.eps,
+            batched=cache is None or cache.has_batch_dim,
+        )
 
     def _read(
         self, prompts: Text | Tensor | None, cache: Any, attention_mask: Tensor | None, prepend_bos: bool | None

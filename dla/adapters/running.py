@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any, final
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Int
@@ -10,6 +11,12 @@ from torch import Tensor, nn
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.discovery import Parts, discover
 from dla.adapters.probe import probe_tokens, take_probe
+
+
+_SWITCHES = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
+
+_FOUND: WeakKeyDictionary[Any, tuple[tuple[Any, ...], Anatomy]] = WeakKeyDictionary()
+"""What was found out about each model that is still alive, shared by all adapters of it."""
 
 
 @final
@@ -31,25 +38,27 @@ class AnatomyCache:
         """
         self._model, self._hook_points = model, hook_points
         self._parts, self._forward = parts, forward
-        self._found: tuple[tuple[Any, ...], Anatomy] | None = None
 
     def get(self) -> Anatomy:
         """The anatomy of the model as it is now."""
         state = self._state()
-        if self._found is None or self._found[0] != state:
+        found = _FOUND.get(self._model)
+        if found is None or found[0] != state:
             parts = self._parts()
             tokens = probe_tokens(min(self._model.cfg.d_vocab, parts.W_U.shape[1]))
             check_runnable(self._model, tokens)
             probe = take_probe(self._hook_points, parts.watched(), self._forward, tokens.to(device_of(self._model)))
-            self._found = (state, discover(parts, probe))
-        return self._found[1]
+            found = (state, discover(parts, probe))
+            _FOUND[self._model] = found
+        return found[1]
 
     def _state(self) -> tuple[Any, ...]:
-        """Changes when weights are replaced (compatibility mode, loading) or edited in place (training)."""
-        tensors = [*self._model.unembed.parameters()]
-        for block in self._model.blocks:
-            tensors += block.parameters()
-        return tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)
+        """Changes when weights are replaced or edited in place, and with the switches that move hooks."""
+        model = self._model
+        modules = [model.unembed, getattr(model, "ln_final", None), *model.blocks]
+        tensors = [tensor for module in modules if module is not None for tensor in module.parameters()]
+        weights = tuple((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors)
+        return (*(getattr(model.cfg, switch, None) for switch in _SWITCHES), *weights)
 
 
 def check_runnable(model: Any, tokens: Int[Tensor, "batch pos"]) -> None:

@@ -54,9 +54,7 @@ class HookedArchitecture:
     processes: bool = True
     notes: str = ""
 
-    def model(
-        self, seed: int = 0, dtype: torch.dtype = torch.float32, processed: bool = False
-    ) -> "HookedTransformer":
+    def model(self, seed: int = 0, dtype: torch.dtype = torch.float32, processed: bool = False) -> "HookedTransformer":
         """Builds the model, in evaluation mode and with the tiny tokenizer.
 
         Args:
@@ -73,9 +71,7 @@ class HookedArchitecture:
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore", DeprecationWarning)
             torch.manual_seed(seed)
-            model: HookedTransformer = (
-                model_class(config, tokenizer=tokenizer()).to(dtype, print_details=False).eval()
-            )
+            model: HookedTransformer = model_class(config, tokenizer=tokenizer()).to(dtype, print_details=False).eval()
         randomise(model, seed)
         if processed:
             model.process_weights_(fold_ln=config.normalization_type in ("LN", "RMS"))
@@ -139,9 +135,7 @@ HOOKED: tuple[HookedArchitecture, ...] = (
         notes="the final norm does not centre, the others do",
     ),
     HookedArchitecture("embedding-norm", {"post_embedding_ln": True}, notes="a norm after hook_embed"),
-    HookedArchitecture(
-        "output-vocabulary", {"d_vocab_out": 17}, notes="fewer output tokens than input tokens"
-    ),
+    HookedArchitecture("output-vocabulary", {"d_vocab_out": 17}, notes="fewer output tokens than input tokens"),
     HookedArchitecture("attention-result", {"use_attn_result": True}),
     HookedArchitecture("split-qkv", {"use_split_qkv_input": True}),
     HookedArchitecture("split-attention-input", {"use_attn_in": True}),
@@ -152,9 +146,7 @@ HOOKED: tuple[HookedArchitecture, ...] = (
     HookedArchitecture("query-key-norm", {"use_qk_norm": True, **_RMS, **_ROTARY}),
     HookedArchitecture("solu", {"act_fn": "solu_ln"}, notes="a norm inside the MLP, before hook_post"),
     HookedArchitecture("solu-final-rms", {"act_fn": "solu_ln", "final_rms": True}, processes=False),
-    HookedArchitecture(
-        "local", {"use_local_attn": True, "window_size": 3, "attn_types": ["global", "local"]}
-    ),
+    HookedArchitecture("local", {"use_local_attn": True, "window_size": 3, "attn_types": ["global", "local"]}),
     HookedArchitecture("clipped-qkv", {"clip_qkv": 0.5}, processes=False),
     HookedArchitecture(
         "sinks",

@@ -70,9 +70,7 @@ def _slots(module: nn.Module) -> Iterator[_Slot]:
     for path, owner in module.named_modules():
         learned = (b for b in owner.named_buffers(path, recurse=False) if b[0].endswith(LEARNED_BUFFERS))
         for name, tensor in chain(owner.named_parameters(path, recurse=False), learned):
-            leaf = name.rpartition(".")[2].lstrip(
-                "_"
-            )  # HookedTransformer: "_W_K" where query heads share a key
+            leaf = name.rpartition(".")[2].lstrip("_")  # HookedTransformer: "_W_K" where query heads share a key
             sharers.setdefault(id(tensor), []).append(_Slot(name, owner, leaf, tensor))
     for slots in sharers.values():
         yield min(slots, key=lambda slot: (not isinstance(slot.owner, nn.Embedding), slot.name))

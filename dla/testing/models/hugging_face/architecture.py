@@ -1,8 +1,7 @@
 """One configuration of a Hugging Face model, and how to build it and a bridge around it."""
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -76,10 +75,9 @@ class HuggingFaceArchitecture:
             tokenizer: Whether the bridge gets the tiny tokenizer, or none at all.
         """
         model = self.hugging_face(seed, dtype)
-        with _quiet():
-            bridge = _with_tokenizer(model, dtype) if tokenizer else _without_tokenizer(model)
-            if mode == "compatibility":
-                bridge.enable_compatibility_mode(disable_warnings=True)
+        bridge = _with_tokenizer(model, dtype) if tokenizer else _without_tokenizer(model)
+        if mode == "compatibility":
+            _enable_compatibility_mode(bridge)
         return bridge
 
     def _fresh(self, dtype: torch.dtype) -> transformers.PreTrainedModel:
@@ -104,9 +102,8 @@ def _without_tokenizer(model: transformers.PreTrainedModel) -> TransformerBridge
     return build_bridge_from_module(model, architecture, hf_config=model.config, tokenizer=None)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Drops what TransformerLens warns about in compatibility mode: a norm that it does not fold, for one."""
+def _enable_compatibility_mode(bridge: TransformerBridge) -> None:
     with warnings.catch_warnings():
+        # "... does not support fold_ln; norm weights stay unfolded": true, and what some tests are about.
         warnings.filterwarnings("ignore", r"\w+ArchitectureAdapter does not support", UserWarning)
-        yield
+        bridge.enable_compatibility_mode(disable_warnings=True)

@@ -141,9 +141,7 @@ LATENT_ATTENTION: tuple[Entry, ...] = (
         configuration("DeepseekV3Config", LLAMA, LATENT, _DENSE_FIRST, {"attention_bias": True}),
         "experts",
     ),
-    Entry(
-        "glm4_moe_lite", configuration("Glm4MoeLiteConfig", LLAMA, LATENT, _DENSE_FIRST_BY_TYPE), "experts"
-    ),
+    Entry("glm4_moe_lite", configuration("Glm4MoeLiteConfig", LLAMA, LATENT, _DENSE_FIRST_BY_TYPE), "experts"),
     Entry(
         "glm_moe_dsa",
         configuration(

@@ -48,11 +48,7 @@ GEMMA: tuple[Entry, ...] = (
         configuration("Gemma4TextConfig", _TIED, _SLIDING, {"hidden_size_per_layer_input": 0}),
         notes="each block multiplies the residual stream by a scalar",
     ),
-    Entry(
-        "gemma4_text-per-layer-input", configuration("Gemma4TextConfig", _TIED, _SLIDING, _PER_LAYER_INPUT)
-    ),
-    Entry(
-        "gemma4_text-keys-are-values", configuration("Gemma4TextConfig", _TIED, _SLIDING, _KEYS_ARE_VALUES)
-    ),
+    Entry("gemma4_text-per-layer-input", configuration("Gemma4TextConfig", _TIED, _SLIDING, _PER_LAYER_INPUT)),
+    Entry("gemma4_text-keys-are-values", configuration("Gemma4TextConfig", _TIED, _SLIDING, _KEYS_ARE_VALUES)),
     Entry("gemma4_text-experts", configuration("Gemma4TextConfig", _TIED, _SLIDING, _EXPERTS), "experts"),
 )

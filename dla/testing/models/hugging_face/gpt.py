@@ -31,9 +31,7 @@ GPT: tuple[Entry, ...] = (
     Entry("gpt2-untied", configuration("GPT2Config", GPT2, {"tie_word_embeddings": False})),
     Entry(
         "gpt2-scaled-attention",
-        configuration(
-            "GPT2Config", GPT2, {"scale_attn_by_inverse_layer_idx": True, "activation_function": "relu"}
-        ),
+        configuration("GPT2Config", GPT2, {"scale_attn_by_inverse_layer_idx": True, "activation_function": "relu"}),
         notes="attention scores are divided by layer index + 1",
     ),
     Entry(

@@ -104,17 +104,13 @@ HYBRID: tuple[Entry, ...] = (
     ),
     Entry(
         "nemotron_h",
-        configuration(
-            "NemotronHConfig", _NEMOTRON, {"layers_block_type": ["mamba", "mlp", "attention", "mlp"]}
-        ),
+        configuration("NemotronHConfig", _NEMOTRON, {"layers_block_type": ["mamba", "mlp", "attention", "mlp"]}),
         "hybrid",
         "one sublayer in each block",
     ),
     Entry(
         "nemotron_h-experts",
-        configuration(
-            "NemotronHConfig", _NEMOTRON, {"layers_block_type": ["mamba", "moe", "attention", "moe"]}
-        ),
+        configuration("NemotronHConfig", _NEMOTRON, {"layers_block_type": ["mamba", "moe", "attention", "moe"]}),
         "hybrid",
     ),
     Entry(
@@ -127,9 +123,7 @@ HYBRID: tuple[Entry, ...] = (
         ),
         "hybrid",
     ),
-    Entry(
-        "bamba", configuration("BambaConfig", LLAMA, MAMBA2, rope(0.5), {"attn_layer_indices": [1]}), "hybrid"
-    ),
+    Entry("bamba", configuration("BambaConfig", LLAMA, MAMBA2, rope(0.5), {"attn_layer_indices": [1]}), "hybrid"),
     Entry(
         "falcon_h1",
         configuration("FalconH1Config", LLAMA, MAMBA2, _FALCON_H1),
@@ -178,9 +172,7 @@ RECURRENT: tuple[Entry, ...] = (
     ),
     Entry(
         "mamba2",
-        configuration(
-            "Mamba2Config", _MAMBA, {"num_heads": 4, "head_dim": 16, "n_groups": 2, "chunk_size": 8}
-        ),
+        configuration("Mamba2Config", _MAMBA, {"num_heads": 4, "head_dim": 16, "n_groups": 2, "chunk_size": 8}),
         "recurrent",
     ),
     Entry("falcon_mamba", configuration("FalconMambaConfig", _MAMBA), "recurrent"),

@@ -29,9 +29,7 @@ LLAMA_LIKE: tuple[Entry, ...] = (
     Entry("phi3", configuration("Phi3Config", LLAMA), notes="fused queries, keys and values; fused gate"),
     Entry("phi3-partial-rotary", configuration("Phi3Config", LLAMA, rope(0.5))),
     Entry("arcee", configuration("ArceeConfig", LLAMA, _BIASES), notes="ungated MLP, relu squared"),
-    Entry(
-        "apertus", configuration("ApertusConfig", LLAMA, {"attention_bias": True}), notes="ungated MLP, xIELU"
-    ),
+    Entry("apertus", configuration("ApertusConfig", LLAMA, {"attention_bias": True}), notes="ungated MLP, xIELU"),
     Entry(
         "bitnet",
         configuration("BitNetConfig", LLAMA),
@@ -81,9 +79,7 @@ LLAMA_LIKE: tuple[Entry, ...] = (
 )
 
 LAYER_NORM: tuple[Entry, ...] = (
-    Entry(
-        "phi", configuration("PhiConfig", MULTI_HEAD, rope(0.5)), notes="parallel, one norm; unembedding bias"
-    ),
+    Entry("phi", configuration("PhiConfig", MULTI_HEAD, rope(0.5)), notes="parallel, one norm; unembedding bias"),
     Entry("phi-grouped-query", configuration("PhiConfig", LLAMA, rope(0.5))),
     Entry("stablelm", configuration("StableLmConfig", LLAMA, rope(0.5), {"use_qkv_bias": True})),
     Entry(
@@ -102,9 +98,7 @@ LAYER_NORM: tuple[Entry, ...] = (
     ),
     Entry(
         "cohere-untied-qk-norm",
-        configuration(
-            "CohereConfig", LLAMA, {"logit_scale": 0.5, "use_qk_norm": True, "attention_bias": True}
-        ),
+        configuration("CohereConfig", LLAMA, {"logit_scale": 0.5, "use_qk_norm": True, "attention_bias": True}),
         lines=(4,),
     ),
     Entry(

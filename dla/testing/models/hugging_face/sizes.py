@@ -17,9 +17,7 @@ TOKENS: Fields = MappingProxyType(
 )
 """The tiny tokenizer's vocabulary and special tokens."""
 
-GPT2: Fields = MappingProxyType(
-    {**TOKENS, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_inner": 48, "n_positions": 64}
-)
+GPT2: Fields = MappingProxyType({**TOKENS, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_inner": 48, "n_positions": 64})
 """Sizes, for configurations whose fields are named as GPT-2's."""
 
 LLAMA: Fields = MappingProxyType(
