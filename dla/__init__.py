@@ -3,7 +3,7 @@
 from dla.adapters import HookedTransformerAdapter, ModelAdapter, TransformerBridgeAdapter, adapt
 from dla.attribution import Attribution, load
 from dla.attributor import Attributor
-from dla.decomposers import ComponentDecomposer, Decomposer, HeadDecomposer, LayerDecomposer, Law
+from dla.decomposers import ComponentDecomposer, Decomposer, HeadDecomposer, Law, LayerDecomposer
 from dla.direct import direct_logit_attribution
 from dla.directions import Direction, Logit, LogitDifference, LogitSet, NextToken, ResidualVector, mean
 from dla.errors import (

@@ -21,12 +21,14 @@ class Question:
     """
 
     def __init__(self, readout: Readout, unembedding: Unembedding, select: Selection) -> None:
-        """Args:
-        readout: Weighted tokens and a vector.
-        unembedding: The model's.
-        select: Takes the positions that are asked about.
+        """Resolves the readout to a vector of the stream.
+
+        Args:
+            readout: Weighted tokens and a vector.
+            unembedding: The model's.
+            select: Takes the positions that are asked about.
         """
-        self._readout, self._unembedding, self._select = readout, unembedding, select
+        self._unembedding, self._select = unembedding, select
         device, dtype = unembedding.W_U.device, select.dtype
         self._ids, self._weights = readout.ids.to(device), readout.weights.to(device, dtype)
         self._vector = None if readout.vector is None else readout.vector.to(device, dtype)
@@ -80,7 +82,8 @@ class Question:
         """How large the numbers are that cancel in the answer; the model's rounding is a multiple of this."""
         assert self._picked is not None and self._normalised is not None
         spread = self._asked.norm(dim=-1) * self._normalised.pow(2).mean(-1).sqrt()
-        return self._picked.abs() @ self._weights.abs() + self.constant().abs() + spread
+        magnitude: Tensor = self._picked.abs() @ self._weights.abs() + self.constant().abs() + spread
+        return magnitude
 
     def _sites(self) -> list[tuple[Site, Callable[[Tensor], None]]]:
         def keep_scale(scale: Tensor) -> None:

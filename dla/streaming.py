@@ -17,11 +17,13 @@ class Selection:
     """Takes the positions that are asked about out of an activation, in the precision of the sums."""
 
     def __init__(self, rows: Int[Tensor, "batch kept"], width: int, everything: bool, dtype: torch.dtype) -> None:
-        """Args:
-        rows: The position of each kept row, by prompt.
-        width: How many positions the whole prompts have.
-        everything: Whether the kept positions are all, in order.
-        dtype: What activations are cast to.
+        """Says which positions are kept.
+
+        Args:
+            rows: The position of each kept row, by prompt.
+            width: How many positions the whole prompts have.
+            everything: Whether the kept positions are all, in order.
+            dtype: What activations are cast to.
         """
         self.rows, self._width, self._everything, self.dtype = rows, width, everything, dtype
 
@@ -54,10 +56,12 @@ class Contraction:
         direction: Float[Tensor, "#batch #pos d_model"],
         select: Selection,
     ) -> None:
-        """Args:
-        plan: The writes.
-        direction: What is read of each, up to the final norm's scale.
-        select: Takes the positions that are asked about.
+        """Contracts what reads nothing, and waits for the rest.
+
+        Args:
+            plan: The writes.
+            direction: What is read of each, up to the final norm's scale.
+            select: Takes the positions that are asked about.
         """
         self._plan, self._select = plan, select
         self._directions = {direction.device: direction}

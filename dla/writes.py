@@ -252,4 +252,5 @@ class SumOf(Write):
 
 def _dot(left: Float[Tensor, "*more d"], right: Float[Tensor, "*others d"]) -> Float[Tensor, "*broadcast"]:
     """The dot product over the last axis, in one pass over both."""
-    return torch.linalg.vecdot(left, right)
+    product: Tensor = torch.linalg.vecdot(left, right)
+    return product

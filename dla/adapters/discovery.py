@@ -129,7 +129,7 @@ def _mixes(parts: Parts, probe: Probe, streams: list[tuple[Tensor, Tensor]], jud
     mixes: list[Mix | None] = []
     for i, (pre, post) in enumerate(streams):
         candidates = _candidates(parts, probe, i, pre, judge)
-        likely = [(f"blocks.{i}.hook_attn_out", f"blocks.{i}.hook_mlp_out")]
+        likely: list[Sequence[str]] = [(f"blocks.{i}.hook_attn_out", f"blocks.{i}.hook_mlp_out")]
         likely += [tuple(_moved(n, i) for n in mix.factors) for mix in mixes[-1:] if mix is not None]
         mixes.append(recognise_mix(pre, post, candidates, likely, judge))
     return mixes
@@ -178,10 +178,13 @@ class _Looking:
         norm, output = self._post_norm(added)
         route = Route(norm, factor)
         children = self.parts.children[self.layer].items()
-        heads = [found for child, module in children if (found := self._heads(child, module, output, route))]
-        neurons = [found for child, module in children if (found := self._neurons(child, module, output, route))]
-        write = whole(self._site(name), Label(self._kind(name, output), self.layer), factor)
-        return Sublayer(write, *heads[:1] or [None], *neurons[:1] or [None])
+        heads = (self._heads(child, module, output, route) for child, module in children)
+        neurons = (self._neurons(child, module, output, route) for child, module in children)
+        return Sublayer(
+            whole(self._site(name), Label(self._kind(name, output), self.layer), factor),
+            next((found for found in heads if found is not None), None),
+            next((found for found in neurons if found is not None), None),
+        )
 
     def resid_mid(self, mix: Mix) -> Site | None:
         """The stream between two sublayers, where a hook shows just that."""

@@ -21,8 +21,10 @@ class HookedTransformerAdapter(ModelAdapter):
     """Runs a `HookedTransformer`, processed or not. Its anatomy is found by looking, not by its configuration."""
 
     def __init__(self, model: Any) -> None:
-        """Args:
-        model: A `HookedTransformer` in evaluation mode.
+        """Takes the model as it is; nothing runs yet.
+
+        Args:
+            model: A `HookedTransformer` in evaluation mode.
         """
         self._model = model
         self._hook_points: dict[str, nn.Module] = dict(model.hook_dict)

@@ -12,7 +12,6 @@ from dla.adapters.anatomy import Anatomy
 from dla.adapters.discovery import Parts, discover
 from dla.adapters.probe import probe_tokens, take_probe
 
-
 _SWITCHES = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
 
 _FOUND: WeakKeyDictionary[Any, tuple[tuple[Any, ...], Anatomy]] = WeakKeyDictionary()
@@ -30,11 +29,13 @@ class AnatomyCache:
         parts: Callable[[], Parts],
         forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
     ) -> None:
-        """Args:
-        model: The model; must be in evaluation mode when its anatomy is asked for.
-        hook_points: Its hook points, by name.
-        parts: Says where its norms, blocks and unembedding are.
-        forward: Runs it on token ids.
+        """Finds nothing out yet.
+
+        Args:
+            model: The model; must be in evaluation mode when its anatomy is asked for.
+            hook_points: Its hook points, by name.
+            parts: Says where its norms, blocks and unembedding are.
+            forward: Runs it on token ids.
         """
         self._model, self._hook_points = model, hook_points
         self._parts, self._forward = parts, forward

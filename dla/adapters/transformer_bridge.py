@@ -23,8 +23,10 @@ class TransformerBridgeAdapter(ModelAdapter):
     """Runs a `TransformerBridge` as it stands: with the norm weights, biases and multipliers that it has now."""
 
     def __init__(self, model: Any) -> None:
-        """Args:
-        model: A `TransformerBridge` of a decoder, in evaluation mode.
+        """Takes the model as it is; nothing runs yet.
+
+        Args:
+            model: A `TransformerBridge` of a decoder, in evaluation mode.
 
         Raises:
             UnsupportedModelError: If the bridge has no plain stack of blocks, final norm and unembedding.

@@ -40,9 +40,7 @@ QUICK = [
 each_hugging_face = pytest.mark.parametrize("entry", [*HUGGING_FACE, *REFUSED], ids=lambda entry: entry.name)
 each_decoder = pytest.mark.parametrize("entry", HUGGING_FACE, ids=lambda entry: entry.name)
 each_hooked = pytest.mark.parametrize("entry", HOOKED, ids=lambda entry: entry.name)
-each_quick = pytest.mark.parametrize(
-    "entry", [architecture(name) for name in QUICK], ids=lambda entry: entry.name
-)
+each_quick = pytest.mark.parametrize("entry", [architecture(name) for name in QUICK], ids=lambda entry: entry.name)
 with_hooked_transformer = pytest.mark.skipif(LINE >= 4, reason="TransformerLens 4 has no HookedTransformer")
 
 

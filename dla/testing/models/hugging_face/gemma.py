@@ -8,6 +8,7 @@ _SLIDING = {"sliding_window": WINDOW, "layer_types": ["sliding_attention", "full
 _SCALE = {"query_pre_attn_scalar": 16}
 _CAPS = {**_SCALE, "final_logit_softcapping": 2.0, "attn_logit_softcapping": 1.0}
 _NO_CAPS = {**_SCALE, "final_logit_softcapping": None, "attn_logit_softcapping": None}
+_GLOBAL = {"global_head_dim": 16}  # heads of full attention are wider than those of sliding attention
 _PER_LAYER_INPUT = {
     "hidden_size_per_layer_input": 8,
     "vocab_size_per_layer_input": _TIED["vocab_size"],
@@ -16,6 +17,8 @@ _PER_LAYER_INPUT = {
 _KEYS_ARE_VALUES = {
     **_PER_LAYER_INPUT,
     "attention_k_eq_v": True,
+    "global_head_dim": 16,
+    "num_global_key_value_heads": 1,
     "num_hidden_layers": 4,
     "num_kv_shared_layers": 2,
     "layer_types": 2 * ["sliding_attention", "full_attention"],
@@ -23,6 +26,7 @@ _KEYS_ARE_VALUES = {
 _EXPERTS = {
     "hidden_size_per_layer_input": 0,
     "enable_moe_block": True,
+    "global_head_dim": 8,
     "num_experts": 4,
     "top_k_experts": 2,
     "moe_intermediate_size": 24,
@@ -45,10 +49,10 @@ GEMMA: tuple[Entry, ...] = (
     ),
     Entry(
         "gemma4_text",
-        configuration("Gemma4TextConfig", _TIED, _SLIDING, {"hidden_size_per_layer_input": 0}),
+        configuration("Gemma4TextConfig", _TIED, _SLIDING, _GLOBAL, {"hidden_size_per_layer_input": 0}),
         notes="each block multiplies the residual stream by a scalar",
     ),
-    Entry("gemma4_text-per-layer-input", configuration("Gemma4TextConfig", _TIED, _SLIDING, _PER_LAYER_INPUT)),
+    Entry("gemma4_text-per-layer-input", configuration("Gemma4TextConfig", _TIED, _SLIDING, _GLOBAL, _PER_LAYER_INPUT)),
     Entry("gemma4_text-keys-are-values", configuration("Gemma4TextConfig", _TIED, _SLIDING, _KEYS_ARE_VALUES)),
     Entry("gemma4_text-experts", configuration("Gemma4TextConfig", _TIED, _SLIDING, _EXPERTS), "experts"),
 )
