@@ -9,6 +9,7 @@ from dla.directions import Direction, Logit, LogitDifference, LogitSet, NextToke
 from dla.errors import (
     DLAError,
     FileFormatError,
+    ModelDepartureWarning,
     ReconstructionError,
     ReconstructionWarning,
     UnsupportedModelError,
@@ -40,6 +41,7 @@ __all__ = [
     "LogitDifference",
     "LogitSet",
     "ModelAdapter",
+    "ModelDepartureWarning",
     "NextToken",
     "Norm",
     "ReconstructionError",

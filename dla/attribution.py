@@ -1,6 +1,6 @@
 """The result: how much each part contributed, and the proof that the parts add up."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, final
@@ -9,7 +9,8 @@ import pandas as pd
 import torch
 import xarray as xr
 from jaxtyping import Float, Int
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions
+from rich.table import Table
 from torch import Tensor
 
 from dla.labels import Label
@@ -134,7 +135,7 @@ class Attribution:
         """Writes everything, with its provenance, to one netCDF file. The file appears whole or not at all."""
         write_dataset(self.to_xarray(), Path(path))
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
         yield rich_table(self._title(), *self._ends(), self._proof())
 
     def __str__(self) -> str:

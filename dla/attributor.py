@@ -15,7 +15,7 @@ from dla.adapters.anatomy import Anatomy
 from dla.attribution import Attribution
 from dla.decomposers.base import Decomposer, Law
 from dla.directions import Direction
-from dla.errors import ReconstructionError, ReconstructionWarning
+from dla.errors import ModelDepartureWarning, ReconstructionError, ReconstructionWarning, UnsupportedModelError
 from dla.gaps import GapReport, gap_report
 from dla.labels import Label
 from dla.prompts import Position, Positions, Prompts, Text, read_positions, read_prompts, unknown_prompts
@@ -65,6 +65,7 @@ class Attributor:
         self._check = check
         self._planned: tuple[Anatomy, tuple[Write, ...], tuple[Label, ...]] | None = None
         self._plan()
+        self._report_departures()
 
     @jaxtyped(typechecker=beartype)
     def attribute(
@@ -121,6 +122,14 @@ class Attributor:
         streams = [anatomy.blocks[0].resid_pre, *(block.resid_post for block in anatomy.blocks)]
         run = self._run((*plan, *streams), prompts, direction, pos, None, None, prepend_bos)
         return gap_report(labels, run.values[: len(labels)], run.values[len(labels) :], run.tolerance)
+
+    def _report_departures(self) -> None:
+        """Says where the model that runs is not the checkpoint that it was made from."""
+        anatomy = self.model.anatomy
+        for sentence in anatomy.departures:
+            if self._check == "raise" and not anatomy.compatibility:
+                raise UnsupportedModelError(f"{sentence} With check='warn' it is attributed as it runs.")
+            warnings.warn(sentence, ModelDepartureWarning, stacklevel=3)
 
     def _plan(self) -> tuple[tuple[Write, ...], tuple[Label, ...]]:
         """The decomposer's plan for the model as it is now; made again only when the model's weights changed."""

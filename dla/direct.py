@@ -59,7 +59,7 @@ def direct_logit_attribution(
     """Splits a logit, or a difference of two, into the contributions of a model's parts.
 
     Args:
-        model: A `HookedTransformer`, or a `TransformerBridge` in compatibility mode. (`Attributor` also takes a raw one.)
+        model: A `HookedTransformer`, or a `TransformerBridge` in compatibility mode (`Attributor` takes raw ones too).
         input: A prompt, a list of prompts, or token ids. May be left out where a cache is given.
         answer_tokens: The token, as text, id, or a tensor `[batch]` or `[batch pos]`.
         incorrect_tokens: The token to compare with, of the same shape; None attributes the logit itself.
@@ -110,8 +110,8 @@ def _tokens(tokens: str | int | Tensor, pos: Any, batch: int) -> str | int | Ten
     if tokens.ndim == 1 and not isinstance(pos, int):
         if batch > 1:
             raise ValueError(
-                f"answer_tokens of shape {list(tokens.shape)} with several prompts and several positions could mean one "
-                "a prompt or one a position. Pass shape [batch, pos]."
+                f"answer_tokens of shape {list(tokens.shape)} with several prompts and several positions could mean "
+                "one a prompt or one a position. Pass shape [batch, pos]."
             )
         return tokens[None]
     return tokens

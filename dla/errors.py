@@ -17,5 +17,9 @@ class ReconstructionWarning(UserWarning):
     """The same finding as `ReconstructionError`, where the user asked for a warning."""
 
 
+class ModelDepartureWarning(UserWarning):
+    """The model that runs is not the checkpoint that it was made from; an attribution is exact for what runs."""
+
+
 class FileFormatError(DLAError):
     """A file was not written by this library, or was cut short."""

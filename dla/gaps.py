@@ -1,12 +1,12 @@
 """Where a sum goes wrong: the gap between the parts and the stream, block by block."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
 import torch
 from jaxtyping import Float
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions
 from rich.table import Table
 from torch import Tensor
 
@@ -53,7 +53,7 @@ class GapReport:
         """The first place where the parts miss the stream; None if they miss it nowhere."""
         return next((row for row in self.rows if not row.within), None)
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
         table = Table(title="What the stream gained, and what the parts say", title_justify="left")
         for column in ("place", "measured", "parts", "gap", ""):
             table.add_column(column, justify="left" if column in ("place", "") else "right")

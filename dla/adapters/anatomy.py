@@ -138,6 +138,9 @@ class Anatomy:
         blocks: The blocks in order.
         unembedding: How the last stream becomes logits.
         eps: The rounding unit of the least exact step in the model's own arithmetic.
+        departures: How the model that runs differs from the checkpoint that it was made from, a sentence each; empty
+            where nothing of the kind was found.
+        compatibility: Whether TransformerLens' compatibility mode has rewritten the model.
     """
 
     name: str
@@ -145,6 +148,8 @@ class Anatomy:
     blocks: tuple[Block, ...]
     unembedding: Unembedding
     eps: float
+    departures: tuple[str, ...] = ()
+    compatibility: bool = False
 
 
 def biases(

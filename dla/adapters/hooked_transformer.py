@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter, Observer
-from dla.adapters.discovery import Parts
+from dla.adapters.parts import Parts
 from dla.adapters.probe import keeping_rows, watching
 from dla.adapters.running import AnatomyCache, check_runnable
 from dla.adapters.vocabularies import vocabulary_of

@@ -126,9 +126,16 @@ def keeping_rows(unembed: nn.Module, rows: Int[Tensor, "batch kept"] | None) -> 
         handle.remove()
 
 
-def _copy(value: Any) -> Tensor | None:
+def first_tensor(value: Any) -> Tensor | None:
+    """A tensor, or the first one in what a module takes or returns; None where that begins with something else."""
     while isinstance(value, tuple | list) and value:
         value = value[0]
-    if not isinstance(value, Tensor):
+    return value if isinstance(value, Tensor) else None
+
+
+def _copy(value: Any) -> Tensor | None:
+    value = first_tensor(value)
+    if value is None:
         return None
-    return value.detach().to("cpu", torch.float64 if value.is_floating_point() else value.dtype, copy=True)
+    copy: Tensor = value.detach().to("cpu", torch.float64 if value.is_floating_point() else value.dtype, copy=True)
+    return copy

@@ -108,6 +108,16 @@ def recognise_mix(
     return None
 
 
+def constant_factor(before: Tensor, after: Tensor, judge: Judge) -> float | None:
+    """The constant by which one tensor is multiplied to give another; None if there is none."""
+    if before.shape != after.shape:
+        return None
+    if judge.same(before, after):
+        return 1.0
+    factor = float((before * after).sum() / before.pow(2).sum())
+    return factor if judge.same(factor * before, after) else None
+
+
 def distinct(parts: Iterable[tuple[str, Tensor | None]], like: Tensor, judge: Judge) -> dict[str, Tensor]:
     """The tensors shaped like the stream, each value once, under the first of its names."""
     found: dict[str, Tensor] = {}
@@ -149,6 +159,8 @@ def _mix(before: Tensor, after: Tensor, names: Sequence[str], parts: list[Tensor
     if bool((weight[1:] <= judge.slack * after.abs().max()).any()):
         return None
     carry, *factors = (float(c) for c in plain)
+    if abs(carry) * columns[:, 0].abs().max() <= judge.slack * after.abs().max():
+        return None  # the block replaces the stream (a norm on it), so what came before is not carried by a constant
     return Mix(carry, dict(zip(names, factors, strict=True)))
 
 

@@ -9,8 +9,9 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from dla.adapters.anatomy import Anatomy
-from dla.adapters.discovery import Parts, discover
-from dla.adapters.probe import probe_tokens, take_probe
+from dla.adapters.discovery import discover
+from dla.adapters.parts import Parts
+from dla.adapters.probe import probe_tokens
 
 _SWITCHES = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
 
@@ -48,8 +49,8 @@ class AnatomyCache:
             parts = self._parts()
             tokens = probe_tokens(min(self._model.cfg.d_vocab, parts.W_U.shape[1]))
             check_runnable(self._model, tokens)
-            probe = take_probe(self._hook_points, parts.watched(), self._forward, tokens.to(device_of(self._model)))
-            found = (state, discover(parts, probe))
+            tokens = tokens.to(device_of(self._model))
+            found = (state, discover(parts, self._hook_points, self._forward, tokens))
             _FOUND[self._model] = found
         return found[1]
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter, Observer
-from dla.adapters.discovery import Parts
+from dla.adapters.parts import Parts
 from dla.adapters.probe import keeping_rows, watching
 from dla.adapters.running import AnatomyCache, check_runnable
 from dla.adapters.vocabularies import vocabulary_of
@@ -75,6 +75,7 @@ class TransformerBridgeAdapter(ModelAdapter):
             b_U=model.unembed.b_U,
             centred=str(getattr(model.cfg, "normalization_type", "LN")).startswith("LN"),
             dtype=model.unembed.W_U.dtype,
+            compatibility=bool(getattr(model, "compatibility_mode", False)),
             transforms=transforms,
         )
 
@@ -92,4 +93,5 @@ def _run_options(model: Any) -> dict[str, Any]:
     """Keyword arguments that spare work which attribution does not need."""
     forward = getattr(model.original_model, "forward", None)
     known = inspect.signature(forward).parameters if forward is not None else {}
-    return {"use_cache": False} if "use_cache" in known else {}
+    takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values())
+    return {"use_cache": False} if "use_cache" in known or takes_all else {}

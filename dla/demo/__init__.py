@@ -2,14 +2,14 @@
 
 from dla.demo.evaluation import Evaluation, evaluate
 from dla.demo.grammar import ORDERS, TEMPLATES, Order, Prompt, name_pairs, prompts
-from dla.demo.loading import FOLDER, Kind, load, load_folder, load_hugging_face
+from dla.demo.loading import FOLDER, KINDS, load, load_folder, load_hugging_face
 
 __all__ = [
     "FOLDER",
+    "KINDS",
     "ORDERS",
     "TEMPLATES",
     "Evaluation",
-    "Kind",
     "Order",
     "Prompt",
     "evaluate",

@@ -42,9 +42,7 @@ def last_logits(
     return logits[torch.arange(len(texts)), last]
 
 
-def evaluate(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]
-) -> Evaluation:
+def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> Evaluation:
     """Completes the prompts with a Hugging Face model and compares with their answers."""
     logits = last_logits(model, tokenizer, [prompt.text for prompt in prompts])
     answers = token_ids(tokenizer, [prompt.answer for prompt in prompts])

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from transformer_lens.model_bridge import TransformerBridge
@@ -13,10 +13,10 @@ from transformers.utils import logging
 from dla.demo.hooked import hooked_transformer
 
 FOLDER = Path(__file__).parent / "model"
-Kind = Literal["hooked", "bridge", "raw"]
+KINDS = ("hooked", "bridge", "raw")
 
 
-def load(kind: Kind = "bridge") -> Any:
+def load(kind: str = "bridge") -> Any:
     """Loads the demo model: a small GPT-2 that completes sentences about two people.
 
     Args:
@@ -29,7 +29,7 @@ def load(kind: Kind = "bridge") -> Any:
     return load_folder(FOLDER, kind)
 
 
-def load_folder(path: str | Path, kind: Kind = "bridge") -> Any:
+def load_folder(path: str | Path, kind: str = "bridge") -> Any:
     """Loads a causal language model and its tokenizer from a local folder in Hugging Face's format.
 
     Args:
@@ -40,7 +40,7 @@ def load_folder(path: str | Path, kind: Kind = "bridge") -> Any:
         The HookedTransformer or TransformerBridge: on the CPU, in float32, in eval mode, with its tokenizer.
     """
     if kind not in _LOADERS:
-        raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(map(repr, get_args(Kind)))}.")
+        raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(map(repr, KINDS))}.")
     return _LOADERS[kind](*load_hugging_face(path))
 
 
@@ -101,8 +101,6 @@ def _bridge(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Trans
     return bridge
 
 
-_LOADERS: dict[str, Callable[[PreTrainedModel, PreTrainedTokenizerBase], Any]] = {
-    "hooked": hooked_transformer,
-    "bridge": _bridge,
-    "raw": _raw,
-}
+_LOADERS: dict[str, Callable[[PreTrainedModel, PreTrainedTokenizerBase], Any]] = dict(
+    zip(KINDS, (hooked_transformer, _bridge, _raw), strict=True)
+)

@@ -23,6 +23,9 @@ from dla.demo.tokenizer import build_tokenizer
 from dla.demo.training import train
 
 STEPS = 700
+# Every seed of 0 to 4 completes all held-out sentences; with this one, three heads that look at the answer
+# (L1H0, L1H1, L1H2) write most of the logit difference.
+SEED = 3
 EVALUATED = 1000
 
 
@@ -44,9 +47,7 @@ def replaced_folder(out: Path) -> Iterator[Path]:
             raise
 
 
-def save(
-    model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, facts: dict[str, float], out: Path
-) -> int:
+def save(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, facts: dict[str, int | float], out: Path) -> int:
     """Writes the model, its tokenizer and `training.json`; returns how many bytes they take."""
     with replaced_folder(out) as folder, without_progress_bars():
         model.save_pretrained(folder)
@@ -63,7 +64,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line's options."""
     parser = argparse.ArgumentParser(prog="python -m dla.demo.train", description="Train the demo model.")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=SEED, help="default: %(default)s")
     parser.add_argument("--steps", type=int, default=STEPS, help="default: %(default)s")
     return parser.parse_args(arguments)
 

@@ -55,9 +55,7 @@ def loss_of(
 ) -> Float[Tensor, ""]:
     """Weighted mean cross-entropy, in nats, of predicting each token from those before it."""
     logits = model(tokens[:, :-1], attention_mask=(weights[:, :-1] > 0).long()).logits
-    losses = cross_entropy(
-        logits.transpose(1, 2), tokens[:, 1:], reduction="none", label_smoothing=LABEL_SMOOTHING
-    )
+    losses = cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none", label_smoothing=LABEL_SMOOTHING)
     return (losses * weights[:, 1:]).sum() / weights[:, 1:].sum()
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import xarray as xr
 from torch import Tensor
@@ -93,7 +94,7 @@ def _known(value: int) -> int | None:
     return None if value == _NO_INDEX else int(value)
 
 
-def _tokens(positions: np.ndarray[Any, Any], record: Record) -> np.ndarray[Any, Any]:
+def _tokens(positions: npt.NDArray[np.int64], record: Record) -> npt.NDArray[np.str_]:
     """The token at each position; empty where there is none."""
     texts = np.empty(positions.shape, dtype=object)
     for where, position in np.ndenumerate(positions):

@@ -14,9 +14,7 @@ def test_words_are_distinct_and_names_are_many():
 
 
 def test_the_sentence_of_the_literature_is_in_the_grammar():
-    text = TEMPLATES["went"].format(
-        first="Mary", second="John", subject="John", place="store", object="drink"
-    )
+    text = TEMPLATES["went"].format(first="Mary", second="John", subject="John", place="store", object="drink")
     assert text == "When Mary and John went to the store , John gave a drink to"
 
 

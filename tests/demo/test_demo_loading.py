@@ -7,10 +7,8 @@ from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging
 
-from dla.demo import FOLDER, evaluate, load, load_folder, load_hugging_face, prompts
+from dla.demo import FOLDER, KINDS, evaluate, load, load_folder, load_hugging_face, prompts
 from dla.demo.evaluation import last_logits, token_ids
-
-KINDS = ("hooked", "bridge", "raw")
 
 
 def has_hooked_transformer():
@@ -106,9 +104,7 @@ def test_what_comes_back_is_ready_to_use(kind):
 
 def test_load_takes_the_demo_model(held_out):
     texts = [prompt.text for prompt in held_out[:5]]
-    torch.testing.assert_close(
-        lens_logits(load("raw"), texts), lens_logits(load_folder(FOLDER, "raw"), texts)
-    )
+    torch.testing.assert_close(lens_logits(load("raw"), texts), lens_logits(load_folder(FOLDER, "raw"), texts))
 
 
 @pytest.mark.parametrize("kind", ["bridge", "hooked"])
@@ -153,9 +149,7 @@ def test_general_folders_load(kind, tmp_path):
 
 def test_hooked_refuses_other_architectures(tmp_path):
     other_architecture(tmp_path)
-    with pytest.raises(
-        ValueError, match=r'for GPT2LMHeadModel only, and this is a LlamaForCausalLM.*"bridge"'
-    ):
+    with pytest.raises(ValueError, match=r'for GPT2LMHeadModel only, and this is a LlamaForCausalLM.*"bridge"'):
         load_folder(tmp_path, "hooked")
 
 

@@ -33,6 +33,7 @@ class HuggingFaceArchitecture:
         bridged_as: The architecture's name in TransformerLens, where that is not the model's class.
         auto_class: The transformers class whose `from_config` builds it.
         lines: The major versions of TransformerLens that boot a bridge for it.
+        unfaithful: The major versions whose raw bridge computes other logits than the model that it wraps.
     """
 
     name: str
@@ -42,6 +43,7 @@ class HuggingFaceArchitecture:
     bridged_as: str | None = None
     auto_class: str = "AutoModelForCausalLM"
     lines: tuple[int, ...] = (3, 4)
+    unfaithful: tuple[int, ...] = ()
 
     def hugging_face(self, seed: int = 0, dtype: torch.dtype = torch.float32) -> transformers.PreTrainedModel:
         """Builds the model: in evaluation mode, on the CPU, with eager attention.

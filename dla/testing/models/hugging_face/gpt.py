@@ -93,7 +93,8 @@ GPT: tuple[Entry, ...] = (
     Entry(
         "falcon-new",
         configuration("FalconConfig", _FALCON_NEW),
-        notes="parallel with two norms; TransformerLens splits the heads wrongly: not Hugging Face's logits",
+        notes="parallel with two norms; a bridge splits queries, keys and values wrongly",
+        unfaithful=(3, 4),
     ),
     Entry(
         "falcon-alibi",

@@ -39,7 +39,7 @@ LLAMA_LIKE: tuple[Entry, ...] = (
     Entry("seed_oss", configuration("SeedOssConfig", LLAMA, _HEAD, {"attention_out_bias": True})),
     Entry("ernie4_5", configuration("Ernie4_5Config", LLAMA, _HEAD)),
     Entry("ernie4_5-bias", configuration("Ernie4_5Config", LLAMA, _HEAD, {"use_bias": True})),
-    Entry("hunyuan_v1_dense", configuration("HunYuanDenseV1Config", LLAMA, _HEAD)),
+    Entry("hunyuan_v1_dense", configuration("HunYuanDenseV1Config", LLAMA, _HEAD), unfaithful=(3,)),
     Entry("glm", configuration("GlmConfig", LLAMA, _HEAD, rope(0.5))),
     Entry(
         "glm4",
@@ -95,6 +95,7 @@ LAYER_NORM: tuple[Entry, ...] = (
         "cohere",
         configuration("CohereConfig", LLAMA, {"logit_scale": 0.5, "tie_word_embeddings": True}),
         notes="parallel; norms have no bias",
+        unfaithful=(3,),
     ),
     Entry(
         "cohere-untied-qk-norm",
@@ -105,6 +106,7 @@ LAYER_NORM: tuple[Entry, ...] = (
         "cohere2",
         configuration("Cohere2Config", LLAMA, _SLIDING, {"logit_scale": 0.5, "tie_word_embeddings": True}),
         notes="parallel; norms have no bias",
+        unfaithful=(3,),
     ),
     Entry(
         "modernbert-decoder",

@@ -1,0 +1,163 @@
+"""Whether a bridge still computes what Hugging Face's own modules compute.
+
+TransformerLens re-implements attention, and its compatibility mode rewrites weights. Where that changes the model, an
+attribution is exact for the model that runs and not for the checkpoint that the user has in mind; it must say so.
+"""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from dla.adapters.anatomy import Unembedding
+from dla.adapters.parts import Parts
+from dla.adapters.probe import Probe, first_tensor
+from dla.adapters.recognise import Judge, tensor_of
+
+
+def replaced_modules(
+    parts: Parts,
+    forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
+    tokens: Int[Tensor, "batch pos"],
+    judge: Judge,
+) -> list[str]:
+    """The paths of modules whose output is not that of the Hugging Face module which they stand for.
+
+    Each module's inputs are recorded in one pass and given to the original again. An original that cannot be called
+    so tells nothing.
+
+    Args:
+        parts: The model's modules.
+        forward: Runs the model on token ids.
+        tokens: The ids.
+        judge: What counts as the same.
+    """
+    given: dict[str, tuple[Any, Any]] = {}
+    calls: dict[str, tuple[Any, Any, Any]] = {}
+
+    def taker(path: str) -> Callable[..., None]:
+        def take(_: nn.Module, args: Any, kwargs: Any) -> None:
+            given[path] = (tuple(_kept(arg) for arg in args), {name: _kept(arg) for name, arg in kwargs.items()})
+
+        return take
+
+    def recorder(path: str) -> Callable[..., None]:
+        def record(_: nn.Module, args: Any, output: Any) -> None:
+            calls[path] = (*given[path], _kept(first_tensor(output)))
+
+        return record
+
+    originals = {path: module for path, module in parts.watched().items() if _is_witnessed(module, parts)}
+    with torch.no_grad(), contextlib.ExitStack() as stack:
+        for path, module in originals.items():
+            stack.callback(module.register_forward_pre_hook(taker(path), with_kwargs=True).remove)
+            stack.callback(module.register_forward_hook(recorder(path)).remove)
+        forward(tokens)
+    return [path for path, call in calls.items() if not _agrees(_original(originals[path]), call, judge)]
+
+
+def departures(
+    replaced: list[str], probe: Probe, judge: Judge, unembedding: Unembedding, parts: Parts
+) -> tuple[str, ...]:
+    """Sentences that say how the model that runs differs from the checkpoint; empty where nothing was found."""
+    found = []
+    if replaced:
+        found.append(
+            f"TransformerLens' {replaced[0]} does not compute what Hugging Face's own module computes from the same "
+            "input, so this bridge is not the checkpoint that it was made from. Another version of TransformerLens "
+            "may have it right."
+        )
+    if parts.compatibility:
+        causes = (_sinks(probe, parts), _capped(probe, judge, unembedding), _stream_through_norm(probe, judge, parts))
+        found += [text for text in causes if text is not None]
+    return tuple(found)
+
+
+def _sinks(probe: Probe, parts: Parts) -> str | None:
+    """Value biases folded into `b_O` although attention rows sum to less than 1."""
+    for i, children in enumerate(parts.children):
+        pattern, attn = probe.hooks.get(f"blocks.{i}.attn.hook_pattern"), children.get("attn")
+        if pattern is None or attn is None or not bool((pattern.sum(-1) < 0.999).any()):
+            continue
+        b_V = tensor_of(attn, "b_V")
+        if b_V is not None and not bool(b_V.any()):
+            return (
+                "Compatibility mode has folded the value biases into b_O, and this model has attention sinks: its "
+                "attention rows sum to less than 1, so the folded bias is too large. Attribute the raw bridge instead, "
+                "or pass fold_value_biases=False."
+            )
+    return None
+
+
+def _capped(probe: Probe, judge: Judge, unembedding: Unembedding) -> str | None:
+    """An unembedding centred although the logits pass a soft cap, which does not commute with a shift."""
+    W_U, logits = unembedding.W_U.detach(), probe.outputs["unembed"]
+    centred = bool(W_U.mean(1).abs().max() <= judge.slack * W_U.abs().max())
+    size = (probe.logits * logits).sum() / logits.pow(2).sum()
+    if centred and not judge.same(probe.logits, size * logits):
+        return (
+            "Compatibility mode has centred the unembedding, and this model caps its logits: the cap sees shifted "
+            "logits, so what the model returns is not what the checkpoint returns. Attribute the raw bridge instead, "
+            "or pass center_unembed=False."
+        )
+    return None
+
+
+def _stream_through_norm(probe: Probe, judge: Judge, parts: Parts) -> str | None:
+    """A norm's weight folded into what reads the norm, where the stream itself goes on from the norm's output."""
+    for i, children in enumerate(parts.children):
+        after = probe.hooks[f"blocks.{i}.hook_resid_post"]
+        writes = [probe.hooks.get(f"blocks.{i}.{hook}") for hook in ("hook_attn_out", "hook_mlp_out")]
+        rests = [after - write for write in writes if write is not None and write.shape == after.shape]
+        for child in children:
+            output = probe.outputs.get(f"blocks.{i}.{child}")
+            if output is not None and any(judge.same(output, rest) for rest in rests):
+                return (
+                    f"Compatibility mode has folded the weight of blocks.{i}.{child} into what reads it, but in this "
+                    "model the residual stream itself goes on from that norm's output. Attribute the raw bridge "
+                    "instead, or pass fold_ln=False."
+                )
+    return None
+
+
+def _kept(value: Any) -> Any:
+    """A tensor as it is now, whatever is written into it later."""
+    return value.clone() if isinstance(value, Tensor) else value
+
+
+def _is_witnessed(module: nn.Module, parts: Parts) -> bool:
+    return _original(module) is not None and (not parts.compatibility or _stands_for_itself(module))
+
+
+def _stands_for_itself(module: nn.Module) -> bool:
+    """Whether a bridge works with its original's own weights.
+
+    Where TransformerLens splits a fused matrix (GPT-2's `c_attn`) the parts are copies, which compatibility mode
+    processes without the original; then the original is no witness.
+    """
+    original = _original(module)
+    if original is None:
+        return False
+    own = {id(inner) for inner in original.modules()}
+    return all(id(part) in own for inner in module.modules() if (part := _original(inner)) is not None)
+
+
+def _original(module: nn.Module) -> nn.Module | None:
+    original = getattr(module, "original_component", None)
+    return original if isinstance(original, nn.Module) else None
+
+
+def _agrees(original: nn.Module | None, call: tuple[Any, Any, Any], judge: Judge) -> bool:
+    args, kwargs, output = call
+    assert original is not None
+    try:
+        with torch.no_grad():
+            expected = first_tensor(original(*args, **kwargs))
+    except Exception:  # what an original accepts is Hugging Face's business; a call that fails tells nothing
+        return True
+    if expected is None or output is None or expected.shape != output.shape:
+        return True
+    return judge.same(expected.double().cpu(), output.double().cpu())

@@ -1,0 +1,93 @@
+"""The rows of every decomposition add up to the model's own logits, on every model that is promised."""
+
+import pytest
+import torch
+from assertions import assert_close, assert_reconstructs, size_of
+from subjects import (
+    DECOMPOSERS,
+    GPT2,
+    LINE,
+    Subject,
+    each_decomposer,
+    each_of_a_few,
+    each_subject,
+    some_ids,
+    some_tokens,
+)
+from torch import Tensor
+
+import dla
+from dla.testing.models import HUGGING_FACE, REFUSED, HuggingFaceArchitecture
+
+
+def picked(logits: Tensor, ids: Tensor) -> Tensor:
+    """The logits `[batch pos vocabulary]` of one token a prompt and position."""
+    return logits.gather(-1, ids[..., None]).squeeze(-1)
+
+
+@each_subject
+@each_decomposer
+def test_rows_add_up_to_the_models_own_logits(subject: Subject, decomposer: dla.Decomposer) -> None:
+    tokens = some_tokens(1)
+    own = subject.logits(tokens)
+    answers, others = (some_ids(seed, *tokens.shape, size=own.shape[-1]) for seed in (1, 2))
+    attributor = dla.Attributor(subject.model(), decomposer)
+
+    everywhere = attributor.attribute(tokens, dla.Logit(answers), pos=None)
+    assert_close(everywhere.output_logit, picked(own, answers), size_of(everywhere), subject.eps, "the output logits")
+    returned = subject.transform(everywhere.total + everywhere.constant)
+    assert_close(returned, picked(own, answers), size_of(everywhere), subject.eps, "the transformed sums")
+
+    difference = attributor.attribute(tokens, dla.LogitDifference(answers[:, -1], others[:, -1]))
+    if subject.name == subject.name and torch.equal(subject.transform(own), own):
+        assert_reconstructs(everywhere, picked(own, answers), subject.eps)
+        assert_reconstructs(difference, (picked(own, answers) - picked(own, others))[:, -1], subject.eps)
+
+
+@each_of_a_few
+@each_decomposer
+def test_the_tolerance_would_show_a_forgotten_bias(subject: Subject, decomposer: dla.Decomposer) -> None:
+    result = dla.Attributor(subject.model(), decomposer).attribute(some_tokens(2), dla.Logit(7), pos=None)
+    assert bool((result.tolerance < 1e-3 * size_of(result)).all())
+    assert bool((result.gap.abs() <= 0.5 * result.tolerance).all())
+
+
+def test_every_decomposer_of_the_library_is_tested() -> None:
+    public = {getattr(dla, name) for name in dla.__all__}
+    concrete = {kind for kind in public if isinstance(kind, type) and issubclass(kind, dla.Decomposer)}
+    assert concrete - {dla.Decomposer} == {type(decomposer) for decomposer in DECOMPOSERS}
+
+
+@pytest.mark.parametrize("width", [1, 2, 30])
+def test_prompts_of_any_length(width: int) -> None:
+    tokens = some_tokens(3, batch=3, width=width)
+    result = dla.Attributor(GPT2.model(), dla.HeadDecomposer()).attribute(tokens, dla.Logit(9), pos=None)
+    assert_reconstructs(result, GPT2.logits(tokens)[..., 9], GPT2.eps)
+
+
+def exact_or_refused(entry: HuggingFaceArchitecture, decomposer: dla.Decomposer) -> str:
+    """What becomes of an architecture: attributed exactly, or an error of ours."""
+    tokens = some_tokens(4)
+    try:
+        result = dla.Attributor(entry.bridge(), decomposer).attribute(tokens, dla.Logit(9), pos=None)
+    except dla.DLAError as error:
+        assert len(str(error)) > 60
+        return "refused"
+    with torch.no_grad():
+        own = entry.hugging_face()(tokens).logits[..., 9]
+    assert_close(result.output_logit, own, size_of(result), 1e-6, "the output logits")
+    return "exact"
+
+
+@pytest.mark.parametrize("entry", [e for e in HUGGING_FACE if LINE in e.lines], ids=lambda entry: entry.name)
+def test_every_architecture_is_exact_or_refused(entry: HuggingFaceArchitecture) -> None:
+    assert {exact_or_refused(entry, dla.HeadDecomposer()), exact_or_refused(entry, dla.ComponentDecomposer())} & {
+        "exact",
+        "refused",
+    }
+
+
+@pytest.mark.parametrize("entry", [e for e in REFUSED if LINE in e.lines], ids=lambda entry: entry.name)
+def test_what_is_not_a_causal_decoder_is_refused(entry: HuggingFaceArchitecture) -> None:
+    with pytest.raises(dla.UnsupportedModelError, match=r"causal|no `\w+`|residual stream|single stream"):
+        dla.Attributor(entry.bridge(tokenizer=False), dla.ComponentDecomposer())
