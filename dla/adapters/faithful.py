@@ -67,8 +67,12 @@ def departures(
     if replaced:
         found.append(
             f"TransformerLens' {replaced[0]} does not compute what Hugging Face's own module computes from the same "
-            "input, so this bridge is not the checkpoint that it was made from. Another version of TransformerLens "
-            "may have it right."
+            "input, so this bridge is not the checkpoint that it was made from. "
+            + (
+                "Attribute the raw bridge instead."
+                if parts.compatibility
+                else "Another version of it may have it right."
+            )
         )
     if parts.compatibility:
         causes = (_sinks(probe, parts), _capped(probe, judge, unembedding), _stream_through_norm(probe, judge, parts))
@@ -112,7 +116,7 @@ def _stream_through_norm(probe: Probe, judge: Judge, parts: Parts) -> str | None
         after = probe.hooks[f"blocks.{i}.hook_resid_post"]
         writes = [probe.hooks.get(f"blocks.{i}.{hook}") for hook in ("hook_attn_out", "hook_mlp_out")]
         rests = [after - write for write in writes if write is not None and write.shape == after.shape]
-        for child in children:
+        for child in (name for name in children if f"blocks.{i}.{name}.hook_scale" in probe.hooks):
             output = probe.outputs.get(f"blocks.{i}.{child}")
             if output is not None and any(judge.same(output, rest) for rest in rests):
                 return (

@@ -32,7 +32,7 @@ def test_the_seed_decides_on_the_weights(tmp_path):
 
 
 def test_an_interrupt_leaves_everything_as_it_was(tmp_path, monkeypatch, capsys):
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     (tmp_path / "model").mkdir()
