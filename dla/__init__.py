@@ -17,9 +17,8 @@ from dla.errors import (
 from dla.labels import Label
 from dla.routes import Norm, Route
 from dla.sites import Site
+from dla.version import __version__
 from dla.writes import Change, Constant, Factored, Scaled, SumOf, Whole, Write
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Attribution",
@@ -55,6 +54,7 @@ __all__ = [
     "UnsupportedModelError",
     "Whole",
     "Write",
+    "__version__",
     "adapt",
     "direct_logit_attribution",
     "load",

@@ -135,8 +135,12 @@ class Attribution:
         """Writes everything, with its provenance, to one netCDF file. The file appears whole or not at all."""
         write_dataset(self.to_xarray(), Path(path))
 
+    def table(self, shown: int = SHOWN) -> Table:
+        """The table that is printed, with at most `shown` rows at each end; rows of a trajectory are all shown."""
+        return rich_table(self._title(), *self._ends(shown), self._proof())
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
-        yield rich_table(self._title(), *self._ends(), self._proof())
+        yield self.table()
 
     def __str__(self) -> str:
         console = Console(width=100, no_color=True, highlight=False)
@@ -145,7 +149,7 @@ class Attribution:
         return capture.get()
 
     def _repr_html_(self) -> str:
-        return html_table(self._title(), *self._ends(), self._proof())
+        return html_table(self._title(), *self._ends(SHOWN), self._proof())
 
     def _means(self) -> Float[Tensor, " part"]:
         return self.values.flatten(1).nanmean(-1) if self.values.ndim > 1 else self.values
@@ -155,11 +159,13 @@ class Attribution:
         best = order.argsort(descending=True, stable=True)[:k].tolist()
         return [(str(self.parts[i]), float(means[i])) for i in best]
 
-    def _ends(self) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
-        """The rows of a table, largest first: all of them, or both ends."""
-        if len(self.parts) <= 2 * SHOWN:
-            return self.top(2 * SHOWN), []
-        return self.top(SHOWN), self.bottom(SHOWN)[::-1]
+    def _ends(self, shown: int) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
+        """The rows of a table, largest first: all of them, or both ends. A trajectory keeps its order."""
+        if self.record.law == "trajectory":
+            return list(zip(self.labels, self._means().tolist(), strict=True)), []
+        if len(self.parts) <= 2 * shown:
+            return self.top(2 * shown), []
+        return self.top(shown), self.bottom(shown)[::-1]
 
     def _title(self) -> str:
         what = f"{self.record.direction}, {self.record.decomposer}"

@@ -2,7 +2,6 @@
 
 import warnings
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, Literal, final
 
 import torch
@@ -21,6 +20,7 @@ from dla.labels import Label
 from dla.prompts import Position, Positions, Prompts, Text, read_positions, read_prompts, unknown_prompts
 from dla.readings import Question
 from dla.streaming import Contraction, Selection, replay
+from dla.version import versions
 from dla.views.dataset import Record
 from dla.writes import Write
 
@@ -221,7 +221,7 @@ class Attributor:
             model=model.name,
             dtype=str(model.unembedding.W_U.dtype).removeprefix("torch."),
             dims=tuple(dims),
-            versions={name: version(name) for name in ("dla", "transformer-lens", "torch")},
+            versions=versions(),
         )
         return Attribution(
             parts=labels,

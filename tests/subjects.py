@@ -27,14 +27,21 @@ BRIDGED = (
 )
 """The architectures that are promised, by their names in the catalogue."""
 
-ROUTED = ("granite-biases", "gemma2", "olmo2", "cohere")
+ROUTED = ("granite-biases", "gemma2", "olmo2", "cohere" if LINE >= 4 else "nanochat")
 """Architectures with multipliers, post-norms, a soft cap or a logit scale."""
 
 IN_DOUBLE = ("gpt2", "gpt_neox", "gptj", "phi", "opt", "bloom", "falcon", "llama", "qwen3")
 
+ROUNDING = ("llama", "qwen", "mistral", "granite", "olmo", "gemma", "nanochat", "gpt_neox")
+"""Architectures with a step in float32 whatever their dtype: Hugging Face's RMSNorm, a bridge's rotary embedding."""
+
+NOT_PROCESSED = ("phi-grouped-query",)
+"""Architectures for which TransformerLens' compatibility mode raises an error."""
+
 TRANSFORMED: dict[str, Callable[[Tensor], Tensor]] = {
     "granite-biases": lambda logits: logits / 2.0,
     "gemma2": lambda logits: 2.0 * torch.tanh(logits / 2.0),
+    "nanochat": lambda logits: 2.0 * torch.tanh(logits / 2.0),
     "cohere": lambda logits: logits * 0.5,
     "logits-soft-cap": lambda logits: 2.0 * torch.tanh(logits / 2.0),
     "logits-soft-cap-rms": lambda logits: 2.0 * torch.tanh(logits / 2.0),
@@ -87,9 +94,9 @@ class Subject:
 
     @property
     def eps(self) -> float:
-        """The rounding unit of the model's arithmetic: Hugging Face's RMSNorm computes in float32."""
-        rms = self.family == "bridge" and self.name.startswith(("llama", "qwen", "mistral", "granite", "olmo", "gemma"))
-        return torch.finfo(torch.float32 if rms else self.dtype).eps
+        """The rounding unit of the model's arithmetic."""
+        rounds = self.family == "bridge" and self.name.startswith(ROUNDING)
+        return torch.finfo(torch.float32 if rounds else self.dtype).eps
 
 
 @cache
@@ -112,7 +119,8 @@ def params(subjects: list[Subject]) -> list[Any]:
 EXACT_HOOKED = tuple(entry.name for entry in HOOKED if entry.switches.get("attention_dir") != "bidirectional")
 
 SUBJECTS: list[Any] = params(
-    [Subject("bridge", name, mode) for name in (*BRIDGED, *ROUTED) for mode in ("raw", "processed")]
+    [Subject("bridge", name) for name in (*BRIDGED, *ROUTED)]
+    + [Subject("bridge", name, "processed") for name in (*BRIDGED, *ROUTED) if name not in NOT_PROCESSED]
     + [Subject("bridge", name, dtype=torch.float64) for name in IN_DOUBLE]
     + [Subject("hooked", name, mode) for name in EXACT_HOOKED for mode in ("raw", "processed")]
     + [Subject("hooked", name, dtype=torch.float64) for name in ("ln", "rms", "no-norm", "parallel")]

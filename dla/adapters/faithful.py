@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
+from transformers import Cache
 
 from dla.adapters.anatomy import Unembedding
 from dla.adapters.parts import Parts
@@ -128,7 +129,9 @@ def _stream_through_norm(probe: Probe, judge: Judge, parts: Parts) -> str | None
 
 
 def _kept(value: Any) -> Any:
-    """A tensor as it is now, whatever is written into it later."""
+    """A tensor as it is now, whatever is written into it later. A key-value cache would remember the call: none."""
+    if isinstance(value, Cache):
+        return None
     return value.clone() if isinstance(value, Tensor) else value
 
 

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, final
+from weakref import WeakSet
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +17,9 @@ from dla.adapters.running import AnatomyCache, check_runnable
 from dla.adapters.vocabularies import vocabulary_of
 from dla.errors import UnsupportedModelError
 from dla.vocabulary import Vocabulary
+
+_WITH_CACHE: WeakSet[Any] = WeakSet()
+"""Models that do not run without a key-value cache: linear attention on TransformerLens 3.9."""
 
 
 @final
@@ -40,7 +44,13 @@ class TransformerBridgeAdapter(ModelAdapter):
 
     @property
     def anatomy(self) -> Anatomy:
-        return self._anatomy.get()
+        try:
+            return self._anatomy.get()
+        except UnsupportedModelError:
+            if not self._options or self._model in _WITH_CACHE:
+                raise
+            _WITH_CACHE.add(self._model)
+            return self._anatomy.get()
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -60,7 +70,8 @@ class TransformerBridgeAdapter(ModelAdapter):
         return getattr(cache, "model", self._model) is self._model
 
     def _forward(self, tokens: Int[Tensor, "batch pos"]) -> Tensor:
-        logits: Tensor = self._model(tokens, return_type="logits", **self._options)
+        options = {} if self._model in _WITH_CACHE else self._options
+        logits: Tensor = self._model(tokens, return_type="logits", **options)
         return logits
 
     def _parts(self) -> Parts:

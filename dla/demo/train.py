@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from dla.adapters.loading import without_progress_bars
 from dla.demo.evaluation import evaluate
 from dla.demo.grammar import prompts
-from dla.demo.loading import FOLDER, without_progress_bars
+from dla.demo.loading import FOLDER
 from dla.demo.tokenizer import build_tokenizer
 from dla.demo.training import train
 

@@ -1,0 +1,118 @@
+"""Loading models by name: folders in Hugging Face's format, without network and without pickles, or the hub."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from dla.errors import DLAError
+
+
+def load_model(name_or_folder: str) -> TransformerBridge:
+    """Loads a causal language model and its tokenizer: from a folder if there is one of that name, else from the hub.
+
+    Args:
+        name_or_folder: A folder that `save_pretrained` wrote, with the tokenizer's files in it, or a name on the hub.
+
+    Returns:
+        A raw bridge (the Hugging Face model as it is): on the CPU, in float32, in eval mode.
+
+    Raises:
+        ValueError: If it is a path and there is no model folder.
+        DLAError: If the model cannot be loaded, or fetched. Says why.
+    """
+    path = Path(name_or_folder)
+    if path.exists() or _is_path(name_or_folder):
+        return _from_folder(checked_folder(path))
+    return _from_hub(name_or_folder)
+
+
+def load_hugging_face(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Loads the Hugging Face model (float32, eager attention, eval mode) and tokenizer of a local folder."""
+    folder = checked_folder(Path(path))
+    with without_progress_bars():
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            attn_implementation="eager",
+        )
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return model, tokenizer
+
+
+def boot(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> TransformerBridge:
+    """A raw bridge around a Hugging Face model that is already loaded, on the CPU and in eval mode."""
+    bridge = TransformerBridge.boot_transformers(
+        str(model.name_or_path), hf_model=model, tokenizer=tokenizer, device="cpu"
+    )
+    return bridge.eval()
+
+
+def checked_folder(folder: Path) -> Path:
+    """The folder's full path, if there is a model in it that can be read without running what it contains.
+
+    Raises:
+        ValueError: If there is no such folder, no model in it, or its weights are pickled.
+    """
+    if not (folder / "config.json").is_file():
+        raise ValueError(
+            f"{str(folder)!r} is not a model folder: it has no config.json. Pass a folder that "
+            "Hugging Face's save_pretrained() wrote; a folder is not looked for among the hub models."
+        )
+    if not any(folder.glob("*.safetensors")):
+        found = ", ".join(sorted(file.name for file in folder.glob("*.bin"))) or "no weights"
+        raise ValueError(
+            f"{str(folder)!r} has no *.safetensors file (it has {found}). Pickled weights can run code when "
+            "they are opened, so they are refused; save the model again with save_pretrained(folder)."
+        )
+    return folder.resolve()
+
+
+@contextlib.contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Keeps transformers from drawing a bar for files that take no time to read or write."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name that is no folder was meant as one: the hub's names are `model` or `owner/model`."""
+    return name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1 or "\\" in name
+
+
+def _from_folder(folder: Path) -> TransformerBridge:
+    try:
+        return boot(*load_hugging_face(folder))
+    except Exception as error:  # whatever transformers and TransformerLens raise at what they do not know
+        raise DLAError(
+            f"The model in {str(folder)!r} could not be loaded ({_reason(error)}). Pass a folder that holds a causal "
+            "language model which TransformerLens knows, and its tokenizer."
+        ) from error
+
+
+def _from_hub(name: str) -> TransformerBridge:
+    try:
+        return TransformerBridge.boot_transformers(name, device="cpu").eval()
+    except Exception as error:  # as above, and whatever a network can do
+        raise DLAError(
+            f"There is no folder {name!r} here, and the hub gave no such model ({_reason(error)}). Pass a folder "
+            "that holds the model and its tokenizer, or the name of a hub model where there is a network."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what went wrong."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,115 @@
+"""The `dla` command. What it needs is imported when a subcommand runs, so that help and mistakes answer at once."""
+
+import contextlib
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Direct logit attribution: which parts of a transformer write a logit, with the proof that they add up.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+WRONG_USE = 2
+FAILED = 1
+
+
+class Decompose(StrEnum):
+    """The values of `--decompose`: the units of `dla.direct_logit_attribution`."""
+
+    COMPONENT = "component"
+    LAYER = "layer"
+    HEAD = "head"
+
+
+def main() -> None:
+    """The entry point."""
+    app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from dla import __version__
+
+        typer.echo(f"dla {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo() -> None:
+    """Attribute a prompt on the small trained model that the package carries, head by head."""
+    from dla.cli.demo import show_demo
+
+    with _errors_in_a_line():
+        show_demo()
+
+
+@app.command()
+def attribute(
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME_OR_FOLDER",
+            help="A folder that holds a Hugging Face model and its tokenizer, or the name of a hub model.",
+        ),
+    ],
+    prompt: Annotated[str, typer.Option(help="The text to run the model on.")],
+    answer: Annotated[
+        str,
+        typer.Option(
+            metavar="TOKEN",
+            help='The token to attribute: its text (mind the leading space: " Mary"), or its id, written id:464.',
+        ),
+    ],
+    incorrect: Annotated[
+        str | None, typer.Option(metavar="TOKEN", help="A token whose logit is subtracted, written as --answer is.")
+    ] = None,
+    decompose: Annotated[
+        Decompose, typer.Option(help="What the rows are: sublayers, the stream as it grows, or attention heads.")
+    ] = Decompose.COMPONENT,
+    pos: Annotated[int, typer.Option(help="The position in the prompt; negative ones count from the end.")] = -1,
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="K", help="Show the K most positive and the K most negative rows."),
+    ] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the whole result to this file too.")] = None,
+) -> None:
+    """Attribute a logit, or a difference of two, on a model of your own. It runs on the CPU, in float32."""
+    from dla.cli.attribute import show_attribution
+
+    with _errors_in_a_line():
+        show_attribution(model, prompt, answer, incorrect, decompose.value, pos, top, json)
+
+
+@contextlib.contextmanager
+def _errors_in_a_line() -> Iterator[None]:
+    """Says what went wrong on stderr. Errors of neither kind are defects, and keep their traceback."""
+    from dla.errors import DLAError
+
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        # the library's messages speak to callers who have ids as integers
+        _fail(str(error).replace("or its id.", "or its id, written id:464."), WRONG_USE)
+    except (DLAError, OSError) as error:
+        _fail(str(error), FAILED)
+
+
+def _fail(message: str, code: int) -> None:
+    typer.echo(f"dla: {' '.join(message.split())}", err=True)
+    raise typer.Exit(code)

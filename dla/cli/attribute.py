@@ -1,0 +1,77 @@
+"""`dla attribute`: one prompt on a model that the user names."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from dla.adapters.loading import load_model
+from dla.attribution import SHOWN, Attribution
+from dla.attributor import Attributor
+from dla.cli.json_file import write_json
+from dla.cli.quiet import loading
+from dla.direct import UNITS
+from dla.directions import Direction, Logit, LogitDifference
+
+
+def show_attribution(
+    model: str,
+    prompt: str,
+    answer: str,
+    incorrect: str | None,
+    unit: str,
+    pos: int,
+    top: int | None,
+    json: Path | None,
+) -> None:
+    """Loads the model, attributes, prints the table and writes the file.
+
+    Args:
+        model: A folder, or the name of a hub model.
+        prompt: The text to run it on.
+        answer: The token, as text or as `id:464`.
+        incorrect: The token to compare with, or None.
+        unit: One of `UNITS`.
+        pos: The position.
+        top: How many rows to show at each end; None for as many as are usually shown.
+        json: Where to write the whole result, or None.
+
+    Raises:
+        ValueError: If an argument does not fit the others, the model or the file system.
+        DLAError: If the model cannot be loaded or attributed.
+    """
+    if top is not None and unit == "layer":
+        raise ValueError("--top chooses among parts that add up; the rows of 'layer' are a sequence. Leave it out.")
+    if json is not None:
+        _check_target(json)
+    direction = _direction(answer, incorrect)
+    with loading(f"loading {model}"):
+        attributor = Attributor(load_model(model), UNITS[unit]())
+    result = attributor.attribute(prompt, direction, pos=pos)
+    Console().print(_heading(result), result.table(SHOWN if top is None else top), sep="\n")
+    if json is not None:
+        write_json(result, json)
+
+
+def _direction(answer: str, incorrect: str | None) -> Direction:
+    if incorrect is None:
+        return Logit(_token(answer))
+    return LogitDifference(_token(answer), _token(incorrect))
+
+
+def _token(token: str) -> str | int:
+    """Its text, or its id where that is what was written."""
+    marked, _, number = token.partition("id:")
+    return int(number) if not marked and number.isdecimal() else token
+
+
+def _check_target(path: Path) -> None:
+    """Says so before the model is loaded if the file cannot be written."""
+    if path.is_dir():
+        raise ValueError(f"--json {str(path)!r} is a folder. Pass the name of a file.")
+    if not path.absolute().parent.is_dir():
+        raise ValueError(f"--json {str(path)!r}: there is no folder {str(path.parent)!r}. Make it, or pass another.")
+
+
+def _heading(result: Attribution) -> str:
+    position = int(result.positions)
+    return f"{Path(result.record.model).name}, after token {position}, {result.tokens[0][position]!r}\n"

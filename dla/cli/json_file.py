@@ -1,0 +1,45 @@
+"""An attribution of one prompt at one position as a JSON file."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from dla.attribution import Attribution
+
+FORMAT = "dla.attribution.json/1"
+
+
+def write_json(result: Attribution, path: Path) -> None:
+    """Writes next to the target and moves into place, so that the file is whole or not there."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        unfinished.write_text(json.dumps(as_json(result), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def as_json(result: Attribution) -> dict[str, Any]:
+    """Everything that the result holds; numbers in logits."""
+    record = result.record
+    position = int(result.positions)
+    sums = ("total", "constant", "logit", "output_logit", "gap", "tolerance")
+    return {
+        "format": FORMAT,
+        "model": record.model,
+        "dtype": record.dtype,
+        "direction": record.direction,
+        "decomposer": record.decomposer,
+        "law": record.law,
+        "tokens": result.tokens[0],
+        "position": position,
+        "token": result.tokens[0][position],
+        "labels": result.labels,
+        "kinds": [part.kind for part in result.parts],
+        "layers": [part.layer for part in result.parts],
+        "heads": [part.head for part in result.parts],
+        "values": result.values.flatten().tolist(),
+        **{name: float(getattr(result, name)) for name in sums},
+        "versions": dict(record.versions),
+    }
