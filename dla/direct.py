@@ -11,6 +11,7 @@ from torch import Tensor
 from dla.adapters import adapt, in_compatibility_mode
 from dla.attribution import Attribution
 from dla.attributor import Attributor
+from dla.caches import size_of
 from dla.decomposers import ComponentDecomposer, Decomposer, HeadDecomposer, LayerDecomposer
 from dla.directions import Direction, Logit, LogitDifference
 from dla.prompts import Position
@@ -122,8 +123,7 @@ def _batch_of(model: Any, input: Any, cache: Any) -> int:
         return 1 if input.ndim == 1 else input.shape[0]
     if input is not None:
         return 1 if isinstance(input, str) else len(input)
-    name = adapt(model).anatomy.unembedding.normalised.name
-    return int(cache[name].shape[0]) if cache.has_batch_dim else 1
+    return size_of(adapt(model), cache)[0]
 
 
 def _position(pos: Any) -> Position:

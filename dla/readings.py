@@ -54,12 +54,13 @@ class Question:
             constant = constant + b_U[self._ids].to(self._asked) @ self._weights
         return constant
 
-    def observers(self) -> dict[str, list[Callable[[Tensor], None]]]:
+    def observers(self) -> dict[str, Callable[[Tensor], None]]:
         """What to call with the activations at the readout."""
-        observers: dict[str, list[Callable[[Tensor], None]]] = {}
-        for site, keep in self._sites():
-            observers.setdefault(site.name, []).append(keep)
-        return observers
+        observers = {
+            self._unembedding.logits.name: self._keep_logits,
+            self._unembedding.normalised.name: self._keep_stream,
+        }
+        return observers if self._unembedding.norm is None else {**observers, self._scale_site().name: self._keep_scale}
 
     def scale(self) -> Float[Tensor, "batch pos"] | None:
         """The final norm's scale; None where there is no norm."""
@@ -85,18 +86,14 @@ class Question:
         magnitude: Tensor = self._picked.abs() @ self._weights.abs() + self.constant().abs() + spread
         return magnitude
 
-    def _sites(self) -> list[tuple[Site, Callable[[Tensor], None]]]:
-        def keep_scale(scale: Tensor) -> None:
-            self._scale = self._select(self._scale_site(), scale).to(self._asked.device)
+    def _keep_scale(self, scale: Tensor) -> None:
+        self._scale = self._select(self._scale_site(), scale).to(self._asked.device)
 
-        def keep_logits(logits: Tensor) -> None:
-            self._picked = self._pick(logits)
+    def _keep_logits(self, logits: Tensor) -> None:
+        self._picked = self._pick(logits)
 
-        def keep_normalised(normalised: Tensor) -> None:
-            self._normalised = self._select(self._unembedding.normalised, normalised).to(self._asked.device)
-
-        sites = [(self._unembedding.logits, keep_logits), (self._unembedding.normalised, keep_normalised)]
-        return sites if self._unembedding.norm is None else [*sites, (self._scale_site(), keep_scale)]
+    def _keep_stream(self, normalised: Tensor) -> None:
+        self._normalised = self._select(self._unembedding.normalised, normalised).to(self._asked.device)
 
     def _scale_site(self) -> Site:
         assert self._unembedding.norm is not None
