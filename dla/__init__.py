@@ -3,7 +3,15 @@
 from dla.adapters import HookedTransformerAdapter, ModelAdapter, TransformerBridgeAdapter, adapt
 from dla.attribution import Attribution, load
 from dla.attributor import Attributor
-from dla.decomposers import ComponentDecomposer, Decomposer, HeadDecomposer, Law, LayerDecomposer
+from dla.decomposers import (
+    BlockDecomposer,
+    ComponentDecomposer,
+    Decomposer,
+    HeadDecomposer,
+    Law,
+    LayerDecomposer,
+    NeuronDecomposer,
+)
 from dla.direct import direct_logit_attribution
 from dla.directions import Direction, Logit, LogitDifference, LogitSet, NextToken, ResidualVector, mean
 from dla.errors import (
@@ -23,6 +31,7 @@ from dla.writes import Change, Constant, Factored, Scaled, SumOf, Whole, Write
 __all__ = [
     "Attribution",
     "Attributor",
+    "BlockDecomposer",
     "Change",
     "ComponentDecomposer",
     "Constant",
@@ -41,6 +50,7 @@ __all__ = [
     "LogitSet",
     "ModelAdapter",
     "ModelDepartureWarning",
+    "NeuronDecomposer",
     "NextToken",
     "Norm",
     "ReconstructionError",

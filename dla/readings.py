@@ -32,8 +32,8 @@ class Question:
         device, dtype = unembedding.W_U.device, select.dtype
         self._ids, self._weights = readout.ids.to(device), readout.weights.to(device, dtype)
         self._vector = None if readout.vector is None else readout.vector.to(device, dtype)
-        columns = unembedding.W_U[:, self._ids].to(dtype)
-        asked = torch.einsum("dbpt,t->bpd", columns, self._weights)
+        columns = unembedding.W_U.T[self._ids].to(dtype)
+        asked = torch.einsum("bptd,t->bpd", columns, self._weights)
         self._asked = asked if self._vector is None else asked + self._vector
         self._scale: Tensor | None = None
         self._picked: Tensor | None = None

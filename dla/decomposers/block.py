@@ -1,0 +1,20 @@
+"""Whole blocks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+from dla.adapters.base import ModelAdapter
+from dla.decomposers.base import Decomposer
+from dla.labels import Label
+from dla.writes import SumOf, Write
+
+
+@final
+@dataclass(frozen=True)
+class BlockDecomposer(Decomposer):
+    """One part for each block, `3_block`: the sum of its sublayers. The embeddings keep theirs."""
+
+    def writes(self, model: ModelAdapter) -> Sequence[Write]:
+        blocks = [SumOf(model.sublayers(layer), Label("block", layer)) for layer in range(model.n_layers)]
+        return [*model.embeddings(), *blocks]
