@@ -41,7 +41,7 @@ class Norm:
         return _centre(direction) if self.centred else direction
 
     def push_forward(
-        self, vectors: Float[Tensor, "*part batch pos d_model"], scale: Float[Tensor, "batch pos"]
+        self, vectors: Float[Tensor, "*part #batch #pos d_model"], scale: Float[Tensor, "batch pos"]
     ) -> Float[Tensor, "*part batch pos d_model"]:
         """`weight * C(x) / scale`: the norm without its bias, applied to parts of its input."""
         vectors = (_centre(vectors) if self.centred else vectors) / scale.unsqueeze(-1)
@@ -79,8 +79,8 @@ class Route:
         return values if self.norm is None else values / activations[self.norm.scale]
 
     def push_forward(
-        self, vectors: Float[Tensor, "*part batch pos d_model"], activations: Activations
-    ) -> Float[Tensor, "*part batch pos d_model"]:
+        self, vectors: Float[Tensor, "*part #batch #pos d_model"], activations: Activations
+    ) -> Float[Tensor, "*part #batch #pos d_model"]:
         """The sublayer's vectors in the units of the final stream."""
         if self.norm is not None:
             vectors = self.norm.push_forward(vectors, activations[self.norm.scale])

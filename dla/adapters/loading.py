@@ -11,6 +11,9 @@ from transformers.utils import logging
 
 from dla.errors import DLAError
 
+# transformers makes up an empty tokenizer where there is none, so its files are looked for
+_TOKENIZERS = ("tokenizer*", "vocab*", "*.model", "*.tiktoken", "tekken.json")
+
 
 def load_model(name_or_folder: str) -> TransformerBridge:
     """Loads a causal language model and its tokenizer: from a folder if there is one of that name, else from the hub.
@@ -59,7 +62,7 @@ def checked_folder(folder: Path) -> Path:
     """The folder's full path, if there is a model in it that can be read without running what it contains.
 
     Raises:
-        ValueError: If there is no such folder, no model in it, or its weights are pickled.
+        ValueError: If there is no such folder, no model or tokenizer in it, or the weights are pickled.
     """
     if not (folder / "config.json").is_file():
         raise ValueError(
@@ -71,6 +74,11 @@ def checked_folder(folder: Path) -> Path:
         raise ValueError(
             f"{str(folder)!r} has no *.safetensors file (it has {found}). Pickled weights can run code when "
             "they are opened, so they are refused; save the model again with save_pretrained(folder)."
+        )
+    if not any(any(folder.glob(pattern)) for pattern in _TOKENIZERS):
+        raise ValueError(
+            f"{str(folder)!r} holds a model and no tokenizer. Save the model's own there too, with "
+            "tokenizer.save_pretrained(folder)."
         )
     return folder.resolve()
 

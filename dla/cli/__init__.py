@@ -1,4 +1,4 @@
-"""The `dla` command. What it needs is imported when a subcommand runs, so that help and mistakes answer at once."""
+"""The `dla` command. What needs PyTorch is imported when a subcommand runs, not for help or a misspelt option."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+
+from dla.version import __version__
 
 app = typer.Typer(
     help="Direct logit attribution: which parts of a transformer write a logit, with the proof that they add up.",
@@ -33,12 +36,11 @@ def main() -> None:
     app()
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> bool:
     if wanted:
-        from dla import __version__
-
         typer.echo(f"dla {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()
@@ -53,7 +55,8 @@ def _options(
 @app.command()
 def demo() -> None:
     """Attribute a prompt on the small trained model that the package carries, head by head."""
-    from dla.cli.demo import show_demo
+    with _starting():
+        from dla.cli.demo import show_demo
 
     with _errors_in_a_line():
         show_demo()
@@ -90,10 +93,16 @@ def attribute(
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the whole result to this file too.")] = None,
 ) -> None:
     """Attribute a logit, or a difference of two, on a model of your own. It runs on the CPU, in float32."""
-    from dla.cli.attribute import show_attribution
+    with _starting():
+        from dla.cli.attribute import show_attribution
 
     with _errors_in_a_line():
         show_attribution(model, prompt, answer, incorrect, decompose.value, pos, top, json)
+
+
+def _starting() -> contextlib.AbstractContextManager[object]:
+    """A sign of life on a terminal: PyTorch and TransformerLens take seconds to import."""
+    return Console(stderr=True).status("starting")
 
 
 @contextlib.contextmanager

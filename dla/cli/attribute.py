@@ -47,7 +47,9 @@ def show_attribution(
     with loading(f"loading {model}"):
         attributor = Attributor(load_model(model), UNITS[unit]())
     result = attributor.attribute(prompt, direction, pos=pos)
-    Console().print(_heading(result), result.table(SHOWN if top is None else top), sep="\n")
+    console = Console()
+    console.print(_heading(model, result), highlight=False, markup=False)
+    console.print(result.table(SHOWN if top is None else top))
     if json is not None:
         write_json(result, json)
 
@@ -72,6 +74,6 @@ def _check_target(path: Path) -> None:
         raise ValueError(f"--json {str(path)!r}: there is no folder {str(path.parent)!r}. Make it, or pass another.")
 
 
-def _heading(result: Attribution) -> str:
+def _heading(model: str, result: Attribution) -> str:
     position = int(result.positions)
-    return f"{Path(result.record.model).name}, after token {position}, {result.tokens[0][position]!r}\n"
+    return f"{model}, at token {position} of the prompt ({result.tokens[0][position]!r})\n"

@@ -94,7 +94,7 @@ def _known(value: int) -> int | None:
     return None if value == _NO_INDEX else int(value)
 
 
-def _tokens(positions: npt.NDArray[np.int64], record: Record) -> npt.NDArray[np.str_]:
+def _tokens(positions: npt.NDArray[np.int64], record: Record) -> npt.NDArray[np.character]:
     """The token at each position; empty where there is none."""
     texts = np.empty(positions.shape, dtype=object)
     for where, position in np.ndenumerate(positions):

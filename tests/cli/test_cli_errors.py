@@ -1,0 +1,167 @@
+"""Mistakes: the exit code, and one line on stderr that names the remedy."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from transformers import BertConfig, BertLMHeadModel
+
+import dla
+import dla.demo
+from dla.direct import UNITS
+
+
+def assert_line(run, code, *words):
+    """The command ended with that code and said so in one line, on stderr only."""
+    assert run.exit_code == code, run.output
+    assert run.stdout == ""
+    assert run.stderr.startswith("dla: ")
+    assert run.stderr.count("\n") == 1
+    for word in words:
+        assert word in run.stderr
+
+
+def assert_usage(run, *words):
+    """The command line could not be read: usage, and a line that says why."""
+    assert run.exit_code == 2, run.output
+    assert run.stdout == ""
+    assert "Usage: dla" in run.stderr
+    assert "Traceback" not in run.stderr
+    for word in words:
+        assert word in run.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"decompose": "neuron"}, ("--decompose", "'neuron'", "'component', 'layer', 'head'")),
+        ({"pos": "last"}, ("--pos", "integer")),
+        ({"top": "0"}, ("--top", "1")),
+        ({"answer": None}, ("Missing option '--answer'",)),
+        ({"model": None}, ("Missing option '--model'",)),
+        ({"prompt": None}, ("Missing option '--prompt'",)),
+        ({"bottom": "3"}, ("--bottom",)),
+    ],
+)
+def test_a_command_line_that_cannot_be_read(attribute, options, words):
+    assert_usage(attribute(**options), *words)
+
+
+def test_a_command_that_does_not_exist(dla_command):
+    assert_usage(dla_command("train"), "'train'")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"answer": " Mary John"}, ("is 2 tokens ('Mary', 'John')", "Pass one of them, or its id, written id:464.")),
+        ({"answer": " Zebedee"}, ("' Zebedee' is not in the model's vocabulary", "Pass a token")),
+        ({"answer": ""}, ("'' is 0 tokens", "Pass one of them")),
+        ({"answer": "id:500"}, ("500 is outside the vocabulary (0 to 120)", "Pass an id in that range")),
+        ({"incorrect": " John Mary"}, ("is 2 tokens", "written id:464")),
+        ({"pos": 15}, ("pos=15 is out of range for a prompt of 15 tokens", "from -15 to 14")),
+        ({"pos": -16}, ("pos=-16 is out of range",)),
+        ({"prompt": ""}, ("The prompt is empty", "Pass at least one token")),
+        ({"prompt": "Mary " * 40}, ("41 tokens", "32", "Shorten it")),
+        ({"decompose": "layer", "top": 3}, ("--top chooses among parts that add up", "Leave it out")),
+    ],
+)
+def test_arguments_that_do_not_fit(attribute, options, words):
+    assert_line(attribute(**options), 2, *words)
+
+
+@pytest.mark.parametrize("model", ["./nowhere", "/nowhere/gpt2", "no/where/gpt2", "nowhere/", "~/nowhere", "a\\b"])
+def test_a_path_without_a_folder(attribute, model):
+    assert_line(attribute(model=model), 2, "is not a model folder", "Pass a folder that")
+
+
+def test_a_folder_without_a_model(attribute, tmp_path):
+    assert_line(attribute(model=tmp_path), 2, f"{str(tmp_path)!r} is not a model folder: it has no config.json")
+
+
+def test_a_file_in_the_place_of_a_folder(attribute):
+    file = dla.demo.FOLDER / "model.safetensors"
+    assert_line(attribute(model=file), 2, "is not a model folder", "Pass a folder that")
+
+
+def test_pickled_weights(attribute, tmp_path):
+    shutil.copy(dla.demo.FOLDER / "config.json", tmp_path)
+    (tmp_path / "pytorch_model.bin").write_bytes(b"a pickle")
+    assert_line(attribute(model=tmp_path), 2, "pytorch_model.bin", "refused; save the model again")
+
+
+def test_a_json_file_in_no_folder(attribute, tmp_path):
+    assert_line(attribute(json=tmp_path / "no/result.json"), 2, "--json", "there is no folder", "Make it")
+
+
+def test_a_json_file_that_is_a_folder(attribute, tmp_path):
+    assert_line(attribute(json=tmp_path), 2, f"--json {str(tmp_path)!r} is a folder", "Pass the name of a file")
+
+
+def test_a_json_file_that_cannot_be_written_leaves_nothing(attribute, tmp_path, monkeypatch):
+    def full(self, target):
+        raise OSError(f"No space left on device: {str(target)!r}")
+
+    monkeypatch.setattr(Path, "replace", full)
+    (tmp_path / "result.json").write_text("the old one")
+    run = attribute(json=tmp_path / "result.json")
+    assert run.exit_code == 1
+    assert run.stderr.startswith("dla: No space left on device")
+    assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
+    assert (tmp_path / "result.json").read_text() == "the old one"
+
+
+def test_a_hub_name_without_a_network(shell):
+    run = shell("attribute", "--model", "gpt2", "--prompt", "Mary", "--answer", " John")
+    assert run.returncode == 1
+    assert run.stdout == ""
+    assert run.stderr.startswith("dla: There is no folder 'gpt2' here, and the hub gave no such model (")
+    assert "Pass a folder that holds the model and its tokenizer" in run.stderr
+    assert run.stderr.count("\n") == 1
+
+
+def test_weights_that_were_cut_short(attribute, tmp_path):
+    folder = shutil.copytree(dla.demo.FOLDER, tmp_path / "model")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    assert_line(attribute(model=folder), 1, f"The model in {str(folder)!r} could not be loaded (", "Pass a folder")
+
+
+def test_a_model_without_a_tokenizer(attribute, tmp_path):
+    for file in ("config.json", "model.safetensors"):
+        shutil.copy(dla.demo.FOLDER / file, tmp_path)
+    assert_line(attribute(model=tmp_path), 2, "no tokenizer", "tokenizer.save_pretrained(folder)")
+
+
+def test_a_model_that_is_no_causal_language_model(attribute, tmp_path):
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    BertLMHeadModel(BertConfig(vocab_size=121, is_decoder=True, **sizes)).save_pretrained(tmp_path)
+    for file in dla.demo.FOLDER.glob("tokenizer*"):
+        shutil.copy(file, tmp_path)
+    assert_line(attribute(model=tmp_path), 1, "stream")
+
+
+class Forgetful(dla.Decomposer):
+    """Forgets the embeddings."""
+
+    def writes(self, model):
+        return [write for layer in range(model.n_layers) for write in model.sublayers(layer)]
+
+
+class Defective(dla.Decomposer):
+    """Has an error in it."""
+
+    def writes(self, model):
+        raise RuntimeError("a defect")
+
+
+def test_rows_that_do_not_add_up(attribute, monkeypatch):
+    monkeypatch.setitem(UNITS, "head", Forgetful)
+    assert_line(attribute(decompose="head"), 1, "Forgetful miss the model's logit by")
+
+
+def test_a_defect_keeps_its_traceback(attribute, monkeypatch):
+    monkeypatch.setitem(UNITS, "head", Defective)
+    run = attribute(decompose="head")
+    assert run.exit_code == 1
+    assert isinstance(run.exception, RuntimeError)
