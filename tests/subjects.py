@@ -8,17 +8,25 @@ from typing import Any, Literal, final
 
 import pytest
 import torch
+from hypothesis import strategies as st
 from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
 
 import dla
-from dla.testing.models import HOOKED, VOCABULARY_SIZE, architecture, hooked_architecture
+from dla.testing.models import HOOKED, VOCABULARY_SIZE, architecture, hooked_architecture, tokenizer
 
 LINE = int(version("transformer-lens").split(".")[0])
 """The major version of TransformerLens."""
 
 needs_hooked_transformer = pytest.mark.skipif(LINE >= 4, reason="TransformerLens 4 has no HookedTransformer")
 
-DECOMPOSERS: tuple[dla.Decomposer, ...] = (dla.ComponentDecomposer(), dla.HeadDecomposer(), dla.LayerDecomposer())
+DECOMPOSERS: tuple[dla.Decomposer, ...] = (
+    dla.BlockDecomposer(),
+    dla.ComponentDecomposer(),
+    dla.HeadDecomposer(),
+    dla.LayerDecomposer(),
+    dla.NeuronDecomposer(),
+)
 
 BRIDGED = (
     *("gpt2", "gpt2-untied", "gpt_neox", "gpt_neox-serial", "gptj", "opt", "opt-no-bias", "bloom"),
@@ -90,6 +98,8 @@ class Subject:
 
     def transform(self, logits: Tensor) -> Tensor:
         """What the model does to its logits before it returns them."""
+        if (self.name, self.mode) == ("cohere", "processed"):  # compatibility mode folds the scale into W_U
+            return logits
         return TRANSFORMED.get(self.name, lambda x: x)(logits)
 
     @property
@@ -107,6 +117,13 @@ def _built(subject: Subject, seed: int) -> Any:
 @cache
 def _hugging_face(name: str, seed: int, dtype: torch.dtype) -> Any:
     return architecture(name).hugging_face(seed, dtype)
+
+
+def bridge_of(model: Any) -> Any:
+    """A raw bridge around a Hugging Face model, which it takes over."""
+    return TransformerBridge.boot_transformers(
+        "tiny", hf_model=model, tokenizer=tokenizer(), device="cpu", dtype=model.dtype
+    )
 
 
 def params(subjects: list[Subject]) -> list[Any]:
@@ -127,13 +144,15 @@ SUBJECTS: list[Any] = params(
 )
 """Every model that must be attributed exactly."""
 
-A_FEW: list[Any] = params(
-    [Subject("bridge", name) for name in ("gpt2", "gpt_neox", "llama", "phi", "olmo2", "granite-biases")]
-    + [Subject("bridge", name, "processed") for name in ("gpt2", "llama")]
-    + [Subject("hooked", "ln"), Subject("hooked", "ln", "processed"), Subject("hooked", "gated-rms-rotary")]
-    + [Subject("hooked", "parallel"), Subject("hooked", "attention-only-no-norm")]
+FEW = (
+    *(Subject("bridge", name) for name in ("gpt2", "gpt_neox", "llama", "phi", "olmo2", "granite-biases")),
+    *(Subject("bridge", name, "processed") for name in ("gpt2", "llama")),
+    *(Subject("hooked", "ln"), Subject("hooked", "ln", "processed"), Subject("hooked", "gated-rms-rotary")),
+    *(Subject("hooked", "parallel"), Subject("hooked", "attention-only-no-norm")),
 )
 """One of each kind, for promises that do not depend on the architecture's details."""
+
+A_FEW: list[Any] = params(list(FEW))
 
 GPT2 = Subject("bridge", "gpt2")
 LLAMA = Subject("bridge", "llama")
@@ -141,6 +160,10 @@ LLAMA = Subject("bridge", "llama")
 each_subject = pytest.mark.parametrize("subject", SUBJECTS)
 each_of_a_few = pytest.mark.parametrize("subject", A_FEW)
 each_decomposer = pytest.mark.parametrize("decomposer", DECOMPOSERS, ids=lambda d: type(d).__name__)
+
+
+any_of_a_few = st.sampled_from([s for s in FEW if s.family == "bridge" or LINE < 4])
+any_decomposer = st.sampled_from(DECOMPOSERS)
 
 
 def some_tokens(seed: int, batch: int = 2, width: int = 6) -> Tensor:

@@ -1,15 +1,11 @@
 """The rows of every decomposition add up to the model's own logits, on every model that is promised."""
 
-import re
-import warnings
-
 import pytest
 import torch
 from assertions import assert_close, assert_reconstructs, size_of
 from subjects import (
     DECOMPOSERS,
     GPT2,
-    LINE,
     Subject,
     each_decomposer,
     each_of_a_few,
@@ -20,7 +16,6 @@ from subjects import (
 from torch import Tensor
 
 import dla
-from dla.testing.models import HUGGING_FACE, REFUSED, HuggingFaceArchitecture
 
 
 def picked(logits: Tensor, ids: Tensor) -> Tensor:
@@ -66,47 +61,3 @@ def test_prompts_of_any_length(width: int) -> None:
     tokens = some_tokens(3, batch=3, width=width)
     result = dla.Attributor(GPT2.model(), dla.HeadDecomposer()).attribute(tokens, dla.Logit(9), pos=None)
     assert_reconstructs(result, GPT2.logits(tokens)[..., 9], GPT2.eps)
-
-
-in_this_line = pytest.mark.parametrize("entry", [e for e in HUGGING_FACE if LINE in e.lines], ids=lambda e: e.name)
-
-
-@in_this_line
-@pytest.mark.parametrize("decomposer", [dla.ComponentDecomposer(), dla.HeadDecomposer()], ids=["component", "head"])
-def test_a_raw_bridge_of_any_architecture_is_exact_or_refused(
-    entry: HuggingFaceArchitecture, decomposer: dla.Decomposer
-) -> None:
-    tokens = some_tokens(4)
-    try:
-        result = dla.Attributor(entry.bridge(), decomposer).attribute(tokens, dla.Logit(9), pos=None)
-    except dla.DLAError as error:
-        assert re.search(r"Pass |Another version|cannot be attributed|has no single stream|Check that", str(error))
-        return
-    with torch.no_grad():
-        own = entry.hugging_face()(tokens).logits[..., 9]
-    assert_close(result.output_logit, own, size_of(result), 1e-6, "the output logits")
-
-
-@in_this_line
-def test_compatibility_mode_is_exact_or_refused_or_said_to_depart(entry: HuggingFaceArchitecture) -> None:
-    tokens = some_tokens(4)
-    try:
-        model = entry.bridge("compatibility")
-    except (RuntimeError, AssertionError):
-        pytest.skip("TransformerLens has no compatibility mode for it")
-    with torch.no_grad():
-        own, ours = entry.hugging_face()(tokens).logits.log_softmax(-1), model(tokens).log_softmax(-1)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            dla.Attributor(model, dla.HeadDecomposer()).attribute(tokens, dla.Logit(9), pos=None)
-        except dla.UnsupportedModelError:
-            return
-    departed = bool((own - ours).abs().max() > 1e-4)
-    assert departed == any(issubclass(w.category, dla.ModelDepartureWarning) for w in caught)
-
-
-@pytest.mark.parametrize("entry", [e for e in REFUSED if LINE in e.lines], ids=lambda entry: entry.name)
-def test_what_is_not_a_causal_decoder_is_refused(entry: HuggingFaceArchitecture) -> None:
-    with pytest.raises(dla.UnsupportedModelError, match=r"causal|no `\w+`|residual stream|single stream"):
-        dla.Attributor(entry.bridge(tokenizer=False), dla.ComponentDecomposer())

@@ -89,7 +89,9 @@ class _Seen:
 
     def any(self, name: str) -> Tensor | None:
         """The activation, in float64; None if there is none."""
-        value = self.cache[name] if name in self.cache else None
+        if name not in self.cache:
+            return None
+        value = self.cache[name]
         return value.detach().double() if isinstance(value, Tensor) and value.is_floating_point() else None
 
     def stream(self, name: str) -> Tensor | None:

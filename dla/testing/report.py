@@ -1,0 +1,75 @@
+"""The report on an adapter, step by step."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import final
+
+from rich.console import Console, ConsoleOptions
+from rich.table import Table
+from rich.text import Text
+
+
+@final
+@dataclass(frozen=True)
+class Step:
+    """One thing that was looked at.
+
+    Attributes:
+        name: What, such as "block 0" or "final norm".
+        ok: Whether it is right.
+        found: What there is.
+        problem: What is wrong with it, and where to look; empty if nothing is.
+    """
+
+    name: str
+    ok: bool
+    found: str = ""
+    problem: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}: " + " ".join(text for text in (self.found, self.problem) if text)
+
+
+@final
+@dataclass(frozen=True)
+class AdapterReport:
+    """What `check_adapter` found, in the order in which a wrong step spoils the ones after it.
+
+    Attributes:
+        model: The model's name.
+        steps: What was looked at. After a step without which nothing else can be looked at, there are no more.
+    """
+
+    model: str
+    steps: tuple[Step, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every step is right."""
+        return all(step.ok for step in self.steps)
+
+    def first_failure(self) -> Step | None:
+        """Where it first goes wrong; None if it does not."""
+        return next((step for step in self.steps if not step.ok), None)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table | Text]:
+        table = Table(title=f"check_adapter: {self.model}", title_justify="left", title_style="bold", show_lines=False)
+        table.add_column("", width=1)
+        table.add_column("step", no_wrap=True)
+        table.add_column("what was found", overflow="fold")
+        for step in self.steps:
+            mark = Text("✓", style="green") if step.ok else Text("✗", style="bold red")
+            found = Text(step.found)
+            if step.problem:
+                found.append(("\n" if step.found else "") + step.problem, style="red")
+            table.add_row(mark, Text(step.name), found)
+        yield table
+        failure = self.first_failure()
+        if failure is not None:
+            yield Text(f"First wrong: {failure.name}.", style="bold red")
+
+    def __str__(self) -> str:
+        console = Console(width=120, no_color=True, highlight=False)
+        with console.capture() as capture:
+            console.print(self)
+        return capture.get()

@@ -1,0 +1,103 @@
+"""Writes of every kind with random activations, for the tests of their laws."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from hypothesis import strategies as st
+from torch import Generator, Tensor
+
+import dla
+from dla.routes import Activations
+
+
+@final
+@dataclass(frozen=True)
+class Shape:
+    """How large everything is."""
+
+    batch: int = 2
+    pos: int = 3
+    parts: int = 4
+    d_in: int = 5
+    d_model: int = 6
+
+
+sizes = st.integers(1, 4)
+shapes = st.builds(Shape, sizes, sizes, sizes, sizes, st.integers(1, 7))
+ROUTES = ("direct", "multiplied", "layer-norm", "rms-norm", "norm-without-weight")
+
+SCALE, OTHER_SCALE = dla.Site("scale"), dla.Site("other_scale")
+
+
+def route_of(name: str, shape: Shape, generator: Generator) -> dla.Route:
+    weight, bias = (random(generator, shape.d_model) for _ in range(2))
+    norms = {
+        "layer-norm": dla.Norm(SCALE, weight, bias, centred=True),
+        "rms-norm": dla.Norm(SCALE, weight),
+        "norm-without-weight": dla.Norm(SCALE, centred=True),
+    }
+    return dla.Route(norms.get(name), 1.0 if name == "direct" else -0.7)
+
+
+def _whole(shape: Shape, route: dla.Route, generator: Generator) -> tuple[dla.Write, Activations]:
+    site = dla.Site("out")
+    return dla.Whole(site, dla.Label("out"), route), {site: stream(shape, generator)}
+
+
+def _change(shape: Shape, route: dla.Route, generator: Generator) -> tuple[dla.Write, Activations]:
+    before, after = dla.Site("before"), dla.Site("after")
+    activations = {before: stream(shape, generator), after: stream(shape, generator)}
+    return dla.Change(before, after, dla.Label("block", 0), route, carry=0.8), activations
+
+
+def _factored(shape: Shape, route: dla.Route, generator: Generator) -> tuple[dla.Write, Activations]:
+    site = dla.Site("z")
+    weight = random(generator, shape.parts, shape.d_in, shape.d_model)
+    labels = [dla.Label("head", 0, part) for part in range(shape.parts)]
+    activation = random(generator, shape.batch, shape.pos, shape.parts, shape.d_in)
+    return dla.Factored(site, weight, labels, route), {site: activation}
+
+
+def _scaled(shape: Shape, route: dla.Route, generator: Generator) -> tuple[dla.Write, Activations]:
+    site = dla.Site("post")
+    weight = random(generator, shape.parts, shape.d_model)
+    labels = [dla.Label("neuron", 0, part) for part in range(shape.parts)]
+    return dla.Scaled(site, weight, labels, route), {site: random(generator, shape.batch, shape.pos, shape.parts)}
+
+
+def _constant(shape: Shape, route: dla.Route, generator: Generator) -> tuple[dla.Write, Activations]:
+    return dla.Constant(random(generator, shape.d_model), dla.Label("b_O", 0), route), {}
+
+
+def _sum(shape: Shape, route: dla.Route, generator: Generator) -> tuple[dla.Write, Activations]:
+    parts = [make(shape, route, generator) for make in (_whole, _change, _factored, _scaled, _constant)]
+    activations = {site: value for _, of_part in parts for site, value in of_part.items()}
+    return dla.SumOf([write for write, _ in parts], dla.Label("block", 0)), activations
+
+
+KINDS: dict[str, Callable[[Shape, dla.Route, Generator], tuple[dla.Write, Activations]]] = {
+    "whole": _whole,
+    "change": _change,
+    "factored": _factored,
+    "scaled": _scaled,
+    "constant": _constant,
+    "sum": _sum,
+}
+
+
+def sample(kind: str, route: str, shape: Shape, seed: int) -> tuple[dla.Write, Activations, Generator]:
+    """A write, activations at all that it reads, and the generator for what else a test draws."""
+    generator = Generator().manual_seed(seed)
+    write, activations = KINDS[kind](shape, route_of(route, shape, generator), generator)
+    scale, other = (random(generator, shape.batch, shape.pos).abs() + 0.5 for _ in range(2))
+    return write, {**activations, SCALE: scale, OTHER_SCALE: other}, generator
+
+
+def stream(shape: Shape, generator: Generator) -> Tensor:
+    return random(generator, shape.batch, shape.pos, shape.d_model)
+
+
+def random(generator: Generator, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
