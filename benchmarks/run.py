@@ -11,11 +11,11 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformer_lens
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -33,19 +33,32 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--tiny", action="store_true", help="a tiny model, to try the benchmark itself")
+    parser.add_argument("--sizes", nargs="*", default=["8x64", "4x256", "1x16"], help="prompts x tokens")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     warnings.filterwarnings("ignore")
     shape = TINY if options.tiny else GPT2_SMALL
-    sizes = [(2, 8)] if options.tiny else [(8, 64), (4, 256), (1, 16)]
+    sizes = [(2, 8)] if options.tiny else [_size(text) for text in options.sizes]
     raw = make_bridge(shape, options.device)
     compatible = make_bridge(shape, options.device, compatibility=True)
-    rows = [measure(task, options.rounds) for task in track(make_tasks(raw, compatible, sizes), console=Console(stderr=True))]
+    rows = [
+        measure(task, options.rounds)
+        for task in track(make_tasks(raw, compatible, sizes), console=Console(stderr=True))
+    ]
     Console().print(table(rows))
     if options.json is not None:
-        facts = {"torch": torch.__version__, "transformer_lens": transformer_lens.__version__, "threads": options.threads}
+        facts = {
+            "torch": torch.__version__,
+            "transformer_lens": version("transformer-lens"),
+            "threads": options.threads,
+        }
         options.json.write_text(json.dumps({**facts, "machine": platform.machine(), "rows": rows}, indent=2))
+
+
+def _size(text: str) -> tuple[int, int]:
+    prompts, tokens = text.split("x")
+    return int(prompts), int(tokens)
 
 
 def measure(task: Task, rounds: int) -> Row:
@@ -97,7 +110,8 @@ def _seconds(run: Callable[[], Any]) -> float:
 def _peak(run: Callable[[], Any]) -> int:
     with LiveTensors() as live:
         run()
-    return live.peak
+    peak: int = live.peak
+    return peak
 
 
 if __name__ == "__main__":

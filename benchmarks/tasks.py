@@ -42,7 +42,8 @@ class Task:
 def make_bridge(shape: dict[str, int], device: str, compatibility: bool = False) -> TransformerBridge:
     """A GPT-2-shaped bridge with random weights."""
     torch.manual_seed(0)
-    config = transformers.GPT2Config(**shape, bos_token_id=0, eos_token_id=0)
+    options: dict[str, Any] = {**shape, "bos_token_id": 0, "eos_token_id": 0}
+    config = transformers.GPT2Config(**options)
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval().to(device)
     model.config.architectures = [type(model).__name__]
     bridge = build_bridge_from_module(model, "GPT2LMHeadModel", hf_config=model.config, tokenizer=None)
