@@ -18,7 +18,7 @@ class LiveTensors(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # PyTorch does not annotate it
         self.peak = self.largest = self._alive = 0
         self._users: dict[int, int] = {}
 

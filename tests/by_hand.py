@@ -19,38 +19,70 @@ class Names:
     attention: str
     output: str
     mlp: str
+    mlp_output: str
     norm: str
     centred: bool
+
+    def of_layer(self) -> tuple[str, ...]:
+        return self.attention, self.output, self.mlp, self.mlp_output
 
 
 NAMES = {
     "gpt2": Names(
         {"embed": "transformer.wte", "pos_embed": "transformer.wpe"},
-        "transformer.h.{}.attn", "transformer.h.{}.attn.c_proj", "transformer.h.{}.mlp", "transformer.ln_f", True,
+        "transformer.h.{}.attn",
+        "transformer.h.{}.attn.c_proj",
+        "transformer.h.{}.mlp",
+        "transformer.h.{}.mlp.c_proj",
+        "transformer.ln_f",
+        True,
     ),
     "gpt_neox": Names(
         {"embed": "gpt_neox.embed_in"},
-        "gpt_neox.layers.{}.attention", "gpt_neox.layers.{}.attention.dense", "gpt_neox.layers.{}.mlp",
-        "gpt_neox.final_layer_norm", True,
+        "gpt_neox.layers.{}.attention",
+        "gpt_neox.layers.{}.attention.dense",
+        "gpt_neox.layers.{}.mlp",
+        "gpt_neox.layers.{}.mlp.dense_4h_to_h",
+        "gpt_neox.final_layer_norm",
+        True,
     ),
     "gptj": Names(
         {"embed": "transformer.wte"},
-        "transformer.h.{}.attn", "transformer.h.{}.attn.out_proj", "transformer.h.{}.mlp", "transformer.ln_f", True,
+        "transformer.h.{}.attn",
+        "transformer.h.{}.attn.out_proj",
+        "transformer.h.{}.mlp",
+        "transformer.h.{}.mlp.fc_out",
+        "transformer.ln_f",
+        True,
     ),
     "phi": Names(
         {"embed": "model.embed_tokens"},
-        "model.layers.{}.self_attn", "model.layers.{}.self_attn.dense", "model.layers.{}.mlp",
-        "model.final_layernorm", True,
+        "model.layers.{}.self_attn",
+        "model.layers.{}.self_attn.dense",
+        "model.layers.{}.mlp",
+        "model.layers.{}.mlp.fc2",
+        "model.final_layernorm",
+        True,
     ),
     "llama-biases": Names(
         {"embed": "model.embed_tokens"},
-        "model.layers.{}.self_attn", "model.layers.{}.self_attn.o_proj", "model.layers.{}.mlp", "model.norm", False,
+        "model.layers.{}.self_attn",
+        "model.layers.{}.self_attn.o_proj",
+        "model.layers.{}.mlp",
+        "model.layers.{}.mlp.down_proj",
+        "model.norm",
+        False,
     ),
     "qwen2": Names(
         {"embed": "model.embed_tokens"},
-        "model.layers.{}.self_attn", "model.layers.{}.self_attn.o_proj", "model.layers.{}.mlp", "model.norm", False,
+        "model.layers.{}.self_attn",
+        "model.layers.{}.self_attn.o_proj",
+        "model.layers.{}.mlp",
+        "model.layers.{}.mlp.down_proj",
+        "model.norm",
+        False,
     ),
-}  # fmt: skip
+}
 
 N_LAYERS, N_HEADS = 2, 4
 
@@ -80,13 +112,20 @@ class ByHand:
         """What each head adds to the stream: its slice of the output matrix's input, times its slice of that matrix."""
         parts = {}
         for layer in range(N_LAYERS):
-            module = self._module(self.names.output.format(layer))
-            weight = module.weight if type(module).__name__ == "Conv1D" else module.weight.T
-            z = self._in[self.names.output.format(layer)]
+            z, weight = self._output_of(self.names.output.format(layer))
             width = z.shape[-1] // N_HEADS
             for head in range(N_HEADS):
                 at = slice(head * width, (head + 1) * width)
-                parts[f"L{layer}H{head}"] = (z[..., at] @ weight[at]).detach()
+                parts[f"L{layer}H{head}"] = z[..., at] @ weight[at]
+        return parts
+
+    def neurons(self) -> dict[str, Tensor]:
+        """What each neuron adds to the stream: its activation times its row of the output matrix."""
+        parts = {}
+        for layer in range(N_LAYERS):
+            post, weight = self._output_of(self.names.mlp_output.format(layer))
+            for neuron in range(post.shape[-1]):
+                parts[f"L{layer}N{neuron}"] = post[..., neuron, None] * weight[neuron]
         return parts
 
     def attribution(self, write: Tensor, token: int) -> Tensor:
@@ -120,6 +159,12 @@ class ByHand:
                 handle.remove()
         return logits
 
+    def _output_of(self, path: str) -> tuple[Tensor, Tensor]:
+        """What goes into an output matrix, and that matrix as `[in out]`."""
+        module = self._module(path)
+        weight = module.weight if type(module).__name__ == "Conv1D" else module.weight.T
+        return self._in[path], weight.detach()
+
     def _module(self, path: str) -> Any:
         return self.model.get_submodule(path)
 
@@ -134,7 +179,7 @@ class ByHand:
     def _recording(self) -> Iterator[None]:
         paths = [*self.names.embeddings.values(), self.names.norm]
         for layer in range(N_LAYERS):
-            paths += [p.format(layer) for p in (self.names.attention, self.names.output, self.names.mlp)]
+            paths += [p.format(layer) for p in self.names.of_layer()]
         handles = [self._module(path).register_forward_hook(partial(self._record, path)) for path in paths]
         try:
             yield

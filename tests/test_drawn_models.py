@@ -126,9 +126,7 @@ def _opt(sizes: Mapping[str, int]) -> Any:
 
 def _bloom(sizes: Mapping[str, int]) -> Any:
     d_model = sizes["heads"] * sizes["d_head"]
-    return transformers.BloomConfig(
-        hidden_size=d_model, n_layer=sizes["layers"], n_head=sizes["heads"], **_TOKENS
-    )
+    return transformers.BloomConfig(hidden_size=d_model, n_layer=sizes["layers"], n_head=sizes["heads"], **_TOKENS)
 
 
 def _falcon(sizes: Mapping[str, int]) -> Any:

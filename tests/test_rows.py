@@ -34,7 +34,11 @@ def attribute(model: Any, decomposer: dla.Decomposer, direction: dla.Direction |
 def test_rows_are_those_worked_out_by_hand(name: str, dtype: torch.dtype) -> None:
     subject = Subject("bridge", name, dtype=dtype)
     hand = ByHand(name, architecture(name).hugging_face(dtype=dtype), some_tokens(9))
-    for decomposer, vectors in ((dla.ComponentDecomposer(), hand.components()), (dla.HeadDecomposer(), hand.heads())):
+    for decomposer, vectors in (
+        (dla.ComponentDecomposer(), hand.components()),
+        (dla.HeadDecomposer(), hand.heads()),
+        (dla.NeuronDecomposer(), hand.neurons()),
+    ):
         result = attribute(subject.model(), decomposer)
         ours, size = rows(result), size_of(result)
         assert set(vectors) <= set(ours)
@@ -128,8 +132,7 @@ def test_heads_and_their_bias_are_the_attention_output(subject: Subject) -> None
     for label, row in rows(components).items():
         if label.endswith("attn_out"):
             layer = int(label.split("_")[0])
-            kinds = ("head", "b_O", "ln1_post_b")
-            parts = heads.select(where=lambda part, i=layer: part.layer == i and part.kind in kinds)
+            parts = heads.select(layer=layer, where=lambda part: part.kind in ("head", "b_O", "ln1_post_b"))
             assert len(parts.parts) >= 4
             assert_close(parts.values.sum(0), row, size, subject.eps, label)
         else:
@@ -145,8 +148,7 @@ def test_neurons_and_their_bias_are_the_mlp_output_and_sublayers_are_the_block(s
     for label, row in rows(components).items():
         if label.endswith("mlp_out"):
             layer = int(label.split("_")[0])
-            kinds = ("neuron", "b_out", "ln2_post_b")
-            parts = neurons.select(where=lambda part, i=layer: part.layer == i and part.kind in kinds)
+            parts = neurons.select(layer=layer, where=lambda part: part.kind in ("neuron", "b_out", "ln2_post_b"))
             assert len(parts.parts) >= 48
             assert_close(parts.values.sum(0), row, size, subject.eps, label)
         else:

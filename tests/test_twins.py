@@ -10,6 +10,7 @@ import twins
 from assertions import assert_contract_is_vectors, assert_reconstructs
 from by_hand import ByHand
 from subjects import GPT2, LLAMA, Subject, needs_hooked_transformer, some_tokens
+from torch import Tensor
 from twins import AlteredAdapter, AlteredDecomposer, AlteredDirection, Disagreeing
 from write_samples import OTHER_SCALE, ROUTES, Shape, sample
 
@@ -33,54 +34,42 @@ def skip_without_hooked_transformer(subject: Subject) -> Any:
     return [needs_hooked_transformer] if subject.family == "hooked" else []
 
 
-def case(name: str, subject: Subject, *values: Any) -> Any:
-    return pytest.param(subject, *values, id=f"{name}-{subject}", marks=skip_without_hooked_transformer(subject))
+def cases(*mistakes: tuple[Any, ...]) -> list[Any]:
+    """For each `(name, subjects, values...)` a parameter for each subject."""
+    return [
+        pytest.param(subject, *values, id=f"{name}-{subject}", marks=skip_without_hooked_transformer(subject))
+        for name, subjects, *values in mistakes
+        for subject in subjects
+    ]
 
 
-ADAPTERS = [
-    *(case("no-gamma", s, twins.with_norm(lambda norm: {"weight": None})) for s in (GPT2, LLAMA, HOOKED_LN, HOOKED_RMS)),
-    *(case("no-beta", s, twins.with_norm(lambda norm: {"bias": None})) for s in (GPT2, HOOKED_LN)),
-    *(
-        case("other-norm", s, twins.with_norm(lambda norm: {"centred": not norm.centred}))
-        for s in (GPT2, LLAMA, HOOKED_LN, HOOKED_RMS)
-    ),
-    *(
-        case("one-plus-gamma", s, twins.with_norm(lambda norm: {"weight": 1 + norm.weight}))
-        for s in (LLAMA, HOOKED_RMS)
-    ),
-    *(
-        case("unbiased-variance", s, twins.with_norm(twins.rescaled(lambda scale: scale * (32 / 31) ** 0.5)))
-        for s in (GPT2, HOOKED_LN)
-    ),
-    *(
-        case("scale-of-the-first-position", s, twins.with_norm(twins.rescaled(lambda scale: scale[:, :1] + 0 * scale)))
-        for s in (GPT2, HOOKED_RMS)
-    ),
-    *(case("no-b_U", s, twins.with_readout(b_U=None)) for s in (GPTJ, HOOKED_LN)),
-    *(case("wrong-multiplier", s, twins.with_readout(multiplier=1.01)) for s in (GPT2, LLAMA, HOOKED_LN)),
-    *(
-        case("wrong-columns", s, lambda a: twins.with_readout(**twins.with_output_rolled(a.unembedding))(a))
-        for s in (GPT2, LLAMA, HOOKED_LN)
-    ),
-    *(
-        case("transposed-heads", s, twins.with_heads(lambda heads: replace(heads, W_O=heads.W_O.flip(0))))
-        for s in (GPT2, LLAMA, HOOKED_LN)
-    ),
-    *(
-        case("no-bias-in-heads", s, twins.with_heads(lambda heads: replace(heads, b_O=None)))
-        for s in (GPT2, HOOKED_LN)
-    ),
-    *(
-        case("no-multiplier", s, twins.with_heads(lambda heads: replace(heads, route=replace(heads.route, multiplier=1.0))))
-        for s in (GRANITE,)
-    ),
-    *(
-        case("no-post-norm", s, twins.with_heads(lambda heads: replace(heads, route=replace(heads.route, norm=None))))
-        for s in (OLMO2, POST_NORM)
-    ),
-    *(case("fewer-blocks", s, lambda a: replace(a, blocks=a.blocks[:-1])) for s in (GPT2, HOOKED_LN)),
-    *(case("no-embedding", s, lambda a: replace(a, embeddings=a.embeddings[1:])) for s in (GPT2, LLAMA, HOOKED_LN)),
-]  # fmt: skip
+def routed(**changes: Any) -> Any:
+    """The same mistake about the way from the heads to the stream."""
+    return twins.with_heads(lambda heads: replace(heads, route=replace(heads.route, **changes)))
+
+
+ALL_NORMS = (GPT2, LLAMA, HOOKED_LN, HOOKED_RMS)
+WITH_BIASES = (GPT2, HOOKED_LN)
+UNBIASED = twins.rescaled(lambda scale: scale * (32 / 31) ** 0.5)
+ELSEWHERE = twins.rescaled(lambda scale: scale[:, :1].expand_as(scale))
+
+ADAPTERS = cases(
+    ("no-gamma", ALL_NORMS, twins.with_norm(lambda norm: {"weight": None})),
+    ("no-beta", WITH_BIASES, twins.with_norm(lambda norm: {"bias": None})),
+    ("the-other-norm", ALL_NORMS, twins.with_norm(lambda norm: {"centred": not norm.centred})),
+    ("one-plus-gamma", (LLAMA, HOOKED_RMS), twins.with_norm(lambda norm: {"weight": 1 + norm.weight})),
+    ("unbiased-variance", WITH_BIASES, twins.with_norm(UNBIASED)),
+    ("the-first-positions-scale", (GPT2, HOOKED_RMS), twins.with_norm(ELSEWHERE)),
+    ("no-b_U", (GPTJ, HOOKED_LN), twins.with_readout(b_U=None)),
+    ("a-multiplier", ALL_NORMS, twins.with_readout(multiplier=1.01)),
+    ("shifted-columns", ALL_NORMS, twins.with_shifted_columns),
+    ("heads-in-reverse", ALL_NORMS, twins.with_heads(lambda heads: replace(heads, W_O=heads.W_O.flip(0)))),
+    ("no-b_O", WITH_BIASES, twins.with_heads(lambda heads: replace(heads, b_O=None))),
+    ("no-residual-multiplier", (GRANITE,), routed(multiplier=1.0)),
+    ("no-post-norm", (OLMO2, POST_NORM), routed(norm=None)),
+    ("a-block-less", ALL_NORMS, lambda anatomy: replace(anatomy, blocks=anatomy.blocks[:-1])),
+    ("no-embedding", ALL_NORMS, lambda anatomy: replace(anatomy, embeddings=anatomy.embeddings[1:])),
+)
 
 
 @pytest.mark.parametrize(("subject", "mistake"), ADAPTERS)
@@ -106,32 +95,36 @@ def test_an_adapter_that_shows_other_activations_is_caught(name: str, show: Any)
         attribute(adapter, dla.HeadDecomposer())
 
 
-@pytest.mark.parametrize(
-    "subject", [case("", s) for s in (GPT2, LLAMA, GRANITE, OLMO2, GPTJ, HOOKED_LN, HOOKED_RMS, POST_NORM)]
-)
+@pytest.mark.parametrize("subject", cases(("right", (*ALL_NORMS, GRANITE, OLMO2, GPTJ, POST_NORM))))
 def test_twins_without_a_mistake_pass(subject: Subject) -> None:
     adapter = AlteredAdapter(subject.model())
     for decomposer in (dla.HeadDecomposer(), dla.ComponentDecomposer(), dla.LayerDecomposer()):
-        attribute(adapter, AlteredDecomposer(decomposer, lambda plan, _: plan), AlteredDirection(dla.Logit(9), lambda r: r))
+        attribute(
+            adapter, AlteredDecomposer(decomposer, lambda plan, _: plan), AlteredDirection(dla.Logit(9), lambda r: r)
+        )
 
 
 HEADS, COMPONENTS, LAYERS = dla.HeadDecomposer(), dla.ComponentDecomposer(), dla.LayerDecomposer()
-DECOMPOSERS = [
-    *(case("no-b_O", s, HEADS, twins.without("b_O")) for s in (GPT2, HOOKED_LN)),
-    *(case("no-b_O-in-one-block", s, HEADS, twins.without("b_O", 1)) for s in (GPT2, HOOKED_LN)),
-    *(case("no-heads", s, HEADS, twins.without("head", 0)) for s in (GPT2, LLAMA)),
-    *(case("no-mlp", s, HEADS, twins.without("mlp_out", 1)) for s in (GPT2, LLAMA, HOOKED_RMS)),
-    case("no-post-norm-bias", POST_NORM, HEADS, twins.rerouted(lambda route: dla.Route())),
-    case("no-post-norm", OLMO2, HEADS, twins.rerouted(lambda route: dla.Route())),
-    case("no-multiplier", GRANITE, HEADS, twins.rerouted(lambda route: dla.Route())),
-    *(case("no-pos_embed", s, COMPONENTS, twins.without("pos_embed")) for s in (GPT2, HOOKED_LN)),
-    *(case("no-embed", s, COMPONENTS, twins.without("embed")) for s in (GPT2, LLAMA)),
-    *(case("no-attention", s, COMPONENTS, twins.without("attn_out", 1)) for s in (GPT2, LLAMA)),
-    *(case("counted-twice", s, COMPONENTS, lambda plan, _: [*plan, replace(plan[-1], label=dla.Label("again"))]) for s in (GPT2, LLAMA)),
-    *(case("nothing-at-all", s, COMPONENTS, lambda plan, _: plan[:1]) for s in (GPT2,)),
-    *(case("last-layer-missing", s, LAYERS, lambda plan, _: plan[:-1]) for s in (GPT2, LLAMA, HOOKED_LN)),
-    *(case("layers-reversed", s, LAYERS, lambda plan, _: plan[::-1]) for s in (GPT2, LLAMA)),
-]
+NEURONS, BLOCKS = dla.NeuronDecomposer(), dla.BlockDecomposer()
+UNROUTED = twins.rerouted(lambda route: dla.Route())
+
+DECOMPOSERS = cases(
+    ("no-b_O", WITH_BIASES, HEADS, twins.without("b_O")),
+    ("no-b_O-in-one-block", WITH_BIASES, HEADS, twins.without("b_O", 1)),
+    ("no-heads", (GPT2, LLAMA), HEADS, twins.without("head", 0)),
+    ("no-mlp", ALL_NORMS, HEADS, twins.without("mlp_out", 1)),
+    ("no-route", (OLMO2, GRANITE, POST_NORM), HEADS, UNROUTED),
+    ("no-pos_embed", WITH_BIASES, COMPONENTS, twins.without("pos_embed")),
+    ("no-embed", ALL_NORMS, COMPONENTS, twins.without("embed")),
+    ("no-attention", ALL_NORMS, COMPONENTS, twins.without("attn_out", 1)),
+    ("one-twice", ALL_NORMS, COMPONENTS, lambda plan, _: [*plan, replace(plan[-1], label=dla.Label("again"))]),
+    ("only-the-first", (GPT2,), COMPONENTS, lambda plan, _: plan[:1]),
+    ("no-last-row", ALL_NORMS, LAYERS, lambda plan, _: plan[:-1]),
+    ("rows-in-reverse", ALL_NORMS, LAYERS, lambda plan, _: plan[::-1]),
+    ("no-b_out", WITH_BIASES, NEURONS, twins.without("b_out")),
+    ("no-neurons", (GPT2, LLAMA), NEURONS, twins.without("neuron", 1)),
+    ("no-block", (GPT2, LLAMA), BLOCKS, twins.without("block", 1)),
+)
 
 
 @pytest.mark.parametrize(("subject", "original", "mistake"), DECOMPOSERS)
@@ -196,7 +189,7 @@ WRITES = {
     "centres": ("rms-norm", lambda w: with_norm(w, centred=True)),
     "drops the norm's weight": ("rms-norm", lambda w: with_norm(w, weight=None)),
     "takes another scale": ("norm-without-weight", lambda w: with_norm(w, scale=OTHER_SCALE)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("mistake", WRITES)
@@ -219,28 +212,27 @@ def test_a_write_that_reads_more_than_it_says_is_caught() -> None:
         assert_contract_is_vectors(twins.Secretive(write), activations, direction)
 
 
-DIRECTIONS = {
-    "sign": (dla.Logit(9), twins.negated),
-    "sum for a difference": (dla.LogitDifference(9, 14), twins.summed),
-    "one token of a difference": (dla.LogitDifference(9, 14), twins.first_term_only),
-    "swapped difference": (dla.LogitDifference(9, 14), twins.negated),
-    "sum for a mean": (dla.LogitSet([9, 14]), twins.summed),
-    "the next id": (dla.Logit(9), twins.shifted_ids),
-    "another prompt's token": (dla.Logit(torch.tensor([9, 14])), twins.swapped_prompts),
+DIRECTIONS: dict[str, tuple[dla.Direction, Any, Callable[[Tensor], Tensor]]] = {
+    "sign": (dla.Logit(9), twins.negated, lambda own: own[..., 9]),
+    "the next id": (dla.Logit(9), twins.shifted_ids, lambda own: own[..., 9]),
+    "sum for a difference": (dla.LogitDifference(9, 14), twins.summed, lambda own: own[..., 9] - own[..., 14]),
+    "swapped difference": (dla.LogitDifference(9, 14), twins.negated, lambda own: own[..., 9] - own[..., 14]),
+    "half a difference": (dla.LogitDifference(9, 14), twins.first_term_only, lambda own: own[..., 9] - own[..., 14]),
+    "sum for a mean": (dla.LogitSet([9, 14]), twins.summed, lambda own: own[..., [9, 14]].mean(-1)),
+    "another prompt's token": (
+        dla.Logit(torch.tensor([9, 14])),
+        twins.swapped_prompts,
+        lambda own: torch.stack([own[0, :, 9], own[1, :, 14]]),
+    ),
 }
 
 
 @pytest.mark.parametrize("mistake", DIRECTIONS)
 def test_a_direction_that_asks_something_else_is_caught_by_the_models_own_logits(mistake: str) -> None:
     """Such a direction adds up: it answers another question. Only what the user meant to ask can show it."""
-    direction, alter = DIRECTIONS[mistake]
-    own = GPT2.logits(some_tokens(11))
-    expected = {
-        dla.Logit: lambda d: own.gather(-1, torch.as_tensor(d.token).expand(2).reshape(2, 1, 1).expand(2, 6, 1))[..., 0],
-        dla.LogitDifference: lambda d: own[..., d.token] - own[..., d.minus],
-        dla.LogitSet: lambda d: own[..., list(d.tokens)].mean(-1),
-    }[type(direction)](direction)
-    assert_reconstructs(attribute(GPT2.model(), HEADS, direction), expected, GPT2.eps)
+    direction, alter, meant = DIRECTIONS[mistake]
+    own = meant(GPT2.logits(some_tokens(11)))
+    assert_reconstructs(attribute(GPT2.model(), HEADS, direction), own, GPT2.eps)
     wrong = attribute(GPT2.model(), HEADS, AlteredDirection(direction, alter))
     with pytest.raises(AssertionError, match="measured logits are off"):
-        assert_reconstructs(wrong, expected, GPT2.eps)
+        assert_reconstructs(wrong, own, GPT2.eps)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 import dla
-from dla.adapters.anatomy import Anatomy, Heads, Unembedding
+from dla.adapters.anatomy import Anatomy, Heads
 from dla.adapters.base import Observer
 from dla.directions import Readout
 from dla.prompts import Positions, Prompts
@@ -85,17 +85,16 @@ def with_heads(change: Callable[[Heads], Heads]) -> Callable[[Anatomy], Anatomy]
     def alter(anatomy: Anatomy) -> Anatomy:
         blocks = []
         for block in anatomy.blocks:
-            sublayers = [
-                s if s.heads is None else replace(s, heads=change(s.heads)) for s in block.sublayers
-            ]
+            sublayers = [s if s.heads is None else replace(s, heads=change(s.heads)) for s in block.sublayers]
             blocks.append(replace(block, sublayers=tuple(sublayers)))
         return replace(anatomy, blocks=tuple(blocks))
 
     return alter
 
 
-def with_output_rolled(unembedding: Unembedding) -> dict[str, Any]:
-    return {"W_U": unembedding.W_U.roll(1, dims=-1)}
+def with_shifted_columns(anatomy: Anatomy) -> Anatomy:
+    """Reads each token off its neighbour's column."""
+    return with_readout(W_U=anatomy.unembedding.W_U.roll(1, dims=-1))(anatomy)
 
 
 @final

@@ -1,0 +1,216 @@
+"""The shape of the library: public names, direction of imports, what importing costs, who may know hook names."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import resolve_name
+from pathlib import Path
+
+import pytest
+
+import dla
+
+FOLDER = Path(dla.__file__).parent
+FILES = sorted(path for path in FOLDER.rglob("*.py"))
+
+ORDER = (
+    *("version", "errors", "labels", "sites", "vocabulary", "prompts", "routes", "writes", "directions"),
+    *("adapters", "decomposers", "streaming", "readings", "passes", "caches", "views", "attribution", "gaps"),
+    *("attributor", "direct", ""),
+    *("testing", "demo", "cli"),
+)
+"""Each subject imports from those before it. A package is one subject, `views` comes before what it shows, and ""
+is the package itself, the public names."""
+
+PUBLIC = """
+    Attribution Attributor BlockDecomposer Change ComponentDecomposer Constant DLAError Decomposer Direction Factored
+    FileFormatError HeadDecomposer HookedTransformerAdapter Label Law LayerDecomposer Logit LogitDifference LogitSet
+    ModelAdapter ModelDepartureWarning NeuronDecomposer NextToken Norm ReconstructionError ReconstructionWarning
+    ResidualVector Route Scaled Site SumOf TransformerBridgeAdapter UnsupportedModelError Whole Write adapt
+    __version__ direct_logit_attribution load mean
+""".split()
+
+
+def module_of(path: Path) -> str:
+    parts = ["dla", *path.relative_to(FOLDER).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path: Path, text: str | None = None) -> Iterator[str]:
+    """The modules of this library that a file imports, wherever in it, in full."""
+    package = module_of(path) if path.name == "__init__.py" else module_of(path).rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text() if text is None else text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "dla")
+        elif isinstance(node, ast.ImportFrom):
+            module = resolve_name("." * node.level + (node.module or ""), package) if node.level else node.module or ""
+            if module.split(".")[0] == "dla":
+                names = [f"{module}.{alias.name}" for alias in node.names]
+                yield from (name if _is_module(name) else module for name in names)
+
+
+def _is_module(name: str) -> bool:
+    at = FOLDER.parent / Path(*name.split("."))
+    return at.with_suffix(".py").is_file() or (at / "__init__.py").is_file()
+
+
+def subject_of(module: str) -> str:
+    return ".".join(module.split(".")[1:2])
+
+
+def misdirected(path: Path, text: str | None = None) -> list[str]:
+    """The imports of a file that go down the list, or sideways."""
+    own, top = subject_of(module_of(path)), ORDER.index(subject_of(module_of(path)))
+    return [m for m in imports_of(path, text) if subject_of(m) != own and ORDER.index(subject_of(m)) >= top]
+
+
+def test_public_names_are_pinned() -> None:
+    assert sorted(dla.__all__) == sorted(PUBLIC)
+    assert all(hasattr(dla, name) for name in PUBLIC)
+
+
+def test_public_names_are_documented() -> None:
+    assert [name for name in PUBLIC if not (getattr(dla, name).__doc__ or "").strip()] == []
+
+
+def test_every_file_has_its_place_in_the_order() -> None:
+    assert {subject_of(module_of(path)) for path in FILES} == set(ORDER)
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_imports_go_up_the_list(path: Path) -> None:
+    assert misdirected(path) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from dla.attributor import Attributor",
+        "import dla.views.table",
+        "from dla import directions",
+        "from dla import Attributor",
+        "from .attributor import Attributor",
+        "from . import gaps",
+        "def late():\n    from dla.directions import Logit",
+    ],
+)
+def test_an_import_down_the_list_is_seen(text: str) -> None:
+    assert misdirected(FOLDER / "writes.py", text) != []
+
+
+def test_an_import_up_the_list_is_fine() -> None:
+    assert (
+        misdirected(FOLDER / "writes.py", "from dla.routes import Route\nfrom .labels import Label\nimport ast") == []
+    )
+
+
+def tops(path: Path) -> set[str]:
+    """The packages that a file imports when it is imported itself, not inside a function."""
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add((node.module or "").split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_only_adapters_know_transformer_lens(path: Path) -> None:
+    allowed = subject_of(module_of(path)) in ("adapters", "demo", "testing", "cli")
+    assert allowed or "transformer_lens" not in tops(path)
+
+
+HOOK_NAME = re.compile(r"\bhook_[a-z]|\bblocks\.|\bln_final\b")
+
+
+def hook_names(text: str) -> list[str]:
+    """String constants, docstrings aside, that look like names of hooks."""
+    tree = ast.parse(text)
+    documents = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+        and isinstance(node.body[0].value, ast.Constant)
+    }
+    strings = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    return [n.value for n in strings if id(n) not in documents and HOOK_NAME.search(n.value)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_only_adapters_know_hook_names(path: Path) -> None:
+    if subject_of(module_of(path)) not in ("adapters", "testing", "demo"):
+        assert hook_names(path.read_text()) == []
+
+
+def test_a_hook_name_is_seen() -> None:
+    for text in ("hook_embed", "blocks.0.attn.hook_z", "ln_final.hook_scale"):
+        assert hook_names(f"x = {text!r}") == [text]
+    assert hook_names('"""Reads hook_z."""') == []
+
+
+LISTING = """
+import json, sys
+import transformer_lens
+from transformer_lens.model_bridge import TransformerBridge
+before = set(sys.modules)
+import dla
+print(json.dumps({"before": sorted(before), "added": sorted(set(sys.modules) - before)}))
+"""
+
+UNWANTED = (
+    "matplotlib",
+    "plotly",
+    "ray",
+    "hypothesis",
+    "pytest",
+    "sae_lens",
+    "datasets",
+    "pyarrow",
+    "IPython",
+    "typer",
+)
+
+
+def test_importing_adds_nothing_heavy_to_what_transformer_lens_imports() -> None:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    output = subprocess.run(
+        [sys.executable, "-c", LISTING], capture_output=True, text=True, check=True, env=environment
+    ).stdout
+    modules = json.loads(output.splitlines()[-1])
+    added = {name.split(".")[0] for name in modules["added"]}
+    assert added & set(UNWANTED) == set()
+    assert "hypothesis" not in modules["before"]
+    ours = {name for name in modules["added"] if name.split(".")[0] == "dla"}
+    assert "dla.attributor" in ours
+    assert not any(name.startswith(("dla.testing", "dla.demo", "dla.cli")) for name in ours)
+
+
+def test_files_have_one_subject() -> None:
+    lengths = {module_of(path): len(path.read_text().splitlines()) for path in FILES}
+    assert max(lengths.values()) <= 400, max(lengths, key=lambda name: lengths[name])
+    assert sorted(lengths.values())[len(lengths) // 2] <= 150
+
+
+def test_functions_are_short() -> None:
+    lengths = []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                lengths.append(body[-1].end_lineno - body[0].lineno + 1 if body else 0)
+    assert sorted(lengths)[int(0.9 * len(lengths))] <= 30
+
+
+def test_concrete_classes_are_final_and_abstract_ones_are_not() -> None:
+    kinds = [kind for name in dla.__all__ if isinstance(kind := getattr(dla, name), type)]
+    for kind in kinds:
+        abstract = bool(getattr(kind, "__abstractmethods__", ()))
+        if not issubclass(kind, Exception) and kind is not dla.Law:
+            assert getattr(kind, "__final__", False) != abstract, kind
