@@ -1,5 +1,7 @@
 """The result: ranking, selection, tables, frames, datasets."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from rich.console import Console
@@ -153,7 +155,9 @@ def test_html_is_a_table_and_escapes_what_it_shows() -> None:
     assert html.endswith("</table>")
     assert all(f">{label}<" in html for label in result.labels)
     evil = dla.Attributor(GPT2.model(), dla.HeadDecomposer()).attribute(PROMPT, dla.Logit("<s>"))
+    evil = replace(evil, parts=(dla.Label("part", text="<b>"), *evil.parts[1:]))
     assert "<s>" not in evil._repr_html_()
+    assert "<b>" not in evil._repr_html_()
     assert "&lt;s&gt;" in evil._repr_html_()
 
 

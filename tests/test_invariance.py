@@ -1,5 +1,7 @@
 """What must change nothing: a cache instead of a run, other prompts beside, padding, the way to say a position."""
 
+import weakref
+
 import pytest
 import torch
 from assertions import assert_same_rows
@@ -13,10 +15,12 @@ from subjects import (
     any_of_a_few,
     each_decomposer,
     each_of_a_few,
+    needs_hooked_transformer,
     some_ids,
     some_tokens,
 )
 from torch import Tensor
+from twins import AlteredAdapter
 
 import dla
 from dla.testing.models import NAMES, PROMPT, VOCABULARY_SIZE
@@ -116,15 +120,19 @@ def test_padding_under_a_mask_changes_nothing(subject: Subject, side: str, fille
         assert_same_rows(row(padded, index, len(real)), alone, 8 * subject.eps)
 
 
+@pytest.mark.parametrize(
+    "subject", [GPT2, pytest.param(Subject("hooked", "ln"), marks=needs_hooked_transformer)], ids=str
+)
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_the_side_on_which_the_tokenizer_pads_changes_nothing(side: str) -> None:
-    model = GPT2.fresh()
-    model.tokenizer.padding_side = side
+@pytest.mark.parametrize("pad", ["<pad>", "<s>"])
+def test_how_the_tokenizer_pads_changes_nothing(subject: Subject, side: str, pad: str) -> None:
+    model = subject.fresh()
+    model.tokenizer.padding_side, model.tokenizer.pad_token = side, pad
     attributor = dla.Attributor(model, dla.HeadDecomposer())
     together = attributor.attribute([SHORT, LONG], dla.Logit(" Mary"))
     for index, prompt in enumerate([SHORT, LONG]):
-        alone = dla.Attributor(GPT2.model(), dla.HeadDecomposer()).attribute(prompt, dla.Logit(" Mary"))
-        assert_same_rows(row(together, index), alone, 8 * GPT2.eps)
+        alone = dla.Attributor(subject.model(), dla.HeadDecomposer()).attribute(prompt, dla.Logit(" Mary"))
+        assert_same_rows(row(together, index), alone, 8 * subject.eps)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -181,14 +189,16 @@ def test_nothing_asks_for_gradients() -> None:
     assert not any(t.requires_grad for t in (result.values, result.total, result.logit, result.output_logit))
 
 
-def test_a_model_whose_weights_changed_is_looked_at_again() -> None:
-    model = GPT2.fresh()
+@pytest.mark.parametrize("name", ["gpt2", "llama-biases", "gemma2"])
+def test_a_model_whose_weights_changed_is_looked_at_again(name: str) -> None:
+    """Gemma's norms multiply by 1 + weight, which no adapter can hold without a copy."""
+    model = Subject("bridge", name).fresh()
     attributor = dla.Attributor(model, dla.HeadDecomposer())
-    attributor.attribute(some_tokens(8), dla.Logit(9))
+    before = attributor.attribute(some_tokens(8), dla.Logit(9))
     with torch.no_grad():
-        model.blocks[1].attn.o.original_component.bias.add_(1.0)
         model.ln_final.original_component.weight.mul_(1.5)
     changed = attributor.attribute(some_tokens(8), dla.Logit(9))
+    assert bool((changed.logit - before.logit).abs().max() > 0.1)
     assert_same_rows(changed, dla.Attributor(model, dla.HeadDecomposer()).attribute(some_tokens(8), dla.Logit(9)), 1e-7)
     torch.testing.assert_close(changed.output_logit, model(some_tokens(8))[:, -1, 9].detach())
 
@@ -206,6 +216,24 @@ def test_hooks_of_the_users_own_are_part_of_the_model() -> None:
     result = attributor.attribute(some_tokens(8), dla.Logit(9))
     assert dict(zip(result.labels, result.values[:, 0].tolist(), strict=True))["L0H2"] == 0.0
     torch.testing.assert_close(result.output_logit, model(some_tokens(8))[:, -1, 9].detach())
+
+
+@pytest.mark.parametrize("pos", [-1, None], ids=named)
+def test_an_activation_is_let_go_when_its_write_was_contracted(pos: object) -> None:
+    alive: dict[str, list[bool]] = {}
+    shown: dict[str, weakref.ref[Tensor]] = {}
+
+    def show(name: str, activation: Tensor) -> Tensor:
+        alive[name] = [earlier() is not None for earlier in shown.values()]
+        copy = activation.clone()
+        shown[name] = weakref.ref(copy)
+        return copy
+
+    adapter = AlteredAdapter(GPT2.model(), show=show)
+    dla.Attributor(adapter, dla.HeadDecomposer()).attribute(some_tokens(8), dla.Logit(9), pos=pos)
+    assert len(alive["unembed.hook_out"]) >= 8
+    kept = {name: earlier for name, earlier in alive.items() if name.startswith(("hook_", "blocks."))}
+    assert not any(any(earlier) for earlier in kept.values())
 
 
 def test_vocabulary_of_the_tiny_models_is_what_the_tests_think() -> None:

@@ -205,7 +205,11 @@ def demo_difference(kind: str, decomposer: dla.Decomposer) -> dla.Attribution:
     )
 
 
-@pytest.mark.parametrize("decomposer", [dla.ComponentDecomposer(), dla.LayerDecomposer()], ids=["component", "layer"])
+@pytest.mark.parametrize(
+    "decomposer",
+    [dla.ComponentDecomposer(), dla.HeadDecomposer(), dla.LayerDecomposer()],
+    ids=["component", "head", "layer"],
+)
 @pytest.mark.parametrize("kind", [pytest.param("hooked", marks=needs_hooked_transformer), "bridge"])
 def test_model_classes_agree_on_the_same_weights(kind: str, decomposer: dla.Decomposer) -> None:
     expected, actual = demo_difference("raw", decomposer), demo_difference(kind, decomposer)
@@ -216,25 +220,23 @@ def test_model_classes_agree_on_the_same_weights(kind: str, decomposer: dla.Deco
     assert bool((actual.logit - expected.logit).abs().nan_to_num(0.0).max() <= 1e-4 * size.max())
 
 
-@needs_hooked_transformer
-def test_both_processed_classes_agree_head_by_head() -> None:
-    expected, actual = (demo_difference(kind, dla.HeadDecomposer()) for kind in ("hooked", "bridge"))
-    assert actual.labels == expected.labels
-    torch.testing.assert_close(actual.values, expected.values, rtol=0, atol=1e-4 * float(expected.values.abs().max()))
-
-
 def test_heads_of_the_raw_model_differ_by_their_value_bias_only() -> None:
     """Compatibility mode folds `(b_V + β W_V) W_O` into `b_O`, β the bias of the norm before attention.
 
     A raw head holds it in its own row: attention sums to 1, so it is the same for every prompt.
     """
-    raw, folded = (demo_difference(kind, dla.HeadDecomposer()) for kind in ("raw", "bridge"))
-    model = dla.demo.load("raw")
+    prompt = "When Mary and John went to the store , John gave a drink to"
+    difference = dla.LogitDifference(" Mary", " John")
+    model, rewritten = dla.demo.load("raw"), dla.demo.load("raw")
+    rewritten.enable_compatibility_mode()
+    raw, folded = (
+        dla.Attributor(each, dla.HeadDecomposer()).attribute(prompt, difference) for each in (model, rewritten)
+    )
     norm, W_U = model.ln_final, model.unembed.W_U
     ids = [model.to_single_token(name) for name in (" Mary", " John")]
     asked = norm.weight * (W_U[:, ids[0]] - W_U[:, ids[1]])
     asked = asked - asked.mean()
-    _, cache = model.run_with_cache("When Mary and John went to the store , John gave a drink to")
+    _, cache = model.run_with_cache(prompt)
     scale = cache["ln_final.hook_scale"][0, -1]
     for label in (label for label in raw.labels if label.startswith("L")):
         layer, head = (int(number) for number in label[1:].split("H"))

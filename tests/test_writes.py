@@ -52,6 +52,29 @@ def test_a_sum_of_writes_is_one_part(kind: str, route: str, shape: Shape, seed: 
     torch.testing.assert_close(vectors, expected.to(vectors))
 
 
+@given(shape=shapes, seed=seeds)
+def test_vectors_without_a_route_are_what_the_words_say(shape: Shape, seed: int) -> None:
+    (whole, of_whole, _), (change, of_change, _) = (sample(kind, "direct", shape, seed) for kind in ("whole", "change"))
+    (heads, of_heads, _), (neurons, of_neurons, _) = (
+        sample(kind, "direct", shape, seed) for kind in ("factored", "scaled")
+    )
+    assert isinstance(whole, dla.Whole)
+    assert isinstance(change, dla.Change)
+    assert isinstance(heads, dla.Factored)
+    assert isinstance(neurons, dla.Scaled)
+    z, post = of_heads[heads.site], of_neurons[neurons.site]
+    expected = {
+        whole: (of_whole, of_whole[whole.site][None]),
+        change: (of_change, (of_change[change.after] - change.carry * of_change[change.before])[None]),
+        heads: (of_heads, torch.stack([z[:, :, part] @ heads.weight[part] for part in range(shape.parts)])),
+        neurons: (of_neurons, torch.stack([post[..., n, None] * neurons.weight[n] for n in range(shape.parts)])),
+    }
+    for write, (activations, vectors) in expected.items():
+        assert change.carry != 1.0
+        factor = write.route.multiplier
+        torch.testing.assert_close(write.vectors(activations), factor * vectors, rtol=1e-9, atol=1e-9)
+
+
 def test_every_kind_of_write_is_tested() -> None:
     public = [getattr(dla, name) for name in dla.__all__]
     concrete = {kind for kind in public if isinstance(kind, type) and issubclass(kind, dla.Write)} - {dla.Write}

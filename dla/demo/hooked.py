@@ -8,7 +8,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, PreTraine
 
 
 def hooked_transformer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Any:
-    """Copies a GPT-2 into a HookedTransformer, with its weights processed as by `from_pretrained`.
+    """Copies a GPT-2 into a HookedTransformer, its weights processed as by `from_pretrained` save for value biases.
 
     `HookedTransformer.from_pretrained` itself takes the names of hub models only, and no folders.
 
@@ -23,7 +23,7 @@ def hooked_transformer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
     hooked_class, config_class, convert = _from_transformer_lens()
     config = config_class(**_fields(model.config))
     hooked = hooked_class(config, tokenizer, move_to_device=False)
-    hooked.load_and_process_state_dict(convert(model, config))
+    hooked.load_and_process_state_dict(convert(model, config), fold_value_biases=False)
     return hooked.eval()
 
 

@@ -21,6 +21,8 @@ def load(kind: str = "bridge") -> Any:
         kind: "hooked" for a HookedTransformer with processed weights (TransformerLens 3.x only), "bridge" for
             a TransformerBridge in compatibility mode, "raw" for a TransformerBridge as it boots.
 
+    Value biases stay in the heads that write them (`fold_value_biases=False`), so that all kinds have the same rows.
+
     Returns:
         The HookedTransformer or TransformerBridge: on the CPU, in float32, in eval mode, with its tokenizer.
     """
@@ -44,7 +46,7 @@ def load_folder(path: str | Path, kind: str = "bridge") -> Any:
 
 def _bridge(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> TransformerBridge:
     bridge = boot(model, tokenizer)
-    bridge.enable_compatibility_mode()
+    bridge.enable_compatibility_mode(fold_value_biases=False)
     return bridge
 
 

@@ -112,7 +112,7 @@ def test_processed_kinds_have_folded_and_centred_weights(kind):
     model = load_or_skip(kind)
     assert model.W_U.mean(dim=-1).abs().max() < 1e-5
     assert all(block.attn.W_O.mean(dim=-1).abs().max() < 1e-5 for block in model.blocks)
-    assert all(block.attn.b_V.abs().max() == 0 for block in model.blocks)
+    assert all(block.attn.b_V.abs().max() > 0 for block in model.blocks)  # value biases stay in their heads
 
 
 def test_a_raw_bridge_keeps_the_norms(hugging_face):
