@@ -189,7 +189,7 @@ def load(path: str | Path) -> Attribution:
         FileNotFoundError: If there is no such file.
         FileFormatError: If the file is not one of ours, or was cut short.
     """
-    parts, tensors, record = from_dataset(read_dataset(Path(path)))
+    parts, tensors, record = from_dataset(read_dataset(Path(path)), _TENSORS)
     return Attribution(parts=parts, record=record, **{name: tensors[name] for name in _TENSORS})
 
 

@@ -18,7 +18,7 @@ from dla.caches import read_prompts_or_cache
 from dla.decomposers.base import Decomposer, Law
 from dla.directions import Direction
 from dla.errors import ModelDepartureWarning, ReconstructionError, ReconstructionWarning, UnsupportedModelError
-from dla.gaps import GapReport, gap_report
+from dla.gaps import GapReport, gap_report, steps_of
 from dla.labels import Label
 from dla.passes import Pass, run_pass
 from dla.prompts import Position, Prompts, Text, read_positions
@@ -124,7 +124,10 @@ class Attributor:
         read = read_prompts_or_cache(self.model, prompts, None, None, prepend_bos)
         run = run_pass(self.model, plan.anatomy, writes, direction, read, read_positions(pos, read), None)
         count = len(plan.labels)
-        return gap_report(plan.labels, run.values[:count], run.values[count:], run.tolerance(Law.TRAJECTORY))
+        labels, values = plan.labels, run.values[:count]
+        if self.decomposer.law is Law.TRAJECTORY:
+            labels, values = steps_of(labels, values)
+        return gap_report(labels, values, run.values[count:], run.tolerance(Law.TRAJECTORY))
 
     def _report_departures(self) -> None:
         """Says where the model that runs is not the checkpoint that it was made from."""

@@ -69,6 +69,13 @@ class GapReport:
         return capture.get()
 
 
+def steps_of(
+    labels: Sequence[Label], values: Float[Tensor, "part batch kept"]
+) -> tuple[tuple[Label, ...], Float[Tensor, "part batch kept"]]:
+    """The rows of a trajectory as what was added between them: each step belongs to the layer it starts in."""
+    return (Label("embed"), *labels[:-1]), torch.cat([values[:1], values.diff(dim=0)])
+
+
 def gap_report(
     labels: Sequence[Label],
     values: Float[Tensor, "part batch kept"],

@@ -27,7 +27,11 @@ class Question:
             readout: Weighted tokens and a vector.
             unembedding: The model's.
             select: Takes the positions that are asked about.
+
+        Raises:
+            ValueError: If the vector is not as wide as the stream.
         """
+        _check_width(readout, unembedding)
         self._unembedding, self._select = unembedding, select
         device, dtype = unembedding.W_U.device, select.dtype
         self._ids, self._weights = readout.ids.to(device), readout.weights.to(device, dtype)
@@ -111,3 +115,12 @@ class Question:
             return answer
         assert self._normalised is not None
         return answer + (self._normalised * self._vector).sum(-1)
+
+
+def _check_width(readout: Readout, unembedding: Unembedding) -> None:
+    d_model = unembedding.W_U.shape[0]
+    if readout.vector is not None and readout.vector.shape[-1] != d_model:
+        raise ValueError(
+            f"The residual vector's last axis is [{readout.vector.shape[-1]}] long and the model's stream {d_model}. "
+            f"Pass a vector of {d_model} numbers."
+        )

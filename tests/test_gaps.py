@@ -85,7 +85,6 @@ def test_an_error_at_the_readout_is_no_blocks_fault() -> None:
     assert attributor.explain_gap(PROMPT, dla.Logit(" Mary")).first() is None
 
 
-@pytest.mark.xfail(raises=AssertionError, reason="the rows of a trajectory are taken for what each block added")
 def test_an_explanation_of_a_trajectory_does_not_accuse_a_right_decomposer() -> None:
     found = report(dla.LayerDecomposer())
     assert found.first() is None

@@ -65,14 +65,26 @@ def to_dataset(parts: Sequence[Label], tensors: Mapping[str, Tensor], record: Re
     return xr.Dataset(arrays, coords=coords, attrs=attributes)
 
 
-def from_dataset(data: xr.Dataset) -> tuple[tuple[Label, ...], dict[str, Tensor], Record]:
+def from_dataset(data: xr.Dataset, needed: Sequence[str]) -> tuple[tuple[Label, ...], dict[str, Tensor], Record]:
     """The labels, tensors and record of a dataset.
+
+    Args:
+        data: The dataset.
+        needed: The tensors that must be there.
 
     Raises:
         FileFormatError: If the dataset is not one of ours.
     """
     if data.attrs.get("format") != FORMAT:
         raise FileFormatError(f"The dataset is not an attribution (format {data.attrs.get('format')!r}).")
+    try:
+        parts, tensors, record = _contents(data)
+        return parts, {name: tensors[name] for name in needed}, record
+    except (KeyError, TypeError, ValueError) as error:
+        raise FileFormatError(f"The attribution is incomplete or damaged ({error!r}). Save it again.") from error
+
+
+def _contents(data: xr.Dataset) -> tuple[tuple[Label, ...], dict[str, Tensor], Record]:
     fields = json.loads(data.attrs["record"])
     fields["tokens"] = tuple(tuple(prompt) for prompt in fields["tokens"])
     fields["dims"] = tuple(fields["dims"])
