@@ -4,16 +4,34 @@ from dla.adapters import HookedTransformerAdapter, ModelAdapter, TransformerBrid
 from dla.attribution import Attribution, load
 from dla.attributor import Attributor
 from dla.decomposers import (
+    BiasDecomposer,
     BlockDecomposer,
     ComponentDecomposer,
     Decomposer,
+    EmbeddingDecomposer,
+    GroupDecomposer,
     HeadDecomposer,
     Law,
     LayerDecomposer,
+    LensDecomposer,
+    MixedDecomposer,
     NeuronDecomposer,
+    SourceDecomposer,
 )
 from dla.direct import direct_logit_attribution
-from dla.directions import Direction, Logit, LogitDifference, LogitSet, NextToken, ResidualVector, mean
+from dla.directions import (
+    CentredLogit,
+    Direction,
+    Directions,
+    Logit,
+    LogitDifference,
+    LogitSet,
+    LogProbability,
+    NextToken,
+    ResidualVector,
+    TopTokens,
+    mean,
+)
 from dla.errors import (
     DLAError,
     FileFormatError,
@@ -23,43 +41,60 @@ from dla.errors import (
     UnsupportedModelError,
 )
 from dla.labels import Label
+from dla.parts import Part, TokenEffects
+from dla.plans import Entry, Rows
 from dla.routes import Norm, Route
 from dla.sites import Site
 from dla.version import __version__
-from dla.writes import Change, Constant, Factored, Scaled, SumOf, Whole, Write
+from dla.writes import Change, Constant, Factored, Scaled, Sources, SumOf, Whole, Write
 
 __all__ = [
     "Attribution",
     "Attributor",
+    "BiasDecomposer",
     "BlockDecomposer",
+    "CentredLogit",
     "Change",
     "ComponentDecomposer",
     "Constant",
     "DLAError",
     "Decomposer",
     "Direction",
+    "Directions",
+    "EmbeddingDecomposer",
+    "Entry",
     "Factored",
     "FileFormatError",
+    "GroupDecomposer",
     "HeadDecomposer",
     "HookedTransformerAdapter",
     "Label",
     "Law",
     "LayerDecomposer",
+    "LensDecomposer",
+    "LogProbability",
     "Logit",
     "LogitDifference",
     "LogitSet",
+    "MixedDecomposer",
     "ModelAdapter",
     "ModelDepartureWarning",
     "NeuronDecomposer",
     "NextToken",
     "Norm",
+    "Part",
     "ReconstructionError",
     "ReconstructionWarning",
     "ResidualVector",
     "Route",
+    "Rows",
     "Scaled",
     "Site",
+    "SourceDecomposer",
+    "Sources",
     "SumOf",
+    "TokenEffects",
+    "TopTokens",
     "TransformerBridgeAdapter",
     "UnsupportedModelError",
     "Whole",

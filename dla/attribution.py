@@ -1,19 +1,29 @@
 """The result: how much each part contributed, and the proof that the parts add up."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import pandas as pd
 import torch
 import xarray as xr
 from jaxtyping import Float, Int
-from rich.console import Console, ConsoleOptions
+from rich.console import Console, ConsoleOptions, Group
 from rich.table import Table
 from torch import Tensor
 
+from dla.adapters.base import ModelAdapter
+from dla.decomposers.base import Decomposer, Law
+from dla.errors import ReconstructionError
+from dla.groups import Grouping, Renaming, Selector, check_groups, named_groups, rule_of
 from dla.labels import Label
+from dla.origins import Origin
+from dla.parts import Part
+from dla.passes import TOLERANCE, Asked, Pass
+from dla.plans import Plan, Rows
+from dla.version import versions
 from dla.views.dataset import Record, from_dataset, to_dataset
 from dla.views.files import read_dataset, write_dataset
 from dla.views.html import html_table
@@ -28,8 +38,9 @@ SHOWN = 10
 class Attribution:
     """What each part of the model contributed to a logit, or to a difference of logits.
 
-    All tensors are in logits. The batch axis is always there (unless an unbatched cache was given); the position axis
-    is dropped when one position was asked for. A prompt too short for a position holds NaN there.
+    All tensors are in logits. The axis of directions is there if several were asked for; the batch axis is always there
+    (unless an unbatched cache was given); the position axis is dropped when one position was asked for. A prompt too
+    short for a position holds NaN there.
 
     Attributes:
         parts: One label a part, aligned with the first axis of `values`.
@@ -40,18 +51,20 @@ class Attribution:
         output_logit: The same after them: what the model returns.
         tolerance: How large a gap the model's own rounding can make.
         positions: The position of each entry in its prompt; -1 where there is none.
-        record: What was asked of which model: prompts, direction, decomposer, versions.
+        record: What was asked of which model: prompts, directions, decomposer, versions.
+        origin: The model and what was asked of it, for a closer look; None in a result read from a file.
     """
 
     parts: tuple[Label, ...]
-    values: Float[Tensor, "part *batch_and_pos"]
-    total: Float[Tensor, "*batch_and_pos"]
-    constant: Float[Tensor, "*batch_and_pos"]
-    logit: Float[Tensor, "*batch_and_pos"]
-    output_logit: Float[Tensor, "*batch_and_pos"]
-    tolerance: Float[Tensor, "*batch_and_pos"]
+    values: Float[Tensor, "part *direction_batch_and_pos"]
+    total: Float[Tensor, "*direction_batch_and_pos"]
+    constant: Float[Tensor, "*direction_batch_and_pos"]
+    logit: Float[Tensor, "*direction_batch_and_pos"]
+    output_logit: Float[Tensor, "*direction_batch_and_pos"]
+    tolerance: Float[Tensor, "*direction_batch_and_pos"]
     positions: Int[Tensor, "*batch_and_pos"]
     record: Record = field(repr=False)
+    origin: Origin | None = field(default=None, repr=False)
 
     @property
     def labels(self) -> list[str]:
@@ -59,7 +72,7 @@ class Attribution:
         return [str(part) for part in self.parts]
 
     @property
-    def gap(self) -> Float[Tensor, "*batch_and_pos"]:
+    def gap(self) -> Float[Tensor, "*direction_batch_and_pos"]:
         """`logit - (total + constant)`: what the parts do not explain. Rounding, or an error was raised."""
         return self.logit - (self.total + self.constant)
 
@@ -68,12 +81,35 @@ class Attribution:
         """Each prompt's tokens as text."""
         return [list(prompt) for prompt in self.record.tokens]
 
+    @property
+    def directions(self) -> list[str]:
+        """The names of the directions, if several were asked for, aligned with the second axis of `values`."""
+        return list(self.record.directions)
+
+    def direction(self, name: str) -> "Attribution":
+        """The attribution of one of several directions.
+
+        Raises:
+            ValueError: If none has that name.
+        """
+        if name not in self.directions:
+            raise ValueError(f"There is no direction {name!r}; there are {self.directions}.")
+        i = self.directions.index(name)
+        dims = tuple(dim for dim in self.record.dims if dim != "direction")
+        record = replace(self.record, direction=name, directions=(), dims=dims)
+        tensors = {key: getattr(self, key)[i] for key in _PROOF}
+        origin = None if self.origin is None else self.origin.of_direction(i)
+        return replace(self, values=self.values[:, i], record=record, origin=origin, **tensors)
+
     def top(self, k: int = 5, *, by: Literal["value", "abs"] = "value") -> list[tuple[str, float]]:
         """The `k` parts that contribute most, averaged over prompts and positions.
 
         Args:
             k: How many.
             by: "value" for the most positive, "abs" for the largest of either sign.
+
+        Raises:
+            ValueError: If several directions were asked for.
         """
         means = self._means()
         return self._ranked(means.abs() if by == "abs" else means, k)
@@ -103,10 +139,8 @@ class Attribution:
             ValueError: If no part is left, or a label does not exist.
         """
         wanted = None if label is None else {label} if isinstance(label, str) else set(label)
-        unknown = (wanted or set()) - set(self.labels)
-        if unknown:
-            some = ", ".join(self.labels[:4])
-            raise ValueError(f"There is no part {sorted(unknown)[0]!r}; the parts are {some}, ... (see `labels`).")
+        for unknown in sorted((wanted or set()) - set(self.labels)):
+            self._place(unknown)
         keep = [
             i
             for i, part in enumerate(self.parts)
@@ -120,13 +154,82 @@ class Attribution:
             raise ValueError(f"No part matches kind={kind!r}, layer={layer!r}; the kinds here are {kinds}.")
         return replace(self, parts=tuple(self.parts[i] for i in keep), values=self.values[keep])
 
+    def part(self, label: str) -> Part:
+        """One part, for a closer look at what it writes.
+
+        Raises:
+            ValueError: If there is no such part.
+        """
+        i = self._place(label)
+        return Part(self.parts[i], self.values[i], self.origin)
+
+    def refine(self, label: str, *, by: Decomposer) -> "Attribution":
+        """The same attribution with one part in pieces, which are measured by running the model once more.
+
+        Args:
+            label: The part, as written in `labels`.
+            by: A decomposer that splits it; only the pieces of this part are taken.
+
+        Raises:
+            ReconstructionError: If the pieces do not add up to the part.
+            ValueError: If there is no such part, or the decomposer has no pieces of it.
+        """
+        i, origin = self._place(label), self._origin("refine")
+        finer, run = origin.finer(self.parts[i], by)
+        pieces = self._in_shape(run)
+        added = pieces.sum(0, dtype=torch.float64)
+        allowed = TOLERANCE * origin.eps * (pieces.abs().sum(0) + self.values[i].abs())
+        gap = (added - self.values[i]).abs()
+        if bool((gap > allowed.to(gap) + self.tolerance.to(gap)).any()):
+            raise ReconstructionError(
+                f"The {len(run.labels)} pieces that {type(by).__name__} has of {label!r} miss it by up to "
+                f"{float(gap.nan_to_num().max()):.1e}. A bias that the part adds is the piece most often forgotten."
+            )
+        return replace(
+            self,
+            parts=(*self.parts[:i], *run.labels, *self.parts[i + 1 :]),
+            values=torch.cat([self.values[:i], pieces, self.values[i + 1 :]]),
+            total=(self.total.double() + (added - self.values[i])).to(self.total),
+            tolerance=self.tolerance + allowed.to(self.tolerance),
+            record=replace(self.record, decomposer=finer.plan.name),
+            origin=finer,
+        )
+
+    def group_by(
+        self, key: Literal["layer", "kind", "parent", "component"] | Mapping[str, Selector] | Renaming
+    ) -> "Attribution":
+        """The same attribution with coarser rows, each the sum of its members.
+
+        Args:
+            key: "layer"; "kind"; "parent" (the finest rows one step up the tree: sources to their head, heads to
+                `attn_out`); "component" (up to embeddings and sublayers); named groups, each a label, several labels, a
+                regular expression or a function of the label; or a function from a label to the label of its group.
+                Rows of no group stay.
+
+        Raises:
+            ValueError: If the rows do not add up, or a row belongs to two groups.
+        """
+        if self.record.law != Law.PARTITION.value:
+            raise ValueError(f"The rows are a {self.record.law}; they do not add up, so they cannot be grouped.")
+        if isinstance(key, str):
+            rule = rule_of(key, self.parts)
+        else:
+            rule = named_groups(key) if isinstance(key, Mapping) else key
+        rows = Grouping(rule)(Rows(self.parts, self.values))
+        if isinstance(key, Mapping):
+            check_groups(key, rows.labels)
+        origin = self.origin
+        if origin is not None:
+            origin = replace(origin, plan=origin.plan.then(Grouping(rule), adding=True))
+        return replace(self, parts=tuple(rows.labels), values=rows.values, origin=origin)
+
     def to_xarray(self) -> xr.Dataset:
-        """A dataset with dimensions `part`, `batch`, `position` and coordinates for kind, layer, head and token."""
+        """A dataset with dimensions `part`, `direction`, `batch`, `position`, and coordinates for what labels say."""
         tensors = {name: getattr(self, name) for name in _TENSORS}
         return to_dataset(self.parts, {**tensors, "gap": self.gap}, self.record)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row for each part, prompt and position."""
+        """One row for each part, direction, prompt and position."""
         data = self.to_xarray()[["values", "position_in_prompt", "token"]]
         frame = data.to_dataframe().reset_index().rename(columns={"values": "value"})
         return frame.dropna(subset="value").reset_index(drop=True)
@@ -139,8 +242,9 @@ class Attribution:
         """The table that is printed, with at most `shown` rows at each end; rows of a trajectory are all shown."""
         return rich_table(self._title(), *self._ends(shown), self._proof())
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
-        yield self.table()
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table | Group]:
+        each = [self.direction(name) for name in self.directions] or [self]
+        yield Group(*(one.table() for one in each))
 
     def __str__(self) -> str:
         console = Console(width=100, no_color=True, highlight=False)
@@ -149,9 +253,35 @@ class Attribution:
         return capture.get()
 
     def _repr_html_(self) -> str:
-        return html_table(self._title(), *self._ends(SHOWN), self._proof())
+        each = [self.direction(name) for name in self.directions] or [self]
+        return "".join(html_table(one._title(), *one._ends(SHOWN), one._proof()) for one in each)
+
+    def _place(self, label: str) -> int:
+        """Where a part is. An arrow may be written `<-`, and the token after a source's position left out."""
+        labels, wanted = self.labels, label.replace("<-", "←")
+        places = [
+            i for i, other in enumerate(labels) if other == wanted or other.startswith((wanted + " '", wanted + ' "'))
+        ]
+        if not places:
+            close = get_close_matches(wanted, labels, 3)
+            likely = f" Close to it: {', '.join(close)}." if close else ""
+            some = ", ".join(labels[:4])
+            raise ValueError(f"There is no part {label!r}; the parts are {some}, ... (see `labels`).{likely}")
+        return places[0]
+
+    def _origin(self, what: str) -> Origin:
+        if self.origin is None:
+            raise ValueError(f"{what} runs the model again, and this result was read from a file. Attribute again.")
+        return self.origin
+
+    def _in_shape(self, run: Pass) -> Float[Tensor, "part *direction_batch_and_pos"]:
+        """The rows of another pass, with the axes of this result."""
+        values = run.values.reshape(len(run.labels), *self.total.shape)
+        return values.masked_fill(self.total.isnan(), torch.nan)
 
     def _means(self) -> Float[Tensor, " part"]:
+        if self.directions:
+            raise ValueError(f"Rows are ranked for one direction at a time: result.direction({self.directions[0]!r}).")
         return self.values.flatten(1).nanmean(-1) if self.values.ndim > 1 else self.values
 
     def _ranked(self, order: Float[Tensor, " part"], k: int) -> list[tuple[str, float]]:
@@ -161,7 +291,7 @@ class Attribution:
 
     def _ends(self, shown: int) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
         """The rows of a table, largest first: all of them, or both ends. A trajectory keeps its order."""
-        if self.record.law == "trajectory":
+        if self.record.law != Law.PARTITION.value:
             return list(zip(self.labels, self._means().tolist(), strict=True)), []
         if len(self.parts) <= 2 * shown:
             return self.top(2 * shown), []
@@ -175,7 +305,7 @@ class Attribution:
     def _proof(self) -> list[tuple[str, float]]:
         worst = self.gap.abs().nan_to_num().max()
         return [
-            ("sum of the parts" if self.record.law == "partition" else "the last row", _mean(self.total)),
+            ("sum of the parts" if self.record.law == Law.PARTITION.value else "the last row", _mean(self.total)),
             ("constant", _mean(self.constant)),
             ("the model's own logit", _mean(self.logit)),
             ("largest gap", float(worst)),
@@ -190,10 +320,60 @@ def load(path: str | Path) -> Attribution:
         FileFormatError: If the file is not one of ours, or was cut short.
     """
     parts, tensors, record = from_dataset(read_dataset(Path(path)), _TENSORS)
-    return Attribution(parts=parts, record=record, **{name: tensors[name] for name in _TENSORS})
+    fields: dict[str, Any] = {name: tensors[name] for name in _TENSORS}
+    return Attribution(parts=parts, record=record, **fields)
 
 
-_TENSORS = ("values", "total", "constant", "logit", "output_logit", "tolerance", "positions")
+def attribution_of(
+    run: Pass, model: ModelAdapter, plan: Plan, asked: Asked, law: Law, direction: str, names: Sequence[str]
+) -> Attribution:
+    """A pass as a result: without the axes that were not asked for, NaN where a prompt has no such position.
+
+    Args:
+        run: The pass.
+        model: The model, up to the place that was asked about.
+        plan: What was read of it.
+        asked: What was asked.
+        law: What the rows are.
+        direction: The directions in words.
+        names: The names of several directions; empty for one.
+    """
+    anatomy, positions = model.anatomy, asked.positions
+    there = {"direction": bool(names), "batch": asked.batched, "position": not positions.single}
+    record = Record(
+        tokens=tuple(tuple(prompt) for prompt in asked.prompts.texts()),
+        direction=direction,
+        decomposer=plan.name,
+        law=law.value,
+        model=anatomy.name,
+        dtype=str(anatomy.unembedding.W_U.dtype).removeprefix("torch."),
+        dims=tuple(name for name, kept in there.items() if kept),
+        versions=versions(),
+        directions=tuple(names),
+    )
+    axes = [i for i, kept in enumerate(there.values(), start=-3) if not kept]
+
+    def shaped(tensor: Tensor) -> Tensor:
+        if not bool(positions.valid.all()):
+            tensor = tensor.masked_fill(~positions.valid.to(tensor.device), torch.nan)
+        return tensor.squeeze(tuple(axis for axis in axes if -axis <= tensor.ndim))
+
+    return Attribution(
+        parts=tuple(run.labels),
+        values=shaped(run.values),
+        total=shaped(run.total(law)),
+        constant=shaped(run.constant),
+        logit=shaped(run.logit),
+        output_logit=shaped(run.output_logit),
+        tolerance=shaped(run.tolerance(law)),
+        positions=torch.where(positions.valid, positions.index, -1).squeeze([axis for axis in axes if axis > -3]),
+        record=record,
+        origin=Origin(model, plan, asked, run.scale, run.eps),
+    )
+
+
+_PROOF = ("total", "constant", "logit", "output_logit", "tolerance")
+_TENSORS = ("values", *_PROOF, "positions")
 
 
 def _mean(values: Tensor) -> float:

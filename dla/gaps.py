@@ -1,7 +1,7 @@
 """Where a sum goes wrong: the gap between the parts and the stream, block by block."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -10,7 +10,11 @@ from rich.console import Console, ConsoleOptions
 from rich.table import Table
 from torch import Tensor
 
+from dla.adapters.base import ModelAdapter
+from dla.decomposers.base import Law
 from dla.labels import Label
+from dla.passes import Asked, run_pass
+from dla.plans import Plan
 from dla.views.table import number
 
 
@@ -69,27 +73,38 @@ class GapReport:
         return capture.get()
 
 
-def steps_of(
+def explain(model: ModelAdapter, plan: Plan, asked: Asked, law: Law) -> GapReport:
+    """Compares the parts of each layer with what the measured stream gained in it.
+
+    Args:
+        model: The model.
+        plan: The parts; those without a layer are taken to be written before the first block.
+        asked: One direction, at one position.
+        law: What the rows of the plan are.
+    """
+    blocks = model.anatomy.blocks
+    streams = (blocks[0].resid_pre, *(block.resid_post for block in blocks))
+    places = Plan("the stream", tuple(replace(s, label=Label("place", i)) for i, s in enumerate(streams)))
+    run, measured = run_pass(model, plan, asked), run_pass(model, places, asked)
+    labels, values = run.labels, run.values[:, 0]
+    if law is not Law.PARTITION:
+        labels, values = _steps_of(labels, values)
+    return _report(labels, values, measured.values[:, 0], run.tolerance(Law.TRAJECTORY)[0])
+
+
+def _steps_of(
     labels: Sequence[Label], values: Float[Tensor, "part batch kept"]
-) -> tuple[tuple[Label, ...], Float[Tensor, "part batch kept"]]:
+) -> tuple[Sequence[Label], Float[Tensor, "part batch kept"]]:
     """The rows of a trajectory as what was added between them: each step belongs to the layer it starts in."""
     return (Label("embed"), *labels[:-1]), torch.cat([values[:1], values.diff(dim=0)])
 
 
-def gap_report(
+def _report(
     labels: Sequence[Label],
     values: Float[Tensor, "part batch kept"],
     streams: Float[Tensor, "place batch kept"],
     tolerance: Float[Tensor, "batch kept"],
 ) -> GapReport:
-    """Compares the parts of each layer with what the measured stream gained in it.
-
-    Args:
-        labels: The parts' labels; those without a layer are taken to be written before the first block.
-        values: What the direction reads of each part.
-        streams: What it reads of the stream before the first block and after each block.
-        tolerance: What rounding may explain.
-    """
     gained = torch.cat([streams[:1], streams.diff(dim=0)])
     rows = []
     for place in range(len(gained)):

@@ -1,11 +1,14 @@
 """Labels: what a row of an attribution stands for, spelled as TransformerLens spells it."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import final
 
 _SPELLINGS = {
     "head": "L{layer}H{index}",
     "neuron": "L{layer}N{index}",
+    "expert": "L{layer}E{index}",
+    "source": "L{layer}H{index} ← {source}",
 }
 
 
@@ -19,26 +22,40 @@ class Label:
         layer: The block that it belongs to, if it belongs to one.
         index: Which of several parts of that kind in that layer, such as the head's number.
         text: How it is written, where the spelling does not follow from the rest.
+        source: The position of the prompt that the part comes from, if it comes from one.
+        parent: The label of the part that it is a piece of; None for a part of the stream itself. The pieces of a
+            part add up to it.
 
     Example:
         >>> [str(label) for label in (Label("embed"), Label("attn_out", 3), Label("head", 9, 6))]
         ['embed', '3_attn_out', 'L9H6']
+        >>> [str(label) for label in Label("source", 9, 6, source=3, parent=Label("head", 9, 6)).path()]
+        ['L9H6 ← 3', 'L9H6']
     """
 
     kind: str
     layer: int | None = None
     index: int | None = None
     text: str | None = None
+    source: int | None = None
+    parent: "Label | None" = field(default=None, compare=False, repr=False)
 
     @property
     def head(self) -> int | None:
-        """The head's number in its layer, or None where the part is not a head."""
-        return self.index if self.kind == "head" else None
+        """The head's number in its layer, or None where the part is not a head or a piece of one."""
+        return next((label.index for label in self.path() if label.kind == "head"), None)
+
+    def path(self) -> Iterator["Label"]:
+        """This label, the part that it is a piece of, and so on up to a part of the stream."""
+        label: Label | None = self
+        while label is not None:
+            yield label
+            label = label.parent
 
     def __str__(self) -> str:
         if self.text is not None:
             return self.text
         if self.kind in _SPELLINGS:
-            return _SPELLINGS[self.kind].format(layer=self.layer, index=self.index)
+            return _SPELLINGS[self.kind].format(layer=self.layer, index=self.index, source=self.source)
         words = (self.layer, self.kind, self.index)
         return "_".join(str(word) for word in words if word is not None)

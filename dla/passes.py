@@ -8,14 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.adapters.anatomy import Anatomy
-from dla.adapters.base import ModelAdapter
+from dla.adapters.anatomy import Unembedding
+from dla.adapters.base import ModelAdapter, Observer
 from dla.decomposers.base import Law
-from dla.directions import Direction
+from dla.directions import Readout, one_place
+from dla.labels import Label
+from dla.plans import Plan
 from dla.prompts import Positions, Prompts
 from dla.readings import Question
 from dla.streaming import Contraction, Selection, replay
-from dla.writes import Write
 
 TOLERANCE = 8.0
 """How many rounding units, of the size of the numbers that cancel, the parts may miss the logit by.
@@ -26,97 +27,154 @@ TOLERANCE = 8.0
 
 @final
 @dataclass(frozen=True, eq=False)
+class Asked:
+    """What is asked, settled: prompts, positions, and the directions as readouts.
+
+    Attributes:
+        prompts: The prompts.
+        positions: The positions asked about.
+        readouts: One a direction.
+        cache: An `ActivationCache` to use instead of running, or None.
+    """
+
+    prompts: Prompts
+    positions: Positions
+    readouts: tuple[Readout, ...]
+    cache: Any = None
+
+    @property
+    def at(self) -> str | None:
+        """The place in the stream that is read; None for the model's readout."""
+        return one_place(self.readouts)
+
+    @property
+    def batched(self) -> bool:
+        """Whether there is a batch axis; a cache may lack it."""
+        return self.cache is None or bool(self.cache.has_batch_dim)
+
+
+@final
+@dataclass(frozen=True, eq=False)
 class Pass:
     """What one pass gave, with all its axes.
 
     Attributes:
+        labels: One a part.
         values: The contribution of each part, in logits.
         constant: `β · W_U + b_U`.
         logit: The model's own answer before its output transform.
         output_logit: The model's own answer after it.
         magnitude: How large the numbers are that cancel in the answer.
-        positions: Which positions were asked for.
-        batched: Whether there is a batch axis; a cache may lack it.
+        scale: The final norm's scale; None where there is no norm.
         eps: The model's rounding unit.
     """
 
-    values: Float[Tensor, "part batch kept"]
-    constant: Float[Tensor, "batch kept"]
-    logit: Float[Tensor, "batch kept"]
-    output_logit: Float[Tensor, "batch kept"]
-    magnitude: Float[Tensor, "batch kept"]
-    positions: Positions
-    batched: bool
+    labels: Sequence[Label]
+    values: Float[Tensor, "part direction batch kept"]
+    constant: Float[Tensor, "direction batch kept"]
+    logit: Float[Tensor, "direction batch kept"]
+    output_logit: Float[Tensor, "direction batch kept"]
+    magnitude: Float[Tensor, "direction batch kept"]
+    scale: Float[Tensor, "batch kept"] | None
     eps: float
 
-    def total(self, law: Law) -> Float[Tensor, "batch kept"]:
+    def total(self, law: Law) -> Float[Tensor, "direction batch kept"]:
         """What the parts come to, as the law says, summed in float64."""
-        whole = self.values.double()
-        return (whole.sum(0) if law is Law.PARTITION else whole[-1]).to(self.values)
+        return total_of(self.values, law)
 
-    def tolerance(self, law: Law) -> Float[Tensor, "batch kept"]:
+    def tolerance(self, law: Law) -> Float[Tensor, "direction batch kept"]:
         """`TOLERANCE * eps * (Σ|part| + |constant| + Σ|weighted logit| + |direction| · rms(normalised stream))`."""
         sizes = self.values.abs()
         parts = sizes.sum(0) if law is Law.PARTITION else sizes.amax(0)
         return TOLERANCE * self.eps * (parts + self.magnitude)
 
-    @property
-    def dims(self) -> tuple[str, ...]:
-        """The names of the axes that `shaped` leaves."""
-        there = {"batch": self.batched, "position": not self.positions.single}
-        return tuple(name for name, kept in there.items() if kept)
 
-    def shaped(self, tensor: Tensor) -> Tensor:
-        """NaN where a prompt has no such position; without the axes that were not asked for."""
-        if tensor.is_floating_point():
-            tensor = tensor.masked_fill(~self.positions.valid.to(tensor.device), torch.nan)
-        tensor = tensor.squeeze(-1) if self.positions.single else tensor
-        return tensor if self.batched else tensor.squeeze(-1 if self.positions.single else -2)
+def total_of(values: Float[Tensor, "part *more"], law: Law) -> Float[Tensor, "*more"]:
+    """What the parts come to: their sum, in float64, or the last row."""
+    return (values.sum(0, dtype=torch.float64) if law is Law.PARTITION else values[-1]).to(values)
 
 
 @torch.no_grad()
-def run_pass(
-    model: ModelAdapter,
-    anatomy: Anatomy,
-    plan: Sequence[Write],
-    direction: Direction,
-    prompts: Prompts,
-    positions: Positions,
-    cache: Any,
-) -> Pass:
+def run_pass(model: ModelAdapter, plan: Plan, asked: Asked, law: Law = Law.PARTITION) -> Pass:
     """Runs the model once, or goes over a cache, without gradients.
 
     Args:
         model: The model.
-        anatomy: What it is made of.
-        plan: The writes.
-        direction: What is asked.
-        prompts: The prompts.
-        positions: The positions asked about.
-        cache: An `ActivationCache` to use instead of running, or None.
+        plan: What to read of it.
+        asked: What is asked.
+        law: What the rows are. Those of a lens are on scales of their own, all others on the final norm's.
     """
-    width, kept = prompts.tokens.shape[1], positions.index.shape[1]
-    dtype = torch.promote_types(anatomy.unembedding.W_U.dtype, torch.float32)
-    select = Selection(positions.index, width, positions.everything, dtype)
-    question = Question(direction.readout(prompts, positions), anatomy.unembedding, select)
-    contraction = Contraction(plan, question.direction(), select)
-    observe = _merged([contraction.observers(), question.observers()])
-    if cache is None:
-        logits = model.run(prompts.tokens, observe, positions.index if kept < width else None)
-    else:
-        replay(cache, observe)
-        logits = None
-    values, scale = contraction.values(prompts.batch, kept), question.scale()
+    anatomy, prompts = model.anatomy, asked.prompts
+    kept = asked.positions.index.shape[1]
+    select = selection(model, asked)
+    questions = questions_of(model, asked, select)
+    contraction = Contraction(plan.steps(prompts), directions_of(questions), select)
+    logits = watch(model, asked, [contraction.observers(), *(question.observers() for question in questions)])
+    rows, scale = plan.merged(contraction.rows(prompts.batch, kept)), questions[0].scale()
+
+    def each(told: Callable[[Question], Tensor]) -> Float[Tensor, "direction batch kept"]:
+        return torch.stack([told(question).expand(prompts.batch, kept) for question in questions])
+
     return Pass(
-        values=values if scale is None else values / scale,
-        constant=question.constant().expand(prompts.batch, kept),
-        logit=question.answer(),
-        output_logit=question.transformed_answer(logits),
-        magnitude=question.magnitude(),
-        positions=positions,
-        batched=cache is None or cache.has_batch_dim,
+        labels=rows.labels,
+        values=rows.values if scale is None or law is Law.LENS else rows.values / scale,
+        constant=each(Question.constant),
+        logit=each(Question.answer),
+        output_logit=each(lambda question: question.transformed_answer(logits)),
+        magnitude=each(Question.magnitude),
+        scale=scale,
         eps=anatomy.eps,
     )
+
+
+@torch.no_grad()
+def answers_of(model: ModelAdapter, asked: Asked) -> Float[Tensor, "batch kept d_vocab"]:
+    """The logits that the model returns at the positions asked about."""
+    unembedding = model.anatomy.unembedding
+    select, seen = selection(model, asked), [torch.empty(0)]
+
+    def keep(logits: Tensor) -> None:
+        rows = select.rows_of(logits, 1)
+        seen[0] = rows if asked.cache is None else _transformed(rows, unembedding)
+
+    logits = watch(model, asked, [{unembedding.logits.name: keep}])
+    return (seen[0] if logits is None else select.rows_of(logits, 1)).to(select.dtype)
+
+
+def questions_of(model: ModelAdapter, asked: Asked, select: Selection) -> list[Question]:
+    """What is asked, at the model's readout."""
+    return [Question(readout, model.anatomy.unembedding, select) for readout in asked.readouts]
+
+
+def directions_of(questions: Sequence[Question]) -> Float[Tensor, "direction #batch #pos d_model"]:
+    """What reads the stream before the final norm, up to its scale; size-1 axes where it is the same for all."""
+    return torch.stack(torch.broadcast_tensors(*(question.direction() for question in questions)))
+
+
+def selection(model: ModelAdapter, asked: Asked) -> Selection:
+    """Takes the positions that are asked about out of activations."""
+    width, positions = asked.prompts.tokens.shape[1], asked.positions
+    dtype = torch.promote_types(model.anatomy.unembedding.W_U.dtype, torch.float32)
+    return Selection(positions.index, width, positions.everything, dtype)
+
+
+def watch(model: ModelAdapter, asked: Asked, observers: Sequence[Mapping[str, Observer]]) -> Tensor | None:
+    """Runs the model, or goes over the cache, and calls all observers; gives the logits if the model was run."""
+    observe = _merged(observers)
+    if asked.cache is not None:
+        replay(asked.cache, observe)
+        return None
+    index = asked.positions.index
+    return model.run(asked.prompts.tokens, observe, index if index.shape[1] < asked.prompts.tokens.shape[1] else None)
+
+
+def _transformed(logits: Tensor, unembedding: Unembedding) -> Tensor:
+    if unembedding.transform is None:
+        raise ValueError(
+            "What is asked depends on the logits that the model returns, and how they follow from those in the cache "
+            "is not known. Pass the prompts and leave the cache out."
+        )
+    return unembedding.transform(logits)
 
 
 def _merged(groups: Sequence[Mapping[str, Callable[[Tensor], None]]]) -> dict[str, Callable[[Tensor], None]]:

@@ -9,13 +9,18 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dla.vocabulary import Vocabulary
 
 Text = str | Sequence[str]
 Position = int | slice | Sequence[int] | None
+
+
+@final
+class AnswersNeeded(Exception):
+    """What is asked depends on what the model answers, and the model was not run yet."""
 
 
 @final
@@ -28,17 +33,29 @@ class Prompts:
         lengths: How many tokens of each row are real.
         vocabulary: Where the ids come from.
         known: Whether `tokens` are the prompts' ids. A cache alone does not say which ids it was made from.
+        answers: The logits that the model returned at the positions asked about, where a direction wants them.
     """
 
     tokens: Int[Tensor, "batch pos"]
     lengths: tuple[int, ...]
     vocabulary: Vocabulary
     known: bool = True
+    answers: Float[Tensor, "batch kept d_vocab"] | None = None
 
     @property
     def batch(self) -> int:
         """The number of prompts."""
         return len(self.lengths)
+
+    def answered(self) -> Float[Tensor, "batch kept d_vocab"]:
+        """What the model answered at the positions asked about.
+
+        Raises:
+            AnswersNeeded: If it was not asked yet; whoever wants the direction runs the model and tries again.
+        """
+        if self.answers is None:
+            raise AnswersNeeded
+        return self.answers
 
     def texts(self) -> list[list[str]]:
         """Each prompt's tokens as text, without the padding."""
@@ -67,7 +84,7 @@ class Positions:
 
 
 def read_prompts(
-    prompts: Text | Int[Tensor, "..."],
+    prompts: Text | Tensor,
     vocabulary: Vocabulary,
     attention_mask: Tensor | None = None,
     prepend_bos: bool | None = None,

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from dla.adapters.anatomy import Unembedding
 from dla.directions import Readout
-from dla.sites import Site
+from dla.sites import Site, as_it_is
 from dla.streaming import Selection
+
+Elementwise = Callable[[Tensor], Tensor]
 
 
 @final
@@ -36,11 +38,15 @@ class Question:
         device, dtype = unembedding.W_U.device, select.dtype
         self._ids, self._weights = readout.ids.to(device), readout.weights.to(device, dtype)
         self._vector = None if readout.vector is None else readout.vector.to(device, dtype)
+        self._dense = None if readout.dense is None else readout.dense.to(device, dtype)
         columns = unembedding.W_U.T[self._ids].to(dtype)
         asked = torch.einsum("bptd,t->bpd", columns, self._weights)
+        asked = asked if self._dense is None else asked + unembedding.read_back(self._dense)
         self._asked = asked if self._vector is None else asked + self._vector
         self._scale: Tensor | None = None
-        self._picked: Tensor | None = None
+        self._told: Tensor | None = None
+        self._told_after: Tensor | None = None
+        self._size: Tensor | None = None
         self._normalised: Tensor | None = None
 
     def direction(self) -> Float[Tensor, "#batch #pos d_model"]:
@@ -56,6 +62,8 @@ class Question:
             constant = constant + self._asked @ norm.bias.to(self._asked) * self._unembedding.multiplier
         if b_U is not None:
             constant = constant + b_U[self._ids].to(self._asked) @ self._weights
+        if b_U is not None and self._dense is not None:
+            constant = constant + self._dense @ b_U.to(self._dense)
         return constant
 
     def observers(self) -> dict[str, Callable[[Tensor], None]]:
@@ -72,29 +80,30 @@ class Question:
 
     def answer(self) -> Float[Tensor, "batch pos"]:
         """The model's own logit, or combination of logits, before its output transform."""
-        assert self._picked is not None
-        return self._weigh(self._picked)
+        assert self._told is not None
+        return self._with_vector(self._told)
 
     def transformed_answer(self, logits: Tensor | None) -> Float[Tensor, "batch pos"]:
         """The same after the output transform: from the logits that the model returned, else by the transform."""
-        assert self._picked is not None
-        if logits is not None:
-            return self._weigh(self._pick(logits))
-        transform = self._unembedding.transform
-        return self._weigh(self._picked * torch.nan if transform is None else transform(self._picked))
+        assert self._told_after is not None
+        return self._with_vector(self._told_after if logits is None else self._weigh(self._select.rows_of(logits, 1)))
 
     def magnitude(self) -> Float[Tensor, "batch pos"]:
         """How large the numbers are that cancel in the answer; the model's rounding is a multiple of this."""
-        assert self._picked is not None and self._normalised is not None
+        assert self._size is not None and self._normalised is not None
         spread = self._asked.norm(dim=-1) * self._normalised.pow(2).mean(-1).sqrt()
-        magnitude: Tensor = self._picked.abs() @ self._weights.abs() + self.constant().abs() + spread
+        magnitude: Tensor = self._size + self.constant().abs() + spread
         return magnitude
 
     def _keep_scale(self, scale: Tensor) -> None:
         self._scale = self._select(self._scale_site(), scale).to(self._asked.device)
 
     def _keep_logits(self, logits: Tensor) -> None:
-        self._picked = self._pick(logits)
+        logits = self._select.rows_of(logits, 1)
+        transform = self._unembedding.transform
+        self._told = self._weigh(logits)
+        self._told_after = self._told * torch.nan if transform is None else self._weigh(logits, transform)
+        self._size = self._weigh(logits, torch.abs, torch.abs)
 
     def _keep_stream(self, normalised: Tensor) -> None:
         self._normalised = self._select(self._unembedding.normalised, normalised).to(self._asked.device)
@@ -103,14 +112,17 @@ class Question:
         assert self._unembedding.norm is not None
         return self._unembedding.norm.scale
 
-    def _pick(self, logits: Tensor) -> Float[Tensor, "batch pos term"]:
-        """The logits of the tokens that are asked about, at the positions that are asked about."""
-        logits = self._select.rows_of(logits, 1)
+    def _weigh(
+        self, logits: Float[Tensor, "batch pos d_vocab"], of: Elementwise = as_it_is, weighed: Elementwise = as_it_is
+    ) -> Float[Tensor, "batch pos"]:
+        """The weighted sum of the logits that are asked about; `of` changes the logits, `weighed` the weights."""
         ids = self._ids.to(logits.device).expand(*logits.shape[:2], -1)
-        return logits.gather(-1, ids).to(self._asked)
+        answer = of(logits.gather(-1, ids)).to(self._asked) @ weighed(self._weights)
+        if self._dense is not None:
+            answer = answer + (of(logits).to(self._asked) * weighed(self._dense)).sum(-1)
+        return answer
 
-    def _weigh(self, picked: Float[Tensor, "batch pos term"]) -> Float[Tensor, "batch pos"]:
-        answer = picked @ self._weights
+    def _with_vector(self, answer: Float[Tensor, "batch pos"]) -> Float[Tensor, "batch pos"]:
         if self._vector is None:
             return answer
         assert self._normalised is not None

@@ -22,6 +22,7 @@ class Norm:
         weight: The learned weight, with any offset (Gemma's `1 + w`) already in it; None if there is none.
         bias: The learned bias; None if there is none.
         centred: Whether `C` subtracts the mean over `d_model` (LayerNorm) or is the identity (RMSNorm).
+        eps: What the scale is computed with; None if that is not known, and the scale can only be read.
 
     Source: Ba, Kiros and Hinton 2016 (arXiv 1607.06450); Zhang and Sennrich 2019 (arXiv 1910.07467).
     """
@@ -30,6 +31,13 @@ class Norm:
     weight: Float[Tensor, " d_model"] | None = None
     bias: Float[Tensor, " d_model"] | None = None
     centred: bool = False
+    eps: float | None = None
+
+    def scale_of(self, vectors: Float[Tensor, "*more d_model"]) -> Float[Tensor, "*more"]:
+        """The scale that the norm would have on other inputs."""
+        assert self.eps is not None
+        vectors = _centre(vectors) if self.centred else vectors
+        return (vectors.pow(2).mean(-1) + self.eps).sqrt()
 
     def pull_back(self, direction: Float[Tensor, "*more d_model"]) -> Float[Tensor, "*more d_model"]:
         """`C(weight * direction)`: what `direction` reads of the norm's input, up to the division by the scale.

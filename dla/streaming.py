@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dla.errors import UnsupportedModelError
+from dla.plans import Rows, Step
 from dla.sites import Site, take_rows
-from dla.writes import Write
 
 
 @final
@@ -44,7 +44,7 @@ class Selection:
 
 @final
 class Contraction:
-    """A plan and a direction, waiting for activations.
+    """The steps of a plan and some directions, waiting for activations.
 
     Each write is contracted as soon as all that it reads has arrived; an activation is let go when no write waits
     for it any more. Nothing as wide as the stream is kept.
@@ -52,22 +52,22 @@ class Contraction:
 
     def __init__(
         self,
-        plan: Sequence[Write],
-        direction: Float[Tensor, "#batch #pos d_model"],
+        steps: Sequence[Step],
+        directions: Float[Tensor, "direction #batch #pos d_model"],
         select: Selection,
     ) -> None:
         """Contracts what reads nothing, and waits for the rest.
 
         Args:
-            plan: The writes.
-            direction: What is read of each, up to the final norm's scale.
+            steps: The writes, and what is done with the rows of each.
+            directions: What is read of each, up to the final norm's scale.
             select: Takes the positions that are asked about.
         """
-        self._plan, self._select = plan, select
-        self._directions = {direction.device: direction}
-        self._home = direction.device
-        self._values: list[Tensor | None] = [None] * len(plan)
-        self._waiting = [set(write.reads) for write in plan]
+        self._steps, self._select = steps, select
+        self._directions = {directions.device: directions}
+        self._home = directions.device
+        self._rows: list[Rows | None] = [None] * len(steps)
+        self._waiting = [set(step.write.reads) for step in steps]
         self._readers: dict[Site, list[int]] = {}
         for i, sites in enumerate(self._waiting):
             for site in sites:
@@ -76,7 +76,7 @@ class Contraction:
         self._seen: set[str] = set()
         for i, sites in enumerate(self._waiting):
             if not sites:
-                self._contract(i, direction.device)
+                self._contract(i, directions.device)
 
     def observers(self) -> dict[str, Callable[[Tensor], None]]:
         """What to call with the activation at each hook name."""
@@ -85,8 +85,8 @@ class Contraction:
             by_name.setdefault(site.name, []).append(site)
         return {name: self._observer(name, sites) for name, sites in by_name.items()}
 
-    def values(self, batch: int, kept: int) -> Float[Tensor, "part {batch} {kept}"]:
-        """What the direction reads of every part.
+    def rows(self, batch: int, kept: int) -> list[Rows]:
+        """What the directions read of every part, `[part direction batch kept]`, step by step.
 
         Raises:
             UnsupportedModelError: If an activation that the plan reads never came.
@@ -97,8 +97,7 @@ class Contraction:
                 f"The hook {missing[0]!r} did not fire in this run, and the decomposition reads it. "
                 "Switches such as set_use_attn_result change which hooks fire: make the attributor after setting them."
             )
-        rows = [value.expand(-1, batch, kept) for value in self._values if value is not None]
-        return torch.cat(rows)
+        return [Rows(r.labels, r.values.expand(-1, -1, batch, kept)) for r in self._rows if r is not None]
 
     def _observer(self, name: str, sites: Sequence[Site]) -> Callable[[Tensor], None]:
         def observe(activation: Tensor) -> None:
@@ -125,8 +124,10 @@ class Contraction:
     def _contract(self, i: int, device: torch.device) -> None:
         if device not in self._directions:
             self._directions[device] = self._directions[self._home].to(device)
-        value = self._plan[i].contract(self._arrived, self._directions[device])
-        self._values[i] = value.to(self._home)
+        step = self._steps[i]
+        with torch.set_grad_enabled(self._directions[self._home].requires_grad):
+            values = step.write.contract(self._arrived, self._directions[device])
+            self._rows[i] = step.reduced(values.movedim(-3, 0).to(self._home))
 
     def _release(self) -> None:
         for site in [s for s in self._arrived if not any(self._waiting[i] for i in self._readers[s])]:

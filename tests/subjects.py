@@ -21,11 +21,17 @@ LINE = int(version("transformer-lens").split(".")[0])
 needs_hooked_transformer = pytest.mark.skipif(LINE >= 4, reason="TransformerLens 4 has no HookedTransformer")
 
 DECOMPOSERS: tuple[dla.Decomposer, ...] = (
+    dla.BiasDecomposer(),
     dla.BlockDecomposer(),
     dla.ComponentDecomposer(),
+    dla.EmbeddingDecomposer(),
+    dla.GroupDecomposer(dla.HeadDecomposer(), {"the first block": lambda label: label.layer == 0}),
     dla.HeadDecomposer(),
     dla.LayerDecomposer(),
+    dla.LensDecomposer(),
+    dla.HeadDecomposer() | dla.NeuronDecomposer(),
     dla.NeuronDecomposer(),
+    dla.SourceDecomposer(),
 )
 
 BRIDGED = (

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -15,6 +16,25 @@ from dla.routes import DIRECT, Norm, Route
 from dla.sites import Site
 from dla.writes import Constant, Factored, Scaled, Whole, Write
 
+_SLICE = 8192
+"""How many tokens of the vocabulary are looked at together."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Values:
+    """What attention heads read: `z[q, h] = Σ_s pattern[h, q, s] * v[s, h]`.
+
+    Attributes:
+        pattern: Where the attention pattern is read, `[batch head pos source]`.
+        v: Where the values are read, `[batch source group d_head]`; each group serves heads that follow each other.
+        b_V: The value bias, which is in `v`, `[group d_head]`; None if there is none.
+    """
+
+    pattern: Site
+    v: Site
+    b_V: Float[Tensor, "group d_head"] | None
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -22,24 +42,37 @@ class Heads:
     """An attention sublayer, seen head by head: `Σ_h z[h] @ W_O[h] + b_O`, then its route to the stream.
 
     Attributes:
-        layer: The block.
+        label: The sublayer's.
         z: Where `z` is read, `[batch pos head d_head]`.
         W_O: `[head d_head d_model]`.
         b_O: The output bias; None if there is none.
         route: From the sublayer's output to the stream, post-norm included.
+        values: What the heads read; None where it does not add up to `z`.
     """
 
-    layer: int
+    label: Label
     z: Site
     W_O: Float[Tensor, "head d_head d_model"]
     b_O: Float[Tensor, " d_model"] | None
     route: Route = DIRECT
+    values: Values | None = None
 
-    def writes(self) -> tuple[Write, ...]:
-        """Every head, then what no head writes: `b_O`, and the bias of a post-norm."""
-        labels = [Label("head", self.layer, head) for head in range(self.W_O.shape[0])]
-        heads = Factored(self.z, self.W_O, labels, self.route)
-        return (heads, *biases(self.b_O, "b_O", self.layer, self.route, "ln1_post_b"))
+    @property
+    def labels(self) -> list[Label]:
+        """The heads'."""
+        return [Label("head", self.label.layer, head, parent=self.label) for head in range(self.W_O.shape[0])]
+
+    def write(self) -> Factored:
+        """Every head."""
+        return Factored(self.z, self.W_O, self.labels, self.route)
+
+    def biases(self) -> Sequence[Write]:
+        """What no head writes: `b_O`, and the bias of a post-norm."""
+        return biases(self.b_O, "b_O", self.label, self.route, "ln1_post_b")
+
+    def writes(self) -> Sequence[Write]:
+        """All of the sublayer."""
+        return [self.write(), *self.biases()]
 
 
 @final
@@ -48,24 +81,32 @@ class Neurons:
     """An MLP sublayer, seen neuron by neuron: `Σ_n post[n] * W_out[n] + b_out`, then its route to the stream.
 
     Attributes:
-        layer: The block.
+        label: The sublayer's.
         post: Where the neurons' activations are read, `[batch pos neuron]`.
         W_out: `[neuron d_model]`.
         b_out: The output bias; None if there is none.
         route: From the sublayer's output to the stream, post-norm included.
     """
 
-    layer: int
+    label: Label
     post: Site
     W_out: Float[Tensor, "neuron d_model"]
     b_out: Float[Tensor, " d_model"] | None
     route: Route = DIRECT
 
-    def writes(self) -> tuple[Write, ...]:
-        """Every neuron, then what no neuron writes: `b_out`, and the bias of a post-norm."""
-        labels = [Label("neuron", self.layer, neuron) for neuron in range(self.W_out.shape[0])]
-        neurons = Scaled(self.post, self.W_out, labels, self.route)
-        return (neurons, *biases(self.b_out, "b_out", self.layer, self.route, "ln2_post_b"))
+    def write(self) -> Scaled:
+        """Every neuron."""
+        layer = self.label.layer
+        labels = [Label("neuron", layer, neuron, parent=self.label) for neuron in range(self.W_out.shape[0])]
+        return Scaled(self.post, self.W_out, labels, self.route)
+
+    def biases(self) -> Sequence[Write]:
+        """What no neuron writes: `b_out`, and the bias of a post-norm."""
+        return biases(self.b_out, "b_out", self.label, self.route, "ln2_post_b")
+
+    def writes(self) -> Sequence[Write]:
+        """All of the sublayer."""
+        return [self.write(), *self.biases()]
 
 
 @final
@@ -126,6 +167,11 @@ class Unembedding:
     transform: Callable[[Tensor], Tensor] | None
     multiplier: float = 1.0
 
+    def read_back(self, weights: Float[Tensor, "*more d_vocab"]) -> Float[Tensor, "*more d_model"]:
+        """`W_U @ weights`, a slice of the vocabulary at a time: no second `W_U` in the precision of the sums."""
+        slices = zip(weights.split(_SLICE, -1), self.W_U.split(_SLICE, -1), strict=True)
+        return torch.stack([w @ W_U.T.to(w) for w, W_U in slices]).sum(0)
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -153,14 +199,15 @@ class Anatomy:
 
 
 def biases(
-    bias: Float[Tensor, " d_model"] | None, kind: str, layer: int, route: Route, norm_kind: str
+    bias: Float[Tensor, " d_model"] | None, kind: str, of: Label, route: Route, norm_kind: str
 ) -> Sequence[Write]:
     """A sublayer's output bias and its post-norm's bias, as rows of their own, where they exist."""
     rows: list[Write] = []
     if bias is not None:
-        rows.append(Constant(bias, Label(kind, layer), route))
+        rows.append(Constant(bias, Label(kind, of.layer, parent=of), route))
     if route.norm is not None and route.norm.bias is not None:
-        rows.append(Constant(route.norm.bias, Label(norm_kind, layer), DIRECT.after(route.multiplier)))
+        label = Label(norm_kind, of.layer, parent=of)
+        rows.append(Constant(route.norm.bias, label, DIRECT.after(route.multiplier)))
     return rows
 
 

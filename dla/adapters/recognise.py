@@ -7,7 +7,7 @@ added to the stream before it, gives the stream after it.
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -82,7 +82,7 @@ def recognise_norm(path: str, module: nn.Module, probe: Probe, judge: Judge, cen
                 norm = Norm(site, w, b, centred)
                 guess = norm.push_forward(before, scale) + (0.0 if b is None else b.detach().cpu().double())
                 if judge.same(guess, after):
-                    return norm
+                    return replace(norm, eps=_known_eps(norm, module, before, scale, judge))
     return None
 
 
@@ -173,6 +173,13 @@ def _scale_sites(path: str, module: nn.Module, probe: Probe) -> list[Site]:
         eps = next((float(e) for e in (_eps(module, n) for n in ("eps", "variance_epsilon")) if e is not None), 0.0)
         sites += [Site(f"{path}.hook_in", read=_ScaleOf(eps, centred)) for centred in (True, False)]
     return sites
+
+
+def _known_eps(norm: Norm, module: nn.Module, before: Tensor, scale: Tensor, judge: Judge) -> float | None:
+    """The `eps` with which the norm finds the scale that was seen."""
+    found = (_eps(module, name) for name in ("eps", "variance_epsilon"))
+    tried = [eps for eps in (*found, 0.0) if eps is not None]
+    return next((eps for eps in tried if judge.same(replace(norm, eps=eps).scale_of(before), scale)), None)
 
 
 def _eps(module: nn.Module, name: str) -> float | None:

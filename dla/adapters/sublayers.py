@@ -10,6 +10,7 @@ from dla.adapters.anatomy import Heads, Neurons, Sublayer, whole
 from dla.adapters.parts import Parts
 from dla.adapters.probe import Probe
 from dla.adapters.recognise import Judge, Mix, like_stream, recognise_norm, sum_of_parts, tensor_of
+from dla.adapters.values import recognise_values
 from dla.labels import Label
 from dla.routes import Norm, Route
 from dla.sites import Site, as_it_is
@@ -32,11 +33,12 @@ class BlockView:
         assert added is not None
         norm, output = self._post_norm(added)
         route = Route(norm, factor)
+        label = Label(self._kind(name, output), self.layer, parent=Label("block", self.layer))
         children = self.parts.children[self.layer].items()
-        heads = (self._heads(child, module, output, route) for child, module in children)
-        neurons = (self._neurons(child, module, output, route) for child, module in children)
+        heads = (self._heads(child, module, output, label, route) for child, module in children)
+        neurons = (self._neurons(child, module, output, label, route) for child, module in children)
         return Sublayer(
-            whole(self._site(name), Label(self._kind(name, output), self.layer), factor),
+            whole(self._site(name), label, factor),
             next((found for found in heads if found is not None), None),
             next((found for found in neurons if found is not None), None),
         )
@@ -78,7 +80,7 @@ class BlockView:
                 return f"{child}_out"
         return f"{hook.split('.')[0]}_out"
 
-    def _heads(self, child: str, module: nn.Module, output: Tensor, route: Route) -> Heads | None:
+    def _heads(self, child: str, module: nn.Module, output: Tensor, label: Label, route: Route) -> Heads | None:
         """The child's heads, if their writes and the bias are the sublayer's output."""
         name, W_O, b_O = f"blocks.{self.layer}.{child}.hook_z", tensor_of(module, "W_O"), tensor_of(module, "b_O")
         z = self._seen(name)
@@ -89,9 +91,10 @@ class BlockView:
             return None
         if not self.judge.same(sum_of_parts(read(z), W_O, b_O), output):
             return None
-        return Heads(self.layer, self._site(name, read), W_O, b_O, route)
+        values = recognise_values(f"blocks.{self.layer}.{child}", module, self.probe, self.judge, read(z))
+        return Heads(label, self._site(name, read), W_O, b_O, route, values)
 
-    def _neurons(self, child: str, module: nn.Module, output: Tensor, route: Route) -> Neurons | None:
+    def _neurons(self, child: str, module: nn.Module, output: Tensor, label: Label, route: Route) -> Neurons | None:
         """The child's neurons, if their writes and the bias are the sublayer's output."""
         name = f"blocks.{self.layer}.{child}.hook_post"
         W_out, b_out, post = tensor_of(module, "W_out"), tensor_of(module, "b_out"), self._seen(name)
@@ -101,7 +104,7 @@ class BlockView:
             return None
         if not self.judge.same(sum_of_parts(post.unsqueeze(2), W_out.unsqueeze(0), b_out), output):
             return None
-        return Neurons(self.layer, self._site(name), W_out, b_out, route)
+        return Neurons(label, self._site(name), W_out, b_out, route)
 
 
 @final

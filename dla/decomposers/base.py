@@ -3,9 +3,12 @@
 import abc
 import enum
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
 
 from dla.adapters.base import ModelAdapter
-from dla.writes import Write
+from dla.decomposers.cover import put_together
+from dla.plans import Item
 
 
 class Law(enum.Enum):
@@ -16,6 +19,10 @@ class Law(enum.Enum):
 
     TRAJECTORY = "trajectory"
     """The rows follow the stream as it grows; the last row is the total."""
+
+    LENS = "lens"
+    """The rows are what the stream would say at each place if it ended there, each on a scale of its own; the last row
+    is the total, and nothing adds up."""
 
 
 class Decomposer(abc.ABC):
@@ -28,5 +35,35 @@ class Decomposer(abc.ABC):
     law: Law = Law.PARTITION
 
     @abc.abstractmethod
-    def writes(self, model: ModelAdapter) -> Sequence[Write]:
+    def writes(self, model: ModelAdapter) -> Sequence[Item]:
         """The plan: what to read, which parts it holds, how each reaches the stream. Runs nothing."""
+
+    def __or__(self, other: "Decomposer") -> "Decomposer":
+        return MixedDecomposer((self, other))
+
+
+@final
+@dataclass(frozen=True)
+class MixedDecomposer(Decomposer):
+    """Several decompositions in one, what `a | b` makes: each part of the stream is split by the one that splits it.
+
+    Attributes:
+        decomposers: Which ones; each may leave embeddings and sublayers whole, which another may split.
+    """
+
+    decomposers: tuple[Decomposer, ...]
+
+    def __post_init__(self) -> None:
+        for decomposer in self.decomposers:
+            if decomposer.law is not Law.PARTITION:
+                name = type(decomposer).__name__
+                raise ValueError(f"The rows of {name} do not add up, so it cannot be a part of a mixed decomposition.")
+
+    def writes(self, model: ModelAdapter) -> Sequence[Item]:
+        """The plan.
+
+        Raises:
+            ValueError: If two of the decomposers split the same embedding or sublayer; names it.
+        """
+        named = [(type(decomposer).__name__, decomposer.writes(model)) for decomposer in self.decomposers]
+        return put_together(named, model)

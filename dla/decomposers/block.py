@@ -16,5 +16,5 @@ class BlockDecomposer(Decomposer):
     """One part for each block, `3_block`: the sum of its sublayers. The embeddings keep theirs."""
 
     def writes(self, model: ModelAdapter) -> Sequence[Write]:
-        blocks = [SumOf(model.sublayers(layer), Label("block", layer)) for layer in range(model.n_layers)]
-        return [*model.embeddings(), *blocks]
+        blocks = [(Label("block", layer), model.sublayers(layer)) for layer in range(model.n_layers)]
+        return [*model.embeddings(), *(SumOf(writes, label) for label, writes in blocks if writes)]

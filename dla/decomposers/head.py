@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
+from dla.adapters.anatomy import Sublayer
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer
+from dla.decomposers.layers import Layers, split_sublayers
 from dla.writes import Write
 
 
@@ -18,12 +20,23 @@ class HeadDecomposer(Decomposer):
     added, that norm's bias. A head's value bias is in its own row, since `z` holds it. A sublayer without heads
     (a state-space mixer) stays one part.
 
+    Attributes:
+        layers: The layers whose attention is split; None for all.
+
     Source: Wang et al. 2022, "Interpretability in the Wild" (arXiv 2211.00593).
     """
 
+    layers: Layers = None
+
     def writes(self, model: ModelAdapter) -> Sequence[Write]:
-        plan = [*model.embeddings()]
-        for layer in range(model.n_layers):
-            for sublayer in model.block(layer).sublayers:
-                plan += [sublayer.write] if sublayer.heads is None else sublayer.heads.writes()
-        return plan
+        """The plan.
+
+        Raises:
+            ValueError: If the model has no such layer.
+            UnsupportedModelError: If a layer that was named has no heads to split.
+        """
+        return list(split_sublayers(model, self.layers, _heads, "attention heads"))
+
+
+def _heads(sublayer: Sublayer) -> Sequence[Write] | None:
+    return None if sublayer.heads is None else sublayer.heads.writes()

@@ -7,7 +7,7 @@ from typing import final
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer, Law
 from dla.labels import Label
-from dla.writes import Write
+from dla.writes import Whole, Write
 
 
 @final
@@ -25,9 +25,14 @@ class LayerDecomposer(Decomposer):
     law = Law.TRAJECTORY
 
     def writes(self, model: ModelAdapter) -> Sequence[Write]:
-        plan: list[Write] = []
-        for layer in range(model.n_layers):
-            block = model.block(layer)
-            plan += [block.resid_pre] if block.resid_mid is None else [block.resid_pre, block.resid_mid]
-        last = model.block(model.n_layers - 1).resid_post
-        return [*plan, replace(last, label=Label("post", text="final_post"))]
+        return streams_of(model)
+
+
+def streams_of(model: ModelAdapter) -> list[Whole]:
+    """The stream before each sublayer and at the end."""
+    plan: list[Whole] = []
+    for layer in range(model.n_layers):
+        block = model.block(layer)
+        plan += [block.resid_pre] if block.resid_mid is None else [block.resid_pre, block.resid_mid]
+    last = model.block(model.n_layers - 1).resid_post
+    return [*plan, replace(last, label=Label("post", text="final_post"))]

@@ -1,13 +1,16 @@
 """MLP neurons."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
+from dla.adapters.anatomy import Sublayer
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer
-from dla.errors import UnsupportedModelError
-from dla.writes import Write
+from dla.decomposers.layers import Layers, split_sublayers
+from dla.decomposers.strongest import Strongest, check_count
+from dla.labels import Label
+from dla.plans import Entry, Item
 
 
 @final
@@ -21,34 +24,35 @@ class NeuronDecomposer(Decomposer):
 
     Attributes:
         layers: The layers whose MLPs are split; None for all.
+        top_k: Show only so many neurons of each layer, and the others as one row, `3_other_neurons`, which is the sum
+            of their own values. Which ones: those with the largest share of Σ|value| in their layer, on average over
+            the prompts and positions of the call. None shows all.
 
     Source: Geva et al. 2022, "Transformer Feed-Forward Layers Build Predictions by Promoting Concepts in the
     Vocabulary Space" (arXiv 2203.14680).
     """
 
-    layers: Collection[int] | None = None
+    layers: Layers = None
+    top_k: int | None = None
 
-    def writes(self, model: ModelAdapter) -> Sequence[Write]:
+    def __post_init__(self) -> None:
+        check_count(self.top_k, "neurons")
+
+    def writes(self, model: ModelAdapter) -> Sequence[Item]:
         """The plan.
 
         Raises:
             ValueError: If the model has no such layer.
             UnsupportedModelError: If a layer that was named has no neurons to split.
         """
-        plan = [*model.embeddings()]
-        for layer in self._missing(model):
-            raise ValueError(f"There is no layer {layer}; the model has layers 0 to {model.n_layers - 1}.")
-        for layer in range(model.n_layers):
-            split = self.layers is None or layer in self.layers
-            sublayers = model.block(layer).sublayers
-            if self.layers is not None and split and all(sublayer.neurons is None for sublayer in sublayers):
-                raise UnsupportedModelError(
-                    f"Layer {layer} has no neurons whose writes add up to its MLP (a mixture of experts, or no MLP). "
-                    "Leave it out of `layers`."
-                )
-            for sublayer in sublayers:
-                plan += sublayer.neurons.writes() if split and sublayer.neurons is not None else [sublayer.write]
-        return plan
+        return list(split_sublayers(model, self.layers, self._neurons, "neurons"))
 
-    def _missing(self, model: ModelAdapter) -> list[int]:
-        return [layer for layer in self.layers or () if not 0 <= layer < model.n_layers]
+    def _neurons(self, sublayer: Sublayer) -> Sequence[Item] | None:
+        if sublayer.neurons is None:
+            return None
+        neurons, label = sublayer.neurons, sublayer.neurons.label
+        if self.top_k is None:
+            return neurons.writes()
+        others = Label("other_neurons", label.layer, parent=label)
+        write = neurons.write()
+        return [Entry(label, lambda _: write, (Strongest(self.top_k, others),)), *neurons.biases()]

@@ -14,7 +14,7 @@ from torch import Tensor
 from dla.errors import FileFormatError
 from dla.labels import Label
 
-FORMAT = "dla.attribution/1"
+FORMAT = "dla.attribution/2"
 _NO_INDEX = -1
 
 
@@ -30,8 +30,9 @@ class Record:
         law: Whether the rows are a partition or a trajectory.
         model: The model's name.
         dtype: The model's dtype.
-        dims: The names of the axes after the first: of `batch` and `position`, those that there are.
+        dims: The names of the axes after the first: of `direction`, `batch` and `position`, those that there are.
         versions: Of this library, TransformerLens and PyTorch.
+        directions: The names of several directions; empty for one.
     """
 
     tokens: tuple[tuple[str, ...], ...]
@@ -42,14 +43,18 @@ class Record:
     dtype: str
     dims: tuple[str, ...]
     versions: Mapping[str, str]
+    directions: tuple[str, ...] = ()
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The axes that say where was asked: `batch` and `position`, those that there are."""
+        return tuple(dim for dim in self.dims if dim != "direction")
 
 
 def to_dataset(parts: Sequence[Label], tensors: Mapping[str, Tensor], record: Record) -> xr.Dataset:
     """The dataset: every tensor as a variable, labels and tokens as coordinates, the record as attributes."""
-    arrays = {
-        name: (("part", *record.dims) if name == "values" else record.dims, tensor.detach().cpu().numpy())
-        for name, tensor in tensors.items()
-    }
+    dims = {"values": ("part", *record.dims), "positions": record.places}
+    arrays = {name: (dims.get(name, record.dims), tensor.detach().cpu().numpy()) for name, tensor in tensors.items()}
     positions = arrays.pop("positions")
     coords: dict[str, Any] = {
         "part": [str(part) for part in parts],
@@ -58,10 +63,14 @@ def to_dataset(parts: Sequence[Label], tensors: Mapping[str, Tensor], record: Re
         "index": ("part", _indices([part.index for part in parts])),
         "head": ("part", _indices([part.head for part in parts])),
         "text": ("part", [part.text or "" for part in parts]),
+        "source": ("part", _indices([part.source for part in parts])),
+        "parent": ("part", [str(part.parent or "") for part in parts]),
         "position_in_prompt": positions,
-        "token": (record.dims, _tokens(positions[1], record)),
+        "token": (record.places, _tokens(positions[1], record)),
     }
-    attributes = {"format": FORMAT, "record": json.dumps(asdict(record))}
+    if record.directions:
+        coords["direction"] = list(record.directions)
+    attributes = {"format": FORMAT, "record": json.dumps(asdict(record)), "parents": json.dumps(_parents(parts))}
     return xr.Dataset(arrays, coords=coords, attrs=attributes)
 
 
@@ -87,15 +96,40 @@ def from_dataset(data: xr.Dataset, needed: Sequence[str]) -> tuple[tuple[Label, 
 def _contents(data: xr.Dataset) -> tuple[tuple[Label, ...], dict[str, Tensor], Record]:
     fields = json.loads(data.attrs["record"])
     fields["tokens"] = tuple(tuple(prompt) for prompt in fields["tokens"])
-    fields["dims"] = tuple(fields["dims"])
+    fields["dims"], fields["directions"] = tuple(fields["dims"]), tuple(fields["directions"])
     tensors = {str(name): torch.from_numpy(np.array(array)) for name, array in data.data_vars.items()}
     tensors["positions"] = torch.from_numpy(np.array(data.coords["position_in_prompt"]))
-    columns = [data.coords[name].values.tolist() for name in ("kind", "layer", "index", "text")]
+    known = _labels_of(json.loads(data.attrs["parents"]))
+    columns = [data.coords[name].values.tolist() for name in ("kind", "layer", "index", "text", "source", "parent")]
     parts = tuple(
-        Label(kind, _known(layer), _known(index), text or None)
-        for kind, layer, index, text in zip(*columns, strict=True)
+        Label(kind, _known(layer), _known(index), text or None, _known(source), known[parent] if parent else None)
+        for kind, layer, index, text, source, parent in zip(*columns, strict=True)
     )
     return parts, tensors, Record(**fields)
+
+
+def _parents(parts: Sequence[Label]) -> dict[str, list[Any]]:
+    """What the parts are pieces of, by name: each label's fields, with its parent's name at the end."""
+    above = {label for part in parts for label in part.path() if label is not part}
+    return {
+        str(label): [label.kind, label.layer, label.index, label.text, label.source, str(label.parent or "")]
+        for label in sorted(above, key=str)
+    }
+
+
+def _labels_of(parents: Mapping[str, Sequence[Any]]) -> dict[str, Label]:
+    """The labels of `_parents`."""
+    known: dict[str, Label] = {}
+
+    def label(name: str) -> Label:
+        if name not in known:
+            kind, layer, index, text, source, parent = parents[name]
+            known[name] = Label(kind, layer, index, text, source, label(parent) if parent else None)
+        return known[name]
+
+    for name in parents:
+        label(name)
+    return known
 
 
 def _indices(values: Sequence[int | None]) -> list[int]:
@@ -110,6 +144,6 @@ def _tokens(positions: npt.NDArray[np.int64], record: Record) -> npt.NDArray[np.
     """The token at each position; empty where there is none."""
     texts = np.empty(positions.shape, dtype=object)
     for where, position in np.ndenumerate(positions):
-        row = record.tokens[where[0] if record.dims[:1] == ("batch",) else 0] if record.tokens else ()
+        row = record.tokens[where[0] if "batch" in record.dims else 0] if record.tokens else ()
         texts[where] = row[position] if 0 <= position < len(row) else ""
     return texts.astype(str)

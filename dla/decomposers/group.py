@@ -1,0 +1,47 @@
+"""Named sets of rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from dla.adapters.base import ModelAdapter
+from dla.decomposers.base import Decomposer, Law
+from dla.groups import Grouping, Selector, check_groups, named_groups
+from dla.plans import Entry, Item
+from dla.writes import Write
+
+
+@final
+@dataclass(frozen=True)
+class GroupDecomposer(Decomposer):
+    """The rows of another decomposer, those of each group added up: "name movers", "MLPs 0-3". Others stay.
+
+    Attributes:
+        inner: Whose rows.
+        groups: Which rows belong to each name: a label, several labels, a regular expression that a label matches in
+            full, or a function of the label.
+
+    Raises:
+        ValueError: If there is no group, or the rows do not add up.
+    """
+
+    inner: Decomposer
+    groups: Mapping[str, Selector]
+
+    def __post_init__(self) -> None:
+        named_groups(self.groups)
+        if self.inner.law is not Law.PARTITION:
+            name = type(self.inner).__name__
+            raise ValueError(f"The rows of {name} do not add up, so they cannot be put into groups.")
+
+    def writes(self, model: ModelAdapter) -> Sequence[Item]:
+        """The plan.
+
+        Raises:
+            ValueError: If a row belongs to two groups, or a group has no row.
+        """
+        renamed, items = named_groups(self.groups), self.inner.writes(model)
+        writes = [item for item in items if isinstance(item, Write)]
+        if len(writes) == len(items):
+            check_groups(self.groups, [renamed(label) for write in writes for label in write.labels])
+        return [Entry.of(item).then(Grouping(renamed)) for item in items]

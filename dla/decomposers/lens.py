@@ -1,0 +1,41 @@
+"""What the stream would say if it ended at each place: the logit lens."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+from dla.adapters.base import ModelAdapter
+from dla.decomposers.base import Decomposer, Law
+from dla.decomposers.layer import streams_of
+from dla.errors import UnsupportedModelError
+from dla.writes import Renormed, Write
+
+
+@final
+@dataclass(frozen=True)
+class LensDecomposer(Decomposer):
+    """The logit lens: the stream at each place, through the final norm *on its own scale*, and the unembedding.
+
+    `0_pre`, `0_mid`, `1_pre`, ..., `final_post`, as `LayerDecomposer` has them. Each row, with the constant, is the
+    logit that the model would give if it ended there; the last is the logit that it gives. The rows **do not add up**,
+    nor do their differences say what was written between two places: every row has another scale. For rows whose
+    differences are contributions use `LayerDecomposer`, which reads the same places on the final norm's frozen scale.
+
+    Source: nostalgebraist 2020, "interpreting GPT: the logit lens".
+    """
+
+    law = Law.LENS
+
+    def writes(self, model: ModelAdapter) -> Sequence[Write]:
+        """The plan.
+
+        Raises:
+            UnsupportedModelError: If how the final norm finds its scale is not known.
+        """
+        norm = model.anatomy.unembedding.norm
+        if norm is not None and norm.eps is None:
+            raise UnsupportedModelError(
+                "How this model's final norm finds its scale is not known, so it cannot be applied to earlier streams. "
+                "Use LayerDecomposer, which needs the final scale only."
+            )
+        return [stream if norm is None else Renormed(stream, norm) for stream in streams_of(model)]

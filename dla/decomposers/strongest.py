@@ -1,0 +1,49 @@
+"""Only the strongest rows of a write, and the rest as one."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+
+from dla.labels import Label
+from dla.plans import Rows
+
+
+@final
+@dataclass(frozen=True)
+class Strongest:
+    """Keeps the rows with the largest share of Σ|value|, on average over directions, prompts and positions.
+
+    A share has no scale, so rows can be chosen before the final norm's scale is known, and no prompt outweighs
+    another. The rest is the sum of its own values.
+
+    Attributes:
+        k: How many.
+        others: The label of the rest.
+    """
+
+    k: int
+    others: Label
+
+    def __call__(self, rows: Rows) -> Rows:
+        values = rows.values
+        if values.shape[0] <= self.k:
+            return rows
+        size = values.abs()
+        shares = (size / size.sum(0).clamp(min=torch.finfo(size.dtype).tiny)).flatten(1).mean(1)
+        chosen = shares.topk(self.k).indices.sort().values
+        rest = torch.ones(len(values), dtype=torch.bool, device=values.device)
+        rest[chosen] = False
+        weights = rest.to(values)
+        others = torch.einsum("p,p...->...", weights, values).unsqueeze(0)
+        return Rows([*(rows.labels[i] for i in chosen.tolist()), self.others], torch.cat([values[chosen], others]))
+
+
+def check_count(k: int | None, what: str) -> None:
+    """Whether a number of rows to keep makes sense.
+
+    Raises:
+        ValueError: If it is less than one.
+    """
+    if k is not None and k < 1:
+        raise ValueError(f"top_k={k}: keep at least one of the {what}, or pass None for all.")

@@ -1,0 +1,32 @@
+"""Directions: what is asked of the residual stream. A token's logit, a difference, a mean, a vector.
+
+Every direction is a linear functional of the logits before any soft cap, plus one of the final norm's output, or one
+of the stream at an earlier place. Directions therefore add, subtract and scale: `Logit(" Mary") - Logit(" John")`,
+`2 * d`, `LogitSet([...])`.
+"""
+
+from dla.directions.answers import CentredLogit, LogProbability
+from dla.directions.base import Combination, Direction, Readout, mean, one_place
+from dla.directions.several import Directions, Several, TopTokens
+from dla.directions.shapes import Tokens
+from dla.directions.tokens import Logit, LogitDifference, LogitSet, NextToken
+from dla.directions.vectors import ResidualVector
+
+__all__ = [
+    "CentredLogit",
+    "Combination",
+    "Direction",
+    "Directions",
+    "LogProbability",
+    "Logit",
+    "LogitDifference",
+    "LogitSet",
+    "NextToken",
+    "Readout",
+    "ResidualVector",
+    "Several",
+    "Tokens",
+    "TopTokens",
+    "mean",
+    "one_place",
+]

@@ -1,0 +1,61 @@
+"""Directions that read the whole vocabulary, or depend on what the model answers."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+
+from dla.directions.base import Direction, Readout
+from dla.directions.shapes import Tokens, ids_of, words
+from dla.prompts import Positions, Prompts
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class CentredLogit(Direction):
+    """The logit of a token minus the mean logit of the whole vocabulary: without the offset that all tokens share.
+
+    Attributes:
+        token: As in `Logit`.
+    """
+
+    token: Tokens
+
+    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
+        size = prompts.vocabulary.size
+        dense = torch.full((1, 1, 1), -1 / size).expand(1, 1, size)
+        return Readout(ids_of(self.token, prompts, positions).unsqueeze(-1), torch.ones(1), dense=dense)
+
+    def describe(self) -> str:
+        return f"centred logit of {words(self.token)}"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class LogProbability(Direction):
+    """The logit of a token minus the mean logit under the model's own prediction `p`: `w_v - E_p[w]`.
+
+    The logarithm of the softmax is not linear in the stream, so no attribution adds up to `log p_v` itself. This
+    direction is its gradient by the logits at the model's own answer, and what its rows and constant add up to is
+
+        logit_v - Σ_u p_u logit_u  =  log p_v + H(p),
+
+    the log-probability plus the entropy of the prediction, in nats: how much likelier the token is than the model's
+    prediction is on average. (Where the model transforms its logits, by a soft cap or a scale, `p` is of what it
+    returns and the logits are those before, and the right-hand side does not hold.) It takes one more pass, or the
+    cache, to know `p`; `p` itself is not attributed.
+
+    Attributes:
+        token: As in `Logit`.
+
+    Source: law 8 of the method: `∂ log p_v / ∂ logit = e_v - p`.
+    """
+
+    token: Tokens
+
+    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
+        ids = ids_of(self.token, prompts, positions).unsqueeze(-1)
+        return Readout(ids, torch.ones(1), dense=-prompts.answered().softmax(-1))
+
+    def describe(self) -> str:
+        return f"log-probability direction of {words(self.token)}"

@@ -1,0 +1,105 @@
+"""Directions made of tokens that the user names, or that the prompt does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+
+from dla.directions.base import Direction, Readout
+from dla.directions.shapes import Tokens, ids_of, words
+from dla.prompts import Positions, Prompts
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Logit(Direction):
+    """The logit of a token.
+
+    Attributes:
+        token: One token (text or id) for all prompts; a list of tokens or a tensor `[batch]`, one a prompt; or a
+            tensor `[batch pos]`, one a prompt and position asked for. A one-axis value is always one a prompt.
+    """
+
+    token: Tokens
+
+    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
+        return Readout(ids_of(self.token, prompts, positions).unsqueeze(-1), torch.ones(1))
+
+    def describe(self) -> str:
+        return f"logit of {words(self.token)}"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class LogitDifference(Direction):
+    """The logit of one token minus that of another; each as in `Logit`, both of one shape."""
+
+    token: Tokens
+    minus: Tokens
+
+    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
+        first, second = (ids_of(t, prompts, positions) for t in (self.token, self.minus))
+        if first.shape != second.shape and first.numel() > 1 and second.numel() > 1:
+            raise ValueError(
+                f"The tokens have shape {tuple(first.shape)} and {tuple(second.shape)}; "
+                "a logit difference needs one incorrect token for each correct one."
+            )
+        ids = torch.stack(torch.broadcast_tensors(first, second), -1)
+        return Readout(ids, torch.tensor([1.0, -1.0]))
+
+    def describe(self) -> str:
+        return f"logit difference {words(self.token)} - {words(self.minus)}"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class LogitSet(Direction):
+    """The mean logit of several tokens, or their weighted sum; the same tokens for all prompts.
+
+    Attributes:
+        tokens: Texts or ids.
+        weights: One weight a token, as they are (they need not add up to 1); None for the mean.
+    """
+
+    tokens: Sequence[str | int]
+    weights: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.tokens, str) or not len(self.tokens):
+            raise ValueError(f"LogitSet wants a list of at least one token, not {self.tokens!r}.")
+        if self.weights is not None and len(self.weights) != len(self.tokens):
+            raise ValueError(
+                f"LogitSet got {len(self.tokens)} tokens and {len(self.weights)} weights; pass one weight a token."
+            )
+
+    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
+        ids = torch.tensor([prompts.vocabulary.token(token) for token in self.tokens])
+        weights = torch.full((len(ids),), 1 / len(ids)) if self.weights is None else torch.tensor(self.weights)
+        return Readout(ids[None, None], weights.float())
+
+    def describe(self) -> str:
+        return f"{'mean' if self.weights is None else 'weighted'} logit of {words(self.tokens)}"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class NextToken(Direction):
+    """At each position the logit of the token that follows it in the prompt."""
+
+    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
+        if not prompts.known:
+            raise ValueError("NextToken needs the prompts' tokens, and only a cache was given. Pass the prompts too.")
+        lengths = torch.tensor(prompts.lengths)[:, None]
+        beyond = (positions.index + 1 >= lengths) & positions.valid
+        if bool(beyond.any()):
+            row = int(beyond.any(1).nonzero()[0])
+            raise ValueError(
+                f"NextToken at the last position of prompt {row}: no token follows it. "
+                "Ask for earlier positions, such as pos=slice(None, -1)."
+            )
+        following = (positions.index + 1).clamp(max=prompts.tokens.shape[1] - 1)
+        return Readout(prompts.tokens.gather(1, following).unsqueeze(-1), torch.ones(1))
+
+    def describe(self) -> str:
+        return "logit of the next token"

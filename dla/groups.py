@@ -1,0 +1,114 @@
+"""Groups: named sets of rows, told by their labels."""
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import final
+
+from dla.labels import Label
+from dla.plans import GROUP, Rows, added_up
+
+Selector = str | re.Pattern[str] | Collection[str] | Callable[[Label], bool]
+"""Which rows: a label, a regular expression that a label matches in full, several labels, or a function."""
+
+Renaming = Callable[[Label], Label]
+
+
+@final
+class Grouping:
+    """Adds up the rows of each group; rows of no group stay as they are."""
+
+    def __init__(self, renamed: Renaming) -> None:
+        """Takes the rule.
+
+        Args:
+            renamed: The label of the group that a row belongs to, or the row's own.
+        """
+        self.renamed = renamed
+
+    def __call__(self, rows: Rows) -> Rows:
+        return added_up(Rows([self.renamed(label) for label in rows.labels], rows.values))
+
+
+def named_groups(groups: Mapping[str, Selector]) -> Renaming:
+    """The rule for named sets of rows.
+
+    Args:
+        groups: Which rows belong to each name.
+
+    Raises:
+        ValueError: If there is no group; later, if a row belongs to two.
+    """
+    if not groups:
+        raise ValueError("No group was given. Pass at least one, such as {'name movers': ['L9H6', 'L9H9']}.")
+    tests = {name: _test(selector) for name, selector in groups.items()}
+
+    def renamed(label: Label) -> Label:
+        names = [name for name, belongs in tests.items() if belongs(label)]
+        if len(names) > 1:
+            raise ValueError(f"{str(label)!r} is in the groups {names[0]!r} and {names[1]!r}. Put every row into one.")
+        return Label(GROUP, text=names[0]) if names else label
+
+    return renamed
+
+
+def check_groups(groups: Mapping[str, Selector], found: Sequence[Label]) -> None:
+    """Whether each group got a row.
+
+    Raises:
+        ValueError: If one did not.
+    """
+    texts = {label.text for label in found if label.kind == GROUP}
+    for name in groups:
+        if name not in texts:
+            some = ", ".join(map(str, found[:4]))
+            raise ValueError(f"The group {name!r} has no row; the rows are {some}, ... Leave it out, or mend it.")
+
+
+def rule_of(word: str, labels: Sequence[Label]) -> Renaming:
+    """The rule that a word stands for.
+
+    Args:
+        word: One of `WORDS`.
+        labels: The rows that are there.
+
+    Raises:
+        ValueError: If there is no such word.
+    """
+    if word not in WORDS:
+        raise ValueError(f"There is no grouping {word!r}. Pass one of {list(WORDS)}, a dict, or a function.")
+    if word != "parent":
+        return {"layer": _layer, "kind": _kind, "component": _component}[word]
+    deepest = max(_depth(label) for label in labels)
+    return lambda label: (label.parent or label) if _depth(label) == deepest else label
+
+
+WORDS = ("layer", "kind", "parent", "component")
+"""What rows may be put together by."""
+
+
+def _layer(label: Label) -> Label:
+    return label if label.layer is None else Label(GROUP, label.layer, text=f"layer {label.layer}")
+
+
+def _kind(label: Label) -> Label:
+    return Label(GROUP, text=label.kind)
+
+
+def _component(label: Label) -> Label:
+    path = list(label.path())
+    return path[-2] if len(path) > 1 and path[-1].kind == "block" else path[-1]
+
+
+def _depth(label: Label) -> int:
+    return sum(1 for _ in label.path())
+
+
+def _test(selector: Selector) -> Callable[[Label], bool]:
+    if isinstance(selector, str):
+        return lambda label: str(label) == selector
+    if isinstance(selector, re.Pattern):
+        return lambda label: selector.fullmatch(str(label)) is not None
+    if callable(selector):
+        return selector
+    wanted = frozenset(selector)
+    return lambda label: str(label) in wanted

@@ -1,0 +1,119 @@
+"""The writer's view: which tokens one part pushes up and down."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import final
+
+import torch
+from jaxtyping import Float
+from rich.console import Console, ConsoleOptions
+from rich.table import Table
+from torch import Tensor
+
+from dla.labels import Label
+from dla.origins import Origin
+from dla.views.table import number
+
+_SLICE = 8192
+"""How many tokens of the vocabulary are looked at together."""
+
+
+@final
+@dataclass(frozen=True)
+class TokenEffects:
+    """What `Part.top_tokens` found; prints as a table.
+
+    Attributes:
+        part: The part's label.
+        up: The tokens whose logits it raises most, `(token, logits)`, the strongest first.
+        down: Those it lowers most.
+    """
+
+    part: str
+    up: tuple[tuple[str, float], ...]
+    down: tuple[tuple[str, float], ...]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        table = Table(title=f"The tokens that {self.part} pushes most", title_justify="left")
+        for column in ("up", "logits", "down", "logits"):
+            table.add_column(column, justify="right" if column == "logits" else "left")
+        for (up, more), (down, less) in zip(self.up, self.down, strict=True):
+            table.add_row(repr(up), number(more), repr(down), number(less))
+        yield table
+
+    def __str__(self) -> str:
+        console = Console(width=100, no_color=True, highlight=False)
+        with console.capture() as capture:
+            console.print(self)
+        return capture.get()
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One part of an attribution.
+
+    Attributes:
+        label: Its label.
+        values: What it contributes, in logits.
+        origin: Where it comes from; None in a result read from a file.
+    """
+
+    label: Label
+    values: Float[Tensor, "*direction_batch_and_pos"]
+    origin: Origin | None = field(repr=False)
+
+    def vector(self) -> Float[Tensor, "batch kept d_model"]:
+        """What the part adds to the stream that enters the final norm, for each prompt and position asked about.
+
+        Raises:
+            ValueError: If the result was read from a file.
+        """
+        return self._origin().vector(self.label)
+
+    def top_tokens(self, k: int = 5) -> TokenEffects:
+        """The tokens whose logits the part pushes up and down most, on average over prompts and positions.
+
+        Its vector is read through the final norm, with the scale that it has in this run, and the unembedding, a slice
+        of the vocabulary at a time. Each number is the value that `Logit(token)` attributes to this part.
+
+        Args:
+            k: How many of each.
+
+        Raises:
+            ValueError: If the result was read from a file, or is about a place before the end of the stream.
+        """
+        origin = self._origin()
+        if origin.asked.at is not None:
+            raise ValueError(
+                f"What is written to {origin.asked.at!r} is not read by the unembedding. Ask about a token to see "
+                "which tokens a part pushes."
+            )
+        effects = self._effects(origin)
+        k = min(k, len(effects))
+        return TokenEffects(
+            str(self.label), _named(effects.topk(k), origin), _named(effects.topk(k, largest=False), origin)
+        )
+
+    def _origin(self) -> Origin:
+        if self.origin is None:
+            raise ValueError(
+                f"To see what {str(self.label)!r} writes the model is run again, and this result was read from a file. "
+                "Attribute again."
+            )
+        return self.origin
+
+    def _effects(self, origin: Origin) -> Float[Tensor, " d_vocab"]:
+        """What the part adds to each logit, on average: the readout is linear, so the mean may be read instead."""
+        unembedding, valid = origin.model.anatomy.unembedding, origin.asked.positions.valid
+        vector = self.vector()
+        if unembedding.norm is not None:
+            assert origin.scale is not None
+            vector = unembedding.norm.push_forward(vector, origin.scale)
+        mean = vector[valid.to(vector.device)].mean(0) * unembedding.multiplier
+        return torch.cat([mean @ W_U.to(mean) for W_U in unembedding.W_U.split(_SLICE, -1)])
+
+
+def _named(best: tuple[Tensor, Tensor], origin: Origin) -> tuple[tuple[str, float], ...]:
+    values, ids = (tensor.tolist() for tensor in best)
+    return tuple((origin.model.vocabulary.text(token), value) for token, value in zip(ids, values, strict=True))

@@ -1,0 +1,168 @@
+"""Plans: what a decomposer wants to read of a model, and how what was read becomes labelled rows."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dla.labels import Label
+from dla.prompts import Prompts
+from dla.writes import Write
+
+GROUP = "group"
+"""The kind of the rows that may come from several writes: rows of one group add up."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Labelled values of some parts.
+
+    Attributes:
+        labels: One a row.
+        values: What the direction reads of each, up to the final norm's scale.
+    """
+
+    labels: Sequence[Label]
+    values: Float[Tensor, "part *more"]
+
+
+Reduction = Callable[[Rows], Rows]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A write whose rows are settled only when the prompts, or the numbers, are known.
+
+    Attributes:
+        parent: The part whose pieces these rows are.
+        settle: The write for some prompts, with their labels.
+        reductions: What is done with the rows, in turn, as soon as they are contracted. Each keeps their sum.
+    """
+
+    parent: Label
+    settle: Callable[[Prompts], Write]
+    reductions: tuple[Reduction, ...] = ()
+
+    def then(self, reduction: Reduction) -> "Entry":
+        """This entry, with one more thing done to its rows."""
+        return Entry(self.parent, self.settle, (*self.reductions, reduction))
+
+    @staticmethod
+    def of(item: "Write | Entry") -> "Entry":
+        """An entry for a write that depends on nothing."""
+        return item if isinstance(item, Entry) else Entry(item.labels[0], lambda _: item)
+
+
+Item = Write | Entry
+"""What a plan is made of."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One write, and what is done with its rows."""
+
+    write: Write
+    reductions: tuple[Reduction, ...] = ()
+
+    def reduced(self, values: Float[Tensor, "part *more"]) -> Rows:
+        """The rows of what was contracted."""
+        rows = Rows(self.write.labels, values)
+        for reduction in self.reductions:
+            rows = reduction(rows)
+        return rows
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The items of a decomposition of one model.
+
+    Attributes:
+        name: The decomposer's, for messages.
+        items: What it wants to read.
+        adding: Whether any rows with the same label add up, not only those of a group.
+    """
+
+    name: str
+    items: tuple[Item, ...]
+    adding: bool = False
+
+    @staticmethod
+    def of(name: str, items: Sequence[Any]) -> "Plan":
+        """What a decomposer returned, checked.
+
+        Raises:
+            TypeError: If an item is neither a write nor an entry.
+            ValueError: If there is none, or two rows could not be told apart.
+        """
+        for item in items:
+            if not isinstance(item, Write | Entry):
+                raise TypeError(f"{name}.writes returned {item!r}; every item must be a Write or an Entry.")
+        if not items:
+            raise ValueError(f"{name} names no part. Return at least one write.")
+        plan = Plan(name, tuple(items))
+        assert plan.fixed is None or plan.fixed  # labels that are known now are told apart now
+        return plan
+
+    @cached_property
+    def fixed(self) -> tuple[Label, ...] | None:
+        """All labels, where they depend on nothing."""
+        writes = [item for item in self.items if isinstance(item, Write)]
+        if len(writes) < len(self.items):
+            return None
+        return self._told_apart([label for write in writes for label in write.labels])
+
+    def steps(self, prompts: Prompts) -> tuple[Step, ...]:
+        """The writes for some prompts."""
+        return tuple(
+            Step(item) if isinstance(item, Write) else Step(item.settle(prompts), item.reductions)
+            for item in self.items
+        )
+
+    def merged(self, parts: Sequence[Rows]) -> Rows:
+        """All rows in one, those of one group added up.
+
+        Raises:
+            ValueError: If two rows could not be told apart.
+        """
+        values = torch.cat([rows.values for rows in parts])
+        if self.fixed is not None:
+            return Rows(self.fixed, values)
+        rows = Rows([label for rows in parts for label in rows.labels], values)
+        rows = added_up(rows) if self.adding or any(label.kind == GROUP for label in rows.labels) else rows
+        return Rows(self._told_apart(rows.labels), rows.values)
+
+    def then(self, reduction: Reduction, adding: bool = False) -> "Plan":
+        """This plan, with one more thing done to its rows."""
+        items = tuple(Entry.of(item).then(reduction) for item in self.items)
+        return Plan(self.name, items, adding or self.adding)
+
+    def _told_apart(self, labels: Sequence[Label]) -> tuple[Label, ...]:
+        twice = [label for label, count in Counter(map(str, labels)).items() if count > 1]
+        if twice:
+            raise ValueError(f"{self.name} names two parts {twice[0]!r}. Give every part a label of its own.")
+        return tuple(labels)
+
+
+def kept(rows: Rows, keep: Callable[[Label], bool]) -> Rows:
+    """Some of the rows."""
+    places = [i for i, label in enumerate(rows.labels) if keep(label)]
+    return Rows([rows.labels[i] for i in places], rows.values[places])
+
+
+def added_up(rows: Rows) -> Rows:
+    """Rows with the same label as one, in the order of the first of each."""
+    places = {label: i for i, label in enumerate(dict.fromkeys(rows.labels))}
+    if len(places) == len(rows.labels):
+        return rows
+    index = torch.tensor([places[label] for label in rows.labels], device=rows.values.device)
+    summed = rows.values.new_zeros(len(places), *rows.values.shape[1:])
+    return Rows(tuple(places), summed.index_add_(0, index, rows.values))

@@ -1,0 +1,13 @@
+"""Writes: what is read while the model runs, how it falls into parts, and how each part reaches the stream.
+
+Two ways to the same numbers. `contract` pulls the direction back through the weights and dots it with the
+activation, so that no vector of a part is ever built. `vectors` builds them, for small cases and for tests.
+"""
+
+from dla.writes.base import Write
+from dla.writes.factored import Factored, Scaled
+from dla.writes.sources import Sources
+from dla.writes.sums import SumOf
+from dla.writes.whole import Change, Constant, Renormed, Whole
+
+__all__ = ["Change", "Constant", "Factored", "Renormed", "Scaled", "Sources", "SumOf", "Whole", "Write"]

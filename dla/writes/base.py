@@ -1,0 +1,46 @@
+"""The interface of a write: what is read while the model runs, and how it becomes parts of the stream."""
+
+import abc
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dla.labels import Label
+from dla.routes import Activations
+from dla.sites import Site
+
+
+class Write(abc.ABC):
+    """Parts of the residual stream that come from one place.
+
+    Law: for any activations and direction, `contract(activations, direction)` equals the dot product of
+    `vectors(activations)` with the direction. A write depends on the activations of `reads` and on nothing else.
+    """
+
+    @property
+    @abc.abstractmethod
+    def labels(self) -> Sequence[Label]:
+        """The names of its parts, in the order of the first axis of what it returns."""
+
+    @property
+    @abc.abstractmethod
+    def reads(self) -> tuple[Site, ...]:
+        """Every site that it needs."""
+
+    @abc.abstractmethod
+    def contract(
+        self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
+    ) -> Float[Tensor, "*more part #batch #pos"]:
+        """What the direction reads of each part, in the direction's units times the stream's."""
+
+    @abc.abstractmethod
+    def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
+        """What each part adds to the residual stream that enters the final norm."""
+
+
+def dot(left: Float[Tensor, "*more d"], right: Float[Tensor, "*others d"]) -> Float[Tensor, "*broadcast"]:
+    """The dot product over the last axis, in one pass over both."""
+    product: Tensor = torch.linalg.vecdot(left, right)
+    return product

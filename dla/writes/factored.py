@@ -1,0 +1,97 @@
+"""Writes of many parts, each with weights of its own: attention heads, neurons."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import linear
+
+from dla.labels import Label
+from dla.routes import DIRECT, Activations, Route
+from dla.sites import Site
+from dla.writes.base import Write, dot
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Factored(Write):
+    """A part per slice of an activation, each with a matrix of its own: part `h` is `activation[h] @ weight[h]`.
+
+    Attention heads: the activation is `z`, the weight is `W_O`.
+
+    Attributes:
+        site: `[batch pos part d_in]`.
+        weight: `[part d_in d_model]`.
+        parts: One label a part.
+        route: From the weight's output to the stream.
+
+    Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits".
+    """
+
+    site: Site
+    weight: Float[Tensor, "part d_in d_model"]
+    parts: Sequence[Label]
+    route: Route = DIRECT
+
+    @property
+    def labels(self) -> Sequence[Label]:
+        return self.parts
+
+    @property
+    def reads(self) -> tuple[Site, ...]:
+        return (self.site, *self.route.reads)
+
+    def contract(
+        self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
+    ) -> Float[Tensor, "*more part #batch #pos"]:
+        pulled = linear(self.route.pull_back(direction), self.weight.flatten(0, 1).to(direction))
+        pulled = pulled.unflatten(-1, self.weight.shape[:2])
+        values = dot(activations[self.site], pulled).movedim(-1, -3)
+        return self.route.rescale(values, activations)
+
+    def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
+        activation = activations[self.site]
+        vectors = torch.einsum("bphi,hid->hbpd", activation, self.weight.to(activation))
+        return self.route.push_forward(vectors, activations)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Scaled(Write):
+    """A part per coordinate of an activation, each with a vector of its own: part `n` is `activation[n] * weight[n]`.
+
+    MLP neurons: the activation is `post`, the weight is `W_out`.
+
+    Attributes:
+        site: `[batch pos part]`.
+        weight: `[part d_model]`.
+        parts: One label a part.
+        route: From the weight's output to the stream.
+    """
+
+    site: Site
+    weight: Float[Tensor, "part d_model"]
+    parts: Sequence[Label]
+    route: Route = DIRECT
+
+    @property
+    def labels(self) -> Sequence[Label]:
+        return self.parts
+
+    @property
+    def reads(self) -> tuple[Site, ...]:
+        return (self.site, *self.route.reads)
+
+    def contract(
+        self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
+    ) -> Float[Tensor, "*more part #batch #pos"]:
+        pulled = linear(self.route.pull_back(direction), self.weight.to(direction))
+        return self.route.rescale((activations[self.site] * pulled).movedim(-1, -3), activations)
+
+    def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
+        activation = activations[self.site]
+        vectors = torch.einsum("bpn,nd->nbpd", activation, self.weight.to(activation))
+        return self.route.push_forward(vectors, activations)

@@ -1,0 +1,80 @@
+"""Attention heads by what they read: one part for each head and source position."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import linear
+
+from dla.labels import Label
+from dla.routes import DIRECT, Activations, Route
+from dla.sites import Site
+from dla.writes.base import Write
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Sources(Write):
+    """One part for each head and source position: `pattern[h, q, s] * v[s, h] @ W_O[h]`; heads share values.
+
+    The value bias is a part of its own for each head, `(Σ_s pattern[h, q, s]) * b_V[h] @ W_O[h]`: the pattern's rows
+    add up to 1, and to less where there are attention sinks.
+
+    Attributes:
+        pattern: `[batch head pos source]`.
+        v: `[batch source group d_head]`, the bias in it; head `h` reads the group `h // (heads / groups)`.
+        W_O: `[head d_head d_model]`.
+        b_V: `[group d_head]`; None if there is none.
+        parts: One label a head and source, sources in a row, then one a head for the bias if there is one.
+        route: From the heads' output to the stream.
+
+    Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; Ainslie et al. 2023, "GQA"
+    (arXiv 2305.13245).
+    """
+
+    pattern: Site
+    v: Site
+    W_O: Float[Tensor, "head d_head d_model"]
+    b_V: Float[Tensor, "group d_head"] | None
+    parts: Sequence[Label]
+    route: Route = DIRECT
+
+    @property
+    def labels(self) -> Sequence[Label]:
+        return self.parts
+
+    @property
+    def reads(self) -> tuple[Site, ...]:
+        return (self.pattern, self.v, *self.route.reads)
+
+    def contract(
+        self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
+    ) -> Float[Tensor, "*more part #batch #pos"]:
+        v = activations[self.v]
+        pulled = linear(self.route.pull_back(direction), self.W_O.flatten(0, 1).to(direction))
+        pulled = pulled.unflatten(-1, self.W_O.shape[:2]).unflatten(-2, (v.shape[2], -1))
+        pattern = activations[self.pattern].unflatten(1, (v.shape[2], -1))
+        values = torch.einsum("...bqgrd,bsgd->...bgrqs", pulled, self._without_bias(v)) * pattern
+        rows = values.flatten(-4, -3).movedim((-3, -1), (-4, -3)).flatten(-4, -3)
+        if self.b_V is not None:
+            biases = torch.einsum("...bqgrd,gd->...bgrq", pulled, self.b_V.to(v)) * pattern.sum(-1)
+            rows = torch.cat([rows, biases.flatten(-3, -2).movedim(-2, -3)], -3)
+        return self.route.rescale(rows, activations)
+
+    def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
+        v, pattern = activations[self.v], activations[self.pattern]
+        W_O, share = self.W_O.to(v), self.W_O.shape[0] // v.shape[2]
+        carried = self._without_bias(v).repeat_interleave(share, 2)
+        rows = torch.einsum("bhqs,bshi,hid->hsbqd", pattern, carried, W_O).flatten(0, 1)
+        if self.b_V is not None:
+            bias = self.b_V.to(v).repeat_interleave(share, 0)
+            rows = torch.cat([rows, torch.einsum("bhqs,hi,hid->hbqd", pattern, bias, W_O)])
+        return self.route.push_forward(rows, activations)
+
+    def _without_bias(
+        self, v: Float[Tensor, "batch source group d_head"]
+    ) -> Float[Tensor, "batch source group d_head"]:
+        return v if self.b_V is None else v - self.b_V.to(v)

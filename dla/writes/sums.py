@@ -1,0 +1,46 @@
+"""Several writes as one part."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dla.labels import Label
+from dla.routes import Activations
+from dla.sites import Site
+from dla.writes.base import Write
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class SumOf(Write):
+    """Several writes as one part."""
+
+    writes: Sequence[Write]
+    label: Label
+
+    @property
+    def labels(self) -> Sequence[Label]:
+        return (self.label,)
+
+    @property
+    def reads(self) -> tuple[Site, ...]:
+        return tuple(dict.fromkeys(site for write in self.writes for site in write.reads))
+
+    def contract(
+        self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
+    ) -> Float[Tensor, "*more part #batch #pos"]:
+        total = direction.new_zeros(())
+        for write in self.writes:
+            total = total + write.contract(activations, direction).sum(-3, keepdim=True)
+        return total
+
+    def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
+        total = torch.zeros(())
+        for write in self.writes:
+            vectors = write.vectors(activations).sum(0, keepdim=True)
+            total = total.to(vectors) + vectors
+        return total

@@ -1,0 +1,136 @@
+"""Writes of one part: an activation that is added as it is, what the stream gained, a constant."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+from jaxtyping import Float
+from torch import Tensor
+
+from dla.labels import Label
+from dla.routes import DIRECT, Activations, Norm, Route
+from dla.sites import Site
+from dla.writes.base import Write, dot
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Whole(Write):
+    """One part: the activation is itself the vector that is added to the stream."""
+
+    site: Site
+    label: Label
+    route: Route = DIRECT
+
+    @property
+    def labels(self) -> Sequence[Label]:
+        return (self.label,)
+
+    @property
+    def reads(self) -> tuple[Site, ...]:
+        return (self.site, *self.route.reads)
+
+    def contract(
+        self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
+    ) -> Float[Tensor, "*more part #batch #pos"]:
+        values = dot(activations[self.site], self.route.pull_back(direction))
+        return self.route.rescale(values, activations).unsqueeze(-3)
+
+    def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
+        return self.route.push_forward(activations[self.site].unsqueeze(0), activations)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Change(Write):
+    """One part: what the stream gained between two sites, `after - carry * before`, both measured."""
+
+    before: Site
+    after: Site
+    label: Label
+    route: Route = DIRECT
+    carry: float = 1.0
+
+    @property
+    def labels(self) -> Sequence[Label]:
+        return (self.label,)
+
+    @property
+    def reads(self) -> tuple[Site, ...]:
+        return (self.before, self.after, *self.route.reads)
+
+    def contract(
+        self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
+    ) -> Float[Tensor, "*more part #batch #pos"]:
+        values = dot(self._gained(activations), self.route.pull_back(direction))
+        return self.route.rescale(values, activations).unsqueeze(-3)
+
+    def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
+        return self.route.push_forward(self._gained(activations).unsqueeze(0), activations)
+
+    def _gained(self, activations: Activations) -> Float[Tensor, "batch pos d_model"]:
+        return activations[self.after] - self.carry * activations[self.before]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Constant(Write):
+    """One part that every prompt and position gets alike, such as the bias `b_O`."""
+
+    vector: Float[Tensor, " d_model"]
+    label: Label
+    route: Route = DIRECT
+
+    @property
+    def labels(self) -> Sequence[Label]:
+        return (self.label,)
+
+    @property
+    def reads(self) -> tuple[Site, ...]:
+        return self.route.reads
+
+    def contract(
+        self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
+    ) -> Float[Tensor, "*more part #batch #pos"]:
+        values = self.route.pull_back(direction) @ self.vector.to(direction)
+        return self.route.rescale(values, activations).unsqueeze(-3)
+
+    def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
+        vector = self.vector
+        if self.route.norm is not None:
+            vector = vector.to(activations[self.route.norm.scale])
+        return self.route.push_forward(vector[None, None, None], activations)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Renormed(Write):
+    """One part: a stream divided by its own scale, as if the final norm stood there. No part of a sum.
+
+    Attributes:
+        stream: The stream, in the units of the final one.
+        norm: The final norm; its `eps` is known.
+
+    Source: nostalgebraist 2020, "interpreting GPT: the logit lens".
+    """
+
+    stream: Whole
+    norm: Norm
+
+    @property
+    def labels(self) -> Sequence[Label]:
+        return self.stream.labels
+
+    @property
+    def reads(self) -> tuple[Site, ...]:
+        return self.stream.reads
+
+    def contract(
+        self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
+    ) -> Float[Tensor, "*more part #batch #pos"]:
+        scale = self.norm.scale_of(self.stream.vectors(activations))
+        return self.stream.contract(activations, direction) / scale
+
+    def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
+        vectors = self.stream.vectors(activations)
+        return vectors / self.norm.scale_of(vectors).unsqueeze(-1)
