@@ -18,9 +18,21 @@ FOLDER = Path(dla.__file__).parent
 FILES = sorted(path for path in FOLDER.rglob("*.py"))
 
 ORDER = (
-    *("version", "errors", "labels", "sites", "vocabulary", "prompts", "routes", "writes", "plans", "groups"),
-    *("directions", "adapters", "decomposers", "streaming", "readings", "passes", "asking", "caches", "origins"),
-    *("views", "parts", "attribution", "gaps", "attributor", "direct", ""),
+    *(
+        "version",
+        "errors",
+        "labels",
+        "sites",
+        "vocabulary",
+        "prompts",
+        "routes",
+        "dictionaries",
+        "writes",
+        "plans",
+        "groups",
+    ),
+    *("directions", "adapters", "decomposers", "streaming", "readings", "passes", "asking", "caches"),
+    *("origins", "views", "parts", "attribution", "gaps", "attributor", "direct", ""),
     *("testing", "demo", "cli"),
 )
 """Each subject imports from those before it. A package is one subject, `views` comes before what it shows, and ""
@@ -28,12 +40,13 @@ is the package itself, the public names."""
 
 PUBLIC = """
     Attribution Attributor BiasDecomposer BlockDecomposer CentredLogit Change ComponentDecomposer Constant
-    DLAError Decomposer Direction Directions EmbeddingDecomposer Entry Factored FileFormatError GroupDecomposer
-    HeadDecomposer HookedTransformerAdapter Label Law LayerDecomposer LensDecomposer LogProbability Logit
-    LogitDifference LogitSet MixedDecomposer ModelAdapter ModelDepartureWarning NeuronDecomposer NextToken Norm
-    Part ReconstructionError ReconstructionWarning ResidualVector Route Rows Scaled Site SourceDecomposer
-    Sources SumOf TokenEffects TopTokens TransformerBridgeAdapter UnsupportedModelError Whole Write __version__
-    adapt direct_logit_attribution load mean
+    DLAError Decomposer Direction Directions EmbeddingDecomposer Entry Factored FeatureDecomposer Features
+    FileFormatError GroupDecomposer HeadDecomposer HookedTransformerAdapter Label Law LayerDecomposer
+    LensDecomposer LogProbability Logit LogitDifference LogitSet MixedDecomposer ModelAdapter
+    ModelDepartureWarning NeuronDecomposer NextToken Norm Part ReconstructionError ReconstructionWarning
+    ResidualVector Route Rows Scaled Site SourceDecomposer Sources SumOf TokenEffects TopTokens
+    TransformerBridgeAdapter UnsupportedModelError Whole Write __version__ adapt direct_logit_attribution load
+    mean
 """.split()
 
 

@@ -118,11 +118,13 @@ class Sublayer:
         write: All of it, as one part.
         heads: Its heads, if it has heads whose writes add up to it.
         neurons: Its neurons, if it has neurons whose writes add up to it.
+        outputs: Where its output is seen, before or after a post-norm, and the way to the stream from there.
     """
 
     write: Write
     heads: Heads | None = None
     neurons: Neurons | None = None
+    outputs: tuple[tuple[Site, Route], ...] = ()
 
 
 @final

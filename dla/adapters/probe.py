@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, final
 
 import torch
@@ -99,6 +100,10 @@ def watching(hook_points: Mapping[str, nn.Module], observe: Mapping[str, Callabl
     def call(observer: Callable[[Tensor], None]) -> Callable[..., None]:
         return lambda _module, _args, output: observer(output)
 
+    for name in observe:
+        if name not in hook_points:
+            some = ", ".join(repr(known) for known in get_close_matches(name, hook_points, 3))
+            raise ValueError(f"The model has no hook {name!r}. Pass one of its hook names, such as {some}.")
     with contextlib.ExitStack() as stack:
         for name, observer in observe.items():
             stack.callback(hook_points[name].register_forward_hook(call(observer)).remove)

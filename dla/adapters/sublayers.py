@@ -1,6 +1,6 @@
 """A block's sublayers, recognised: what each adds, through which norm, by which heads or neurons."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import final
 
@@ -41,6 +41,7 @@ class BlockView:
             whole(self._site(name), label, factor),
             next((found for found in heads if found is not None), None),
             next((found for found in neurons if found is not None), None),
+            tuple(self._outputs(added, output, route)),
         )
 
     def resid_mid(self, mix: Mix) -> Site | None:
@@ -68,6 +69,16 @@ class BlockView:
                 if norm is not None:
                     return norm, self.probe.inputs[path]
         return None, added
+
+    def _outputs(self, added: Tensor, output: Tensor, route: Route) -> Iterator[tuple[Site, Route]]:
+        """Every hook that shows what is added, or what the post-norm makes that of."""
+        names = [f"blocks.{self.layer}.hook_{kind}" for kind in ("attn_out", "mlp_out")]
+        for name in (*names, *(f"blocks.{self.layer}.{child}.hook_out" for child in self.parts.children[self.layer])):
+            seen = None if name in self.probe.repeated else self._seen(name)
+            if seen is not None and self.judge.same(seen, added):
+                yield self._site(name), Route(None, route.multiplier)
+            elif seen is not None and self.judge.same(seen, output):
+                yield self._site(name), route
 
     def _kind(self, name: str, output: Tensor) -> str:
         """`attn_out`, `mlp_out`, or the name of the child that put it out."""

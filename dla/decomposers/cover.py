@@ -24,8 +24,8 @@ def put_together(plans: Sequence[Named], model: ModelAdapter) -> list[Item]:
         owners = [(name, found[label]) for name, found in pieces if label in found]
         if len(owners) > 1:
             raise ValueError(
-                f"Both {owners[0][0]} and {owners[1][0]} split {str(label)!r}. Restrict one of them with layers=..., "
-                "so that each part of the stream is split once."
+                f"Both {owners[0][0]} and {owners[1][0]} split {str(label)!r}. Leave one of them out, or "
+                "restrict it with layers=..., so that each part of the stream is split once."
             )
         for item in owners[0][1] if owners else [write]:
             plan[id(item)] = item

@@ -55,4 +55,4 @@ class NeuronDecomposer(Decomposer):
             return neurons.writes()
         others = Label("other_neurons", label.layer, parent=label)
         write = neurons.write()
-        return [Entry(label, lambda _: write, (Strongest(self.top_k, others),)), *neurons.biases()]
+        return [Entry(label, lambda _: write, (Strongest(self.top_k, others, "neuron"),)), *neurons.biases()]

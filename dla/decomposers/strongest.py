@@ -20,20 +20,23 @@ class Strongest:
     Attributes:
         k: How many.
         others: The label of the rest.
+        kind: Which rows compete; others stay.
     """
 
     k: int
     others: Label
+    kind: str
 
     def __call__(self, rows: Rows) -> Rows:
         values = rows.values
-        if values.shape[0] <= self.k:
+        competing = torch.tensor([label.kind == self.kind for label in rows.labels], device=values.device)
+        if int(competing.sum()) <= self.k:
             return rows
-        size = values.abs()
+        size = values.abs() * competing.to(values).reshape(-1, *[1] * (values.ndim - 1))
         shares = (size / size.sum(0).clamp(min=torch.finfo(size.dtype).tiny)).flatten(1).mean(1)
-        chosen = shares.topk(self.k).indices.sort().values
-        rest = torch.ones(len(values), dtype=torch.bool, device=values.device)
-        rest[chosen] = False
+        rest = competing.clone()
+        rest[shares.topk(self.k).indices] = False
+        chosen = (~rest).nonzero().squeeze(-1)
         weights = rest.to(values)
         others = torch.einsum("p,p...->...", weights, values).unsqueeze(0)
         return Rows([*(rows.labels[i] for i in chosen.tolist()), self.others], torch.cat([values[chosen], others]))

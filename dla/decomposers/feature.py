@@ -1,0 +1,97 @@
+"""Features of sparse autoencoders and transcoders."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from dla.adapters.base import ModelAdapter
+from dla.adapters.places import Place, activation_at, place_of
+from dla.decomposers.base import Decomposer
+from dla.decomposers.cover import Named, put_together
+from dla.decomposers.strongest import Strongest, check_count
+from dla.dictionaries import Dictionary, read_dictionary
+from dla.labels import Label
+from dla.plans import Entry, Item
+from dla.writes import Features
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class FeatureDecomposer(Decomposer):
+    """One part for each feature of a dictionary, one for its `b_dec`, one for what it leaves unexplained.
+
+    A dictionary of a sublayer's output (`blocks.5.hook_mlp_out`) has the rows `5_mlp_out_F123`, `5_mlp_out_b_dec` and
+    `5_mlp_out_error`; one of `z` is followed through `W_O` and its rows are `5_z_F123`, ...; one of the stream
+    (`blocks.6.hook_resid_post`, rows `6_post_F123`, ...) stands for everything that was written up to there. A
+    transcoder reads one activation and explains another; a skip connection is a row `5_mlp_out_skip`. What no
+    dictionary explains stays as `ComponentDecomposer` has it.
+
+    Attributes:
+        dictionaries: One object with `encode`, `W_dec` and `b_dec` (an SAE or Transcoder of SAELens, or your own with
+            a `site`), a list of them, or a dict from hook name to object; from `(reads, writes)` for a transcoder.
+        top_k: Show only so many rows of each dictionary's features, the others as one, `5_mlp_out_other_features`: the
+            sum of their own values. Chosen as in `NeuronDecomposer`. None shows all.
+
+    Raises:
+        TypeError: If an object is no dictionary.
+        ValueError: If it does not say where it belongs.
+
+    Source: Bricken et al. 2023, "Towards Monosemanticity".
+    """
+
+    dictionaries: Any
+    top_k: int | None = None
+
+    def __post_init__(self) -> None:
+        check_count(self.top_k, "features")
+        if not self._read():
+            raise ValueError("No dictionary was given. Pass at least one.")
+
+    def writes(self, model: ModelAdapter) -> Sequence[Item]:
+        """The plan.
+
+        Raises:
+            ValueError: If the model has no such place, two dictionaries explain the same part of the stream, or one
+                is not as wide as the activation.
+        """
+        return put_together([self._named(dictionary, model) for dictionary in self._read()], model)
+
+    def _read(self) -> list[Dictionary]:
+        if isinstance(self.dictionaries, Mapping):
+            return [read_dictionary(source, at) for at, source in self.dictionaries.items()]
+        several = isinstance(self.dictionaries, list | tuple)
+        return [read_dictionary(source, None) for source in (self.dictionaries if several else [self.dictionaries])]
+
+    def _named(self, dictionary: Dictionary, model: ModelAdapter) -> Named:
+        written = place_of(model, dictionary.writes)
+        read = written.site if dictionary.reads == dictionary.writes else activation_at(dictionary.reads)
+        _check_width(dictionary, written, model)
+        features, rest = _labels(dictionary, written)
+        write = Features(dictionary, read, written.site, written.weight, [*features, *rest], written.route)
+        name = f"the dictionary of {dictionary.writes!r}"
+        if self.top_k is None:
+            return name, [write, *written.beside]
+        strongest = Strongest(self.top_k, _label(written, "other_features"), kind="feature")
+        return name, [Entry(written.label, lambda _: write, (strongest,)), *written.beside]
+
+
+def _check_width(dictionary: Dictionary, place: Place, model: ModelAdapter) -> None:
+    width = len(model.anatomy.unembedding.W_U if place.weight is None else place.weight)
+    if dictionary.W_dec.shape[1] != width:
+        raise ValueError(
+            f"The dictionary of {dictionary.writes!r} writes vectors of {dictionary.W_dec.shape[1]} numbers and the "
+            f"activation there has {width}. Pass one that was made for this model."
+        )
+
+
+def _labels(dictionary: Dictionary, place: Place) -> tuple[list[Label], list[Label]]:
+    features = [
+        Label("feature", place.label.layer, i, f"{place.name}_F{i}", parent=place.label)
+        for i in range(len(dictionary.W_dec))
+    ]
+    rest = ["b_dec", "error"] if dictionary.W_skip is None else ["b_dec", "skip", "error"]
+    return features, [_label(place, kind) for kind in rest]
+
+
+def _label(place: Place, kind: str) -> Label:
+    return Label(kind, place.label.layer, text=f"{place.name}_{kind}", parent=place.label)

@@ -1,0 +1,80 @@
+"""The features of a dictionary: one part for each, and one for each thing that no feature explains."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import linear
+
+from dla.dictionaries import Dictionary
+from dla.labels import Label
+from dla.routes import DIRECT, Activations, Route
+from dla.sites import Site
+from dla.writes.base import Write, dot
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Features(Write):
+    """One part for each feature, then `b_dec`, the skip connection if there is one, and what is left unexplained.
+
+    The error is `y` minus the dictionary's reconstruction of it: a measured vector like the others, not what is left of
+    an attribution.
+
+    Attributes:
+        dictionary: What encodes `x` and explains `y`.
+        read: Where `x` is read, `[batch pos d_in]`.
+        written: Where `y` is read, `[batch pos d_out]`.
+        weight: From `y` to what is added, `[d_out d_model]` (`W_O` of all heads, for a dictionary of `z`); None where
+            `y` is itself added.
+        parts: One label a feature, then those of the rest.
+        route: From there to the stream.
+
+    Source: Bricken et al. 2023, "Towards Monosemanticity"; Dunefsky et al. 2024 (arXiv 2406.11944) for transcoders.
+    """
+
+    dictionary: Dictionary
+    read: Site
+    written: Site
+    weight: Float[Tensor, "d_out d_model"] | None
+    parts: Sequence[Label]
+    route: Route = DIRECT
+
+    @property
+    def labels(self) -> Sequence[Label]:
+        return self.parts
+
+    @property
+    def reads(self) -> tuple[Site, ...]:
+        return tuple(dict.fromkeys((self.read, self.written, *self.route.reads)))
+
+    def contract(
+        self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
+    ) -> Float[Tensor, "*more part #batch #pos"]:
+        pulled = self.route.pull_back(direction)
+        pulled = pulled if self.weight is None else linear(pulled, self.weight.to(pulled))
+        features, rest = self._explained(activations)
+        values = features * linear(pulled, self.dictionary.W_dec.to(pulled))
+        others = dot(rest, pulled.unsqueeze(-4))
+        rows = torch.cat([values.movedim(-1, -3), others.expand(*values.shape[:-3], *others.shape[-3:])], -3)
+        return self.route.rescale(rows, activations)
+
+    def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
+        features, rest = self._explained(activations)
+        vectors = torch.cat([torch.einsum("bpf,fd->fbpd", features, self.dictionary.W_dec.to(features)), rest])
+        vectors = vectors if self.weight is None else vectors @ self.weight.to(vectors)
+        return self.route.push_forward(vectors, activations)
+
+    def _explained(
+        self, activations: Activations
+    ) -> tuple[Float[Tensor, "batch pos feature"], Float[Tensor, "rest batch pos d_out"]]:
+        """The features, and what is not theirs: `b_dec`, the skip connection, the error."""
+        x, y = activations[self.read], activations[self.written]
+        features, offset = self.dictionary.explain(x)
+        W_skip = self.dictionary.W_skip
+        known = [offset] if W_skip is None else [offset, x @ W_skip.T.to(x)]
+        error = y - features @ self.dictionary.W_dec.to(features) - torch.stack(known).sum(0)
+        return features, torch.stack([*known, error])
