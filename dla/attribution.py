@@ -195,9 +195,7 @@ class Attribution:
             origin=finer,
         )
 
-    def group_by(
-        self, key: Literal["layer", "kind", "parent", "component"] | Mapping[str, Selector] | Renaming
-    ) -> "Attribution":
+    def group_by(self, key: str | Mapping[str, Selector] | Renaming) -> "Attribution":
         """The same attribution with coarser rows, each the sum of its members.
 
         Args:

@@ -45,27 +45,20 @@ class Dictionary:
         return weight.detach() if isinstance(weight, Tensor) else None
 
     def explain(
-        self, x: Float[Tensor, "*batch_and_pos d_in"]
-    ) -> tuple[Float[Tensor, "*batch_and_pos feature"], Float[Tensor, "*batch_and_pos d_out"]]:
+        self, x: Float[Tensor, "batch pos *d_in"]
+    ) -> tuple[Float[Tensor, "batch pos feature"], Float[Tensor, "batch pos d_out"]]:
         """The features, each times `scale`, and the `offset`."""
         with torch.no_grad():
-            features = self._encode(x)
+            encoded = self.source.encode(x.to(self.W_dec))
+            features: Tensor = encoded.to(x)
             if self.plain:
-                return features.to(x), self.source.b_dec.detach().to(x).expand(*x.shape[:-1], -1)
+                return features, self.source.b_dec.detach().to(x).expand(*x.shape[:2], -1)
             # One call for both: a normalising dictionary keeps its scale from `encode` to the next `decode` only.
-            decoded = self.source.decode(torch.stack([features, torch.zeros_like(features)]))
-            whole, offset = decoded.reshape(2, *x.shape[:-1], -1).to(x)
-            direct = features.to(x) @ self.W_dec.to(x)
+            decoded = self.source.decode(torch.stack([encoded, torch.zeros_like(encoded)]))
+            whole, offset = decoded.reshape(2, *x.shape[:2], -1).to(x)
+            direct = features @ self.W_dec.to(x)
             scale = (direct * (whole - offset)).sum(-1, keepdim=True) / direct.pow(2).sum(-1, keepdim=True)
-            return features.to(x) * scale.nan_to_num(0.0), offset
-
-    def _encode(self, x: Float[Tensor, "*batch_and_pos d_in"]) -> Float[Tensor, "*batch_and_pos feature"]:
-        shown = x.to(self.W_dec)
-        features: Tensor = self.source.encode(shown.unflatten(-1, (-1, self._d_head())) if self.by_head else shown)
-        return features
-
-    def _d_head(self) -> int:
-        return int(getattr(self.source, "d_head", None) or self.W_dec.shape[1])
+            return features * scale.nan_to_num(0.0), offset
 
 
 def read_dictionary(source: Any, at: str | tuple[str, str] | None) -> Dictionary:
@@ -104,11 +97,11 @@ def _places(source: Any, at: str | tuple[str, str] | None) -> tuple[str, str]:
         at = getattr(source, "site", None)
     if at is None:
         into, out = (getattr(metadata, name, None) for name in ("hook_name", "hook_name_out"))
-        at = into if out is None else (into, out)
+        at = (into, out) if into is not None and out is not None else into
     if at is None:
         raise ValueError(
-            f"{type(source).__name__} does not say where it belongs. Pass a dict from the hook name to the dictionary, "
-            "such as {'blocks.5.hook_mlp_out': sae}; for a transcoder {(reads, writes): transcoder}."
+            f"{type(source).__name__} does not say where it belongs. Pass a dict from the name of the hook that it "
+            "explains to the dictionary, {name: sae}; for a transcoder {(name it reads, name it explains): transcoder}."
         )
     return (at, at) if isinstance(at, str) else (str(at[0]), str(at[1]))
 

@@ -81,13 +81,18 @@ def explain(model: ModelAdapter, plan: Plan, asked: Asked, law: Law) -> GapRepor
         plan: The parts; those without a layer are taken to be written before the first block.
         asked: One direction, at one position.
         law: What the rows of the plan are.
+
+    Raises:
+        ValueError: If they are those of a lens.
     """
+    if law is Law.LENS:
+        raise ValueError("The rows of a lens do not add up, so there is no gap to explain.")
     blocks = model.anatomy.blocks
     streams = (blocks[0].resid_pre, *(block.resid_post for block in blocks))
     places = Plan("the stream", tuple(replace(s, label=Label("place", i)) for i, s in enumerate(streams)))
     run, measured = run_pass(model, plan, asked), run_pass(model, places, asked)
     labels, values = run.labels, run.values[:, 0]
-    if law is not Law.PARTITION:
+    if law is Law.TRAJECTORY:
         labels, values = _steps_of(labels, values)
     return _report(labels, values, measured.values[:, 0], run.tolerance(Law.TRAJECTORY)[0])
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, final
 
 import pytest
 import torch
+from dictionaries import RandomFeatures
 from hypothesis import strategies as st
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
@@ -32,6 +33,7 @@ DECOMPOSERS: tuple[dla.Decomposer, ...] = (
     dla.HeadDecomposer() | dla.NeuronDecomposer(),
     dla.NeuronDecomposer(),
     dla.SourceDecomposer(),
+    RandomFeatures(),
 )
 
 BRIDGED = (

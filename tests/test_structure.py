@@ -140,7 +140,7 @@ def test_only_adapters_know_transformer_lens(path: Path) -> None:
     assert allowed or "transformer_lens" not in tops(path)
 
 
-HOOK_NAME = re.compile(r"\bhook_[a-z]|\bblocks\.|\bln_final\b")
+HOOK_NAME = re.compile(r"\bhook_(?!name|head_index|z_resh)[a-z]|\bblocks\.|\bln_final\b")
 
 
 def hook_names(text: str) -> list[str]:

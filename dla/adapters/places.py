@@ -24,6 +24,7 @@ class Place:
         name: What its pieces' labels begin with, such as "5_mlp_out", "5_z", "6_post".
         label: The part that it is, or is what its pieces add up to with `beside`.
         site: Where it is read.
+        by_head: Where it is read with heads on an axis of their own, `[batch pos head d_head]`, if it has heads.
         weight: From it to what is added, `[d d_model]`; None where it is itself added.
         route: From there to the stream.
         beside: What else belongs to that part: biases.
@@ -35,6 +36,7 @@ class Place:
     weight: Float[Tensor, "d d_model"] | None
     route: Route
     beside: Sequence[Write] = ()
+    by_head: Site | None = None
 
 
 def place_of(model: ModelAdapter, name: str) -> Place:
@@ -68,7 +70,7 @@ def _places(block: Block) -> Iterator[Place]:
         if sublayer.heads is not None:
             heads, name = sublayer.heads, f"{sublayer.heads.label.layer}_z"
             z = Site(heads.z.name, read=_Flat(heads.z), flattened=heads.z.flattened)
-            yield Place(name, heads.label, z, heads.W_O.flatten(0, 1), heads.route, heads.biases())
+            yield Place(name, heads.label, z, heads.W_O.flatten(0, 1), heads.route, heads.biases(), heads.z)
         if sublayer.neurons is not None:
             neurons, name = sublayer.neurons, f"{sublayer.neurons.label.layer}_post"
             yield Place(f"{name}_act", neurons.label, neurons.post, neurons.W_out, neurons.route, neurons.biases())

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from dla.adapters.anatomy import Heads, Neurons, Sublayer, whole
 from dla.adapters.parts import Parts
 from dla.adapters.probe import Probe
-from dla.adapters.recognise import Judge, Mix, like_stream, recognise_norm, sum_of_parts, tensor_of
+from dla.adapters.recognise import Judge, Mix, constant_factor, like_stream, recognise_norm, sum_of_parts, tensor_of
 from dla.adapters.values import recognise_values
 from dla.labels import Label
 from dla.routes import Norm, Route
@@ -75,9 +75,12 @@ class BlockView:
         names = [f"blocks.{self.layer}.hook_{kind}" for kind in ("attn_out", "mlp_out")]
         for name in (*names, *(f"blocks.{self.layer}.{child}.hook_out" for child in self.parts.children[self.layer])):
             seen = None if name in self.probe.repeated else self._seen(name)
-            if seen is not None and self.judge.same(seen, added):
-                yield self._site(name), Route(None, route.multiplier)
-            elif seen is not None and self.judge.same(seen, output):
+            if seen is None or seen.shape != added.shape:
+                continue
+            factor = constant_factor(seen, added, self.judge)
+            if factor is not None:
+                yield self._site(name), Route(None, route.multiplier * factor)
+            elif self.judge.same(seen, output):
                 yield self._site(name), route
 
     def _kind(self, name: str, output: Tensor) -> str:

@@ -64,7 +64,8 @@ class FeatureDecomposer(Decomposer):
 
     def _named(self, dictionary: Dictionary, model: ModelAdapter) -> Named:
         written = place_of(model, dictionary.writes)
-        read = written.site if dictionary.reads == dictionary.writes else activation_at(dictionary.reads)
+        own = written.by_head if dictionary.by_head and written.by_head is not None else written.site
+        read = own if dictionary.reads == dictionary.writes else activation_at(dictionary.reads)
         _check_width(dictionary, written, model)
         features, rest = _labels(dictionary, written)
         write = Features(dictionary, read, written.site, written.weight, [*features, *rest], written.route)

@@ -26,7 +26,7 @@ class Features(Write):
 
     Attributes:
         dictionary: What encodes `x` and explains `y`.
-        read: Where `x` is read, `[batch pos d_in]`.
+        read: Where `x` is read, `[batch pos d_in]`, or `[batch pos head d_head]` for a dictionary that wants it so.
         written: Where `y` is read, `[batch pos d_out]`.
         weight: From `y` to what is added, `[d_out d_model]` (`W_O` of all heads, for a dictionary of `z`); None where
             `y` is itself added.
@@ -75,6 +75,6 @@ class Features(Write):
         x, y = activations[self.read], activations[self.written]
         features, offset = self.dictionary.explain(x)
         W_skip = self.dictionary.W_skip
-        known = [offset] if W_skip is None else [offset, x @ W_skip.T.to(x)]
+        known = [offset] if W_skip is None else [offset, x.flatten(2) @ W_skip.T.to(x)]
         error = y - features @ self.dictionary.W_dec.to(features) - torch.stack(known).sum(0)
         return features, torch.stack([*known, error])

@@ -1,0 +1,152 @@
+"""Features of dictionaries, against the activation that they explain."""
+
+from typing import Any
+
+import pytest
+import torch
+from assertions import assert_close, size_of
+from dictionaries import Perfect, Random, Silent
+from subjects import GPT2, LLAMA, Subject, each_of_a_few, params, some_ids, some_tokens
+from torch import Tensor
+
+import dla
+
+POST_NORM = Subject("bridge", "olmo2")
+MLP, ATTN = "blocks.1.hook_mlp_out", "blocks.1.hook_attn_out"
+PLACES = (MLP, ATTN, "blocks.0.hook_resid_post", "blocks.1.hook_resid_pre", "blocks.1.hook_resid_mid")
+
+
+def attribute(subject: Subject, decomposer: dla.Decomposer, pos: Any = None, seed: int = 1) -> dla.Attribution:
+    return dla.Attributor(subject.model(), decomposer).attribute(
+        some_tokens(seed), dla.Logit(some_ids(seed, 2)), pos=pos
+    )
+
+
+def cached(subject: Subject, seed: int = 1) -> dict[str, Tensor]:
+    with torch.no_grad():
+        return dict(subject.model().run_with_cache(some_tokens(seed))[1])
+
+
+@pytest.mark.parametrize("subject", params([GPT2, LLAMA, POST_NORM, Subject("hooked", "ln")]))
+@pytest.mark.parametrize("at", PLACES)
+def test_a_feature_is_its_activation_times_its_decoder_row(subject: Subject, at: str) -> None:
+    model = subject.model()
+    d_model, vector = model.cfg.d_model, torch.randn(model.cfg.d_model)
+    sae, shown = Random(d_model, 3), cached(subject)[at].double()
+    asked = dla.ResidualVector(vector, at=f"blocks.{model.cfg.n_layers - 1}.hook_resid_post")
+    result = dla.Attributor(model, dla.FeatureDecomposer({at: sae})).attribute(some_tokens(1), asked, pos=None)
+    features = sae.encode(shown)
+    explained = features @ sae.W_dec + sae.b_dec
+    expected = {"b_dec": sae.b_dec.expand_as(shown), "error": shown - explained}
+    expected |= {f"F{i}": features[..., i, None] * sae.W_dec[i] for i in range(len(sae.W_dec))}
+    name = at.split(".")[1] + "_" + at.split("hook_")[1].replace("resid_", "")
+    for kind, vectors in expected.items():
+        row = result.select(f"{name}_{kind}").values[0]
+        assert_close(row, vectors @ vector.double(), size_of(result), subject.eps, kind)
+
+
+def test_features_of_z_go_through_the_output_weights() -> None:
+    model = LLAMA.model()
+    W_O = model.blocks[1].attn.W_O.detach().flatten(0, 1).double()
+    sae, z = Random(len(W_O), 4), cached(LLAMA)["blocks.1.attn.hook_z"].flatten(2).double()
+    vector = torch.randn(model.cfg.d_model)
+    asked = dla.ResidualVector(vector, at="blocks.1.hook_resid_post")
+    decomposer = dla.FeatureDecomposer({"blocks.1.attn.hook_z": sae})
+    result = dla.Attributor(model, decomposer).attribute(some_tokens(1), asked, pos=None)
+    expected = (sae.encode(z)[..., 2, None] * sae.W_dec[2]) @ W_O @ vector.double()
+    assert_close(result.select("1_z_F2").values[0], expected, size_of(result), LLAMA.eps, "1_z_F2")
+
+
+def test_features_before_a_post_norm_go_through_it() -> None:
+    """The rows of a dictionary before the norm add up to what the norm makes of the activation."""
+    d_model = POST_NORM.model().cfg.d_model
+    whole = attribute(POST_NORM, dla.ComponentDecomposer())
+    inside = attribute(POST_NORM, dla.FeatureDecomposer({"blocks.1.mlp.hook_out": Random(d_model, 5)}))
+    assert "1_mlp_out" not in inside.labels
+    pieces = inside.group_by("component").select("1_mlp_out").values
+    assert_close(pieces, whole.select("1_mlp_out").values, size_of(inside), POST_NORM.eps, "1_mlp_out")
+
+
+@each_of_a_few
+def test_a_dictionary_that_reconstructs_perfectly_has_no_error_and_a_silent_one_has_all(subject: Subject) -> None:
+    d_model = subject.model().cfg.d_model
+    sublayer = dla.adapt(subject.model()).block(1).sublayers[0]
+    at, label = sublayer.outputs[0][0].name, str(sublayer.write.labels[0])
+    perfect = attribute(subject, dla.FeatureDecomposer({at: Perfect(d_model)}))
+    silent = attribute(subject, dla.FeatureDecomposer({at: Silent(d_model)}))
+    whole = attribute(subject, dla.ComponentDecomposer()).select(label).values
+    zero = torch.zeros_like(whole)
+    assert_close(perfect.select(kind="error").values, zero, size_of(perfect), subject.eps, "no error")
+    assert_close(silent.select(kind="error").values, whole, size_of(silent), subject.eps, "all error")
+    assert bool((silent.select(kind="feature").values == 0).all())
+
+
+def test_a_transcoder_reads_one_place_and_explains_another() -> None:
+    model = GPT2.model()
+    d_model, cache = model.cfg.d_model, cached(GPT2)
+    transcoder, reads = Random(d_model, 6, skip=True), "blocks.1.ln2.hook_normalized"
+    vector = torch.randn(d_model)
+    asked = dla.ResidualVector(vector, at="blocks.1.hook_resid_post")
+    result = dla.Attributor(model, dla.FeatureDecomposer({(reads, MLP): transcoder})).attribute(some_tokens(1), asked)
+    x, y = cache[reads][:, -1].double(), cache[MLP][:, -1].double()
+    skip = x @ transcoder.W_skip.T
+    error = y - transcoder.encode(x) @ transcoder.W_dec - transcoder.b_dec - skip
+    for kind, expected in {"skip": skip, "error": error}.items():
+        row = result.select(f"1_mlp_out_{kind}").values[0]
+        assert_close(row, expected @ vector.double(), size_of(result), GPT2.eps, kind)
+
+
+def test_several_dictionaries_and_only_the_strongest_features() -> None:
+    d_model = GPT2.model().cfg.d_model
+    found = {MLP: Random(d_model, 1), "blocks.0.hook_attn_out": Random(d_model, 2)}
+    every, some = (attribute(GPT2, dla.FeatureDecomposer(found, top_k=k)) for k in (None, 2))
+    assert {"1_mlp_out_error", "0_attn_out_error", "0_mlp_out", "1_attn_out"} <= set(some.labels)
+    assert sum(part.kind == "feature" for part in some.parts) == 4
+    both = [r.group_by("component") for r in (every, some)]
+    for label in both[0].labels:
+        left, right = (r.select(label).values for r in both)
+        assert_close(left, right, size_of(every), GPT2.eps, label)
+
+
+def test_an_object_says_itself_where_it_belongs() -> None:
+    sae: Any = Random(GPT2.model().cfg.d_model, 1)
+    sae.site = MLP
+    for decomposer in (dla.FeatureDecomposer(sae), dla.FeatureDecomposer([sae])):
+        assert "1_mlp_out_F0" in attribute(GPT2, decomposer).labels
+
+
+class _WithoutBias:
+    W_dec = torch.eye(3)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return x
+
+
+class _Curved(_WithoutBias):
+    b_dec = torch.zeros(3)
+
+    def decode(self, features: Tensor) -> Tensor:
+        return features.pow(2)
+
+
+@pytest.mark.parametrize(
+    ("dictionaries", "error", "message"),
+    [
+        (_WithoutBias(), TypeError, r"_WithoutBias has no `b_dec`\. A dictionary is an object with `encode`, `W_dec`"),
+        (Silent(3), ValueError, r"Silent does not say where it belongs\. Pass a dict from the name of the hook"),
+        ({MLP: _Curved()}, dla.UnsupportedModelError, r"_Curved\.decode is not `features @ W_dec \+ b_dec`"),
+        ([], ValueError, r"No dictionary was given\. Pass at least one"),
+        ({MLP: Silent(3)}, ValueError, r"'blocks\.1\.hook_mlp_out' writes vectors of 3 numbers and the activation"),
+        ({"blocks.7.hook_mlp_out": Silent(3)}, ValueError, r"hook 'blocks\.7\.hook_mlp_out' shows is not known to be"),
+        ({"hook_embed": Silent(3)}, ValueError, r"not known to be added .* last block that are: 'blocks\.1\.hook_"),
+    ],
+)
+def test_dictionaries_that_do_not_fit(dictionaries: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        attribute(GPT2, dla.FeatureDecomposer(dictionaries))
+
+
+def test_a_hook_that_is_not_there_is_named() -> None:
+    transcoder = {("blocks.1.ln2.hook_normalised", MLP): Random(GPT2.model().cfg.d_model, 1)}
+    with pytest.raises(ValueError, match=r"no hook 'blocks\.1\.ln2\.hook_normalised'.* such as .*hook_normalized'"):
+        attribute(GPT2, dla.FeatureDecomposer(transcoder))

@@ -1,0 +1,85 @@
+"""Features of the autoencoders and transcoders of SAELens, each built with weights of its own."""
+
+from typing import Any
+
+import pytest
+import torch
+from assertions import assert_close, size_of
+from subjects import GPT2, LINE, some_tokens
+
+import dla
+
+if LINE >= 4:
+    pytest.skip("SAELens asks for TransformerLens < 4", allow_module_level=True)
+
+import sae_lens
+from sae_lens.saes.sae import SAEMetadata
+
+D_MODEL = GPT2.model().cfg.d_model
+MLP, Z = "blocks.1.hook_mlp_out", "blocks.1.attn.hook_z"
+
+
+def built(kind: str, hook: str = MLP, d_in: int = D_MODEL, out: str | None = None, **settings: Any) -> Any:
+    """An object of SAELens, every parameter drawn."""
+    metadata = SAEMetadata(hook_name=hook) if out is None else SAEMetadata(hook_name=hook, hook_name_out=out)
+    if out is not None:
+        settings |= {"d_out": D_MODEL, "apply_b_dec_to_input": False}
+    config = getattr(sae_lens, f"{kind}Config")(d_in=d_in, d_sae=30, metadata=metadata, **settings)
+    sae = getattr(sae_lens, kind)(config)
+    with torch.no_grad():
+        for parameter in sae.parameters():
+            parameter.copy_(torch.randn_like(parameter) * (0.3 if parameter.ndim == 1 else parameter.shape[0] ** -0.5))
+    return sae
+
+
+CASES: dict[str, Any] = {
+    "standard": lambda: built("StandardSAE"),
+    "standard, input as it is": lambda: built("StandardSAE", apply_b_dec_to_input=False),
+    "standard, layer norm": lambda: built("StandardSAE", normalize_activations="layer_norm"),
+    "standard, constant norm": lambda: built("StandardSAE", normalize_activations="constant_norm_rescale"),
+    "JumpReLU of the stream": lambda: built("JumpReLUSAE", "blocks.0.hook_resid_post"),
+    "top-k of the stream": lambda: built("TopKSAE", "blocks.1.hook_resid_mid", k=4),
+    "gated of attention": lambda: built("GatedSAE", "blocks.0.hook_attn_out"),
+    "z": lambda: built("StandardSAE", Z),
+    "z by head": lambda: built("StandardSAE", Z, reshape_activations="hook_z"),
+    "z by head, layer norm": lambda: built(
+        "TopKSAE", Z, k=6, reshape_activations="hook_z", normalize_activations="layer_norm"
+    ),
+    "transcoder": lambda: built("Transcoder", "blocks.1.ln2.hook_normalized", out=MLP),
+    "skip transcoder": lambda: built("SkipTranscoder", "blocks.1.ln2.hook_normalized", out=MLP),
+    "JumpReLU transcoder": lambda: built("JumpReLUTranscoder", "blocks.1.ln2.hook_normalized", out=MLP),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_error_is_what_the_object_itself_leaves_unexplained(name: str) -> None:
+    sae, model, tokens = CASES[name](), GPT2.model(), some_tokens(1)
+    vector = torch.randn(D_MODEL)
+    end = dla.ResidualVector(vector, at="blocks.1.hook_resid_post")
+    result = dla.Attributor(model, dla.FeatureDecomposer(sae)).attribute(tokens, end, pos=None)
+    reads = sae.cfg.metadata.hook_name
+    writes = sae.cfg.metadata.hook_name_out or reads
+    with torch.no_grad():
+        cache = model.run_with_cache(tokens)[1]
+        shown = cache[reads] if reads != Z or sae.hook_z_reshaping_mode else cache[reads].flatten(2)
+        error = cache[writes].flatten(2) - sae(shown).flatten(2)
+        if reads == Z:
+            error = error @ model.blocks[1].attn.W_O.flatten(0, 1)
+    row = result.select(kind="error").values[0]
+    assert_close(row, error @ vector, size_of(result), GPT2.eps, "the error")
+    active = result.select(kind="feature").values != 0
+    assert 0.0 < float(active.float().mean()) < 1.0
+
+
+def test_whole_plans_with_features_at_several_layers() -> None:
+    saes = [built("StandardSAE"), built("TopKSAE", Z, k=5), built("JumpReLUSAE", "blocks.0.hook_attn_out")]
+    plan = dla.FeatureDecomposer(saes, top_k=3) | dla.NeuronDecomposer(layers=[0])
+    result = dla.Attributor(GPT2.model(), plan).attribute(some_tokens(2), dla.Logit(5), pos=None)
+    assert {"1_mlp_out_error", "1_z_error", "0_attn_out_error", "L0N0"} <= set(result.labels)
+
+
+def test_a_dictionary_of_one_head_is_refused() -> None:
+    sae = built("StandardSAE", Z)
+    sae.cfg.metadata.hook_head_index = 1
+    with pytest.raises(ValueError, match=r"explains one head \(hook_head_index=1\) of a hook that shows all"):
+        dla.FeatureDecomposer(sae)
