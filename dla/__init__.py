@@ -9,6 +9,7 @@ from dla.decomposers import (
     ComponentDecomposer,
     Decomposer,
     EmbeddingDecomposer,
+    ExpertDecomposer,
     FeatureDecomposer,
     GroupDecomposer,
     HeadDecomposer,
@@ -47,7 +48,7 @@ from dla.plans import Entry, Rows
 from dla.routes import Norm, Route
 from dla.sites import Site
 from dla.version import __version__
-from dla.writes import Change, Constant, Factored, Features, Scaled, Sources, SumOf, Whole, Write
+from dla.writes import Change, Constant, Experts, Factored, Features, Scaled, Sources, SumOf, Whole, Write
 
 __all__ = [
     "Attribution",
@@ -64,6 +65,8 @@ __all__ = [
     "Directions",
     "EmbeddingDecomposer",
     "Entry",
+    "ExpertDecomposer",
+    "Experts",
     "Factored",
     "FeatureDecomposer",
     "Features",

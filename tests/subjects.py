@@ -26,6 +26,7 @@ DECOMPOSERS: tuple[dla.Decomposer, ...] = (
     dla.BlockDecomposer(),
     dla.ComponentDecomposer(),
     dla.EmbeddingDecomposer(),
+    dla.ExpertDecomposer(),
     dla.GroupDecomposer(dla.HeadDecomposer(), {"the first block": lambda label: label.layer == 0}),
     dla.HeadDecomposer(),
     dla.LayerDecomposer(),

@@ -40,9 +40,9 @@ is the package itself, the public names."""
 
 PUBLIC = """
     Attribution Attributor BiasDecomposer BlockDecomposer CentredLogit Change ComponentDecomposer Constant
-    DLAError Decomposer Direction Directions EmbeddingDecomposer Entry Factored FeatureDecomposer Features
-    FileFormatError GroupDecomposer HeadDecomposer HookedTransformerAdapter Label Law LayerDecomposer
-    LensDecomposer LogProbability Logit LogitDifference LogitSet MixedDecomposer ModelAdapter
+    DLAError Decomposer Direction Directions EmbeddingDecomposer Entry ExpertDecomposer Experts Factored
+    FeatureDecomposer Features FileFormatError GroupDecomposer HeadDecomposer HookedTransformerAdapter Label Law
+    LayerDecomposer LensDecomposer LogProbability Logit LogitDifference LogitSet MixedDecomposer ModelAdapter
     ModelDepartureWarning NeuronDecomposer NextToken Norm Part ReconstructionError ReconstructionWarning
     ResidualVector Route Rows Scaled Site SourceDecomposer Sources SumOf TokenEffects TopTokens
     TransformerBridgeAdapter UnsupportedModelError Whole Write __version__ adapt direct_logit_attribution load

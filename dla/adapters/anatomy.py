@@ -14,7 +14,7 @@ from torch import Tensor
 from dla.labels import Label
 from dla.routes import DIRECT, Norm, Route
 from dla.sites import Site
-from dla.writes import Constant, Factored, Scaled, Whole, Write
+from dla.writes import Constant, Experts, Factored, Scaled, Whole, Write
 
 _SLICE = 8192
 """How many tokens of the vocabulary are looked at together."""
@@ -118,12 +118,14 @@ class Sublayer:
         write: All of it, as one part.
         heads: Its heads, if it has heads whose writes add up to it.
         neurons: Its neurons, if it has neurons whose writes add up to it.
+        experts: Its experts, if it is a mixture of experts whose writes add up to it.
         outputs: Where its output is seen, before or after a post-norm, and the way to the stream from there.
     """
 
     write: Write
     heads: Heads | None = None
     neurons: Neurons | None = None
+    experts: Experts | None = None
     outputs: tuple[tuple[Site, Route], ...] = ()
 
 

@@ -1,10 +1,10 @@
 """From a look at a model to its anatomy."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.faithful import departures, replaced_modules
@@ -13,6 +13,7 @@ from dla.adapters.probe import Probe, take_probe
 from dla.adapters.readout import check_causal, recognise_unembedding, rounding
 from dla.adapters.recognise import Judge
 from dla.adapters.stream import recognise_blocks, recognise_stream
+from dla.adapters.taps import HookPoints
 from dla.errors import DLAError, UnsupportedModelError
 
 SLACK = {torch.float64: 1e-5, torch.float32: 3e-5, torch.bfloat16: 0.04, torch.float16: 5e-3}
@@ -21,7 +22,7 @@ SLACK = {torch.float64: 1e-5, torch.float32: 3e-5, torch.bfloat16: 0.04, torch.f
 
 def discover(
     parts: Parts,
-    hook_points: Mapping[str, nn.Module],
+    hook_points: HookPoints,
     forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
     tokens: Int[Tensor, "batch pos"],
 ) -> Anatomy:
@@ -56,7 +57,7 @@ def discover(
 
 def _run(
     parts: Parts,
-    hook_points: Mapping[str, nn.Module],
+    hook_points: HookPoints,
     forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
     tokens: Int[Tensor, "batch pos"],
 ) -> Probe:

@@ -12,6 +12,7 @@ from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.parts import Parts
 from dla.adapters.probe import keeping_rows, watching
 from dla.adapters.running import AnatomyCache, check_runnable
+from dla.adapters.taps import HookPoints, taps_of
 from dla.adapters.vocabularies import vocabulary_of
 from dla.vocabulary import Vocabulary
 
@@ -27,7 +28,7 @@ class HookedTransformerAdapter(ModelAdapter):
             model: A `HookedTransformer` in evaluation mode.
         """
         self._model = model
-        self._hook_points: dict[str, nn.Module] = dict(model.hook_dict)
+        self._hook_points: HookPoints = {**model.hook_dict, **taps_of(model.blocks)}
         self._vocabulary = vocabulary_of(model, int(model.unembed.W_U.shape[1]))
         self._anatomy = AnatomyCache(model, self._hook_points, self._parts, self._forward)
 

@@ -1,15 +1,17 @@
 """The probe: one small forward pass that shows what each hook of a model really holds."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, final
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from dla.adapters.taps import HookPoints, Tap
 from dla.sites import take_rows
 
 SHARED = 3
@@ -43,7 +45,7 @@ def probe_tokens(d_vocab: int) -> Int[Tensor, "prompt pos"]:
 
 
 def take_probe(
-    hook_points: Mapping[str, nn.Module],
+    hook_points: HookPoints,
     modules: Mapping[str, nn.Module],
     forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
     tokens: Int[Tensor, "batch pos"],
@@ -57,14 +59,16 @@ def take_probe(
         tokens: The ids.
     """
     names: dict[nn.Module, list[str]] = {}
+    taps = {name: point for name, point in hook_points.items() if isinstance(point, Tap)}
     for name, point in hook_points.items():
-        names.setdefault(point, []).append(name)
+        if not isinstance(point, Tap):
+            names.setdefault(point, []).append(name)
     seen = Probe({}, {}, {}, frozenset(), torch.empty(0))
     counts: dict[str, int] = {}
 
-    def at_hook(point: nn.Module, _: Any, output: Any) -> None:
+    def show(shown: Sequence[str], output: Any) -> None:
         value = _copy(output)
-        for name in names[point]:
+        for name in shown:
             counts[name] = counts.get(name, 0) + 1
             if value is not None:
                 seen.hooks[name] = value
@@ -80,7 +84,9 @@ def take_probe(
 
     with torch.no_grad(), contextlib.ExitStack() as stack:
         for point in names:
-            stack.callback(point.register_forward_hook(at_hook).remove)
+            stack.callback(point.register_forward_hook(lambda p, _, output: show(names[p], output)).remove)
+        for name, tap in taps.items():
+            stack.callback(tap.listen(partial(show, [name])).remove)
         for path, module in modules.items():
             handle = module.register_forward_hook(at_module(path), with_kwargs=True)
             stack.callback(handle.remove)
@@ -91,7 +97,7 @@ def take_probe(
 
 
 @contextlib.contextmanager
-def watching(hook_points: Mapping[str, nn.Module], observe: Mapping[str, Callable[[Tensor], None]]) -> Iterator[None]:
+def watching(hook_points: HookPoints, observe: Mapping[str, Callable[[Tensor], None]]) -> Iterator[None]:
     """Calls each observer with the activation at its hook name, whenever the model gets there.
 
     Raw PyTorch hooks, after any hook of the user's own: an edited activation is seen as edited.
@@ -106,7 +112,9 @@ def watching(hook_points: Mapping[str, nn.Module], observe: Mapping[str, Callabl
             raise ValueError(f"The model has no hook {name!r}. Pass one of its hook names, such as {some}.")
     with contextlib.ExitStack() as stack:
         for name, observer in observe.items():
-            stack.callback(hook_points[name].register_forward_hook(call(observer)).remove)
+            point = hook_points[name]
+            handle = point.listen(observer) if isinstance(point, Tap) else point.register_forward_hook(call(observer))
+            stack.callback(handle.remove)
         yield
 
 

@@ -1,17 +1,18 @@
 """What running a TransformerLens model takes, whichever class it is."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, final
 from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.discovery import discover
 from dla.adapters.parts import Parts
 from dla.adapters.probe import probe_tokens
+from dla.adapters.taps import HookPoints
 
 _SWITCHES = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
 
@@ -26,7 +27,7 @@ class AnatomyCache:
     def __init__(
         self,
         model: Any,
-        hook_points: Mapping[str, nn.Module],
+        hook_points: HookPoints,
         parts: Callable[[], Parts],
         forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
     ) -> None:

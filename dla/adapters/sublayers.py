@@ -7,6 +7,7 @@ from typing import final
 from torch import Tensor, nn
 
 from dla.adapters.anatomy import Heads, Neurons, Sublayer, whole
+from dla.adapters.experts import recognise_experts
 from dla.adapters.parts import Parts
 from dla.adapters.probe import Probe
 from dla.adapters.recognise import Judge, Mix, constant_factor, like_stream, recognise_norm, sum_of_parts, tensor_of
@@ -37,10 +38,15 @@ class BlockView:
         children = self.parts.children[self.layer].items()
         heads = (self._heads(child, module, output, label, route) for child, module in children)
         neurons = (self._neurons(child, module, output, label, route) for child, module in children)
+        experts = (
+            recognise_experts(f"blocks.{self.layer}.{child}", module, self.probe, self.judge, output, label, route)
+            for child, module in children
+        )
         return Sublayer(
             whole(self._site(name), label, factor),
             next((found for found in heads if found is not None), None),
             next((found for found in neurons if found is not None), None),
+            next((found for found in experts if found is not None), None),
             tuple(self._outputs(added, output, route)),
         )
 

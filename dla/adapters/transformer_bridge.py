@@ -7,13 +7,14 @@ from weakref import WeakSet
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.parts import Parts
 from dla.adapters.probe import keeping_rows, watching
 from dla.adapters.running import AnatomyCache, check_runnable
+from dla.adapters.taps import HookPoints, taps_of
 from dla.adapters.vocabularies import vocabulary_of
 from dla.errors import UnsupportedModelError
 from dla.vocabulary import Vocabulary
@@ -37,7 +38,7 @@ class TransformerBridgeAdapter(ModelAdapter):
         """
         _check_shape(model)
         self._model = model
-        self._hook_points: dict[str, nn.Module] = dict(model.hook_dict)
+        self._hook_points: HookPoints = {**model.hook_dict, **taps_of(model.blocks)}
         self._options = _run_options(model)
         self._vocabulary = vocabulary_of(model, int(model.unembed.W_U.shape[1]))
         self._anatomy = AnatomyCache(model, self._hook_points, self._parts, self._forward)

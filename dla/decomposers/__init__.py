@@ -5,6 +5,7 @@ from dla.decomposers.bias import BiasDecomposer
 from dla.decomposers.block import BlockDecomposer
 from dla.decomposers.component import ComponentDecomposer
 from dla.decomposers.embedding import EmbeddingDecomposer
+from dla.decomposers.expert import ExpertDecomposer
 from dla.decomposers.feature import FeatureDecomposer
 from dla.decomposers.group import GroupDecomposer
 from dla.decomposers.head import HeadDecomposer
@@ -19,6 +20,7 @@ __all__ = [
     "ComponentDecomposer",
     "Decomposer",
     "EmbeddingDecomposer",
+    "ExpertDecomposer",
     "FeatureDecomposer",
     "GroupDecomposer",
     "HeadDecomposer",

@@ -5,10 +5,23 @@ activation, so that no vector of a part is ever built. `vectors` builds them, fo
 """
 
 from dla.writes.base import Write
+from dla.writes.experts import Experts
 from dla.writes.factored import Factored, Scaled
 from dla.writes.features import Features
 from dla.writes.sources import Sources
 from dla.writes.sums import SumOf
 from dla.writes.whole import Change, Constant, Renormed, Whole
 
-__all__ = ["Change", "Constant", "Factored", "Features", "Renormed", "Scaled", "Sources", "SumOf", "Whole", "Write"]
+__all__ = [
+    "Change",
+    "Constant",
+    "Experts",
+    "Factored",
+    "Features",
+    "Renormed",
+    "Scaled",
+    "Sources",
+    "SumOf",
+    "Whole",
+    "Write",
+]

@@ -1,0 +1,125 @@
+"""A mixture of experts, recognised: experts, their weights and shared experts that add up to its output."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from dla.adapters.probe import Probe
+from dla.adapters.recognise import Judge, like_stream
+from dla.adapters.taps import is_stack_of_experts
+from dla.labels import Label
+from dla.routes import DIRECT, Route
+from dla.sites import Site
+from dla.writes import Experts
+
+
+def recognise_experts(
+    path: str, module: nn.Module, probe: Probe, judge: Judge, output: Tensor, label: Label, route: Route
+) -> Experts | None:
+    """The experts of the mixture at `path`; None if it is none, or they do not add up to its output.
+
+    Args:
+        path: The mixture's, such as "blocks.0.mlp".
+        module: The mixture.
+        probe: What was seen.
+        judge: What counts as the same.
+        output: What it put out, `[batch pos d_model]`.
+        label: The sublayer's.
+        route: From its output to the stream.
+    """
+    names = _names(path, probe)
+    call = _call_of(module)
+    if names is None or call is None:
+        return None
+    shown = {name: like_stream(probe.hooks[name], output) for name in names}
+    if any(value is None for value in shown.values()):
+        return None
+    sites = [_site(name, probe, output) for name in names]
+    experts = [Label("expert", label.layer, i, parent=label) for i in range(call.count)]
+    plain = Experts(sites[0], sites[1], sites[2], call, False, None, None, experts, route)
+    together = Label("shared_experts", label.layer, parent=label)
+    for normalised, (shared, gate) in itertools.product((False, True), _beside(path, probe, output)):
+        parts = experts if shared is None else [*experts, together]
+        guess = replace(plain, normalised=normalised, shared=shared, gate=gate, parts=parts, route=DIRECT)
+        if judge.same(_sum(guess, probe, output), output):
+            return replace(guess, route=route)
+    return None
+
+
+def _sum(experts: Experts, probe: Probe, output: Tensor) -> Tensor:
+    """What the experts add up to, on what the probe saw."""
+    seen = {site: like_stream(probe.hooks[site.name], output) for site in experts.reads}
+    return experts.vectors({site: value for site, value in seen.items() if value is not None}).sum(0)
+
+
+def _names(path: str, probe: Probe) -> tuple[str, str, str] | None:
+    """Where input, choice and weights are seen."""
+    for names in (
+        (f"{path}.experts.x", f"{path}.experts.index", f"{path}.experts.weight"),
+        (f"{path}.experts.x", f"{path}.hook_expert_indices", f"{path}.hook_expert_weights"),
+    ):
+        if all(name in probe.hooks and name not in probe.repeated for name in names):
+            return names
+    return None
+
+
+def _site(name: str, probe: Probe, output: Tensor) -> Site:
+    return Site(name, flattened=probe.hooks[name].shape[:2] != output.shape[:2])
+
+
+def _beside(path: str, probe: Probe, output: Tensor) -> Iterator[tuple[Site | None, Site | None]]:
+    """Shared experts that there may be, each with what may gate it."""
+    yield None, None
+    names = [name for name in probe.hooks if name.startswith(f"{path}.shared") and name.endswith(".hook_out")]
+    seen = {name: like_stream(probe.hooks[name], output) for name in names if name not in probe.repeated}
+    gates = [name for name, value in seen.items() if value is not None and value.shape[-1] == 1]
+    for name, value in seen.items():
+        if value is not None and value.shape == output.shape:
+            site = _site(name, probe, output)
+            yield site, None
+            yield from ((site, _site(gate, probe, output)) for gate in gates)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Stack:
+    """All experts of a layer in one module of Hugging Face, called for one expert a token."""
+
+    module: nn.Module
+    count: int
+
+    def __call__(self, x: Tensor, index: Tensor) -> Tensor:
+        weight = next(self.module.parameters())
+        x = x.to(weight)
+        # `forward`, not the module: this runs inside a hook of its own call.
+        output: Tensor = self.module.forward(x, index.to(weight.device), torch.ones_like(index, dtype=x.dtype))
+        return output
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _List:
+    """A list of expert modules."""
+
+    modules: nn.ModuleList
+    count: int
+
+    def __call__(self, x: Tensor, index: Tensor) -> Tensor:
+        x = x.to(next(self.modules.parameters()))
+        output = torch.zeros_like(x)
+        for i in index.unique().tolist():
+            chosen = (index == i).squeeze(-1).to(x.device)
+            output[chosen] = self.modules[i](x[chosen])
+        return output
+
+
+def _call_of(module: nn.Module) -> _Stack | _List | None:
+    stacked = next((inner for inner in module.modules() if is_stack_of_experts(inner)), None)
+    if stacked is not None:
+        return _Stack(stacked, len(stacked.get_parameter("down_proj")))
+    experts = getattr(module, "experts", None)
+    return _List(experts, len(experts)) if isinstance(experts, nn.ModuleList) else None

@@ -1,0 +1,63 @@
+"""Taps: activations that no hook point shows, taken from what a module is called with."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from torch import Tensor, nn
+
+Pick = Callable[[Sequence[Any]], Any]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Tap:
+    """One argument of a module's call, under a name as hook points have.
+
+    Attributes:
+        module: The module.
+        place: Which of its arguments, positional ones first.
+    """
+
+    module: nn.Module
+    place: int
+
+    def listen(self, observe: Callable[[Tensor], None]) -> Any:
+        """Calls `observe` with the argument whenever the module was called; gives the handle that ends it."""
+
+        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], _output: Any) -> None:
+            given = (*args, *kwargs.values())
+            if self.place < len(given) and isinstance(given[self.place], Tensor):
+                observe(given[self.place])
+
+        return self.module.register_forward_hook(hook, with_kwargs=True)
+
+
+HookPoints = Mapping[str, nn.Module | Tap]
+"""What can be observed, by name."""
+
+
+def taps_of(blocks: Iterable[nn.Module]) -> dict[str, Tap]:
+    """The calls of every mixture of experts in the blocks: its input, the experts chosen, their weights.
+
+    Hugging Face keeps all experts of a layer in one module with stacked weights, which is called with the three;
+    TransformerLens' own mixture has a list of modules and is itself called with the first.
+    """
+    taps: dict[str, Tap] = {}
+    for i, block in enumerate(blocks):
+        for child, module in block.named_children():
+            if child == "_original_component":
+                continue
+            path = f"blocks.{i}.{child}.experts"
+            stacked = next((inner for inner in module.modules() if is_stack_of_experts(inner)), None)
+            if stacked is not None:
+                taps |= {f"{path}.{name}": Tap(stacked, place) for place, name in enumerate(("x", "index", "weight"))}
+            elif isinstance(getattr(module, "experts", None), nn.ModuleList):
+                taps[f"{path}.x"] = Tap(module, 0)
+    return taps
+
+
+def is_stack_of_experts(module: nn.Module) -> bool:
+    """Whether a module's own weights are matrices, one for each expert, as Hugging Face keeps them."""
+    down = dict(module.named_parameters(recurse=False)).get("down_proj")
+    return down is not None and down.ndim == 3

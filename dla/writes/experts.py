@@ -1,0 +1,101 @@
+"""Mixtures of experts: one part for each expert."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dla.labels import Label
+from dla.routes import DIRECT, Activations, Route
+from dla.sites import Site
+from dla.writes.base import Write, dot
+
+Call = Callable[[Float[Tensor, "token d_model"], Int[Tensor, "token 1"]], Float[Tensor, "token d_model"]]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Experts(Write):
+    """One part for each routed expert, `weight * expert(x)`, and one for the shared experts if there are any.
+
+    What an expert makes of its tokens no hook shows, so the model's own experts are called again, on the positions that
+    are asked about and with one of the chosen experts for each at a time. An expert that was not chosen has 0.
+
+    Attributes:
+        x: What the experts read, `[batch pos d_model]`.
+        index: Which were chosen, `[batch pos chosen]`.
+        weight: Their weights `[batch pos chosen]`, or those of all experts `[batch pos expert]`.
+        call: The output of one expert a token, without its weight.
+        normalised: Whether the chosen experts' weights are divided by their sum.
+        shared: What the shared experts put out; None if there are none.
+        gate: Whose sigmoid multiplies that, `[batch pos 1]`; None if nothing does.
+        parts: One label an expert, then the shared ones'.
+        route: From the sum of all to the stream.
+
+    Source: Shazeer et al. 2017 (arXiv 1701.06538); Dai et al. 2024, "DeepSeekMoE" (arXiv 2401.06066).
+    """
+
+    x: Site
+    index: Site
+    weight: Site
+    call: Call
+    normalised: bool
+    shared: Site | None
+    gate: Site | None
+    parts: Sequence[Label]
+    route: Route = DIRECT
+
+    @property
+    def labels(self) -> Sequence[Label]:
+        return self.parts
+
+    @property
+    def reads(self) -> tuple[Site, ...]:
+        beside = (site for site in (self.shared, self.gate) if site is not None)
+        return (self.x, self.index, self.weight, *beside, *self.route.reads)
+
+    def contract(
+        self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
+    ) -> Float[Tensor, "*more part #batch #pos"]:
+        pulled = self.route.pull_back(direction)
+        rows = self._nothing(dot(activations[self.x], pulled).unsqueeze(-3))
+        for index, vectors in self._slots(activations):
+            values = dot(vectors, pulled).unsqueeze(-3)
+            rows = rows.scatter_add(-3, index.expand_as(values), values)
+        if self.shared is not None:
+            rows = torch.cat([rows, dot(self._shared(activations), pulled).unsqueeze(-3)], -3)
+        return self.route.rescale(rows, activations)
+
+    def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
+        rows = self._nothing(activations[self.x].unsqueeze(0), -4)
+        for index, vectors in self._slots(activations):
+            rows = rows.scatter_add(0, index.unsqueeze(-1).expand_as(vectors).unsqueeze(0), vectors.unsqueeze(0))
+        if self.shared is not None:
+            rows = torch.cat([rows, self._shared(activations).unsqueeze(0)])
+        return self.route.push_forward(rows, activations)
+
+    def _nothing(self, like: Tensor, axis: int = -3) -> Tensor:
+        """Zeros, one row a routed expert."""
+        shape = list(like.shape)
+        shape[axis] = len(self.parts) - (self.shared is not None)
+        return like.new_zeros(shape)
+
+    def _slots(
+        self, activations: Activations
+    ) -> Iterator[tuple[Int[Tensor, "batch pos"], Float[Tensor, "batch pos d_model"]]]:
+        """For each of the chosen experts of every token: which it is, and what it adds."""
+        x, index, weight = (activations[site] for site in (self.x, self.index, self.weight))
+        weight = weight if weight.shape == index.shape else weight.gather(-1, index)
+        weight = weight / weight.sum(-1, keepdim=True) if self.normalised else weight
+        for slot in range(index.shape[-1]):
+            with torch.no_grad():
+                output = self.call(x.flatten(0, 1), index[..., slot].reshape(-1, 1)).to(x)
+            yield index[..., slot], output.unflatten(0, x.shape[:2]) * weight[..., slot, None]
+
+    def _shared(self, activations: Activations) -> Float[Tensor, "batch pos d_model"]:
+        assert self.shared is not None
+        output = activations[self.shared]
+        return output if self.gate is None else output * activations[self.gate].sigmoid()
