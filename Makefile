@@ -20,11 +20,15 @@ help: ## list the targets
 	@echo "  TL=3|4 chooses the line of TransformerLens (now $(TL)); ARGS=... is passed on to the command"
 	@echo "  JOBS=n sets the number of test processes (now $(JOBS)); PYTHON=... makes the environment (now $(PYTHON))"
 
+# What the tests need beside `dev`; SAELens wants TransformerLens 3.
+EXTRAS_3 := ray,sae
+EXTRAS_4 := ray
+
 # The stamp: a second call installs nothing unless the project's dependencies changed.
 .venv/tl%/.ready: pyproject.toml constraints/tl%.txt
 	@echo "installing into $(@D) (some minutes the first time)"
 	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/tl$*.txt -e '.[dev]'
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/tl$*.txt -e '.[dev,$(EXTRAS_$*)]'
 	@touch $@
 
 demo: $(READY) ## which heads of a trained model answer a prompt, and the proof that they add up

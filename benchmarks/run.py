@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--tiny", action="store_true", help="a tiny model, to try the benchmark itself")
     parser.add_argument("--sizes", nargs="*", default=["8x64", "4x256", "1x16"], help="prompts x tokens")
+    parser.add_argument("--only", default="", help="only tasks whose name contains this")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -45,6 +46,7 @@ def main() -> None:
     rows = [
         measure(task, options.rounds)
         for task in track(make_tasks(raw, compatible, sizes), console=Console(stderr=True))
+        if options.only in task.name
     ]
     Console().print(table(rows))
     if options.json is not None:

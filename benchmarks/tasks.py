@@ -65,27 +65,31 @@ def _tasks_of_size(raw: TransformerBridge, compatible: TransformerBridge, size: 
     each = dla.LogitDifference(answers, others)
     plain, theirs_plain = _forward(raw, tokens), _forward(compatible, tokens)
 
-    def task(name: str, decomposer: dla.Decomposer, pos: int | None, unit: str) -> Task:
+    def task(name: str, decomposer: dla.Decomposer, pos: int | None, unit: str | None) -> Task:
         attributor = dla.Attributor(raw, decomposer)
         chosen = (slice(None), -1) if pos is not None else (slice(None), slice(None))
 
         def theirs() -> Any:
-            return transformer_lens_dla(compatible, tokens, answers[chosen], others[chosen], unit=unit, pos=pos)
+            return transformer_lens_dla(compatible, tokens, answers[chosen], others[chosen], unit=str(unit), pos=pos)
 
         def ours() -> Any:
             return attributor.attribute(tokens, last if pos is not None else each, pos=pos)
 
         where = "last position" if pos is not None else "all positions, a target each"
-        return Task(f"{name}, {where}", size, ours, plain, theirs, theirs_plain)
+        return Task(f"{name}, {where}", size, ours, plain, None if unit is None else theirs, theirs_plain)
 
-    return [
-        task(name, decomposer, pos, unit)
-        for name, decomposer, unit in (
-            ("components", dla.ComponentDecomposer(), "component"),
-            ("heads", dla.HeadDecomposer(), "head"),
-        )
-        for pos in (-1, None)
-    ]
+    return [task(name, decomposer, pos, unit) for name, decomposer, unit, places in UNITS for pos in places]
+
+
+UNITS: tuple[tuple[str, dla.Decomposer, str | None, tuple[int | None, ...]], ...] = (
+    ("components", dla.ComponentDecomposer(), "component", (-1, None)),
+    ("heads", dla.HeadDecomposer(), "head", (-1, None)),
+    ("neurons", dla.NeuronDecomposer(), None, (-1, None)),
+    ("heads and neurons", dla.HeadDecomposer() | dla.NeuronDecomposer(), None, (-1, None)),
+    ("top 10 neurons a layer", dla.NeuronDecomposer(top_k=10), None, (-1,)),
+    ("heads by source", dla.SourceDecomposer(), None, (-1, None)),
+)
+"""What is attributed: the name, by whom, TransformerLens' unit if it has one, at which positions."""
 
 
 def _forward(model: TransformerBridge, tokens: Tensor) -> Callable[[], Any]:

@@ -13,7 +13,7 @@ from dla.adapters.base import ModelAdapter, Observer
 from dla.decomposers.base import Law
 from dla.directions import Readout, one_place
 from dla.labels import Label
-from dla.plans import Plan
+from dla.plans import Plan, Rows, room_for
 from dla.prompts import Positions, Prompts
 from dla.readings import Question
 from dla.streaming import Contraction, Selection, replay
@@ -23,6 +23,10 @@ TOLERANCE = 8.0
 
 `Attribution.tolerance` is in these units: `gap / tolerance` is far below 1 on the catalogue's architectures.
 """
+
+
+_AT_A_TIME = 512
+"""How many parts are added in the precision of the values before the sums are added in float64."""
 
 
 @final
@@ -84,14 +88,17 @@ class Pass:
 
     def tolerance(self, law: Law) -> Float[Tensor, "direction batch kept"]:
         """`TOLERANCE * eps * (Σ|part| + |constant| + Σ|weighted logit| + |direction| · rms(normalised stream))`."""
-        sizes = self.values.abs()
-        parts = sizes.sum(0) if law is Law.PARTITION else sizes.amax(0)
+        parts: Tensor = torch.linalg.vector_norm(self.values, 1 if law is Law.PARTITION else torch.inf, 0)
         return TOLERANCE * self.eps * (parts + self.magnitude)
 
 
 def total_of(values: Float[Tensor, "part *more"], law: Law) -> Float[Tensor, "*more"]:
-    """What the parts come to: their sum, in float64, or the last row."""
-    return (values.sum(0, dtype=torch.float64) if law is Law.PARTITION else values[-1]).to(values)
+    """What the parts come to: their sum, or the last row."""
+    if law is not Law.PARTITION:
+        return values[-1]
+    partial = [some.sum(0).double() for some in values.split(_AT_A_TIME)]
+    total: Tensor = torch.stack(partial).sum(0)
+    return total.to(values)
 
 
 @torch.no_grad()
@@ -104,26 +111,27 @@ def run_pass(model: ModelAdapter, plan: Plan, asked: Asked, law: Law = Law.PARTI
         asked: What is asked.
         law: What the rows are. Those of a lens are on scales of their own, all others on the final norm's.
     """
-    anatomy, prompts = model.anatomy, asked.prompts
-    kept = asked.positions.index.shape[1]
-    select = selection(model, asked)
+    shape, select = asked.positions.index.shape, selection(model, asked)
     questions = questions_of(model, asked, select)
-    contraction = Contraction(plan.steps(prompts), directions_of(questions), select)
+    directions = directions_of(questions)
+    into = None if plan.fixed is None else room_for(len(plan.fixed), directions.new_empty(0, len(questions), *shape))
+    contraction = Contraction(plan.steps(asked.prompts), directions, select, into)
     logits = watch(model, asked, [contraction.observers(), *(question.observers() for question in questions)])
-    rows, scale = plan.merged(contraction.rows(prompts.batch, kept)), questions[0].scale()
+    parts, scale = contraction.rows(*shape), questions[0].scale()
+    rows = plan.merged(parts) if plan.fixed is None or into is None else Rows(plan.fixed, into)
 
     def each(told: Callable[[Question], Tensor]) -> Float[Tensor, "direction batch kept"]:
-        return torch.stack([told(question).expand(prompts.batch, kept) for question in questions])
+        return torch.stack([told(question).expand(shape) for question in questions])
 
     return Pass(
         labels=rows.labels,
-        values=rows.values if scale is None or law is Law.LENS else rows.values / scale,
+        values=rows.values if scale is None or law is Law.LENS else rows.values.div_(scale),
         constant=each(Question.constant),
         logit=each(Question.answer),
         output_logit=each(lambda question: question.transformed_answer(logits)),
         magnitude=each(Question.magnitude),
         scale=scale,
-        eps=anatomy.eps,
+        eps=model.anatomy.eps,
     )
 
 
