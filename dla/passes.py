@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dla.adapters.anatomy import Unembedding
 from dla.adapters.base import ModelAdapter, Observer
+from dla.adapters.probe import in_slices
 from dla.decomposers.base import Law
 from dla.directions import Readout, one_place
 from dla.labels import Label
@@ -25,7 +26,10 @@ TOLERANCE = 8.0
 """
 
 
-_AT_A_TIME = 512
+SLICE_ON_CPU, SLICE_ELSEWHERE = 2**25, 2**28
+"""How many bytes of logits are made at a time. On a CPU, what the C library hands out again without asking the system."""
+
+_AT_A_TIME = 2048
 """How many parts are added in the precision of the values before the sums are added in float64."""
 
 
@@ -88,8 +92,9 @@ class Pass:
 
     def tolerance(self, law: Law) -> Float[Tensor, "direction batch kept"]:
         """`TOLERANCE * eps * (Σ|part| + |constant| + Σ|weighted logit| + |direction| · rms(normalised stream))`."""
-        parts: Tensor = torch.linalg.vector_norm(self.values, 1 if law is Law.PARTITION else torch.inf, 0)
-        return TOLERANCE * self.eps * (parts + self.magnitude)
+        parts = [torch.linalg.vector_norm(some, 1, 0) for some in self.values.split(_AT_A_TIME)]
+        size = torch.stack(parts).sum(0) if law is Law.PARTITION else self.values.abs().amax(0)
+        return TOLERANCE * self.eps * (size + self.magnitude)
 
 
 def total_of(values: Float[Tensor, "part *more"], law: Law) -> Float[Tensor, "*more"]:
@@ -116,7 +121,12 @@ def run_pass(model: ModelAdapter, plan: Plan, asked: Asked, law: Law = Law.PARTI
     directions = directions_of(questions)
     into = None if plan.fixed is None else room_for(len(plan.fixed), directions.new_empty(0, len(questions), *shape))
     contraction = Contraction(plan.steps(asked.prompts), directions, select, into)
-    logits = watch(model, asked, [contraction.observers(), *(question.observers() for question in questions)])
+    observers = [contraction.observers(), *(question.observers() for question in questions)]
+    logits, width = None, _slice_width(model, asked)
+    if width:
+        _run_in_slices(model, asked, observers, width)
+    else:
+        logits = watch(model, asked, observers)
     parts, scale = contraction.rows(*shape), questions[0].scale()
     rows = plan.merged(parts) if plan.fixed is None or into is None else Rows(plan.fixed, into)
 
@@ -164,6 +174,25 @@ def selection(model: ModelAdapter, asked: Asked) -> Selection:
     width, positions = asked.prompts.tokens.shape[1], asked.positions
     dtype = torch.promote_types(model.anatomy.unembedding.W_U.dtype, torch.float32)
     return Selection(positions.index, width, positions.everything, dtype)
+
+
+def _slice_width(model: ModelAdapter, asked: Asked) -> int:
+    """How many positions are unembedded at a time; 0 where all are, because they are few or there is no other way."""
+    unembedding, (batch, kept) = model.anatomy.unembedding, asked.positions.index.shape
+    W_U, most = unembedding.W_U, asked.prompts.tokens.shape[1]
+    if asked.cache is not None or unembedding.module is None or unembedding.transform is None or kept > most:
+        return 0
+    room = SLICE_ON_CPU if W_U.device.type == "cpu" else SLICE_ELSEWHERE
+    width = max(1, room // (batch * W_U.shape[1] * W_U.element_size()))
+    return width if width < kept else 0
+
+
+def _run_in_slices(model: ModelAdapter, asked: Asked, observers: Sequence[Mapping[str, Observer]], width: int) -> None:
+    """Runs the model; the logits are seen a slice at a time, and none are kept."""
+    module = model.anatomy.unembedding.module
+    assert module is not None
+    with in_slices(module, asked.positions.index, width):
+        model.run(asked.prompts.tokens, _merged(observers), None)
 
 
 def watch(model: ModelAdapter, asked: Asked, observers: Sequence[Mapping[str, Observer]]) -> Tensor | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, final
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -154,7 +155,11 @@ class Plan:
 
 def room_for(count: int, like: Float[Tensor, "_ *more"]) -> Float[Tensor, "{count} *more"]:
     """Room for so many rows. Parts lie side by side in memory, as activations show them: nothing is transposed."""
-    return like.new_empty(*like.shape[1:], count).movedim(-1, 0)
+    shape = (*like.shape[1:], count)
+    if like.device.type != "cpu" or like.requires_grad:
+        return like.new_empty(shape).movedim(-1, 0)
+    # NumPy asks the system for huge pages, PyTorch does not: without them touching the memory takes longest.
+    return torch.from_numpy(np.empty(shape, str(like.dtype).removeprefix("torch."))).movedim(-1, 0)
 
 
 def kept(rows: Rows, keep: Callable[[Label], bool]) -> Rows:

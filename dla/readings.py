@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dla.adapters.anatomy import Unembedding
@@ -44,10 +44,10 @@ class Question:
         asked = asked if self._dense is None else asked + unembedding.read_back(self._dense)
         self._asked = asked if self._vector is None else asked + self._vector
         self._scale: Tensor | None = None
-        self._told: Tensor | None = None
-        self._told_after: Tensor | None = None
-        self._size: Tensor | None = None
-        self._normalised: Tensor | None = None
+        self._told: list[Tensor] = []
+        self._told_after: list[Tensor] = []
+        self._size: list[Tensor] = []
+        self._normalised: list[Tensor] = []
 
     def direction(self) -> Float[Tensor, "#batch #pos d_model"]:
         """`d̂` times the final norm's scale: what reads the stream before that norm."""
@@ -67,7 +67,7 @@ class Question:
         return constant
 
     def observers(self) -> dict[str, Callable[[Tensor], None]]:
-        """What to call with the activations at the readout."""
+        """What to call with the activations at the readout; with slices of positions, in order, where it is sliced."""
         observers = {
             self._unembedding.logits.name: self._keep_logits,
             self._unembedding.normalised.name: self._keep_stream,
@@ -80,19 +80,17 @@ class Question:
 
     def answer(self) -> Float[Tensor, "batch pos"]:
         """The model's own logit, or combination of logits, before its output transform."""
-        assert self._told is not None
-        return self._with_vector(self._told)
+        return self._with_vector(torch.cat(self._told, 1))
 
     def transformed_answer(self, logits: Tensor | None) -> Float[Tensor, "batch pos"]:
         """The same after the output transform: from the logits that the model returned, else by the transform."""
-        assert self._told_after is not None
-        return self._with_vector(self._told_after if logits is None else self._weigh(self._select.rows_of(logits, 1)))
+        told = torch.cat(self._told_after, 1) if logits is None else self._weigh(self._select.rows_of(logits, 1))
+        return self._with_vector(told)
 
     def magnitude(self) -> Float[Tensor, "batch pos"]:
         """How large the numbers are that cancel in the answer; the model's rounding is a multiple of this."""
-        assert self._size is not None and self._normalised is not None
-        spread = self._asked.norm(dim=-1) * self._normalised.pow(2).mean(-1).sqrt()
-        magnitude: Tensor = self._size + self.constant().abs() + spread
+        spread = self._asked.norm(dim=-1) * torch.cat(self._normalised, 1).pow(2).mean(-1).sqrt()
+        magnitude: Tensor = torch.cat(self._size, 1) + self.constant().abs() + spread
         return magnitude
 
     def _keep_scale(self, scale: Tensor) -> None:
@@ -100,33 +98,43 @@ class Question:
 
     def _keep_logits(self, logits: Tensor) -> None:
         logits = self._select.rows_of(logits, 1)
-        transform = self._unembedding.transform
-        self._told = self._weigh(logits)
-        self._told_after = self._told * torch.nan if transform is None else self._weigh(logits, transform)
-        self._size = self._weigh(logits, torch.abs, torch.abs)
+        transform, start = self._unembedding.transform, sum(told.shape[1] for told in self._told)
+        told = self._weigh(logits, start=start)
+        self._told.append(told)
+        self._told_after.append(told * torch.nan if transform is None else self._weigh(logits, transform, start=start))
+        self._size.append(self._weigh(logits, torch.abs, torch.abs, start))
 
     def _keep_stream(self, normalised: Tensor) -> None:
-        self._normalised = self._select(self._unembedding.normalised, normalised).to(self._asked.device)
+        self._normalised.append(self._select(self._unembedding.normalised, normalised).to(self._asked.device))
 
     def _scale_site(self) -> Site:
         assert self._unembedding.norm is not None
         return self._unembedding.norm.scale
 
     def _weigh(
-        self, logits: Float[Tensor, "batch pos d_vocab"], of: Elementwise = as_it_is, weighed: Elementwise = as_it_is
+        self,
+        logits: Float[Tensor, "batch pos d_vocab"],
+        of: Elementwise = as_it_is,
+        weighed: Elementwise = as_it_is,
+        start: int = 0,
     ) -> Float[Tensor, "batch pos"]:
         """The weighted sum of the logits that are asked about; `of` changes the logits, `weighed` the weights."""
-        ids = self._ids.to(logits.device).expand(*logits.shape[:2], -1)
+        ids = _slice(self._ids.to(logits.device), start, logits.shape[1]).expand(*logits.shape[:2], -1)
         answer = of(logits.gather(-1, ids)).to(self._asked) @ weighed(self._weights)
         if self._dense is not None:
-            answer = answer + (of(logits).to(self._asked) * weighed(self._dense)).sum(-1)
+            dense = _slice(self._dense, start, logits.shape[1])
+            answer = answer + (of(logits).to(self._asked) * weighed(dense)).sum(-1)
         return answer
 
     def _with_vector(self, answer: Float[Tensor, "batch pos"]) -> Float[Tensor, "batch pos"]:
         if self._vector is None:
             return answer
-        assert self._normalised is not None
-        return answer + (self._normalised * self._vector).sum(-1)
+        return answer + (torch.cat(self._normalised, 1) * self._vector).sum(-1)
+
+
+def _slice(tensor: Float[Tensor, "#batch #pos n"] | Int[Tensor, "#batch #pos n"], start: int, width: int) -> Tensor:
+    """The part for some positions; all of it where it is the same for all."""
+    return tensor if tensor.shape[1] == 1 else tensor[:, start : start + width]
 
 
 def _check_width(readout: Readout, unembedding: Unembedding) -> None:

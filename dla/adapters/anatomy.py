@@ -9,7 +9,7 @@ from typing import final
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from dla.labels import Label
 from dla.routes import DIRECT, Norm, Route
@@ -161,6 +161,7 @@ class Unembedding:
         transform: From those logits to what the model returns, element by element (soft cap, logit scale);
             None if it could not be found out, in which case the model must be run.
         multiplier: A constant between the final norm and the unembedding.
+        module: What unembeds, so that many positions can be unembedded a few at a time; None where only a run can.
     """
 
     norm: Norm | None
@@ -170,6 +171,7 @@ class Unembedding:
     logits: Site
     transform: Callable[[Tensor], Tensor] | None
     multiplier: float = 1.0
+    module: nn.Module | None = None
 
     def read_back(self, weights: Float[Tensor, "*more d_vocab"]) -> Float[Tensor, "*more d_model"]:
         """`W_U @ weights`, a slice of the vocabulary at a time: no second `W_U` in the precision of the sums."""

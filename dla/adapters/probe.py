@@ -139,6 +139,33 @@ def keeping_rows(unembed: nn.Module, rows: Int[Tensor, "batch kept"] | None) -> 
         handle.remove()
 
 
+@contextlib.contextmanager
+def in_slices(unembed: nn.Module, rows: Int[Tensor, "batch kept"], width: int) -> Iterator[None]:
+    """Unembeds some positions, a few at a time: observers of the readout are called once a slice, in order.
+
+    Each slice's logits are dropped before the next ones are made, so that a tensor `[batch pos d_vocab]` never exists.
+    What the model returns is the last slice.
+
+    Args:
+        unembed: The unembedding.
+        rows: The positions.
+        width: How many positions a slice may have.
+    """
+
+    def slice_up(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        stream = take_rows(args[0], rows, 1)
+        *first, last = stream.tensor_split(-(-rows.shape[1] // width), 1)
+        for some in first:
+            unembed.forward(some, *args[1:])  # not the module: this is a hook of its own call
+        return (last, *args[1:])
+
+    handle = unembed.register_forward_pre_hook(slice_up)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def first_tensor(value: Any) -> Tensor | None:
     """A tensor, or the first one in what a module takes or returns; None where that begins with something else."""
     while isinstance(value, tuple | list) and value:

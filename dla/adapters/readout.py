@@ -55,7 +55,14 @@ def recognise_unembedding(parts: Parts, probe: Probe, judge: Judge) -> Unembeddi
         )
     transform = next((t for t in parts.transforms if judge.same(t(logits), probe.logits)), None)
     return Unembedding(
-        norm, parts.W_U, parts.b_U, Site("unembed.hook_in"), Site("unembed.hook_out"), transform, multiplier
+        norm=norm,
+        W_U=parts.W_U,
+        b_U=parts.b_U,
+        normalised=Site("unembed.hook_in"),
+        logits=Site("unembed.hook_out"),
+        transform=transform,
+        multiplier=multiplier,
+        module=parts.unembed,
     )
 
 

@@ -58,7 +58,7 @@ class Upstream(ModelAdapter):
     def _readout(self, place: Site, multiplier: float) -> Unembedding:
         """A vector reads the stream as it is there, before the constants that later blocks multiply it by."""
         whole = self._whole.unembedding
-        return Unembedding(None, whole.W_U, None, place, whole.logits, whole.transform, 1 / multiplier)
+        return replace(whole, norm=None, b_U=None, normalised=place, multiplier=1 / multiplier)
 
 
 def _end(blocks: tuple[Block, ...], at: str) -> tuple[Whole, int, int]:
