@@ -4,6 +4,7 @@
 TL     ?= 3
 PYTHON ?= python3
 JOBS   ?= 2
+DEVICE ?= cpu
 ARGS   ?=
 
 VENV  := .venv/tl$(TL)
@@ -52,8 +53,8 @@ format: $(READY) ## rewrite the files as `make lint` wants them
 types: $(READY) ## mypy, strict
 	$(BIN)/mypy dla $(wildcard benchmarks)
 
-bench: $(READY) ## time and memory beside a plain forward pass
-	$(BIN)/python -m benchmarks.run $(ARGS)
+bench: $(READY) ## time and memory beside a plain forward pass; DEVICE=cuda on a GPU
+	$(BIN)/python -m benchmarks.run --device $(DEVICE) $(ARGS)
 
 # ARGS="--only gemma" shows some architectures and leaves the page as it is.
 zoo: export OMP_NUM_THREADS := 1

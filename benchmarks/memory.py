@@ -1,11 +1,37 @@
 """How many bytes of tensors are alive at once, counted as PyTorch makes and drops them."""
 
 import weakref
+from collections.abc import Callable
 from typing import Any, final
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
+
+from benchmarks.tasks import Task
+from dla.passes import SLICE_ELSEWHERE, SLICE_ON_CPU
+
+
+def peak_of(run: Callable[[], Any]) -> int:
+    """The most bytes alive at one time while it runs, beyond what was there before."""
+    with LiveTensors() as live:
+        run()
+    peak: int = live.peak
+    return peak
+
+
+def allowance(task: Task) -> tuple[int, int]:
+    """How many bytes an attribution returns, and how many may be alive at any time while it is made.
+
+    Those are what it returns, what the model itself holds before it unembeds, the activations of one block, and
+    the logits that are made at a time. No `[component, batch, position, d_model]` stack, no cache of activations, not
+    even the logits of all positions fit in.
+    """
+    result = task.ours()
+    returned = (result.values, result.total, result.constant, result.logit, result.output_logit, result.tolerance)
+    size = sum(tensor.untyped_storage().nbytes() for tensor in returned)
+    logits = SLICE_ON_CPU if result.values.device.type == "cpu" else SLICE_ELSEWHERE
+    return size, size + peak_of(task.stream) + peak_of(task.block) + logits
 
 
 @final

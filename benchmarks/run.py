@@ -1,7 +1,8 @@
-"""Times attribution beside a plain forward pass: `make bench`.
+"""Times attribution beside a plain forward pass: `make bench`, or `make bench DEVICE=cuda`.
 
 Everything runs in one process, interleaved, so that a machine that slows down slows all of it. A figure is the median
-over the rounds of the ratio to the plain forward pass of the same model in the same round.
+over the rounds of the ratio to the plain forward pass of the same model in the same round. Memory is asserted, not only
+shown: see `benchmarks.memory.allowance`.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import platform
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,14 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.memory import LiveTensors
-from benchmarks.tasks import GPT2_SMALL, TINY, Task, make_bridge, make_tasks
+from benchmarks.memory import allowance, peak_of
+from benchmarks.models import GPT2_SMALL, LLAMA_8B, TINY, Shape, make_bridge
+from benchmarks.tasks import Task, make_tasks
 
 Row = dict[str, Any]
+
+ON_CPU = ((GPT2_SMALL, ["8x64", "4x256", "1x16"]),)
+ON_CUDA = ((GPT2_SMALL, ["16x512"]), (LLAMA_8B, ["16x512"]))
 
 
 def main() -> None:
@@ -33,29 +38,27 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--tiny", action="store_true", help="a tiny model, to try the benchmark itself")
-    parser.add_argument("--sizes", nargs="*", default=["8x64", "4x256", "1x16"], help="prompts x tokens")
+    parser.add_argument("--sizes", nargs="*", help="prompts x tokens")
     parser.add_argument("--only", default="", help="only tasks whose name contains this")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     warnings.filterwarnings("ignore")
-    shape = TINY if options.tiny else GPT2_SMALL
-    sizes = [(2, 8)] if options.tiny else [_size(text) for text in options.sizes]
-    raw = make_bridge(shape, options.device)
-    compatible = make_bridge(shape, options.device, compatibility=True)
-    rows = [
-        measure(task, options.rounds)
-        for task in track(make_tasks(raw, compatible, sizes), console=Console(stderr=True))
-        if options.only in task.name
-    ]
-    Console().print(table(rows))
+    models = ON_CPU if options.device == "cpu" else ON_CUDA
+    rows: list[Row] = []
+    for shape, sizes in ((TINY, ["2x8"]),) if options.tiny else models:
+        chosen = [_size(text) for text in options.sizes or sizes]
+        rows += [measure(task, options.rounds) for task in _tasks(shape, chosen, options.device, options.only)]
+    Console(width=170).print(table(rows))
     if options.json is not None:
-        facts = {
-            "torch": torch.__version__,
-            "transformer_lens": version("transformer-lens"),
-            "threads": options.threads,
-        }
-        options.json.write_text(json.dumps({**facts, "machine": platform.machine(), "rows": rows}, indent=2))
+        options.json.write_text(json.dumps({**_facts(options.device, options.threads), "rows": rows}, indent=2))
+
+
+def _tasks(shape: Shape, sizes: list[tuple[int, int]], device: str, only: str) -> Iterator[Task]:
+    raw = make_bridge(shape, device)
+    compatible = make_bridge(shape, device, compatibility=True) if shape.rewritable else None
+    tasks = make_tasks(shape.name, raw, compatible, sizes, only)
+    yield from track(tasks, shape.name, console=Console(stderr=True))
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -63,8 +66,22 @@ def _size(text: str) -> tuple[int, int]:
     return int(prompts), int(tokens)
 
 
+def _facts(device: str, threads: int) -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "torch": torch.__version__,
+        "transformer_lens": version("transformer-lens"),
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else platform.machine(),
+        "threads": threads,
+    }
+
+
 def measure(task: Task, rounds: int) -> Row:
-    """Ratios of time to the plain forward pass, and bytes alive beyond it."""
+    """Ratios of time to the plain forward pass, and bytes alive beyond it.
+
+    Raises:
+        AssertionError: If more was alive at one time than the result and what `allowance` names.
+    """
     runs: dict[str, Callable[[], Any]] = {"plain": task.plain, "ours": task.ours, "theirs_plain": task.theirs_plain}
     if task.theirs is not None:
         runs["theirs"] = task.theirs
@@ -72,33 +89,43 @@ def measure(task: Task, rounds: int) -> Row:
     for _ in range(rounds + 1):
         for name, run in runs.items():
             seconds[name].append(_seconds(run))
-    peaks = {name: _peak(run) for name, run in runs.items()}
-    row: Row = {"task": task.name, "shape": f"{task.shape[0]} × {task.shape[1]}"}
-    row["forward_ms"] = 1e3 * statistics.median(seconds["plain"][1:])
+    peaks = {name: peak_of(run) for name, run in runs.items()}
+    result, allowed = allowance(task)
+    assert peaks["ours"] <= allowed, f"{task.name} {task.shape}: {peaks['ours']} bytes alive, allowed {allowed}"
+    row: Row = {"model": task.model, "task": task.name, "shape": f"{task.shape[0]} × {task.shape[1]}"}
+    row |= {"forward_ms": 1e3 * statistics.median(seconds["plain"][1:]), "result_bytes": result}
     for name, beside in (("ours", "plain"), ("theirs", "theirs_plain")):
         if name in runs:
             row[name] = statistics.median(a / b for a, b in zip(seconds[name][1:], seconds[beside][1:], strict=True))
-            row[f"{name}_bytes"] = max(0, peaks[name] - peaks[beside])
+            row[f"{name}_bytes"] = peaks[name] - peaks[beside]
     return row
 
 
 def table(rows: list[Row]) -> Table:
     """The figures, for people."""
-    shown = Table(title="time as a multiple of a plain forward pass; memory beyond it")
-    for column in ("task", "prompts × tokens", "forward", "dla", "TransformerLens", "dla MB", "TransformerLens MB"):
-        shown.add_column(column, justify="left" if column == "task" else "right")
+    shown = Table(title="time as a multiple of a plain forward pass; memory beyond it, in MB")
+    left = ("model", "task")
+    for column in (
+        *left,
+        "prompts × tokens",
+        "forward ms",
+        "dla",
+        "TransformerLens",
+        "result",
+        "dla",
+        "TransformerLens",
+    ):
+        shown.add_column(column, justify="left" if column in left else "right", no_wrap=column in left)
     for row in rows:
-        theirs = (f"{row['theirs']:.2f}", f"{row['theirs_bytes'] / 2**20:.0f}") if "theirs" in row else ("-", "-")
-        shown.add_row(
-            row["task"],
-            row["shape"],
-            f"{row['forward_ms']:.0f} ms",
-            f"{row['ours']:.2f}",
-            theirs[0],
-            f"{row['ours_bytes'] / 2**20:.1f}",
-            theirs[1],
-        )
+        theirs = (f"{row['theirs']:.2f}", _megabytes(row["theirs_bytes"])) if "theirs" in row else ("-", "-")
+        figures = (f"{row['forward_ms']:.0f}", f"{row['ours']:.2f}", theirs[0])
+        memory = (_megabytes(row["result_bytes"]), _megabytes(row["ours_bytes"]), theirs[1])
+        shown.add_row(row["model"], row["task"], row["shape"], *figures, *memory)
     return shown
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 2**20:+.0f}" if count < 0 else f"{count / 2**20:.0f}"
 
 
 def _seconds(run: Callable[[], Any]) -> float:
@@ -107,13 +134,6 @@ def _seconds(run: Callable[[], Any]) -> float:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - begin
-
-
-def _peak(run: Callable[[], Any]) -> int:
-    with LiveTensors() as live:
-        run()
-    peak: int = live.peak
-    return peak
 
 
 if __name__ == "__main__":

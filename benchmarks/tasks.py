@@ -5,81 +5,12 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import torch
-import transformers
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
-from transformer_lens.model_bridge.sources import build_bridge_from_module
 from transformer_lens.tools.analysis import direct_logit_attribution as transformer_lens_dla
+from transformers import Cache
 
 import dla
-
-GPT2_SMALL = {"n_embd": 768, "n_layer": 12, "n_head": 12, "n_positions": 1024, "vocab_size": 50257}
-TINY = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 256, "vocab_size": 500}
-
-
-@final
-@dataclass(frozen=True)
-class Task:
-    """One row of the table.
-
-    Attributes:
-        name: What is attributed.
-        shape: Prompts × tokens.
-        ours: Runs this library.
-        plain: Runs the model that `ours` attributes.
-        theirs: Runs TransformerLens' equivalent; None where it has none.
-        theirs_plain: Runs the model that `theirs` attributes.
-    """
-
-    name: str
-    shape: tuple[int, int]
-    ours: Callable[[], Any]
-    plain: Callable[[], Any]
-    theirs: Callable[[], Any] | None
-    theirs_plain: Callable[[], Any]
-
-
-def make_bridge(shape: dict[str, int], device: str, compatibility: bool = False) -> TransformerBridge:
-    """A GPT-2-shaped bridge with random weights."""
-    torch.manual_seed(0)
-    options: dict[str, Any] = {**shape, "bos_token_id": 0, "eos_token_id": 0}
-    config = transformers.GPT2Config(**options)
-    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval().to(device)
-    model.config.architectures = [type(model).__name__]
-    bridge = build_bridge_from_module(model, "GPT2LMHeadModel", hf_config=model.config, tokenizer=None)
-    if compatibility:
-        bridge.enable_compatibility_mode()
-    return bridge
-
-
-def make_tasks(raw: TransformerBridge, compatible: TransformerBridge, sizes: list[tuple[int, int]]) -> list[Task]:
-    """Every task at every size."""
-    return [task for size in sizes for task in _tasks_of_size(raw, compatible, size)]
-
-
-def _tasks_of_size(raw: TransformerBridge, compatible: TransformerBridge, size: tuple[int, int]) -> list[Task]:
-    vocabulary = int(raw.unembed.W_U.shape[1])
-    device = raw.unembed.W_U.device
-    tokens, answers, others = (torch.randint(0, vocabulary, size, device=device) for _ in range(3))
-    last = dla.LogitDifference(answers[:, -1], others[:, -1])
-    each = dla.LogitDifference(answers, others)
-    plain, theirs_plain = _forward(raw, tokens), _forward(compatible, tokens)
-
-    def task(name: str, decomposer: dla.Decomposer, pos: int | None, unit: str | None) -> Task:
-        attributor = dla.Attributor(raw, decomposer)
-        chosen = (slice(None), -1) if pos is not None else (slice(None), slice(None))
-
-        def theirs() -> Any:
-            return transformer_lens_dla(compatible, tokens, answers[chosen], others[chosen], unit=str(unit), pos=pos)
-
-        def ours() -> Any:
-            return attributor.attribute(tokens, last if pos is not None else each, pos=pos)
-
-        where = "last position" if pos is not None else "all positions, a target each"
-        return Task(f"{name}, {where}", size, ours, plain, None if unit is None else theirs, theirs_plain)
-
-    return [task(name, decomposer, pos, unit) for name, decomposer, unit, places in UNITS for pos in places]
-
 
 UNITS: tuple[tuple[str, dla.Decomposer, str | None, tuple[int | None, ...]], ...] = (
     ("components", dla.ComponentDecomposer(), "component", (-1, None)),
@@ -92,9 +23,116 @@ UNITS: tuple[tuple[str, dla.Decomposer, str | None, tuple[int | None, ...]], ...
 """What is attributed: the name, by whom, TransformerLens' unit if it has one, at which positions."""
 
 
+@final
+@dataclass(frozen=True)
+class Task:
+    """One row of the table.
+
+    Attributes:
+        model: The model's name.
+        name: What is attributed.
+        shape: Prompts × tokens.
+        ours: Runs this library, and gives its result.
+        plain: Runs the model that `ours` attributes.
+        stream: Runs it, unembedding one position a prompt: what the blocks alone hold.
+        block: Runs its first block.
+        theirs: Runs TransformerLens' equivalent; None where it has none.
+        theirs_plain: Runs the model that `theirs` attributes.
+    """
+
+    model: str
+    name: str
+    shape: tuple[int, int]
+    ours: Callable[[], dla.Attribution]
+    plain: Callable[[], Any]
+    stream: Callable[[], Any]
+    block: Callable[[], Any]
+    theirs: Callable[[], Any] | None
+    theirs_plain: Callable[[], Any]
+
+
+def make_tasks(
+    name: str,
+    raw: TransformerBridge,
+    compatible: TransformerBridge | None,
+    sizes: list[tuple[int, int]],
+    only: str,
+) -> list[Task]:
+    """Every task at every size whose name contains `only`."""
+    return [
+        make_task(name, raw, compatible, size, unit, pos)
+        for size in sizes
+        for unit in UNITS
+        for pos in unit[3]
+        if only in _name(unit[0], pos)
+    ]
+
+
+def make_task(
+    model: str,
+    raw: TransformerBridge,
+    compatible: TransformerBridge | None,
+    size: tuple[int, int],
+    unit: tuple[str, dla.Decomposer, str | None, tuple[int | None, ...]],
+    pos: int | None,
+) -> Task:
+    """One task: random tokens, and a random pair of tokens to tell apart at each place that is asked about."""
+    what, decomposer, theirs_unit, _ = unit
+    vocabulary, device = int(raw.unembed.W_U.shape[1]), raw.unembed.W_U.device
+    tokens, answers, others = (torch.randint(0, vocabulary, size, device=device) for _ in range(3))
+    chosen = (slice(None), slice(None)) if pos is None else (slice(None), -1)
+    attributor, asked = dla.Attributor(raw, decomposer), dla.LogitDifference(answers[chosen], others[chosen])
+
+    def theirs() -> Any:
+        assert compatible is not None
+        asked = answers[chosen], others[chosen]
+        return transformer_lens_dla(compatible, tokens, *asked, unit=str(theirs_unit), pos=pos)
+
+    first = torch.zeros(size[0], 1, dtype=torch.long)
+    return Task(
+        model=model,
+        name=_name(what, pos),
+        shape=size,
+        ours=lambda: attributor.attribute(tokens, asked, pos=pos),
+        plain=_forward(raw, tokens),
+        stream=lambda: attributor.model.run(tokens, {}, first),
+        block=_block(raw, tokens),
+        theirs=theirs if theirs_unit is not None and compatible is not None else None,
+        theirs_plain=_forward(raw if compatible is None else compatible, tokens),
+    )
+
+
+def _name(what: str, pos: int | None) -> str:
+    return f"{what}, {'last position' if pos is not None else 'all positions, a target each'}"
+
+
 def _forward(model: TransformerBridge, tokens: Tensor) -> Callable[[], Any]:
     def run() -> Any:
         with torch.no_grad():
             return model(tokens)
+
+    return run
+
+
+def _stateless(value: Any) -> Any:
+    """A key-value cache would remember the call: none."""
+    return None if isinstance(value, Cache) else value
+
+
+def _block(model: TransformerBridge, tokens: Tensor) -> Callable[[], Any]:
+    """The first block, called as the model calls it."""
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    def keep(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        calls.append((tuple(_stateless(arg) for arg in args), {name: _stateless(arg) for name, arg in kwargs.items()}))
+
+    def run() -> Any:
+        if not calls:
+            handle = model.blocks[0].register_forward_pre_hook(keep, with_kwargs=True)
+            _forward(model, tokens)()
+            handle.remove()
+        args, kwargs = calls[0]
+        with torch.no_grad():
+            return model.blocks[0](*args, **kwargs)
 
     return run
