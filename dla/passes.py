@@ -27,7 +27,7 @@ TOLERANCE = 8.0
 
 
 SLICE_ON_CPU, SLICE_ELSEWHERE = 2**25, 2**28
-"""How many bytes of logits are made at a time. On a CPU, what the C library hands out again without asking the system."""
+"""How many bytes of logits are made at a time. On a CPU, what the C library hands out again without asking."""
 
 _AT_A_TIME = 2048
 """How many parts are added in the precision of the values before the sums are added in float64."""
