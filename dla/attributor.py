@@ -1,6 +1,5 @@
 """The attributor: the one place where a model, a decomposition, a direction and prompts meet."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, final
 
@@ -18,7 +17,13 @@ from dla.attribution import Attribution, attribution_of
 from dla.caches import read_prompts_or_cache
 from dla.decomposers.base import Decomposer
 from dla.directions import Direction, Directions, Several
-from dla.errors import ModelDepartureWarning, ReconstructionError, ReconstructionWarning, UnsupportedModelError
+from dla.errors import (
+    ModelDepartureWarning,
+    ReconstructionError,
+    ReconstructionWarning,
+    UnsupportedModelError,
+    warn_caller,
+)
 from dla.gaps import GapReport, explain
 from dla.passes import run_pass
 from dla.plans import Plan
@@ -129,7 +134,7 @@ class Attributor:
         for sentence in anatomy.departures:
             if self._check == "raise" and not anatomy.compatibility:
                 raise UnsupportedModelError(f"{sentence} With check='warn' it is attributed as it runs.")
-            warnings.warn(sentence, ModelDepartureWarning, stacklevel=3)
+            warn_caller(sentence, ModelDepartureWarning)
 
     def _planned(self, at: str | None = None) -> tuple[ModelAdapter, Plan]:
         """The model up to a place, and the decomposer's plan for it; made again only when its weights changed."""
@@ -149,7 +154,7 @@ class Attributor:
         message = _diagnosis(result, excess.nan_to_num(torch.inf))
         if self._check == "raise":
             raise ReconstructionError(message)
-        warnings.warn(message, ReconstructionWarning, stacklevel=3)
+        warn_caller(message, ReconstructionWarning)
         return result
 
 

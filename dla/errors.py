@@ -1,5 +1,8 @@
 """What only this library can know to be wrong. Wrong arguments are `ValueError` and `TypeError`."""
 
+import sys
+import warnings
+
 
 class DLAError(Exception):
     """Base class of the library's own errors."""
@@ -23,3 +26,14 @@ class ModelDepartureWarning(UserWarning):
 
 class FileFormatError(DLAError):
     """A file was not written by this library, or was cut short."""
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Warns about the line that called the library, however many frames of type checkers lie between."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _INSIDE:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level + 1)
+
+
+_INSIDE = ("dla", "jaxtyping", "beartype")

@@ -169,8 +169,9 @@ def test_a_warning_instead_of_an_error_returns_the_numbers_with_their_gap() -> N
     attributor = dla.Attributor(
         GPT2.model(), AlteredDecomposer(dla.HeadDecomposer(), without("mlp_out", 1)), check="warn"
     )
-    with pytest.warns(dla.ReconstructionWarning, match="explain_gap"):
+    with pytest.warns(dla.ReconstructionWarning, match="explain_gap") as warned:
         result = attributor.attribute(PROMPT, dla.Logit(" Mary"))
+    assert warned[0].filename == __file__, "the warning names the line that called"
     right = dla.Attributor(GPT2.model(), dla.HeadDecomposer()).attribute(PROMPT, dla.Logit(" Mary"))
     missing = right.values[right.labels.index("1_mlp_out")]
     torch.testing.assert_close(result.gap, missing, rtol=1e-4, atol=1e-5)

@@ -254,6 +254,8 @@ def test_training_mode(subject: Subject) -> None:
     with pytest.raises(ValueError, match=message):
         attributor.attribute(some_tokens(14), LOGIT)
     with pytest.raises(ValueError, match=message):
+        dla.Attributor(model, HEADS)
+    with pytest.raises(ValueError, match=message):
         dla.Attributor(subject.fresh().train(), HEADS)
 
 

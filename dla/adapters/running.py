@@ -44,6 +44,7 @@ class AnatomyCache:
 
     def get(self) -> Anatomy:
         """The anatomy of the model as it is now."""
+        check_evaluating(self._model)
         state = self._state()
         found = _FOUND.get(self._model)
         if found is None or found[0] != state:
@@ -64,16 +65,25 @@ class AnatomyCache:
         return (*(getattr(model.cfg, switch, None) for switch in _SWITCHES), *weights)
 
 
+def check_evaluating(model: Any) -> None:
+    """Refuses a model that drops out.
+
+    Raises:
+        ValueError: If it is in training mode.
+    """
+    if model.training or any(block.training for block in model.blocks):
+        raise ValueError(
+            "The model is in training mode, in which dropout makes every run different. Call model.eval() first."
+        )
+
+
 def check_runnable(model: Any, tokens: Int[Tensor, "batch pos"]) -> None:
     """Refuses what would run and give wrong numbers.
 
     Raises:
         ValueError: If the model is in training mode, or a prompt is longer than its context.
     """
-    if model.training or any(block.training for block in model.blocks):
-        raise ValueError(
-            "The model is in training mode, in which dropout makes every run different. Call model.eval() first."
-        )
+    check_evaluating(model)
     n_ctx = getattr(model.cfg, "n_ctx", None)
     if n_ctx and tokens.shape[1] > n_ctx:
         raise ValueError(
