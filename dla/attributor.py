@@ -11,6 +11,7 @@ from torch import Tensor
 from dla.adapters import adapt
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter
+from dla.adapters.settled import Settled
 from dla.adapters.upstream import Upstream
 from dla.asking import ask
 from dla.attribution import Attribution, attribution_of
@@ -141,7 +142,8 @@ class Attributor:
         anatomy = self.model.anatomy
         known = self._plans.get(at)
         if known is None or known[0] is not anatomy:
-            model = self.model if at is None else Upstream(self.model, at)
+            settled = Settled(self.model, anatomy)
+            model: ModelAdapter = settled if at is None else Upstream(settled, at)
             plan = Plan.of(type(self.decomposer).__name__, self.decomposer.writes(model))
             known = self._plans[at] = (anatomy, model, plan)
         return known[1:]

@@ -1,12 +1,12 @@
 """What running a TransformerLens model takes, whichever class it is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, final
 from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.discovery import discover
@@ -60,9 +60,21 @@ class AnatomyCache:
         """Changes when weights are replaced or edited in place, and with the switches that move hooks."""
         model = self._model
         modules = [model.unembed, getattr(model, "ln_final", None), *model.blocks]
-        tensors = [tensor for module in modules if module is not None for tensor in module.parameters()]
+        tensors = parameters_of([module for module in modules if module is not None])
         weights = tuple((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors)
         return (*(getattr(model.cfg, switch, None) for switch in _SWITCHES), *weights)
+
+
+def parameters_of(modules: Iterable[nn.Module]) -> list[Tensor]:
+    """Every parameter, in an order of its own; for every call, where `nn.Module.parameters` takes too long."""
+    waiting, seen, tensors = list(modules), set[nn.Module](), list[Tensor]()
+    while waiting:
+        module = waiting.pop()
+        if module not in seen:
+            seen.add(module)
+            tensors += [tensor for tensor in module._parameters.values() if tensor is not None]
+            waiting += [inner for inner in module._modules.values() if inner is not None]
+    return tensors
 
 
 def check_evaluating(model: Any) -> None:
