@@ -67,14 +67,17 @@ class AnatomyCache:
 
 def parameters_of(modules: Iterable[nn.Module]) -> list[Tensor]:
     """Every parameter, in an order of its own; for every call, where `nn.Module.parameters` takes too long."""
-    waiting, seen, tensors = list(modules), set[nn.Module](), list[Tensor]()
+    waiting = list(modules)
+    seen, tensors = set(map(id, waiting)), list[Tensor | None]()
     while waiting:
         module = waiting.pop()
-        if module not in seen:
-            seen.add(module)
-            tensors += [tensor for tensor in module._parameters.values() if tensor is not None]
-            waiting += [inner for inner in module._modules.values() if inner is not None]
-    return tensors
+        tensors += module._parameters.values()
+        for inner in module._modules.values():
+            # a model has far more hook points, which hold nothing, than anything else
+            if inner is not None and (inner._parameters or inner._modules) and id(inner) not in seen:
+                seen.add(id(inner))
+                waiting.append(inner)
+    return [tensor for tensor in tensors if tensor is not None]
 
 
 def check_evaluating(model: Any) -> None:
