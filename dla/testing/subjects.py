@@ -40,9 +40,7 @@ class Subject(abc.ABC):
 
     @abc.abstractmethod
     def folded(self) -> "Subject | None":
-        """The same model with its norms folded and its weights centred, value biases where they are; None if it has
-        no such form.
-        """
+        """The same model with norms folded and weights centred, value biases where they are; None if there is none."""
 
     @final
     def adapter(self) -> ModelAdapter:
@@ -92,7 +90,8 @@ class Tiny(Subject):
             if self.family == "bridge" and not self.processed:
                 logits: Tensor = _hugging_face(self)(tokens).logits
                 return logits
-            return self.model()(tokens)
+            own: Tensor = self.model()(tokens)
+            return own
 
     def smaller(self) -> Sequence["Tiny"]:
         own = int(self.model().cfg.n_layers)
@@ -112,10 +111,10 @@ class Tiny(Subject):
 
     def _cut(self, entry: HuggingFaceArchitecture) -> Any:
         config = entry.config()
-        config.num_hidden_layers = self.n_layers  # type: ignore[attr-defined]  # every configuration maps this name
+        config.num_hidden_layers = self.n_layers  # every configuration maps this name
         types = config.to_dict().get("layer_types")
         if types is not None:
-            config.layer_types = types[: self.n_layers]  # type: ignore[attr-defined]  # where there is one
+            config.layer_types = types[: self.n_layers]
         return config
 
     def _bridge(self) -> Any:

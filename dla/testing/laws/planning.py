@@ -32,16 +32,13 @@ def find_in_plan(case: Case) -> Problem | None:
     except (TypeError, ValueError) as error:
         return Problem(str(error))
     prompts = read_prompts(case.tokens, watched.vocabulary)
-    first, second = ([list(step.write.labels) for step in p.steps(prompts)] for p in (plan, again))
-    if first != second:
-        here, there = (_flat(labels) for labels in (first, second))
-        where = next(
-            (i for i, (a, b) in enumerate(zip(here, there, strict=False)) if a != b), min(map(len, (here, there)))
-        )
-        return Problem(f"Asked twice, `writes` gives other labels: {_some(here, where)}, then {_some(there, where)}.")
-    strange = [label for label in _flat(first) if not isinstance(label, Label)]
+    first, second = (_labels(each, prompts) for each in (plan, again))
+    strange = [label for label in first if not isinstance(label, Label)]
     if strange:
         return Problem(f"{strange[0]!r} is no Label. Make the labels with dla.Label(kind, layer, index).")
+    if first != second:
+        where = next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), len(second))
+        return Problem(f"Asked twice, `writes` gives other labels: {_some(first, where)}, then {_some(second, where)}.")
     return _find_in_rows(case, plan, prompts)
 
 
@@ -87,8 +84,9 @@ def _find_in_write(case: Case, write: Write, activations: Activations) -> Proble
         if missed is not None:
             label = write.labels[missed.where[1]] if len(missed.where) > 1 else write.labels[0]
             return Problem(
-                f"{_named(write)}: `contract` is not `vectors` dotted with the direction, row {str(label)!r}: {missed}.",
-                "One of the two forgets something on the way to the stream: a multiplier, a norm, its weight, its scale.",
+                f"{_named(write)}: `contract` is not `vectors` dotted with the direction, row {str(label)!r}: "
+                f"{missed}.",
+                "One of the two forgets something on the way to the stream: a multiplier, a norm, its weight or scale.",
             )
     return None
 
@@ -137,8 +135,8 @@ def _site_of(error: KeyError) -> str:
     return repr(missing.name if isinstance(missing, Site) else missing)
 
 
-def _flat(labels: Sequence[Sequence[Label]]) -> list[Label]:
-    return [label for some in labels for label in some]
+def _labels(plan: Plan, prompts: Prompts) -> list[Any]:
+    return [label for step in plan.steps(prompts) for label in step.write.labels]
 
 
 def _some(labels: Sequence[Label], where: int) -> str:

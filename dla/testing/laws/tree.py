@@ -30,7 +30,8 @@ def find_in_pieces(case: Case) -> Problem | None:
         if missed is not None:
             names = ", ".join(str(result.parts[i]) for i in places[:4]) + (", ..." if len(places) > 4 else "")
             return Problem(
-                f"The {len(places)} pieces of {str(part)!r} ({names}) should add up to it, at {list(missed.where)}: {missed}.",
+                f"The {len(places)} pieces of {str(part)!r} ({names}) should add up to it, "
+                f"at {list(missed.where)}: {missed}.",
                 _cause_of_pieces(known, part, known[key_of(part)] - result.values[places].sum(0)),
             )
     return None
@@ -80,8 +81,11 @@ def _is_start(case: Case, known: Known, row: Tensor, size: float) -> bool:
 def _who_is_it(known: Known, label: Label, row: Tensor) -> str:
     name = _who(known, row, lambda key: key != key_of(label))
     if not name:
-        return "It is no part with a known name. A row of your own kind needs a kind of its own: dla.Label('my kind', ...)."
-    return f"It is the row of {name}: labels in another order, a layer off by one, or heads that share a key and value expanded in the wrong order."
+        return "It is no part with a known name. A row of your own needs a kind of its own: dla.Label('my kind', ...)."
+    return (
+        f"It is the row of {name}: labels in another order, a layer off by one, or heads that share a key and value "
+        "expanded in the wrong order."
+    )
 
 
 def _who(known: Known, row: Tensor, among: object) -> str:
