@@ -15,7 +15,7 @@ from dla.vocabulary import Vocabulary
 
 @final
 class Altered(ModelAdapter):
-    """A model seen through a wrapper. What runs, and the logits, are the model's own.
+    """A model seen through a wrapper. What runs, and the logits, are the model's own; its weights must stay.
 
     For tests: what an attribution does with an activation that is not the model's shows what it is made of.
     """
@@ -33,16 +33,13 @@ class Altered(ModelAdapter):
             alter: What is said of it, from what is right.
             show: What observers of a hook are shown, from what the model has there.
         """
-        self._right, self._alter, self._show = adapt(model), alter, show
-        self._altered: tuple[Anatomy, Anatomy] | None = None
+        self._right, self._show = adapt(model), show
+        self._anatomy = alter(self._right.anatomy)
         self.runs = 0
 
     @property
     def anatomy(self) -> Anatomy:
-        right = self._right.anatomy
-        if self._altered is None or self._altered[0] is not right:
-            self._altered = right, self._alter(right)
-        return self._altered[1]
+        return self._anatomy
 
     @property
     def vocabulary(self) -> Vocabulary:

@@ -119,7 +119,7 @@ def _smallest(check: Check, case: Case, problem: Problem) -> tuple[Case, Problem
 def _plans(case: Case) -> bool:
     """Whether a smaller case is one at all: a decomposer may ask for a layer that is no longer there."""
     try:
-        return bool(case.decomposer.writes(case.subject.adapter()))
+        return bool(case.decomposer.writes(case.adapter))
     except Exception:
         return False
 

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dla.adapters import ModelAdapter, adapt
+from dla.testing.altered import Altered
 from dla.testing.models import HookedArchitecture, HuggingFaceArchitecture, architecture, hooked_architecture
 
 LINE = int(version("transformer-lens").split(".")[0])
@@ -42,10 +43,9 @@ class Subject(abc.ABC):
     def folded(self) -> "Subject | None":
         """The same model with norms folded and weights centred, value biases where they are; None if there is none."""
 
-    @final
+    @abc.abstractmethod
     def adapter(self) -> ModelAdapter:
         """The adapter for the model."""
-        return adapt(self.model())
 
 
 @final
@@ -92,6 +92,9 @@ class Tiny(Subject):
                 return logits
             own: Tensor = self.model()(tokens)
             return own
+
+    def adapter(self) -> ModelAdapter:
+        return _adapted(self)
 
     def smaller(self) -> Sequence["Tiny"]:
         own = int(self.model().cfg.n_layers)
@@ -153,6 +156,9 @@ class Own(Subject):
         with torch.no_grad():
             return adapt(self.own).run(tokens, {}, None)
 
+    def adapter(self) -> ModelAdapter:
+        return adapt(self.own)
+
     def smaller(self) -> Sequence[Subject]:
         return ()
 
@@ -170,6 +176,12 @@ def as_subject(model: Any) -> Subject:
 @cache
 def _built(subject: Tiny) -> Any:
     return subject.fresh()
+
+
+@cache
+def _adapted(subject: Tiny) -> ModelAdapter:
+    """An adapter that looks at the model once: a model of the catalogue stays as it is."""
+    return Altered(subject.model())
 
 
 @cache

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from dla.adapters import ModelAdapter
 from dla.attribution import Attribution
 from dla.attributor import Attributor
 from dla.decomposers.base import Decomposer, Law
@@ -37,6 +38,11 @@ class Case:
         """The model."""
         return self.subject.model()
 
+    @cached_property
+    def adapter(self) -> ModelAdapter:
+        """The adapter for it."""
+        return self.subject.adapter()
+
     @property
     def law(self) -> Law:
         """What the rows have to do with the total."""
@@ -45,11 +51,11 @@ class Case:
     @property
     def eps(self) -> float:
         """The rounding unit of the model's own arithmetic."""
-        return self.subject.adapter().anatomy.eps
+        return self.adapter.anatomy.eps
 
     def ids(self, seed: int) -> Int[Tensor, "batch pos"]:
         """A token to ask about at each position."""
-        size = self.subject.adapter().vocabulary.size
+        size = self.adapter.vocabulary.size
         return drawn_ids(seed, size, *self.tokens.shape)
 
     def attribute(self, direction: Any, tokens: Tensor | None = None, model: Any = None, **options: Any) -> Attribution:
@@ -62,12 +68,12 @@ class Case:
             **options: As `Attributor.attribute` has them; all positions if none are named.
         """
         return attributed(
-            self.decomposer, model or self.model, direction, self.tokens if tokens is None else tokens, **options
+            self.decomposer, model or self.adapter, direction, self.tokens if tokens is None else tokens, **options
         )
 
     def of(self, decomposer: Decomposer, direction: Any) -> Attribution:
         """Another decomposer's attribution of the same."""
-        return attributed(decomposer, self.model, direction, self.tokens)
+        return attributed(decomposer, self.adapter, direction, self.tokens)
 
     def on(self, tokens: Int[Tensor, "batch pos"]) -> "Case":
         """The same with other prompts."""

@@ -103,7 +103,7 @@ def _of_kinds(rows: dict[Label, Tensor]) -> Iterator[Candidate]:
 
 def _constants(case: Case, direction: Any) -> Iterator[Candidate]:
     """β and b_U, which are in the constant and in no row."""
-    result = attributed(ComponentDecomposer(), case.model, direction, case.tokens)
+    result = attributed(ComponentDecomposer(), case.adapter, direction, case.tokens)
     yield "the constant β·W_U + b_U", "the constant", result.constant.double().expand_as(result.total)
     for name, symbol, change in (
         (
@@ -113,25 +113,25 @@ def _constants(case: Case, direction: Any) -> Iterator[Candidate]:
         ),
         ("the unembedding's bias b_U", "b_U", lambda a: _readout(a, b_U=None)),
     ):
-        without = attributed(ComponentDecomposer(), Altered(case.model, change), direction, case.tokens)
+        without = attributed(ComponentDecomposer(), Altered(case.adapter, change), direction, case.tokens)
         yield name, symbol, (result.constant - without.constant).double().expand_as(result.total)
 
 
 def _altered(case: Case, direction: Any) -> Iterator[Candidate]:
     """What the rows of a right decomposition would lack if one thing were forgotten on their way."""
-    right = attributed(HeadDecomposer(), case.model, direction, case.tokens)
+    right = attributed(HeadDecomposer(), case.adapter, direction, case.tokens)
     for name, change in (
         ("the centring of what is written before a norm", {"centred": False}),
         ("the weight γ of the norm after a sublayer", {"weight": None}),
     ):
         anatomy = _rerouted(**change)
-        wrong = attributed(HeadDecomposer(), Altered(case.model, anatomy), direction, case.tokens)
+        wrong = attributed(HeadDecomposer(), Altered(case.adapter, anatomy), direction, case.tokens)
         yield name, "what that changes", (right.total - wrong.total).double()
     for name, alter in (
         ("the norm after each sublayer", {"norm": None}),
         ("the residual multiplier", {"multiplier": 1.0}),
     ):
-        wrong = attributed(HeadDecomposer(), Altered(case.model, _heads_routed(**alter)), direction, case.tokens)
+        wrong = attributed(HeadDecomposer(), Altered(case.adapter, _heads_routed(**alter)), direction, case.tokens)
         yield f"{name}, which heads pass", "what that changes", (right.total - wrong.total).double()
 
 
@@ -163,7 +163,7 @@ def _with_heads(anatomy: Anatomy, change: Any) -> Anatomy:
 
 def _rows(case: Case, direction: Any, decomposer: Decomposer) -> dict[Label, Float[Tensor, "batch pos"]]:
     with contextlib.suppress(Exception):  # a model that is wrong may break anything; there are other candidates
-        result = attributed(decomposer, case.model, direction, case.tokens)
+        result = attributed(decomposer, case.adapter, direction, case.tokens)
         return {label: row.double() for label, row in zip(result.parts, result.values, strict=True)}
     return {}
 
@@ -191,7 +191,7 @@ def _where(case: Case, direction: Any) -> str:
     if case.law is Law.LENS:
         return ""
     with contextlib.suppress(Exception):
-        attributor = Attributor(case.model, case.decomposer, check="warn")
+        attributor = Attributor(case.adapter, case.decomposer, check="warn")
         row = attributor.explain_gap(case.tokens, direction, pos=case.tokens.shape[1] - 1).first()
         return "" if row is None else f"The sum first goes wrong at: {row.place}."
     return ""

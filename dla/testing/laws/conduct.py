@@ -35,7 +35,7 @@ def find_in_repeats(case: Case) -> Problem | None:
 
 def _others(case: Case) -> Tensor:
     """Other prompts of the same length."""
-    return drawn_ids(77, case.subject.adapter().vocabulary.input_size - 4, *case.tokens.shape) + 4
+    return drawn_ids(77, case.adapter.vocabulary.input_size - 4, *case.tokens.shape) + 4
 
 
 def _same_bits(got: Attribution, expected: Attribution, said: str, cause: str = "") -> Problem | None:
@@ -50,14 +50,14 @@ def _same_bits(got: Attribution, expected: Attribution, said: str, cause: str = 
 
 def find_hands_on(case: Case) -> Problem | None:
     """Nothing of the model is changed: not its weights, not an activation, not a cache."""
-    plain = case.subject.adapter().run(case.tokens, {}, None)
+    plain = case.adapter.run(case.tokens, {}, None)
     shown: list[tuple[str, Tensor, Tensor]] = []
 
     def show(name: str, activation: Tensor) -> Tensor:
         shown.append((name, activation, activation.detach().clone()))
         return activation
 
-    result = case.attribute(Logit(case.ids(1)), model=Altered(case.model, show=show))
+    result = case.attribute(Logit(case.ids(1)), model=Altered(case.adapter, show=show))
     for name, activation, before in shown:
         if not _equal(activation, before):
             return Problem(f"the activation at {name!r} was changed while it was attributed.", _COPY)
@@ -67,7 +67,7 @@ def find_hands_on(case: Case) -> Problem | None:
         return Problem(
             f"the model gives other logits while it is attributed, at {list(missed.where)}: {missed}.", _COPY
         )
-    if not torch.equal(case.subject.adapter().run(case.tokens, {}, None), plain):
+    if not torch.equal(case.adapter.run(case.tokens, {}, None), plain):
         return Problem("the model gives other logits after it was attributed than before.", _COPY)
     return _find_in_cache(case)
 
@@ -100,7 +100,7 @@ def find_in_bits(case: Case) -> Problem | None:
     """Sums are as exact as float32, or as the model if that is wider, whatever the model's dtype."""
     direction = Logit(case.ids(1))
     result = case.attribute(direction)
-    dtype = case.subject.adapter().anatomy.unembedding.W_U.dtype
+    dtype = case.adapter.anatomy.unembedding.W_U.dtype
     least = torch.promote_types(dtype, torch.float32)
     problem = _find_in_dtypes(case, least)
     if problem is not None:
@@ -125,7 +125,7 @@ _BITS = "The numbers are added in too few bits. Activations arrive in float32 or
 
 def _find_in_dtypes(case: Case, least: torch.dtype) -> Problem | None:
     """Each write returns numbers as wide as what it was given."""
-    adapter = case.subject.adapter()
+    adapter = case.adapter
     plan, width = plan_of(case), adapter.anatomy.unembedding.W_U.shape[0]
     activations, direction = seen(case, plan, least), torch.ones(1, 1, 1, width, dtype=least)
     for step in plan.steps(read_prompts(case.tokens, adapter.vocabulary)):

@@ -112,7 +112,7 @@ def find_in_folding(case: Case) -> Problem | None:
     direction = LogitDifference(case.ids(1), case.ids(2))
     before = case.attribute(direction)
     try:
-        after = attributed(case.decomposer, folded.model(), direction, case.tokens)
+        after = attributed(case.decomposer, folded.adapter(), direction, case.tokens)
     except UnsupportedModelError:
         return None
     size, known = 4 * largest_of(before, after), known_rows(case, case.ids(1))

@@ -20,8 +20,7 @@ from dla.writes import Write
 
 def find_in_plan(case: Case) -> Problem | None:
     """`writes` runs nothing, returns writes and entries, and says the same each time; labels can be told apart."""
-    watched = Altered(case.model)
-    assert watched.anatomy is not None  # found out by running, once
+    watched = Altered(case.adapter)
     items = list(case.decomposer.writes(watched))
     if watched.runs:
         return Problem(
@@ -61,7 +60,7 @@ def find_in_contract(case: Case) -> Problem | None:
     """What a write contracts with a direction is the dot product of its vectors with it, from what it reads alone."""
     plan = plan_of(case)
     activations = seen(case, plan)
-    for step in plan.steps(read_prompts(case.tokens, case.subject.adapter().vocabulary)):
+    for step in plan.steps(read_prompts(case.tokens, case.adapter.vocabulary)):
         problem = _find_in_write(case, step.write, activations)
         if problem is not None:
             return problem
@@ -91,15 +90,14 @@ def _find_in_write(case: Case, write: Write, activations: Activations) -> Proble
     return None
 
 
-def plan_of(case: Case, model: Any = None) -> Plan:
+def plan_of(case: Case) -> Plan:
     """The decomposer's plan."""
-    adapter = case.subject.adapter() if model is None else model
-    return Plan.of(type(case.decomposer).__name__, case.decomposer.writes(adapter))
+    return Plan.of(type(case.decomposer).__name__, case.decomposer.writes(case.adapter))
 
 
 def seen(case: Case, plan: Plan, dtype: torch.dtype = torch.float64) -> dict[Site, Tensor]:
     """Every activation that a plan reads, at all positions."""
-    adapter = case.subject.adapter()
+    adapter = case.adapter
     steps = plan.steps(read_prompts(case.tokens, adapter.vocabulary))
     batch, width = case.tokens.shape
     select = Selection(torch.arange(width).expand(batch, -1), width, True, dtype)
@@ -121,7 +119,7 @@ def _shown(write: Write, activations: Activations, everything: bool = False) -> 
 
 def _direction(case: Case) -> Tensor:
     """Two random directions for each prompt and position."""
-    width = case.subject.adapter().anatomy.unembedding.W_U.shape[0]
+    width = case.adapter.anatomy.unembedding.W_U.shape[0]
     return torch.randn(2, *case.tokens.shape, width, generator=generator(3), dtype=torch.float64)
 
 

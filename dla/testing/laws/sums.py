@@ -29,7 +29,7 @@ def find_in_sums(case: Case) -> Problem | None:
     own = case.subject.logits(case.tokens).double()
     picked, minus = (own.gather(-1, i[..., None]).squeeze(-1) for i in (ids, others))
     single = case.attribute(Logit(ids))
-    transform = case.subject.adapter().anatomy.unembedding.transform
+    transform = case.adapter.anatomy.unembedding.transform
     summed = (single.total + single.constant).double()
     plain = transform is None or bool((transform(summed) == summed).all())
     returned = summed if plain or transform is None else transform(summed)
@@ -64,7 +64,7 @@ def _problem(
 
 
 def _vector(case: Case) -> ResidualVector:
-    width = case.subject.adapter().anatomy.unembedding.W_U.shape[0]
+    width = case.adapter.anatomy.unembedding.W_U.shape[0]
     return ResidualVector(torch.randn(*case.tokens.shape, width, generator=generator(5)))
 
 
@@ -73,7 +73,7 @@ def find_remainder(case: Case) -> Problem | None:
     direction = Logit(case.ids(3))
     before = case.attribute(direction)
     for name in written(case):
-        after = case.attribute(direction, model=Altered(case.model, show=_nudged(name)))
+        after = case.attribute(direction, model=Altered(case.adapter, show=_nudged(name)))
         moved = _moved(before, after)
         total = (after.total - before.total).double()
         size = torch.stack(list(moved.values())).abs().sum(0) if moved else torch.zeros(())
@@ -94,7 +94,7 @@ def find_remainder(case: Case) -> Problem | None:
 
 def written(case: Case) -> list[str]:
     """The hooks that the plan reads and at which something is written: outputs, `z`, values, neurons; no streams."""
-    anatomy = case.subject.adapter().anatomy
+    anatomy = case.adapter.anatomy
     streams = {w.site.name for b in anatomy.blocks for w in (b.resid_pre, b.resid_mid, b.resid_post) if w is not None}
     sites: list[Site] = [site for write in anatomy.embeddings for site in _own(write)]
     for sublayer in (sublayer for block in anatomy.blocks for sublayer in block.sublayers):
@@ -108,7 +108,7 @@ def written(case: Case) -> list[str]:
 
 
 def _reads(case: Case, steps: Callable[..., Any]) -> Iterator[Site]:
-    for step in steps(read_prompts(case.tokens, case.subject.adapter().vocabulary)):
+    for step in steps(read_prompts(case.tokens, case.adapter.vocabulary)):
         yield from step.write.reads
 
 
