@@ -1,7 +1,7 @@
 """All mutants, what each must be found out by, and what is right."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import torch
@@ -28,7 +28,7 @@ class Mutant:
     check: str
     on: str
     says: str
-    by: dla.Decomposer = dla.HeadDecomposer()
+    by: dla.Decomposer = field(default_factory=dla.HeadDecomposer)
     meaning: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
 
     @property

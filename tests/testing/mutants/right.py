@@ -1,5 +1,6 @@
 """Unusual decompositions that are right, and must pass without fuss."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import final
@@ -47,7 +48,7 @@ class BlockHalves(dla.Decomposer):
         for layer in range(model.n_layers):
             block = model.block(layer)
             places = [block.resid_pre, *([] if block.resid_mid is None else [block.resid_mid]), block.resid_post]
-            for i, (before, after) in enumerate(zip(places, places[1:], strict=False)):
+            for i, (before, after) in enumerate(itertools.pairwise(places)):
                 carry = before.route.multiplier / after.route.multiplier
                 plan.append(dla.Change(before.site, after.site, dla.Label("half", layer, i), after.route, carry))
         return plan

@@ -45,7 +45,7 @@ class DropsSmallActivations(SplitsHeads):
 @final
 @dataclass(frozen=True)
 class CentresTheStreamInPlace(dla.Decomposer):
-    """One row for everything, centred as LayerNorm would centre it: the numbers are right and the tensor is not ours."""
+    """One row for everything, centred as LayerNorm would: right numbers, in a tensor that belongs to the model."""
 
     def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
         stream = last_stream(model)

@@ -1,4 +1,4 @@
-"""Writes of one's own that break what a write promises: to read what they say, to repeat themselves, to touch nothing."""
+"""Writes of one's own that break what a write promises: what they read, what they show, how exactly they add."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
