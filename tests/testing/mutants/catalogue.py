@@ -72,11 +72,11 @@ DECOMPOSERS: Sequence[Mutant] = (
     Mutant(labels.PutsNeuronsUnderAttention(), "refinement", "gpt2", "the pieces of 0_attn_out are neurons"),
     Mutant(labels.LeavesTheBiasWithoutParent(), "refinement", "gpt2", "the pieces of 0_attn_out miss b_O"),
     Mutant(labels.UsesOneNameTwice(), "plan", "llama", "two parts are called attn_out"),
-    Mutant(labels.NamesMoreRowsThanThereAre(), "contract", "llama", "8 names for 4 rows"),
+    Mutant(labels.NamesMoreRowsThanThereAre(), "plan", "llama", "8 names for 4 rows"),
     Mutant(labels.ReturnsNames(), "plan", "llama", "not a write"),
     Mutant(labels.RunsTheModelToPlan(), "plan", "llama", "a plan runs nothing"),
     Mutant(labels.PlansSomethingElseEachTime(), "plan", "llama", "two plans of one model differ"),
-    Mutant(labels.GroupsHeadsByChance(), "plan", "gpt2", "two plans of one model differ"),
+    Mutant(labels.GroupsHeadsByChance(), "repeatable", "gpt2", "twice the same question, two answers"),
     Mutant(remainders.HeadsAndTheRest(), "measured", "llama", "'everything else' is what the others leave"),
     Mutant(remainders.DoubledHeadsAndTheRest(), "measured", "llama", "'everything else' is what the others leave"),
     Mutant(remainders.BiasAsWhatHeadsLeave(), "measured", "gpt2", "'0_bias' is what the heads leave"),
@@ -160,6 +160,7 @@ MUTANTS: Sequence[Mutant] = (*DECOMPOSERS, *ADAPTERS, *DIRECTIONS)
 
 RIGHT: Sequence[dla.Decomposer] = (
     right.OneRow(),
+    right.ReadsByToken(),
     right.Kinds(),
     right.BlockHalves(),
     right.SingularDirections(),

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import final
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 import dla
 from dla.adapters.anatomy import Heads, Neurons
 from dla.plans import Item, Rows
+from dla.prompts import Prompts
 from dla.routes import Activations
 from mutants.remainders import last_stream
 from mutants.splitting import SplitsHeads, SplitsNeurons, layer_of, sublayers
@@ -124,6 +126,31 @@ class ByGroup(dla.Write):
 
     def _members(self, activations: Activations) -> Tensor:
         return torch.stack([activations[self.group].movedim(1, 0) == i for i in range(len(self.parts))])
+
+
+@final
+@dataclass(frozen=True)
+class ReadsByToken(SplitsHeads):
+    """What the heads of each block read from tokens with even ids, and from those with odd ones."""
+
+    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[Item]:
+        if heads.values is None:
+            return heads.writes()
+        entries: list[Item] = list(heads.biases())
+        for remainder, word in enumerate(("even", "odd")):
+            label = dla.Label(f"from {word} tokens", heads.label.layer, parent=heads.label)
+            entries.append(dla.Entry(heads.label, partial(_reading, heads, remainder, label)))
+        return entries
+
+
+def _reading(heads: Heads, remainder: int, label: dla.Label, prompts: Prompts) -> dla.Write:
+    """What heads read from some tokens: known only with the prompts, so that its site is made anew for each."""
+    assert heads.values is not None
+    pattern = heads.values.pattern
+    chosen = (prompts.tokens % 2 == remainder)[:, None, None]
+    masked = replace(pattern, read=lambda p: pattern.read(p) * chosen.to(p))
+    sources = [dla.Label("source", i, s) for i in range(len(heads.W_O)) for s in range(prompts.tokens.shape[1])]
+    return dla.SumOf([dla.Sources(masked, heads.values.v, heads.W_O, None, sources, heads.route)], label)
 
 
 @final
