@@ -7,7 +7,10 @@ from typing import Any, final
 import torch
 
 import dla
+from dla.testing import Tiny
 from mutants import adapters, axes, decomposers, directions, labels, nonlinear, remainders, right, states, writes
+
+DOUBLE = Tiny("gpt2", dtype=torch.float64)
 
 
 @final
@@ -26,7 +29,7 @@ class Mutant:
 
     of: Any
     check: str
-    on: str
+    on: str | Tiny
     says: str
     by: dla.Decomposer = field(default_factory=dla.HeadDecomposer)
     meaning: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
@@ -77,6 +80,7 @@ DECOMPOSERS: Sequence[Mutant] = (
     Mutant(labels.RunsTheModelToPlan(), "plan", "llama", "a plan runs nothing"),
     Mutant(labels.PlansSomethingElseEachTime(), "plan", "llama", "two plans of one model differ"),
     Mutant(labels.GroupsHeadsByChance(), "repeatable", "gpt2", "twice the same question, two answers"),
+    Mutant(labels.TakesFoldingForGranted(), "folding", "gpt2", "L0H0 is another row in compatibility mode"),
     Mutant(remainders.HeadsAndTheRest(), "measured", "llama", "'everything else' is what the others leave"),
     Mutant(remainders.DoubledHeadsAndTheRest(), "measured", "llama", "'everything else' is what the others leave"),
     Mutant(remainders.BiasAsWhatHeadsLeave(), "measured", "gpt2", "'0_bias' is what the heads leave"),
@@ -86,11 +90,12 @@ DECOMPOSERS: Sequence[Mutant] = (
     Mutant(writes.ShowsVectorsBeforeThePostNorm(), "contract", "olmo2", "vectors forgets the norm that contract has"),
     Mutant(writes.KeepsAReadSecret(), "contract", "olmo2", "it reads a scale that it does not declare"),
     Mutant(writes.AddsInHalfPrecision(), "precision", "llama", "sums in float16"),
-    Mutant(writes.AddsInSinglePrecision(), "precision", "gpt2", "sums in float32 of a float64 model"),
+    Mutant(writes.AddsInSinglePrecision(), "precision", DOUBLE, "sums in float32 of a float64 model"),
     Mutant(states.RemembersTheFirstPrompt(), "repeatable", "llama", "other prompts in between change the rows"),
     Mutant(states.RotatesHeadsByChance(), "repeatable", "llama", "twice the same question, two answers"),
     Mutant(states.DropsSmallActivations(), "hands off", "llama", "the model's own logits change"),
     Mutant(states.CentresTheStreamInPlace(), "hands off", "gpt2", "an activation of the model was changed in place"),
+    Mutant(states.CountsOnTheOrder(), "cache", "llama", "from a cache the rows are others"),
     Mutant(axes.ComparesWithTheBatch(), "batch", "llama", "a prompt's rows depend on its neighbours"),
     Mutant(axes.AveragesOverThePadding(), "batch", "llama", "a prompt's rows depend on the padding"),
     Mutant(axes.ReadsTheLastPosition(), "reconstruction", "llama", "right at the last position only"),
@@ -156,7 +161,7 @@ DIRECTIONS: Sequence[Mutant] = (
     Mutant(directions.ChangesThePrompt(), "hands off", "llama", "the prompt was changed in place"),
 )
 
-MUTANTS: Sequence[Mutant] = (*DECOMPOSERS, *ADAPTERS, *DIRECTIONS)
+MUTANTS: Sequence[Mutant] = (*DECOMPOSERS, *ADAPTERS)
 
 RIGHT: Sequence[dla.Decomposer] = (
     right.OneRow(),

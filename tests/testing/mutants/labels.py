@@ -177,3 +177,18 @@ class GroupsHeadsByChance(SplitsHeads):
             return dla.plans.added_up(dla.Rows([chosen[label] for label in rows.labels], rows.values))
 
         return [dla.Entry(heads.label, lambda _: heads.write(), (together,)), *heads.biases()]
+
+
+@final
+@dataclass(frozen=True)
+class TakesFoldingForGranted(SplitsHeads):
+    """In compatibility mode takes the value bias out of the heads and puts it into `b_O`, though it was not folded."""
+
+    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        if not model.anatomy.compatibility or heads.values is None or heads.values.b_V is None or heads.b_O is None:
+            return heads.writes()
+        b_V = heads.values.b_V.detach()
+        z = replace(heads.z, read=lambda z: heads.z.read(z) - b_V)
+        folded = heads.b_O.detach() + torch.einsum("hi,hid->d", b_V, heads.W_O.detach())
+        bias = dla.Label("b_O", heads.label.layer, parent=heads.label)
+        return [dla.Factored(z, heads.W_O, heads.labels, heads.route), dla.Constant(folded, bias, heads.route)]

@@ -80,3 +80,28 @@ class RotatesHeadsByChance(SplitsHeads):
             return dla.Scaled(replace(heads.z, read=rotated), weight, labels, heads.route)
 
         return [dla.Entry(heads.label, settle), *heads.biases()]
+
+
+@final
+@dataclass(frozen=True)
+class CountsOnTheOrder(dla.Decomposer):
+    """What each block gained since the stream was last looked at: right as long as blocks come one after the other."""
+
+    last: dict[str, Tensor] = field(default_factory=dict, compare=False)
+
+    def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        def start(x: Tensor) -> Tensor:
+            self.last["stream"] = x
+            return x
+
+        def gained(x: Tensor) -> Tensor:
+            before = self.last["stream"]
+            self.last["stream"] = x
+            return x - before
+
+        first = model.block(0).resid_pre.site
+        plan: list[dla.Write] = [dla.Whole(replace(first, read=start), dla.Label("start"))]
+        for layer in reversed(range(model.n_layers)):
+            site = model.block(layer).resid_post.site
+            plan.append(dla.Whole(replace(site, read=gained), dla.Label("gain", layer)))
+        return plan
