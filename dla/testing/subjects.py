@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dla.adapters import ModelAdapter, adapt
 from dla.testing.altered import Altered
-from dla.testing.models import HookedArchitecture, HuggingFaceArchitecture, architecture, hooked_architecture
+from dla.testing.models import HookedArchitecture, HuggingFaceArchitecture, architecture, boot, hooked_architecture
 
 LINE = int(version("transformer-lens").split(".")[0])
 """The major version of TransformerLens."""
@@ -38,10 +38,6 @@ class Subject(abc.ABC):
     @abc.abstractmethod
     def smaller(self) -> Sequence["Subject"]:
         """The same with fewer layers, the smallest first; none if there is no such model."""
-
-    @abc.abstractmethod
-    def folded(self) -> "Subject | None":
-        """The same model with norms folded and weights centred, value biases where they are; None if there is none."""
 
     @abc.abstractmethod
     def adapter(self) -> ModelAdapter:
@@ -102,10 +98,18 @@ class Tiny(Subject):
         return [candidate for candidate in candidates if _exists(candidate)]
 
     def folded(self) -> "Tiny | None":
+        """The same with norms folded and weights centred, value biases as they were; None if there is no such one."""
         if self.processed:
             return None
         candidate = replace(self, processed=True, keeps_value_biases=True)
         return candidate if _folds(candidate) else None
+
+    def widened(self) -> ModelAdapter | None:
+        """An adapter that runs this model and has its weights in float32; None where they have as many bits already."""
+        if self.family == "hooked" or self.processed or self.dtype in (torch.float32, torch.float64):
+            return None
+        wide = boot(self.entry().hugging_face(self.seed, self.dtype).float())
+        return Altered(self.model(), lambda _: adapt(wide).anatomy)
 
     def entry(self) -> HuggingFaceArchitecture:
         """The bridge's architecture, with as many blocks as asked."""
@@ -161,9 +165,6 @@ class Own(Subject):
 
     def smaller(self) -> Sequence[Subject]:
         return ()
-
-    def folded(self) -> Subject | None:
-        return None
 
 
 def as_subject(model: Any) -> Subject:

@@ -5,15 +5,14 @@ from torch import Tensor
 
 from dla.adapters import ModelAdapter
 from dla.attribution import Attribution
-from dla.decomposers.base import Law
 from dla.directions import Logit
 from dla.prompts import read_prompts
 from dla.testing.altered import Altered
 from dla.testing.laws.case import Case, Check, Problem, drawn_ids
 from dla.testing.laws.compare import miss, size_of
-from dla.testing.laws.known import known_rows
 from dla.testing.laws.planning import plan_of, seen
-from dla.testing.laws.rows import key_of
+from dla.testing.laws.rows import aligned
+from dla.testing.subjects import Tiny
 
 _SINGLE = torch.finfo(torch.float32).eps
 
@@ -110,12 +109,15 @@ def find_in_bits(case: Case) -> Problem | None:
         missed = miss(result.total + result.constant, told, size_of(result), case.eps)
         said = "the rows of a float64 model should come to its own logit in float64"
         return None if missed is None else Problem(f"{said}, at {list(missed.where)}: {missed}.", _BITS)
-    known = known_rows(case, case.ids(1)) if case.law is not Law.LENS else {}
-    for label, row in zip(result.parts, result.values, strict=True):
-        wanted = known.get(key_of(label))
-        missed = None if wanted is None else miss(row, wanted, size_of(result), _SINGLE)
+    wide = case.subject.widened() if isinstance(case.subject, Tiny) else None
+    if wide is None:
+        return None
+    exact = case.attribute(direction, model=wide)
+    size = size_of(exact)
+    for row in aligned(result, exact):
+        missed = miss(row.values[0], row.values[1], size, _SINGLE)
         if missed is not None:
-            said = f"row {str(label)!r} of a {str(dtype).removeprefix('torch.')} model should be summed in float32"
+            said = f"row {str(row.label)!r} of a {str(dtype).removeprefix('torch.')} model should be summed in float32"
             return Problem(f"{said}, at {list(missed.where)}: {missed}.", _BITS)
     return None
 

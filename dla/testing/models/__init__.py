@@ -2,7 +2,7 @@
 
 from dla.testing.models.catalogue import architecture, hooked_architecture
 from dla.testing.models.hooked import HOOKED, HookedArchitecture
-from dla.testing.models.hugging_face import HUGGING_FACE, REFUSED, HuggingFaceArchitecture
+from dla.testing.models.hugging_face import HUGGING_FACE, REFUSED, HuggingFaceArchitecture, boot
 from dla.testing.models.randomise import randomise
 from dla.testing.models.tokenizer import NAMES, PROMPT, VOCABULARY_SIZE, tokenizer
 
@@ -16,6 +16,7 @@ __all__ = [
     "HookedArchitecture",
     "HuggingFaceArchitecture",
     "architecture",
+    "boot",
     "hooked_architecture",
     "randomise",
     "tokenizer",

@@ -77,7 +77,7 @@ class HuggingFaceArchitecture:
             tokenizer: Whether the bridge gets the tiny tokenizer, or none at all.
         """
         model = self.hugging_face(seed, dtype)
-        bridge = _with_tokenizer(model, dtype) if tokenizer else _without_tokenizer(model)
+        bridge = boot(model) if tokenizer else _without_tokenizer(model)
         if mode == "compatibility":
             _enable_compatibility_mode(bridge)
         return bridge
@@ -93,9 +93,10 @@ class HuggingFaceArchitecture:
         return model
 
 
-def _with_tokenizer(model: transformers.PreTrainedModel, dtype: torch.dtype) -> TransformerBridge:
+def boot(model: transformers.PreTrainedModel) -> TransformerBridge:
+    """A raw bridge, with the tiny tokenizer, around a model that it takes over."""
     return TransformerBridge.boot_transformers(
-        "tiny", hf_model=model, tokenizer=tiny_tokenizer(), device="cpu", dtype=dtype
+        "tiny", hf_model=model, tokenizer=tiny_tokenizer(), device="cpu", dtype=model.dtype
     )
 
 
