@@ -1,9 +1,27 @@
 """What users need to test a decomposer or an adapter of their own; importing it needs neither pytest nor hypothesis."""
 
 from dla.testing.adapters import check_adapter
+from dla.testing.altered import Altered
+from dla.testing.assertions import assert_attributions_equal, assert_reconstructs, assert_refines
 from dla.testing.decomposers import check_decomposer
+from dla.testing.directions import check_direction
+from dla.testing.parametrize import parametrize_with_checks
 from dla.testing.profiles import Profile
 from dla.testing.report import Report, Step
 from dla.testing.subjects import Subject, Tiny
 
-__all__ = ["Profile", "Report", "Step", "Subject", "Tiny", "check_adapter", "check_decomposer"]
+__all__ = [
+    "Altered",
+    "Profile",
+    "Report",
+    "Step",
+    "Subject",
+    "Tiny",
+    "assert_attributions_equal",
+    "assert_reconstructs",
+    "assert_refines",
+    "check_adapter",
+    "check_decomposer",
+    "check_direction",
+    "parametrize_with_checks",
+]

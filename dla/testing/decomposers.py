@@ -1,7 +1,9 @@
 """`check_decomposer`: does a decomposer keep the laws, and if not, which, on what, and why?"""
 
+import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from dla.decomposers.base import Decomposer
+from dla.directions import Logit
 from dla.errors import UnsupportedModelError
 from dla.testing.laws import CHECKS, Case, Check, Problem
 from dla.testing.profiles import Profile, subjects_of, subjects_of_precision
@@ -35,8 +38,8 @@ def check_decomposer(
         seed: Selects the prompts.
 
     Returns:
-        A report that prints itself; `raise_for_failure()` makes a failing test of it, and `ok`, `steps` and
-        `first_failure()` say the same to a program.
+        A report that prints itself, and ends where nothing else can be tried. `raise_for_failure()` makes a failing
+        test of it; `ok`, `steps` and `first_failure()` say the same to a program.
 
     Example:
         >>> import dla
@@ -45,8 +48,16 @@ def check_decomposer(
         >>> report.ok, len(report.steps)
         (True, 14)
     """
-    steps = tuple(run_check(check, decomposer, models, profile, seed) for check in CHECKS)
-    return Report(f"check_decomposer: {type(decomposer).__name__}", steps)
+    steps: list[Step] = []
+    for check in CHECKS:
+        steps.append(run_check(check, decomposer, models, profile, seed))
+        if not steps[-1].ok and check.name in _NEEDED and not _runs(decomposer, models, profile):
+            break
+    return Report(f"check_decomposer: {type(decomposer).__name__}", tuple(steps))
+
+
+_NEEDED = ("plan", "contract")
+"""The laws without which nothing may run at all."""
 
 
 def run_check(
@@ -81,6 +92,14 @@ def run_check(
     return Step(check.name, True, f"{tried} models" if not refused else f"{tried} models; refuses others")
 
 
+def _runs(decomposer: Decomposer, models: Sequence[Any] | None, profile: Profile) -> bool:
+    """Whether anything can be attributed."""
+    first = next(iter(subjects_of(profile) if models is None else map(as_subject, models)))
+    with contextlib.suppress(Exception):
+        return bool(Case(decomposer, first, _prompts(first, 0, 1, 2)).attribute(Logit(0)).labels)
+    return False
+
+
 def _subjects(check: Check, profile: Profile) -> Sequence[Subject]:
     return subjects_of_precision(profile) if check.name == "precision" else subjects_of(profile)
 
@@ -106,13 +125,21 @@ def _found(check: Check, case: Case) -> Problem | None:
 
 
 def _smallest(check: Check, case: Case, problem: Problem) -> tuple[Case, Problem]:
-    """The smallest model, and the shortest prompt on it, that break the law as well."""
-    for subject in (*case.subject.smaller(), case.subject):
-        for batch, width in [(1, n) for n in range(1, case.tokens.shape[1] + 1)]:
-            smaller = Case(case.decomposer, subject, case.tokens[:batch, :width])
-            found = _found(check, smaller) if _plans(smaller) else None
-            if found is not None:
-                return smaller, found
+    """The smallest model, and the shortest prompt on it, that break the law as well.
+
+    The cause is that of the longer prompts: one number is explained by anything.
+    """
+    for subject in case.subject.smaller():
+        smaller = replace(case, subject=subject)
+        found = _found(check, smaller) if _plans(smaller) else None
+        if found is not None:
+            case, problem = smaller, found
+            break
+    for width in range(1, case.tokens.shape[1] + 1):
+        shorter = case.on(case.tokens[:1, :width])
+        found = _found(check, shorter)
+        if found is not None:
+            return shorter, replace(found, cause=problem.cause)
     return case, problem
 
 

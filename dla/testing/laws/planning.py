@@ -45,7 +45,10 @@ def _find_in_rows(case: Case, plan: Plan, prompts: Prompts) -> Problem | None:
     """One label a row, and no two rows with the same."""
     activations, parts = seen(case, plan), []
     for step in plan.steps(prompts):
-        values = step.write.contract(_shown(step.write, activations, everything=True), _direction(case))
+        try:
+            values = step.write.contract(activations, _direction(case))
+        except KeyError:  # it reads more than it says, which is another law
+            return None
         if values.shape[-3] != len(step.write.labels):
             return Problem(f"{_named(step.write)} has {len(step.write.labels)} labels and {values.shape[-3]} rows.")
         parts.append(step.reduced(values.movedim(-3, 0).expand(-1, -1, *case.tokens.shape)))
@@ -68,7 +71,7 @@ def find_in_contract(case: Case) -> Problem | None:
 
 
 def _find_in_write(case: Case, write: Write, activations: Activations) -> Problem | None:
-    shown = _shown(write, activations)
+    shown = {site: activations[site] for site in write.reads}
     for direction in (_direction(case), _direction(case)[:, :1, :1]):
         try:
             vectors, contracted = write.vectors(shown), write.contract(shown, direction)
@@ -79,6 +82,8 @@ def _find_in_write(case: Case, write: Write, activations: Activations) -> Proble
             )
         products = vectors.double() * direction.unsqueeze(-4)
         dotted, size = products.sum(-1), products.abs().sum(-1)
+        if not torch.equal(contracted, write.contract(activations, direction)):
+            return Problem(f"{_named(write)} gives other numbers where more than its `reads` has arrived.")
         missed = miss(contracted.expand_as(dotted), dotted, size + size.mean(), torch.finfo(torch.float32).eps)
         if missed is not None:
             label = write.labels[missed.where[1]] if len(missed.where) > 1 else write.labels[0]
@@ -111,10 +116,6 @@ def seen(case: Case, plan: Plan, dtype: torch.dtype = torch.float64) -> dict[Sit
 
     adapter.run(case.tokens, {name: observer(sites) for name, sites in by_name.items()}, None)
     return found
-
-
-def _shown(write: Write, activations: Activations, everything: bool = False) -> Activations:
-    return activations if everything else {site: activations[site] for site in write.reads}
 
 
 def _direction(case: Case) -> Tensor:

@@ -80,11 +80,18 @@ def _is_start(case: Case, known: Known, row: Tensor, size: float) -> bool:
 
 def _who_is_it(known: Known, label: Label, row: Tensor) -> str:
     name = _who(known, row, lambda key: key != key_of(label))
-    if not name:
-        return "It is no part with a known name. A row of your own needs a kind of its own: dla.Label('my kind', ...)."
+    if name:
+        return (
+            f"It is the row of {name}: labels in another order, a layer off by one, or heads that share a key and "
+            "value expanded in the wrong order."
+        )
+    own = known.get(key_of(label))
+    factor = 0.0 if own is None else float((row * own).sum() / own.pow(2).sum().clamp(min=1e-30))
+    if own is not None and own.numel() > 1 and bool((row - factor * own).abs().max() <= 1e-3 * row.abs().max()):
+        return f"It is that row times {factor:.4g}: a multiplier, or a piece that is called as the whole."
     return (
-        f"It is the row of {name}: labels in another order, a layer off by one, or heads that share a key and value "
-        "expanded in the wrong order."
+        "A name means what the library's decomposers mean by it. A row that is something else needs a kind of its "
+        "own: dla.Label('my kind', ...)."
     )
 
 

@@ -1,0 +1,119 @@
+"""Assertions about attributions, for tests: each says where two numbers part, and by how much."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dla.attribution import Attribution
+from dla.decomposers.base import Law
+from dla.testing.laws.compare import Miss, largest_of, miss, size_of
+from dla.testing.laws.rows import key_of
+
+
+def assert_reconstructs(
+    result: Attribution, own: Float[Tensor, "*batch_and_pos"] | None = None, *, eps: float | None = None
+) -> None:
+    """The rows and the constant come to the model's own logit.
+
+    Args:
+        result: An attribution.
+        own: The logit, or combination of logits, before the model's output transform, from a plain call of the model;
+            None for the logit that was measured while it was attributed.
+        eps: The rounding unit of the model's arithmetic; that of the result's dtype if None.
+
+    Raises:
+        AssertionError: If they do not; says where, what was expected and what there is.
+    """
+    eps = _eps_of(result, eps)
+    rows = result.values.sum(0) if result.record.law == Law.PARTITION.value else result.values[-1]
+    own = result.logit if own is None else own
+    size = size_of(result) + own.abs().to(result.values)
+    _check("the measured logit is not the model's own", miss(result.logit, own, size, eps), result)
+    missed = miss(rows + result.constant, own, size, eps)
+    _check(f"the {len(result.parts)} rows and the constant do not come to the model's own logit", missed, result)
+    _check("`total` is not what the rows come to", miss(result.total, rows, size, eps), result)
+    vague = result.tolerance > 1e-3 * size
+    if eps < 1e-5 and bool(vague.any()):
+        raise AssertionError(
+            f"The tolerance is {float(result.tolerance.max()):.1e} where the numbers that add up are of size "
+            f"{float(size.max()):.1e}: so large that the check means nothing."
+        )
+
+
+def assert_refines(child: Attribution, parent: Attribution, *, eps: float | None = None) -> None:
+    """The rows of `child` are pieces of those of `parent`, and add up to them.
+
+    Args:
+        child: The finer attribution; each label names what it is a piece of (`Label.parent`), or is a row of
+            `parent` itself.
+        parent: The coarser one, of the same prompts and direction.
+        eps: The rounding unit of the model's arithmetic; that of the result's dtype if None.
+
+    Raises:
+        AssertionError: If a row has no pieces, a piece has no row, or they do not add up; says which.
+    """
+    eps, wanted = _eps_of(child, eps), {key_of(label): i for i, label in enumerate(parent.parts)}
+    pieces: dict[int, list[int]] = {i: [] for i in wanted.values()}
+    for i, label in enumerate(child.parts):
+        place = next((wanted[key_of(part)] for part in label.path() if key_of(part) in wanted), None)
+        if place is None:
+            raise AssertionError(
+                f"{str(label)!r} is a piece of no row of the coarser attribution, whose rows are "
+                f"{', '.join(parent.labels[:4])}, ... Make its label with parent=...."
+            )
+        pieces[place].append(i)
+    size = largest_of(child, parent)
+    for place, rows in pieces.items():
+        name = parent.labels[place]
+        if not rows:
+            raise AssertionError(f"{name!r} has no pieces in the finer attribution: something is left out.")
+        missed = miss(child.values[rows].sum(0), parent.values[place], size, eps)
+        some = ", ".join(child.labels[i] for i in rows[:4]) + (", ..." if len(rows) > 4 else "")
+        _check(f"the {len(rows)} pieces of {name!r} ({some}) do not add up to it", missed, parent)
+
+
+def assert_attributions_equal(
+    got: Attribution, expected: Attribution, *, eps: float | None = None, factor: float = 1.0
+) -> None:
+    """Two attributions have the same parts and, up to rounding, the same numbers.
+
+    Args:
+        got: An attribution.
+        expected: The one that it should be.
+        eps: The rounding unit of the model's arithmetic; that of the result's dtype if None.
+        factor: What the expected numbers are multiplied by.
+
+    Raises:
+        AssertionError: If they are not; says which row differs, where and by how much.
+    """
+    eps = _eps_of(got, eps)
+    if got.labels != expected.labels:
+        missing = [label for label in expected.labels if label not in set(got.labels)]
+        extra = [label for label in got.labels if label not in set(expected.labels)]
+        raise AssertionError(
+            f"The labels differ: missing {missing[:4]}, not expected {extra[:4]}, or in another order."
+        )
+    size = largest_of(expected) * max(1.0, abs(factor))
+    for name in ("total", "constant", "logit"):
+        left, right = getattr(got, name), factor * getattr(expected, name)
+        if left.shape != right.shape:
+            raise AssertionError(f"`{name}` has shape {list(left.shape)}, expected {list(right.shape)}.")
+    for label, left, right in zip(got.labels, got.values, factor * expected.values, strict=True):
+        _check(f"row {label!r} is another", miss(left, right, size, eps), got)
+    for name in ("total", "constant", "logit"):
+        _check(f"`{name}` is another", miss(getattr(got, name), factor * getattr(expected, name), size, eps), got)
+
+
+def _eps_of(result: Attribution, eps: float | None) -> float:
+    return torch.finfo(result.values.dtype).eps if eps is None else eps
+
+
+def _check(said: str, missed: Miss | None, result: Attribution) -> None:
+    if missed is not None:
+        names = result.record.dims
+        where = (
+            ", ".join(f"{name} {i}" for name, i in zip(names, missed.where[-len(names) :], strict=False))
+            if names
+            else ""
+        )
+        raise AssertionError(f"{said[0].upper()}{said[1:]}{', at ' + where if where else ''}: {missed}.")

@@ -1,0 +1,123 @@
+"""`check_direction`: does a direction ask what it says, for any batch and position?"""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dla.adapters import ModelAdapter
+from dla.attribution import Attribution
+from dla.attributor import Attributor
+from dla.decomposers import ComponentDecomposer
+from dla.directions import Direction
+from dla.passes import Asked, answers_of
+from dla.prompts import AnswersNeeded, read_positions, read_prompts
+from dla.testing.laws.compare import miss, size_of
+from dla.testing.report import Report, Step
+from dla.testing.subjects import Subject, Tiny, as_subject
+
+Meaning = Callable[[Float[Tensor, "batch pos d_vocab"]], Float[Tensor, "batch pos"]]
+"""What a direction asks for, worked out from a model's logits."""
+
+
+def check_direction(
+    direction: Direction,
+    means: Meaning | None = None,
+    *,
+    models: Sequence[Any] | None = None,
+    tokens: Int[Tensor, "batch pos"] | None = None,
+) -> Report:
+    """Tries what a direction must keep: it resolves the same each time and linearly, and asks what it means.
+
+    A direction that asks something else still adds up: it answers another question. Only `means` can show that.
+
+    Args:
+        direction: What is checked.
+        means: What it asks for, from the logits that a model returns, such as
+            `lambda logits: logits[..., 9] - logits[..., 7]`; None to leave that out.
+        models: Models, adapters or names of the catalogue to try it on; a LayerNorm and an RMSNorm model if None.
+        tokens: Prompts to ask about; some that are made up if None. A direction with a token for each prompt needs
+            as many prompts.
+
+    Returns:
+        A report that prints itself; `raise_for_failure()` makes a failing test of it.
+
+    Example:
+        >>> import dla
+        >>> from dla.testing import check_direction
+        >>> check_direction(dla.LogitDifference(9, 7), lambda logits: logits[..., 9] - logits[..., 7]).ok
+        True
+    """
+    subjects = [as_subject(model) for model in models] if models is not None else [Tiny("gpt2"), Tiny("llama-biases")]
+    prompts = torch.tensor([[9, 20, 31, 12], [45, 7, 16, 28]]) if tokens is None else tokens
+    steps: dict[str, Step] = {}
+    for subject in subjects:
+        for step in _guarded(subject, direction, means, prompts):
+            if step.name not in steps or steps[step.name].ok:
+                steps[step.name] = step if step.ok else replace(step, problem=f"On {subject}: {step.problem}")
+    return Report(f"check_direction: {direction.describe()}", tuple(steps.values()))
+
+
+def _guarded(subject: Subject, direction: Direction, means: Meaning | None, tokens: Tensor) -> Iterator[Step]:
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield from _steps(subject, direction, means, tokens)
+    except Exception as error:  # a direction under check may raise anything, and the report is about just that
+        yield Step("resolves", False, "", f"It raises {type(error).__name__}: {error}")
+
+
+def _steps(subject: Subject, direction: Direction, means: Meaning | None, tokens: Tensor) -> Iterator[Step]:
+    adapter = subject.adapter()
+    yield _resolves(adapter, direction, tokens)
+    one = _asked(adapter, direction, tokens)
+    yield _same("repeatable", _asked(adapter, direction, tokens), one, adapter, "asked twice, it asks something else.")
+    opposite = _asked(adapter, -direction, tokens)
+    yield _same("linearity", opposite, one, adapter, "its negative should ask the negative.", -1.0)
+    twice = _asked(adapter, direction + direction, tokens)
+    yield _same("linearity", twice, one, adapter, "added to itself it should ask twice as much.", 2.0)
+    missed = bool((one.gap.abs() > one.tolerance).any())
+    problem = f"The rows miss what the model answers by {float(one.gap.abs().max()):.1e}." if missed else ""
+    yield Step("reconstruction", not missed, "the rows come to what the model answers", problem)
+    if means is not None:
+        yield _means(subject, one, means, tokens)
+
+
+def _resolves(adapter: ModelAdapter, direction: Direction, tokens: Tensor) -> Step:
+    """The readout has the shapes that it may have, and ids that are tokens."""
+    prompts = read_prompts(tokens, adapter.vocabulary)
+    positions = read_positions(None, prompts)
+    try:
+        readout = direction.readout(prompts, positions)
+    except AnswersNeeded:
+        answers = answers_of(adapter, Asked(prompts, positions, (), None))
+        readout = direction.readout(replace(prompts, answers=answers), positions)
+    ids, size = readout.ids, adapter.vocabulary.size
+    wrong = ""
+    if ids.ndim != 3 or ids.shape[-1] != len(readout.weights):
+        shapes = f"ids have shape {list(ids.shape)} and weights {list(readout.weights.shape)}"
+        wrong = f"{shapes}; expected [batch pos term] and [term]."
+    elif ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= size):
+        wrong = f"it asks for token {int(ids.max())}; ids run from 0 to {size - 1}."
+    return Step("resolves", not wrong, f"{ids.shape[-1]} terms", wrong)
+
+
+def _asked(adapter: ModelAdapter, direction: Direction, tokens: Tensor) -> Attribution:
+    return Attributor(adapter, ComponentDecomposer(), check="warn").attribute(tokens, direction, pos=None)
+
+
+def _same(name: str, got: Attribution, one: Attribution, adapter: ModelAdapter, said: str, factor: float = 1.0) -> Step:
+    size = (size_of(got) + size_of(one)) * max(1.0, abs(factor))
+    missed = miss(got.logit, factor * one.logit, size, adapter.anatomy.eps)
+    return Step(name, missed is None, "", "" if missed is None else f"{said} {missed}")
+
+
+def _means(subject: Subject, one: Attribution, means: Meaning, tokens: Tensor) -> Step:
+    wanted = means(subject.logits(tokens))
+    missed = miss(one.output_logit, wanted, size_of(one) + wanted.abs(), subject.adapter().anatomy.eps)
+    problem = "" if missed is None else f"it should ask what it means, at {list(missed.where)}: {missed}."
+    return Step("meaning", not problem, "asks what it means", problem)
