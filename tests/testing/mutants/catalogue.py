@@ -10,6 +10,9 @@ import dla
 from dla.testing import Tiny
 from mutants import adapters, axes, decomposers, directions, labels, nonlinear, remainders, right, states, writes
 
+PROMPTS = torch.tensor([[9, 20, 31, 12], [45, 7, 16, 28]])
+"""What directions are tried on."""
+
 DOUBLE, HALF = (Tiny("gpt2", dtype=dtype) for dtype in (torch.float64, torch.bfloat16))
 
 
@@ -24,7 +27,7 @@ class Mutant:
         on: A model of the catalogue that shows it.
         says: What the diagnosis should say, for readers.
         by: The decomposer that an adapter or a direction is tried with.
-        meaning: Of a direction: what its user means to ask, `[batch pos]` from logits and token ids.
+        means: Of a direction: what it says that it asks, from the logits of `PROMPTS`.
     """
 
     of: Any
@@ -32,7 +35,7 @@ class Mutant:
     on: str | Tiny
     says: str
     by: dla.Decomposer = field(default_factory=dla.HeadDecomposer)
-    meaning: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
+    means: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     @property
     def name(self) -> str:
@@ -137,21 +140,20 @@ ADAPTERS: Sequence[Mutant] = (
     Mutant(adapters.AnswersFromMemory, "repeatable", "llama", "other prompts in between change the rows"),
 )
 
-DIRECTIONS: Sequence[Mutant] = ()
-WANTED: Sequence[Mutant] = (
+DIRECTIONS: Sequence[Mutant] = (
     Mutant(
         directions.AddsTheOtherToken(),
-        "reconstruction",
+        "meaning",
         "llama",
         "it asks something else",
-        meaning=lambda logits, tokens: logits[..., 9] - logits[..., 14],
+        means=lambda logits: logits[..., 9] - logits[..., 14],
     ),
     Mutant(
         directions.AsksForTheTokenItself(),
-        "reconstruction",
+        "meaning",
         "llama",
         "it asks something else",
-        meaning=lambda logits, tokens: logits.gather(-1, tokens.roll(-1, 1).unsqueeze(-1)).squeeze(-1),
+        means=lambda logits: logits.gather(-1, PROMPTS.roll(-1, 1).unsqueeze(-1)).squeeze(-1),
     ),
     Mutant(directions.AsksForTheLastColumn(), "batch", "llama", "a prompt's rows depend on the padding"),
     Mutant(directions.AsksForTheNextPromptsToken(), "batch", "llama", "a prompt's rows depend on its neighbours"),

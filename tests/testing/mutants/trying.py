@@ -1,30 +1,33 @@
 """What the kit says of a mutant, on the model that shows its mistake."""
 
 import copy
-from typing import Any
 
 import dla
-from dla.testing import Step, check_decomposer
+from dla.testing import Report, Step, check_decomposer, check_direction
 from dla.testing.decomposers import run_check
 from dla.testing.laws import CHECKS
 from dla.testing.subjects import as_subject
-from mutants.catalogue import Mutant
+from mutants.catalogue import PROMPTS, Mutant
 
 
 def named_step(mutant: Mutant) -> Step:
-    """What the check that must find it says."""
-    [check] = [check for check in CHECKS if check.name == mutant.check]
-    decomposer, model = _tried(mutant)
-    return run_check(check, decomposer, [model])
+    """What the check that must find it says; of a decomposer no other check is made."""
+    if isinstance(mutant.of, dla.Decomposer):
+        [check] = [check for check in CHECKS if check.name == mutant.check]
+        return run_check(check, copy.deepcopy(mutant.of), [mutant.on])
+    [step] = [step for step in report_of(mutant).steps if step.name == mutant.check]
+    return step
+
+
+def report_of(mutant: Mutant) -> Report:
+    """What all checks say."""
+    if isinstance(mutant.of, dla.Decomposer):
+        return check_decomposer(copy.deepcopy(mutant.of), models=[mutant.on])  # some remember what they saw
+    if isinstance(mutant.of, dla.Direction):
+        return check_direction(copy.deepcopy(mutant.of), mutant.means, models=[mutant.on], tokens=PROMPTS.clone())
+    return check_decomposer(mutant.by, models=[mutant.of(as_subject(mutant.on).model())])
 
 
 def found_by(mutant: Mutant) -> list[str]:
-    """All checks that find it."""
-    decomposer, model = _tried(mutant)
-    return [step.name for step in check_decomposer(decomposer, models=[model]).failures()]
-
-
-def _tried(mutant: Mutant) -> tuple[dla.Decomposer, Any]:
-    if isinstance(mutant.of, dla.Decomposer):
-        return copy.deepcopy(mutant.of), mutant.on  # some remember what they saw
-    return mutant.by, mutant.of(as_subject(mutant.on).model())
+    """The checks that find it."""
+    return [step.name for step in report_of(mutant).failures()]
