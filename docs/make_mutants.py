@@ -39,7 +39,7 @@ def _table(mutants: Sequence[Mutant], found: Callable[[Mutant], Sequence[str]]) 
         ROW.format(
             name=mutant.name,
             mistake=mutant.mistake.replace("|", "\\|"),
-            on=mutant.on,
+            on=", ".join(map(str, mutant.models)),
             found=", ".join(f"**{name}**" if name == mutant.check else name for name in found(mutant)),
         )
         for mutant in mutants

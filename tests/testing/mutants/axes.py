@@ -83,3 +83,15 @@ class ExchangesBatchAndPosition(SplitsHeads):
             return z.transpose(0, 1).reshape(z.shape)
 
         return [dla.Factored(replace(heads.z, read=exchanged), heads.W_O, heads.labels, heads.route), *heads.biases()]
+
+
+@final
+@dataclass(frozen=True)
+class ReadsTheFirstPrompt(SplitsHeads):
+    """Takes `z[0]`, as one does for a single prompt."""
+
+    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        def first(z: Tensor) -> Tensor:
+            return heads.z.read(z)[:1].expand_as(heads.z.read(z))
+
+        return [dla.Factored(replace(heads.z, read=first), heads.W_O, heads.labels, heads.route), *heads.biases()]

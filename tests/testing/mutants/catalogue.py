@@ -8,7 +8,7 @@ import torch
 
 import dla
 from dla.testing import Tiny
-from mutants import adapters, axes, decomposers, directions, labels, nonlinear, remainders, right, states, writes
+from mutants import adapters, axes, decomposers, directions, hands, labels, nonlinear, remainders, right, states, writes
 
 PROMPTS = torch.tensor([[9, 20, 31, 12], [45, 7, 16, 28]])
 """What directions are tried on."""
@@ -24,7 +24,7 @@ class Mutant:
     Attributes:
         of: A decomposer or a direction; or a function that gives a wrong adapter of a model.
         check: The check that must name it.
-        on: A model of the catalogue that shows it.
+        on: A model of the catalogue that shows it, or the models that it takes.
         says: What the diagnosis should say, for readers.
         by: The decomposer that an adapter or a direction is tried with.
         means: Of a direction: what it says that it asks, from the logits of `PROMPTS`.
@@ -32,7 +32,7 @@ class Mutant:
 
     of: Any
     check: str
-    on: str | Tiny
+    on: str | Tiny | tuple[str, ...]
     says: str
     by: dla.Decomposer = field(default_factory=dla.HeadDecomposer)
     means: Callable[[torch.Tensor], torch.Tensor] | None = None
@@ -42,6 +42,11 @@ class Mutant:
         """As it is called in the code."""
         named = self.of if callable(self.of) else type(self.of)
         return str(named.__name__)
+
+    @property
+    def models(self) -> Sequence[Any]:
+        """What it is tried on."""
+        return self.on if isinstance(self.on, tuple) else (self.on,)
 
     @property
     def mistake(self) -> str:
@@ -63,6 +68,7 @@ DECOMPOSERS: Sequence[Mutant] = (
     Mutant(decomposers.TakesThePostNormsFirstScale(), "reconstruction", "olmo2", "right at the first position only"),
     Mutant(decomposers.SwapsTwoHeads(), "reconstruction", "gpt2", "two heads have each other's weights"),
     Mutant(decomposers.ReshapesWeightsTheOtherWay(), "reconstruction", "gpt2", "W_O is in another order"),
+    Mutant(decomposers.TransposesWeights(), "reconstruction", "gpt2", "W_O is in another order"),
     Mutant(decomposers.TakesThePreviousLayersWeights(), "reconstruction", "gpt2", "W_O is another block's"),
     Mutant(decomposers.ExpandsGroupedQueriesInTheWrongOrder(), "reconstruction", "llama", "heads read other values"),
     Mutant(decomposers.CountsAttentionTwice(), "reconstruction", "gpt2", "attention is in two rows"),
@@ -80,6 +86,7 @@ DECOMPOSERS: Sequence[Mutant] = (
     Mutant(labels.UsesOneNameTwice(), "plan", "llama", "two parts are called attn_out"),
     Mutant(labels.NamesMoreRowsThanThereAre(), "plan", "llama", "8 names for 4 rows"),
     Mutant(labels.ReturnsNames(), "plan", "llama", "not a write"),
+    Mutant(labels.YieldsItsWrites(), "plan", "llama", "a plan is a sequence"),
     Mutant(labels.RunsTheModelToPlan(), "plan", "llama", "a plan runs nothing"),
     Mutant(labels.PlansSomethingElseEachTime(), "plan", "llama", "two plans of one model differ"),
     Mutant(labels.GroupsHeadsByChance(), "repeatable", "gpt2", "twice the same question, two answers"),
@@ -95,13 +102,17 @@ DECOMPOSERS: Sequence[Mutant] = (
     Mutant(writes.AddsInHalfPrecision(), "precision", HALF, "sums in float16"),
     Mutant(writes.AddsInSinglePrecision(), "precision", DOUBLE, "sums in float32 of a float64 model"),
     Mutant(states.RemembersTheFirstPrompt(), "repeatable", "llama", "other prompts in between change the rows"),
+    Mutant(states.RemembersTheFirstModel(), "reconstruction", ("gpt2", "gptj"), "the weights are another model's"),
     Mutant(states.RotatesHeadsByChance(), "repeatable", "llama", "twice the same question, two answers"),
     Mutant(states.DropsSmallActivations(), "hands off", "llama", "the model's own logits change"),
     Mutant(states.CentresTheStreamInPlace(), "hands off", "gpt2", "an activation of the model was changed in place"),
+    Mutant(hands.CentresTheDirection(), "hands off", "llama", "the direction was changed in place"),
+    Mutant(hands.DividesTheActivation(), "hands off", "llama", "an activation was changed in place"),
     Mutant(states.CountsOnTheOrder(), "cache", "llama", "from a cache the rows are others"),
     Mutant(axes.ComparesWithTheBatch(), "batch", "llama", "a prompt's rows depend on its neighbours"),
     Mutant(axes.AveragesOverThePadding(), "batch", "llama", "a prompt's rows depend on the padding"),
     Mutant(axes.ReadsTheLastPosition(), "reconstruction", "llama", "right at the last position only"),
+    Mutant(axes.ReadsTheFirstPrompt(), "batch", "llama", "right for the first prompt only"),
     Mutant(axes.ForgetsToTakeThePosition(), "positions", "llama", "several positions give other rows than one"),
     Mutant(axes.ExchangesBatchAndPosition(), "batch", "llama", "right for one prompt only"),
     Mutant(nonlinear.SharesByMagnitude(), "linearity", "llama", "rows of a + b are not those of a plus those of b"),
@@ -180,6 +191,8 @@ RIGHT: Sequence[dla.Decomposer] = (
     right.NeuronsBySign(),
     right.OnlyTheStrongestHeads(),
     right.EarlyAndLate(),
+    right.RandomButTheSame(),
+    right.OnlyTheLastBlock(),
     dla.HeadDecomposer(layers=[0]) | dla.NeuronDecomposer(layers=[1]),
     dla.GroupDecomposer(dla.SourceDecomposer(), {"from the first token": lambda label: label.source == 0}),
 )

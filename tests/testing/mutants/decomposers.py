@@ -224,3 +224,13 @@ class ForgetsTheSharedExpert(dla.Decomposer):
             else:
                 plan.append(replace(experts, shared=None, gate=None, parts=experts.parts[:-1]))
         return plan
+
+
+@final
+@dataclass(frozen=True)
+class TransposesWeights(SplitsHeads):
+    """`W_O` as the model's `Linear` keeps it, `[d_model, head d_head]`: nobody notices where the two are as long."""
+
+    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        weight = heads.W_O.flatten(0, 1).T.reshape(heads.W_O.shape)
+        return [dla.Factored(heads.z, weight, heads.labels, heads.route), *heads.biases()]

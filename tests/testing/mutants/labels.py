@@ -196,3 +196,12 @@ class TakesFoldingForGranted(SplitsHeads):
         folded = heads.b_O.detach() + torch.einsum("hi,hid->d", b_V, heads.W_O.detach())
         bias = dla.Label("b_O", heads.label.layer, parent=heads.label)
         return [dla.Factored(z, heads.W_O, heads.labels, heads.route), dla.Constant(folded, bias, heads.route)]
+
+
+@final
+@dataclass(frozen=True)
+class YieldsItsWrites(dla.Decomposer):
+    """A generator, which is empty when it is gone over for the second time."""
+
+    def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        return (write for write in dla.ComponentDecomposer().writes(model))  # type: ignore[return-value]  # the mistake

@@ -245,3 +245,36 @@ class EarlyAndLate(dla.Decomposer):
 
         mixed = dla.HeadDecomposer() | dla.NeuronDecomposer()
         return [dla.Entry.of(item).then(together) for item in mixed.writes(model)]
+
+
+@final
+@dataclass(frozen=True)
+class RandomButTheSame(SplitsHeads):
+    """Every head in a basis that is drawn by chance, from one seed."""
+
+    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        count, width, _ = heads.W_O.shape
+        drawn = torch.randn(count, width, width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        basis = torch.linalg.qr(drawn).Q
+
+        def rotated(z: Tensor) -> Tensor:
+            return torch.einsum("bphi,hij->bphj", heads.z.read(z), basis.to(z)).flatten(2)
+
+        labels = [
+            dla.Label("basis", head.layer, width * i + j, parent=head)
+            for i, head in enumerate(heads.labels)
+            for j in range(width)
+        ]
+        weight = torch.einsum("hij,hid->hjd", basis, heads.W_O.detach().double()).flatten(0, 1)
+        return [dla.Scaled(replace(heads.z, read=rotated), weight, labels, heads.route), *heads.biases()]
+
+
+@final
+@dataclass(frozen=True)
+class OnlyTheLastBlock(dla.Decomposer):
+    """What enters the last block as one row, and what that block adds, head by head."""
+
+    def writes(self, model: dla.ModelAdapter) -> Sequence[Item]:
+        block = model.block(model.n_layers - 1)
+        rows = [write for s in block.sublayers for write in ([s.write] if s.heads is None else s.heads.writes())]
+        return [dla.SumOf([block.resid_pre], dla.Label("everything before")), *rows]

@@ -105,3 +105,14 @@ class CountsOnTheOrder(dla.Decomposer):
             site = model.block(layer).resid_post.site
             plan.append(dla.Whole(replace(site, read=gained), dla.Label("gain", layer)))
         return plan
+
+
+@final
+@dataclass(frozen=True)
+class RemembersTheFirstModel(dla.Decomposer):
+    """Makes its plan once, and returns it for every other model, too."""
+
+    kept: dict[str, Sequence[dla.Write]] = field(default_factory=dict, compare=False)
+
+    def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        return self.kept.setdefault("plan", dla.HeadDecomposer().writes(model))

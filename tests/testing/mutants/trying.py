@@ -14,7 +14,7 @@ def named_step(mutant: Mutant) -> Step:
     """What the check that must find it says; of a decomposer no other check is made."""
     if isinstance(mutant.of, dla.Decomposer):
         [check] = [check for check in CHECKS if check.name == mutant.check]
-        return run_check(check, copy.deepcopy(mutant.of), [mutant.on])
+        return run_check(check, copy.deepcopy(mutant.of), mutant.models)
     [step] = [step for step in report_of(mutant).steps if step.name == mutant.check]
     return step
 
@@ -22,10 +22,10 @@ def named_step(mutant: Mutant) -> Step:
 def report_of(mutant: Mutant) -> Report:
     """What all checks say."""
     if isinstance(mutant.of, dla.Decomposer):
-        return check_decomposer(copy.deepcopy(mutant.of), models=[mutant.on])  # some remember what they saw
+        return check_decomposer(copy.deepcopy(mutant.of), models=mutant.models)  # some remember what they saw
     if isinstance(mutant.of, dla.Direction):
-        return check_direction(copy.deepcopy(mutant.of), mutant.means, models=[mutant.on], tokens=PROMPTS.clone())
-    return check_decomposer(mutant.by, models=[mutant.of(as_subject(mutant.on).model())])
+        return check_direction(copy.deepcopy(mutant.of), mutant.means, models=mutant.models, tokens=PROMPTS.clone())
+    return check_decomposer(mutant.by, models=[mutant.of(as_subject(model).model()) for model in mutant.models])
 
 
 def found_by(mutant: Mutant) -> list[str]:
