@@ -1,9 +1,12 @@
 """How a decomposer behaves: twice the same, hands off the model, sums in enough bits."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from dla.adapters import ModelAdapter
+from dla.adapters.anatomy import Anatomy
 from dla.attribution import Attribution
 from dla.decomposers.base import Law
 from dla.directions import Logit
@@ -11,8 +14,8 @@ from dla.prompts import read_prompts
 from dla.testing.altered import Altered
 from dla.testing.laws.case import Case, Check, Problem, drawn_ids
 from dla.testing.laws.compare import miss, size_of
-from dla.testing.laws.planning import plan_of, seen
-from dla.testing.laws.rows import aligned
+from dla.testing.laws.planning import plan_of, precision_of, seen
+from dla.testing.laws.rows import same_rows
 from dla.testing.laws.sums import nudged, read_by, streams, written
 from dla.testing.subjects import Tiny
 
@@ -26,12 +29,27 @@ def find_in_repeats(case: Case) -> Problem | None:
     problem = _same_bits(second, first, "the same call twice should give the same bits")
     if problem is not None:
         return problem
+    turned = case.attribute(Logit(case.ids(1).flip(0)), case.tokens.flip(0))
+    said = "the same prompts in another order should be as they were"
+    problem = same_rows(_turned(turned), first, _ROUNDS * case.eps, said)
+    if problem is not None:
+        return replace(problem, cause=_KEPT)
     case.attribute(Logit(3), others)
     again = case.attribute(direction)
     said = "other prompts in between should change nothing"
-    return _same_bits(
-        again, first, said, "Something of an earlier run is kept: a plan holds weights, never activations."
-    )
+    return _same_bits(again, first, said, _KEPT)
+
+
+_KEPT = "Something of an earlier run is kept: a plan holds weights, never activations."
+_ROUNDS = 8.0
+"""How much more rounding is allowed where a matrix product has its rows in another order."""
+
+
+def _turned(result: Attribution) -> Attribution:
+    """The prompts in the opposite order."""
+    names = ("total", "constant", "logit", "output_logit", "tolerance", "positions")
+    shared = {name: getattr(result, name).flip(0) for name in names}
+    return replace(result, values=result.values.flip(1), **shared)
 
 
 def _others(case: Case) -> Tensor:
@@ -99,56 +117,72 @@ def _equal(left: Tensor, right: Tensor) -> bool:
 
 def find_in_bits(case: Case) -> Problem | None:
     """Sums are as exact as float32, or as the model if that is wider, whatever the model's dtype."""
-    direction = Logit(case.ids(1))
-    result = case.attribute(direction)
-    dtype = case.adapter.anatomy.unembedding.W_U.dtype
-    least = torch.promote_types(dtype, torch.float32)
-    problem = _find_in_dtypes(case, least)
-    if problem is not None:
-        return problem
-    if dtype == torch.float64 and case.law is not Law.LENS:
-        return _find_in_double(case, result, direction)
-    wide = case.subject.widened() if isinstance(case.subject, Tiny) else None
-    if wide is None:
-        return None
-    exact = case.attribute(direction, model=wide)
-    size = size_of(exact)
-    for row in aligned(result, exact):
-        missed = miss(row.values[0], row.values[1], size, _SINGLE)
-        if missed is not None:
-            said = f"row {str(row.label)!r} of a {str(dtype).removeprefix('torch.')} model should be summed in float32"
-            return Problem(f"{said}, at {list(missed.where)}: {missed}.", _BITS)
-    return None
-
-
-def _find_in_double(case: Case, result: Attribution, direction: Logit) -> Problem | None:
-    """What is read moves the total in proportion. What is rounded on the way does not, whatever else is wrong."""
-    read = read_by(case)
-    for name in [name for name in (*written(case), *streams(case)) if name in read]:
-        shown = (Altered(case.adapter, show=nudged(name, step)) for step in (0.1, 0.2))
-        one, two = (case.attribute(direction, model=model) for model in shown)
-        size = size_of(result) + size_of(one) + size_of(two)
-        missed = miss(two.total - one.total, one.total - result.total, size, torch.finfo(torch.float64).eps)
-        if missed is not None:
-            said = f"{name!r} changed twice as much should move the sum of a float64 model twice as much"
-            return Problem(f"{said}, at {list(missed.where)}: {missed}.", _BITS)
-    return None
+    try:
+        return _find_in_dtypes(case) or _find_in_weights(case) or _find_in_double(case)
+    except RuntimeError as error:
+        if "type" not in str(error):
+            raise
+        cause = "Weights have the model's dtype, activations arrive in float32 or wider: cast, `weight.to(activation)`."
+        return Problem(f"it raises RuntimeError: {error}", cause)
 
 
 _BITS = "The numbers are added in too few bits. Activations arrive in float32 or wider: leave them so."
 
 
-def _find_in_dtypes(case: Case, least: torch.dtype) -> Problem | None:
-    """Each write returns numbers as wide as what it was given."""
-    adapter = case.adapter
-    plan, width = plan_of(case), adapter.anatomy.unembedding.W_U.shape[0]
-    activations, direction = seen(case, plan, least), torch.ones(1, 1, 1, width, dtype=least)
+def _find_in_dtypes(case: Case) -> Problem | None:
+    """Each write returns numbers as wide as float32."""
+    adapter, plan = case.adapter, plan_of(case)
+    least = precision_of(case)
+    activations = seen(case, plan, least)
+    direction = torch.ones(1, 1, 1, adapter.anatomy.unembedding.W_U.shape[0], dtype=least)
     for step in plan.steps(read_prompts(case.tokens, adapter.vocabulary)):
         got = step.write.contract(activations, direction).dtype
         if torch.promote_types(got, torch.float32) != got:
             name = str(step.write.labels[0])
             return Problem(f"`contract` of {name!r} returns {got}; expected {least}, as it was given.", _BITS)
     return None
+
+
+def _find_in_weights(case: Case) -> Problem | None:
+    """With its weights in float32 a model of half the bits has the same rows."""
+    wide = case.subject.widened() if isinstance(case.subject, Tiny) else None
+    if wide is None:
+        return None
+    result, exact = (case.attribute(Logit(case.ids(1)), model=model) for model in (None, wide))
+    said = "the rows of a model in half precision should be those of its weights in float32"
+    problem = same_rows(result, exact, _SINGLE, said)
+    return problem and replace(problem, cause=_BITS)
+
+
+def _find_in_double(case: Case) -> Problem | None:
+    """What is read, in float64, moves the total in proportion; what is rounded on the way does not.
+
+    Whatever else is wrong with a total, such as a forgotten bias, stays the same.
+    """
+    if case.law is Law.LENS:
+        return None
+    direction, read = Logit(case.ids(1)), read_by(case)
+    for name in [name for name in (*written(case), *streams(case)) if name in read]:
+        none, one, two = (case.attribute(direction, model=_in_double(case, name, step)) for step in (0.0, 0.1, 0.2))
+        size = size_of(none) + size_of(one) + size_of(two)
+        missed = miss(two.total - one.total, one.total - none.total, size, torch.finfo(torch.float64).eps)
+        if missed is not None:
+            said = f"{name!r} in float64, changed twice as much, should move the sum twice as much"
+            return Problem(f"{said}, at {list(missed.where)}: {missed}.", _BITS)
+    return None
+
+
+def _in_double(case: Case, name: str, step: float) -> Altered:
+    """The model with everything that is read of it in float64, and one activation changed."""
+
+    def widen(anatomy: Anatomy) -> Anatomy:
+        return replace(anatomy, unembedding=replace(anatomy.unembedding, W_U=anatomy.unembedding.W_U.double()))
+
+    def show(hook: str, activation: Tensor) -> Tensor:
+        return change(hook, activation.double() if activation.is_floating_point() else activation)
+
+    change = nudged(name, step)
+    return Altered(case.adapter, widen, show)
 
 
 REPEATABLE = Check("repeatable", "The same call gives the same bits, whatever was asked in between.", find_in_repeats)

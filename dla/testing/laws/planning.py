@@ -43,10 +43,11 @@ def find_in_plan(case: Case) -> Problem | None:
 
 def _find_in_rows(case: Case, plan: Plan, prompts: Prompts) -> Problem | None:
     """One label a row, and no two rows with the same."""
-    activations, parts = seen(case, plan), []
+    dtype, parts = precision_of(case), []
+    activations, direction = seen(case, plan, dtype), _direction(case, dtype)
     for step in plan.steps(prompts):
         try:
-            values = step.write.contract(activations, _direction(case))
+            values = step.write.contract(activations, direction)
         except KeyError:  # it reads more than it says, which is another law
             return None
         if values.shape[-3] != len(step.write.labels):
@@ -61,18 +62,23 @@ def _find_in_rows(case: Case, plan: Plan, prompts: Prompts) -> Problem | None:
 
 def find_in_contract(case: Case) -> Problem | None:
     """What a write contracts with a direction is the dot product of its vectors with it, from what it reads alone."""
+    try:
+        return _find_in_writes(case, torch.float64)
+    except RuntimeError:  # a write may want its activations in the dtype of its weights
+        return _find_in_writes(case, precision_of(case))
+
+
+def _find_in_writes(case: Case, dtype: torch.dtype) -> Problem | None:
     plan = plan_of(case)
-    activations = seen(case, plan)
-    for step in plan.steps(read_prompts(case.tokens, case.adapter.vocabulary)):
-        problem = _find_in_write(case, step.write, activations)
-        if problem is not None:
-            return problem
-    return None
+    activations, direction = seen(case, plan, dtype), _direction(case, dtype)
+    steps = plan.steps(read_prompts(case.tokens, case.adapter.vocabulary))
+    found = (_find_in_write(step.write, activations, direction) for step in steps)
+    return next((problem for problem in found if problem is not None), None)
 
 
-def _find_in_write(case: Case, write: Write, activations: Activations) -> Problem | None:
+def _find_in_write(write: Write, activations: Activations, directions: Tensor) -> Problem | None:
     shown = {site: activations[site] for site in write.reads}
-    for direction in (_direction(case), _direction(case)[:, :1, :1]):
+    for direction in (directions, directions[:, :1, :1]):
         try:
             vectors, contracted = write.vectors(shown), write.contract(shown, direction)
         except KeyError as error:
@@ -80,7 +86,7 @@ def _find_in_write(case: Case, write: Write, activations: Activations) -> Proble
                 f"{_named(write)} needs {_site_of(error)}, which is not among its `reads`.",
                 "`reads` lists every site of a write; the scale of a post-norm is one of them.",
             )
-        products = vectors.double() * direction.unsqueeze(-4)
+        products = vectors.double() * direction.double().unsqueeze(-4)
         dotted, size = products.sum(-1), products.abs().sum(-1)
         if not torch.equal(contracted, write.contract(activations, direction)):
             return Problem(f"{_named(write)} gives other numbers where more than its `reads` has arrived.")
@@ -95,12 +101,17 @@ def _find_in_write(case: Case, write: Write, activations: Activations) -> Proble
     return None
 
 
+def precision_of(case: Case) -> torch.dtype:
+    """What sums are made in: float32, or the model's own dtype if that is wider."""
+    return torch.promote_types(case.adapter.anatomy.unembedding.W_U.dtype, torch.float32)
+
+
 def plan_of(case: Case) -> Plan:
     """The decomposer's plan."""
     return Plan.of(type(case.decomposer).__name__, case.decomposer.writes(case.adapter))
 
 
-def seen(case: Case, plan: Plan, dtype: torch.dtype = torch.float64) -> dict[Site, Tensor]:
+def seen(case: Case, plan: Plan, dtype: torch.dtype) -> dict[Site, Tensor]:
     """Every activation that a plan reads, at all positions."""
     adapter = case.adapter
     steps = plan.steps(read_prompts(case.tokens, adapter.vocabulary))
@@ -118,10 +129,10 @@ def seen(case: Case, plan: Plan, dtype: torch.dtype = torch.float64) -> dict[Sit
     return found
 
 
-def _direction(case: Case) -> Tensor:
+def _direction(case: Case, dtype: torch.dtype) -> Tensor:
     """Two random directions for each prompt and position."""
     width = case.adapter.anatomy.unembedding.W_U.shape[0]
-    return torch.randn(2, *case.tokens.shape, width, generator=generator(3), dtype=torch.float64)
+    return torch.randn(2, *case.tokens.shape, width, generator=generator(3), dtype=torch.float64).to(dtype)
 
 
 def _named(write: Write) -> str:

@@ -1,0 +1,167 @@
+"""Models of any shape and with any switches: a configuration is a value, so that it can be drawn and made smaller."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, final
+
+import torch
+import transformers
+
+from dla.testing.models.hooked import HookedArchitecture
+from dla.testing.models.hugging_face import HuggingFaceArchitecture
+from dla.testing.models.tokenizer import VOCABULARY_SIZE
+
+HOOKED_FAMILY = "hooked"
+"""The family of `HookedTransformer`s, which exist with TransformerLens 3 only."""
+
+
+@final
+@dataclass(frozen=True)
+class Sizes:
+    """How large a model is, in words that all families share.
+
+    Attributes:
+        layers: Blocks.
+        heads: Heads of a block.
+        groups: Heads that have keys and values of their own; divides `heads`.
+        d_head: Numbers of a head; even.
+        d_mlp: Neurons of a block.
+    """
+
+    layers: int = 1
+    heads: int = 1
+    groups: int = 1
+    d_head: int = 4
+    d_mlp: int = 1
+
+    @property
+    def d_model(self) -> int:
+        """The width of the stream."""
+        return self.heads * self.d_head
+
+
+@final
+@dataclass(frozen=True)
+class ModelConfig:
+    """A model as a value: what to build, not yet built.
+
+    Attributes:
+        family: One of `FAMILIES`, or `HOOKED_FAMILY`.
+        sizes: How large it is.
+        processed: In compatibility mode, or with processed weights.
+        dtype: Of the parameters.
+        seed: Selects the weights.
+        switches: What a `HookedTransformer`'s configuration sets beside its sizes.
+
+    Raises:
+        ValueError: If there is no such family.
+    """
+
+    family: str
+    sizes: Sizes = Sizes()
+    processed: bool = False
+    dtype: torch.dtype = torch.float32
+    seed: int = 0
+    switches: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        if self.family not in (*FAMILIES, HOOKED_FAMILY):
+            raise ValueError(f"There is no family {self.family!r}. Pass one of {[*FAMILIES, HOOKED_FAMILY]}.")
+
+    def model(self) -> Any:
+        """Builds it: in evaluation mode, every parameter random, without a tokenizer where it is a bridge."""
+        if self.family == HOOKED_FAMILY:
+            return self._hooked().model(self.seed, self.dtype, self.processed)
+        mode = "compatibility" if self.processed else "raw"
+        return self._hugging_face().bridge(mode, self.seed, self.dtype, tokenizer=False)
+
+    def reference(self) -> Any:
+        """A function from token ids to logits that owes nothing to the library: Hugging Face's, where there is one."""
+        if self.family == HOOKED_FAMILY or self.processed:
+            return self.model()
+        model = self._hugging_face().hugging_face(self.seed, self.dtype)
+        return lambda tokens: model(tokens).logits
+
+    def _hugging_face(self) -> HuggingFaceArchitecture:
+        return HuggingFaceArchitecture("drawn", lambda: FAMILIES[self.family](self.sizes))
+
+    def _hooked(self) -> HookedArchitecture:
+        sizes = self.sizes
+        names = {"n_layers": sizes.layers, "n_heads": sizes.heads, "d_head": sizes.d_head, "d_mlp": sizes.d_mlp}
+        grouped = {"n_key_value_heads": sizes.groups} if sizes.groups < sizes.heads else {}
+        return HookedArchitecture("drawn", {**names, "d_model": sizes.d_model, **grouped, **self.switches})
+
+
+_TOKENS = {"vocab_size": VOCABULARY_SIZE, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
+
+Maker = Callable[[Sizes], Any]
+
+
+def _gpt2_like(class_name: str, switches: Mapping[str, Any] = MappingProxyType({})) -> Maker:
+    def make(sizes: Sizes) -> Any:
+        own = {"n_embd": sizes.d_model, "n_layer": sizes.layers, "n_head": sizes.heads, "n_inner": sizes.d_mlp}
+        return getattr(transformers, class_name)(**own, n_positions=32, **_TOKENS, **switches)
+
+    return make
+
+
+def _llama_like(class_name: str, grouped: bool = True, switches: Mapping[str, Any] = MappingProxyType({})) -> Maker:
+    def make(sizes: Sizes) -> Any:
+        own = {
+            "hidden_size": sizes.d_model,
+            "num_hidden_layers": sizes.layers,
+            "num_attention_heads": sizes.heads,
+            "intermediate_size": sizes.d_mlp,
+            "max_position_embeddings": 32,
+        }
+        groups = {"num_key_value_heads": sizes.groups} if grouped else {}
+        return getattr(transformers, class_name)(**own, **_TOKENS, **groups, **switches)
+
+    return make
+
+
+def _opt(sizes: Sizes) -> Any:
+    return transformers.OPTConfig(
+        hidden_size=sizes.d_model,
+        word_embed_proj_dim=sizes.d_model,
+        num_hidden_layers=sizes.layers,
+        num_attention_heads=sizes.heads,
+        ffn_dim=sizes.d_mlp,
+        max_position_embeddings=32,
+        **_TOKENS,
+    )
+
+
+def _bloom(sizes: Sizes) -> Any:
+    return transformers.BloomConfig(hidden_size=sizes.d_model, n_layer=sizes.layers, n_head=sizes.heads, **_TOKENS)
+
+
+def _falcon(sizes: Sizes) -> Any:
+    return transformers.FalconConfig(
+        hidden_size=sizes.d_model,
+        num_hidden_layers=sizes.layers,
+        num_attention_heads=sizes.heads,
+        ffn_hidden_size=sizes.d_mlp,
+        **_TOKENS,
+    )
+
+
+FAMILIES: Mapping[str, Maker] = MappingProxyType(
+    {
+        "gpt2": _gpt2_like("GPT2Config"),
+        "gptj": _gpt2_like("GPTJConfig", {"rotary_dim": 4, "tie_word_embeddings": False}),
+        "gpt_neox": _llama_like("GPTNeoXConfig", grouped=False),
+        "gpt_neox-serial": _llama_like("GPTNeoXConfig", False, {"use_parallel_residual": False}),
+        "opt": _opt,
+        "bloom": _bloom,
+        "falcon": _falcon,
+        "llama": _llama_like("LlamaConfig"),
+        "llama-biases": _llama_like("LlamaConfig", True, {"attention_bias": True, "mlp_bias": True}),
+        "mistral": _llama_like("MistralConfig", True, {"sliding_window": 3, "head_dim": 8}),
+        "qwen2": _llama_like("Qwen2Config", True, {"tie_word_embeddings": True}),
+        "qwen3": _llama_like("Qwen3Config", True, {"head_dim": 6}),
+        "phi": _llama_like("PhiConfig", grouped=False),
+    }
+)
+"""Architectures of Hugging Face that are made in any size, the plainest first."""
