@@ -162,10 +162,15 @@ def _find_in_double(case: Case) -> Problem | None:
     if case.law is Law.LENS:
         return None
     direction, read = Logit(case.ids(1)), read_by(case)
+    plain, more = (case.attribute(asked, model=_in_double(case, "", 0.0)) for asked in (direction, 3.0 * direction))
+    missed = miss(more.total, 3.0 * plain.total, size_of(more), torch.finfo(torch.float64).eps)
+    if missed is not None:
+        said = "in float64, a direction three times as long should read three times as much"
+        return Problem(f"{said}, at {list(missed.where)}: {missed}.", _BITS)
     for name in [name for name in (*written(case), *streams(case)) if name in read]:
-        none, one, two = (case.attribute(direction, model=_in_double(case, name, step)) for step in (0.0, 0.1, 0.2))
-        size = size_of(none) + size_of(one) + size_of(two)
-        missed = miss(two.total - one.total, one.total - none.total, size, torch.finfo(torch.float64).eps)
+        one, two = (case.attribute(direction, model=_in_double(case, name, step)) for step in (0.1, 0.2))
+        size = size_of(plain) + size_of(one) + size_of(two)
+        missed = miss(two.total - one.total, one.total - plain.total, size, torch.finfo(torch.float64).eps)
         if missed is not None:
             said = f"{name!r} in float64, changed twice as much, should move the sum twice as much"
             return Problem(f"{said}, at {list(missed.where)}: {missed}.", _BITS)

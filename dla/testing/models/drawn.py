@@ -9,8 +9,8 @@ import torch
 import transformers
 
 from dla.testing.models.hooked import HookedArchitecture
-from dla.testing.models.hugging_face import HuggingFaceArchitecture
-from dla.testing.models.tokenizer import VOCABULARY_SIZE
+from dla.testing.models.hugging_face import HuggingFaceArchitecture, Mode
+from dla.testing.models.hugging_face.sizes import TOKENS
 
 HOOKED_FAMILY = "hooked"
 """The family of `HookedTransformer`s, which exist with TransformerLens 3 only."""
@@ -73,7 +73,7 @@ class ModelConfig:
         """Builds it: in evaluation mode, every parameter random, without a tokenizer where it is a bridge."""
         if self.family == HOOKED_FAMILY:
             return self._hooked().model(self.seed, self.dtype, self.processed)
-        mode = "compatibility" if self.processed else "raw"
+        mode: Mode = "compatibility" if self.processed else "raw"
         return self._hugging_face().bridge(mode, self.seed, self.dtype, tokenizer=False)
 
     def reference(self) -> Any:
@@ -93,15 +93,13 @@ class ModelConfig:
         return HookedArchitecture("drawn", {**names, "d_model": sizes.d_model, **grouped, **self.switches})
 
 
-_TOKENS = {"vocab_size": VOCABULARY_SIZE, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
-
 Maker = Callable[[Sizes], Any]
 
 
 def _gpt2_like(class_name: str, switches: Mapping[str, Any] = MappingProxyType({})) -> Maker:
     def make(sizes: Sizes) -> Any:
         own = {"n_embd": sizes.d_model, "n_layer": sizes.layers, "n_head": sizes.heads, "n_inner": sizes.d_mlp}
-        return getattr(transformers, class_name)(**own, n_positions=32, **_TOKENS, **switches)
+        return getattr(transformers, class_name)(**own, n_positions=32, **TOKENS, **switches)
 
     return make
 
@@ -116,7 +114,7 @@ def _llama_like(class_name: str, grouped: bool = True, switches: Mapping[str, An
             "max_position_embeddings": 32,
         }
         groups = {"num_key_value_heads": sizes.groups} if grouped else {}
-        return getattr(transformers, class_name)(**own, **_TOKENS, **groups, **switches)
+        return getattr(transformers, class_name)(**own, **TOKENS, **groups, **switches)
 
     return make
 
@@ -129,12 +127,12 @@ def _opt(sizes: Sizes) -> Any:
         num_attention_heads=sizes.heads,
         ffn_dim=sizes.d_mlp,
         max_position_embeddings=32,
-        **_TOKENS,
+        **TOKENS,
     )
 
 
 def _bloom(sizes: Sizes) -> Any:
-    return transformers.BloomConfig(hidden_size=sizes.d_model, n_layer=sizes.layers, n_head=sizes.heads, **_TOKENS)
+    return transformers.BloomConfig(hidden_size=sizes.d_model, n_layer=sizes.layers, n_head=sizes.heads, **TOKENS)
 
 
 def _falcon(sizes: Sizes) -> Any:
@@ -143,7 +141,7 @@ def _falcon(sizes: Sizes) -> Any:
         num_hidden_layers=sizes.layers,
         num_attention_heads=sizes.heads,
         ffn_hidden_size=sizes.d_mlp,
-        **_TOKENS,
+        **TOKENS,
     )
 
 
