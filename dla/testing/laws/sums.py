@@ -9,13 +9,12 @@ from torch import Tensor
 from dla.attribution import Attribution
 from dla.decomposers.base import Law
 from dla.directions import Logit, LogitDifference, ResidualVector
-from dla.prompts import read_prompts
 from dla.sites import Site
 from dla.testing.altered import Altered
 from dla.testing.laws.case import Case, Check, Problem, generator
 from dla.testing.laws.causes import cause_of
 from dla.testing.laws.compare import miss, size_of
-from dla.testing.laws.planning import plan_of
+from dla.testing.laws.planning import steps_of
 from dla.testing.laws.rows import rows_of
 from dla.writes import Change, Write
 
@@ -120,8 +119,7 @@ def streams(case: Case) -> list[str]:
 
 def read_by(case: Case) -> set[str]:
     """The hooks that the plan reads."""
-    steps = plan_of(case).steps(read_prompts(case.tokens, case.adapter.vocabulary))
-    return {site.name for step in steps for site in step.write.reads}
+    return {site.name for step in steps_of(case) for site in step.write.reads}
 
 
 def _own(write: Write) -> tuple[Site, ...]:
