@@ -13,13 +13,13 @@ from dla.sites import Site
 from dla.testing.altered import Altered
 from dla.testing.laws.case import Case, Check, Problem, generator
 from dla.testing.laws.causes import cause_of
-from dla.testing.laws.compare import miss, size_of
+from dla.testing.laws.compare import ROUNDINGS, miss, size_of
 from dla.testing.laws.planning import steps_of
 from dla.testing.laws.rows import rows_of
 from dla.writes import Change, Write
 
-_CANCELS = 1e-3
-"""The share of what rows move by that their sum moves by, below which they are said to cancel."""
+_CLEARLY = 1e3
+"""How many rounding units rows must move by to be said to move."""
 
 
 def find_in_sums(case: Case) -> Problem | None:
@@ -81,8 +81,9 @@ def find_remainder(case: Case) -> Problem | None:
         after = case.attribute(direction, model=Altered(case.adapter, show=nudged(name)))
         moved = _moved(before, after)
         size = torch.stack(list(moved.values())).abs().sum(0) if moved else torch.zeros(())
-        total, rounding = (after.total - before.total).double(), 1e3 * case.eps * size_of(before).double()
-        if bool((size > rounding).any()) and bool((total.abs() <= _CANCELS * size + rounding).all()):
+        total = (after.total - before.total).double().abs()
+        rounding = case.eps * (size_of(before) + size_of(after)).double()
+        if bool((size > _CLEARLY * rounding).any()) and bool((total <= ROUNDINGS * rounding).all()):
             hidden[name] = moved
     if not hidden:
         return None
