@@ -130,7 +130,7 @@ def check_sums(look: Look) -> Iterator[Step]:
 
 def _check_sum(look: Look, i: int, block: Block) -> Step:
     writes = [sublayer.write for sublayer in block.sublayers]
-    problem = look.misses([block.resid_pre, *writes], [block.resid_post])
+    problem = look.misses(writes, [block.resid_post], beside=[block.resid_pre])
     found = ", ".join(_described(write) for write in writes) or "nothing"
     law = "resid_pre and the sublayers must add up to resid_post."
     return Step(f"block {i}", problem is None, found, _explained(problem, law))

@@ -50,12 +50,21 @@ class Look:
         """The rounding that the model's dtype excuses, relative to the largest entry."""
         return SLACK.get(self.anatomy.unembedding.W_U.dtype, max(SLACK.values()))
 
-    def misses(self, found: Sequence[Write], wanted: Sequence[Write]) -> str | None:
-        """What is wrong with the sum of some writes, which should be that of others; None if nothing is."""
-        directions = self._directions(max(len(write.labels) for write in (*found, *wanted)))
+    def misses(self, found: Sequence[Write], wanted: Sequence[Write], beside: Sequence[Write] = ()) -> str | None:
+        """What is wrong with the sum of some writes, which should be that of others; None if nothing is.
+
+        Args:
+            found: What there is.
+            wanted: What there should be.
+            beside: What is in the sum that should be, and needs no explanation.
+        """
+        directions = self._directions(max(len(write.labels) for write in (*found, *wanted, *beside)))
         left = [self._summed(write, directions) for write in found]
         right = [self._summed(write, directions) for write in wanted]
-        return difference(torch.stack(left).sum(0), torch.stack(right).sum(0), largest(*left, *right), self.slack)
+        right += [-self._summed(write, directions) for write in beside]
+        total = torch.stack(right).sum(0)
+        together = torch.stack(left).sum(0) if left else torch.zeros_like(total)
+        return difference(together, total, largest(*left, *right), self.slack)
 
     def vector(self, write: Write) -> Float[Tensor, "batch pos d_model"]:
         """The sum of a write's parts."""

@@ -10,11 +10,10 @@ from dla.adapters.anatomy import Anatomy
 from dla.attribution import Attribution
 from dla.decomposers.base import Law
 from dla.directions import Logit
-from dla.prompts import read_prompts
 from dla.testing.altered import Altered
 from dla.testing.laws.case import Case, Check, Problem, drawn_ids
 from dla.testing.laws.compare import miss, size_of
-from dla.testing.laws.planning import plan_of, precision_of, seen
+from dla.testing.laws.planning import precision_of, seen, steps_of
 from dla.testing.laws.rows import same_rows
 from dla.testing.laws.sums import nudged, read_by, streams, written
 from dla.testing.subjects import Tiny
@@ -131,11 +130,10 @@ _BITS = "The numbers are added in too few bits. Activations arrive in float32 or
 
 def _find_in_dtypes(case: Case) -> Problem | None:
     """Each write returns numbers as wide as float32."""
-    adapter, plan = case.adapter, plan_of(case)
-    least = precision_of(case)
-    activations = seen(case, plan, least)
-    direction = torch.ones(1, 1, 1, adapter.anatomy.unembedding.W_U.shape[0], dtype=least)
-    for step in plan.steps(read_prompts(case.tokens, adapter.vocabulary)):
+    steps, least = steps_of(case), precision_of(case)
+    activations = seen(case, steps, least)
+    direction = torch.ones(1, 1, 1, case.adapter.anatomy.unembedding.W_U.shape[0], dtype=least)
+    for step in steps:
         got = step.write.contract(activations, direction).dtype
         if torch.promote_types(got, torch.float32) != got:
             name = str(step.write.labels[0])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dla.labels import Label
-from dla.plans import Plan
+from dla.plans import Plan, Step
 from dla.prompts import Prompts, read_prompts
 from dla.routes import Activations
 from dla.sites import Site
@@ -38,14 +38,14 @@ def find_in_plan(case: Case) -> Problem | None:
     if first != second:
         where = next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), len(second))
         return Problem(f"Asked twice, `writes` gives other labels: {_some(first, where)}, then {_some(second, where)}.")
-    return _find_in_rows(case, plan, prompts)
+    return _find_in_rows(case, plan, plan.steps(prompts))
 
 
-def _find_in_rows(case: Case, plan: Plan, prompts: Prompts) -> Problem | None:
+def _find_in_rows(case: Case, plan: Plan, steps: Sequence[Step]) -> Problem | None:
     """One label a row, and no two rows with the same."""
     dtype, parts = precision_of(case), []
-    activations, direction = seen(case, plan, dtype), _direction(case, dtype)
-    for step in plan.steps(prompts):
+    activations, direction = seen(case, steps, dtype), _direction(case, dtype)
+    for step in steps:
         try:
             values = step.write.contract(activations, direction)
         except KeyError:  # it reads more than it says, which is another law
@@ -69,9 +69,8 @@ def find_in_contract(case: Case) -> Problem | None:
 
 
 def _find_in_writes(case: Case, dtype: torch.dtype) -> Problem | None:
-    plan = plan_of(case)
-    activations, direction = seen(case, plan, dtype), _direction(case, dtype)
-    steps = plan.steps(read_prompts(case.tokens, case.adapter.vocabulary))
+    steps = steps_of(case)
+    activations, direction = seen(case, steps, dtype), _direction(case, dtype)
     found = (_find_in_write(step.write, activations, direction) for step in steps)
     return next((problem for problem in found if problem is not None), None)
 
@@ -106,15 +105,15 @@ def precision_of(case: Case) -> torch.dtype:
     return torch.promote_types(case.adapter.anatomy.unembedding.W_U.dtype, torch.float32)
 
 
-def plan_of(case: Case) -> Plan:
-    """The decomposer's plan."""
-    return Plan.of(type(case.decomposer).__name__, case.decomposer.writes(case.adapter))
+def steps_of(case: Case) -> tuple[Step, ...]:
+    """The writes of the decomposer's plan for these prompts; settled anew, they may read other sites."""
+    plan = Plan.of(type(case.decomposer).__name__, case.decomposer.writes(case.adapter))
+    return plan.steps(read_prompts(case.tokens, case.adapter.vocabulary))
 
 
-def seen(case: Case, plan: Plan, dtype: torch.dtype) -> dict[Site, Tensor]:
-    """Every activation that a plan reads, at all positions."""
+def seen(case: Case, steps: Sequence[Step], dtype: torch.dtype) -> dict[Site, Tensor]:
+    """Every activation that some steps read, at all positions."""
     adapter = case.adapter
-    steps = plan.steps(read_prompts(case.tokens, adapter.vocabulary))
     batch, width = case.tokens.shape
     select = Selection(torch.arange(width).expand(batch, -1), width, True, dtype)
     by_name: dict[str, list[Site]] = {}

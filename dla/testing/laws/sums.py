@@ -9,18 +9,17 @@ from torch import Tensor
 from dla.attribution import Attribution
 from dla.decomposers.base import Law
 from dla.directions import Logit, LogitDifference, ResidualVector
-from dla.prompts import read_prompts
 from dla.sites import Site
 from dla.testing.altered import Altered
 from dla.testing.laws.case import Case, Check, Problem, generator
 from dla.testing.laws.causes import cause_of
-from dla.testing.laws.compare import miss, size_of
-from dla.testing.laws.planning import plan_of
+from dla.testing.laws.compare import ROUNDINGS, miss, size_of
+from dla.testing.laws.planning import steps_of
 from dla.testing.laws.rows import rows_of
 from dla.writes import Change, Write
 
-_CANCELS = 1e-3
-"""The share of what rows move by that their sum moves by, below which they are said to cancel."""
+_CLEARLY = 1e3
+"""How many rounding units rows must move by to be said to move."""
 
 
 def find_in_sums(case: Case) -> Problem | None:
@@ -82,8 +81,9 @@ def find_remainder(case: Case) -> Problem | None:
         after = case.attribute(direction, model=Altered(case.adapter, show=nudged(name)))
         moved = _moved(before, after)
         size = torch.stack(list(moved.values())).abs().sum(0) if moved else torch.zeros(())
-        total, rounding = (after.total - before.total).double(), 1e3 * case.eps * size_of(before).double()
-        if bool((size > rounding).any()) and bool((total.abs() <= _CANCELS * size + rounding).all()):
+        total = (after.total - before.total).double().abs()
+        rounding = case.eps * (size_of(before) + size_of(after)).double()
+        if bool((size > _CLEARLY * rounding).any()) and bool((total <= ROUNDINGS * rounding).all()):
             hidden[name] = moved
     if not hidden:
         return None
@@ -120,8 +120,7 @@ def streams(case: Case) -> list[str]:
 
 def read_by(case: Case) -> set[str]:
     """The hooks that the plan reads."""
-    steps = plan_of(case).steps(read_prompts(case.tokens, case.adapter.vocabulary))
-    return {site.name for step in steps for site in step.write.reads}
+    return {site.name for step in steps_of(case) for site in step.write.reads}
 
 
 def _own(write: Write) -> tuple[Site, ...]:

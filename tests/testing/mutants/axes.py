@@ -1,0 +1,97 @@
+"""Decompositions that mix up prompts and positions: the batch, the padding, the wrong place."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import final
+
+from torch import Tensor
+
+import dla
+from dla.adapters.anatomy import Heads
+from dla.routes import Activations
+from mutants.splitting import SplitsHeads
+from mutants.writes import OfHeads
+
+
+@final
+@dataclass(frozen=True)
+class ComparesWithTheBatch(SplitsHeads):
+    """Each head's mean over the batch, and what a prompt's own output differs from it by."""
+
+    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        def mean(z: Tensor) -> Tensor:
+            return heads.z.read(z).mean(0, keepdim=True).expand_as(heads.z.read(z))
+
+        return [*_both(heads, mean, "batch mean"), *heads.biases()]
+
+
+@final
+@dataclass(frozen=True)
+class AveragesOverThePadding(SplitsHeads):
+    """Each head's mean over all positions of the batch's tensor, padding among them, and what is special here."""
+
+    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        def mean(z: Tensor) -> Tensor:
+            return heads.z.read(z).mean(1, keepdim=True).expand_as(heads.z.read(z))
+
+        return [*_both(heads, mean, "mean"), *heads.biases()]
+
+
+def _both(heads: Heads, mean: Callable[[Tensor], Tensor], kind: str) -> list[dla.Write]:
+    means = [dla.Label(kind, label.layer, label.index, parent=label) for label in heads.labels]
+    own = [dla.Label("own", label.layer, label.index, parent=label) for label in heads.labels]
+    differing = replace(heads.z, read=lambda z: heads.z.read(z) - mean(z))
+    return [
+        dla.Factored(replace(heads.z, read=mean), heads.W_O, means, heads.route),
+        dla.Factored(differing, heads.W_O, own, heads.route),
+    ]
+
+
+@final
+@dataclass(frozen=True)
+class ReadsTheLastPosition(SplitsHeads):
+    """Takes what the heads put out at the last position for what they put out anywhere."""
+
+    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        def last(z: Tensor) -> Tensor:
+            return heads.z.read(z)[:, -1:].expand_as(heads.z.read(z))
+
+        return [dla.Factored(replace(heads.z, read=last), heads.W_O, heads.labels, heads.route), *heads.biases()]
+
+
+@final
+@dataclass(frozen=True)
+class ForgetsToTakeThePosition(SplitsHeads):
+    """Reads only the first of the positions that were asked about: right for one, wrong for several."""
+
+    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        def contracting(write: dla.Write, activations: Activations, direction: Tensor) -> Tensor:
+            values = write.contract(activations, direction)
+            return values[..., :1].expand_as(values)
+
+        return [OfHeads(heads.write(), contracting), *heads.biases()]
+
+
+@final
+@dataclass(frozen=True)
+class ExchangesBatchAndPosition(SplitsHeads):
+    """Lays `z` out as `[pos batch]` and reads it as `[batch pos]`."""
+
+    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        def exchanged(z: Tensor) -> Tensor:
+            z = heads.z.read(z)
+            return z.transpose(0, 1).reshape(z.shape)
+
+        return [dla.Factored(replace(heads.z, read=exchanged), heads.W_O, heads.labels, heads.route), *heads.biases()]
+
+
+@final
+@dataclass(frozen=True)
+class ReadsTheFirstPrompt(SplitsHeads):
+    """Takes `z[0]`, as one does for a single prompt."""
+
+    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        def first(z: Tensor) -> Tensor:
+            return heads.z.read(z)[:1].expand_as(heads.z.read(z))
+
+        return [dla.Factored(replace(heads.z, read=first), heads.W_O, heads.labels, heads.route), *heads.biases()]

@@ -1,0 +1,147 @@
+"""Decompositions that add up because a row is what the others leave, or because all rows are scaled to fit."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+import dla
+from dla.routes import Activations
+from mutants.splitting import sublayers
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Rest(dla.Write):
+    """A stream without what other writes have of it."""
+
+    stream: dla.Write
+    others: Sequence[dla.Write]
+    label: dla.Label
+
+    @property
+    def labels(self) -> Sequence[dla.Label]:
+        return (self.label,)
+
+    @property
+    def reads(self) -> tuple[dla.Site, ...]:
+        return tuple(dict.fromkeys(site for write in (self.stream, *self.others) for site in write.reads))
+
+    def contract(
+        self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
+    ) -> Float[Tensor, "*more part #batch #pos"]:
+        others = [write.contract(activations, direction).sum(-3, keepdim=True) for write in self.others]
+        return self.stream.contract(activations, direction) - sum(others)
+
+    def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
+        others = [write.vectors(activations).sum(0, keepdim=True) for write in self.others]
+        return self.stream.vectors(activations) - sum(others)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Fitted(dla.Write):
+    """The parts of some writes, times the factor that makes them add up to a stream."""
+
+    stream: dla.Write
+    parts: Sequence[dla.Write]
+
+    @property
+    def labels(self) -> Sequence[dla.Label]:
+        return [label for write in self.parts for label in write.labels]
+
+    @property
+    def reads(self) -> tuple[dla.Site, ...]:
+        return tuple(dict.fromkeys(site for write in (self.stream, *self.parts) for site in write.reads))
+
+    def contract(
+        self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
+    ) -> Float[Tensor, "*more part #batch #pos"]:
+        rows = [write.contract(activations, direction) for write in self.parts]
+        total = sum(values.sum(-3, keepdim=True) for values in rows)
+        factor = self.stream.contract(activations, direction) / total
+        shape = factor.shape
+        values = [factor * row.expand(*row.shape[:-2], *shape[-2:]) for row in rows]
+        return values[0] if len(values) == 1 else _joined(values)
+
+    def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
+        rows = [write.vectors(activations) for write in self.parts]
+        stream = self.stream.vectors(activations)
+        vectors = _joined([row.expand(-1, *stream.shape[1:]) for row in rows], 0)
+        return vectors * (stream.norm(dim=-1) / vectors.sum(0).norm(dim=-1)).unsqueeze(-1)
+
+
+def _joined(tensors: Sequence[Tensor], axis: int = -3) -> Tensor:
+
+    return torch.cat(list(tensors), axis)
+
+
+def last_stream(model: dla.ModelAdapter) -> dla.Write:
+    """What enters the final norm."""
+    return model.block(model.n_layers - 1).resid_post
+
+
+@final
+@dataclass(frozen=True)
+class HeadsAndTheRest(dla.Decomposer):
+    """Every head, and one row for the stream without them."""
+
+    def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        heads = [s.heads.write() for s in sublayers(model) if s.heads is not None]
+        return [*heads, Rest(last_stream(model), heads, dla.Label("everything else"))]
+
+
+@final
+@dataclass(frozen=True)
+class DoubledHeadsAndTheRest(dla.Decomposer):
+    """Every head twice as strong as it is; what is wrong with them, the rest makes up for."""
+
+    def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        heads = [s.heads.write() for s in sublayers(model) if s.heads is not None]
+        doubled = [replace(write, weight=2 * write.weight) for write in heads]
+        return [*doubled, Rest(last_stream(model), doubled, dla.Label("everything else"))]
+
+
+@final
+@dataclass(frozen=True)
+class BiasAsWhatHeadsLeave(dla.Decomposer):
+    """The attention bias as the sublayer's output without its heads: right numbers, and no proof of the heads."""
+
+    def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        plan = list(model.embeddings())
+        for sublayer in sublayers(model):
+            if sublayer.heads is None:
+                plan.append(sublayer.write)
+                continue
+            heads, label = sublayer.heads.write(), sublayer.heads.label
+            bias = dla.Label("bias", label.layer, parent=label)
+            plan += [heads, Rest(sublayer.write, [heads], bias)]
+        return plan
+
+
+@final
+@dataclass(frozen=True)
+class MLPAsWhatTheBlockLeaves(dla.Decomposer):
+    """The MLP as the block's gain without attention."""
+
+    def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        plan = list(model.embeddings())
+        for layer in range(model.n_layers):
+            block = model.block(layer)
+            heads = block.sublayers[0].heads
+            attention = [block.sublayers[0].write] if heads is None else list(heads.writes())
+            gain = dla.Change(block.resid_pre.site, block.resid_post.site, dla.Label("block", layer))
+            plan += [*attention, Rest(gain, attention, dla.Label("mlp_out", layer))]
+        return plan
+
+
+@final
+@dataclass(frozen=True)
+class ScalesRowsToFit(dla.Decomposer):
+    """The embeddings are forgotten, and all rows are multiplied by what makes them add up."""
+
+    def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        return [Fitted(last_stream(model), [sublayer.write for sublayer in sublayers(model)])]

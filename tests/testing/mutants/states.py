@@ -1,0 +1,118 @@
+"""Decompositions that remember, draw by chance, or change what is not theirs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import final
+
+import torch
+from torch import Tensor
+
+import dla
+from dla.adapters.anatomy import Heads
+from dla.plans import Item
+from dla.prompts import Prompts
+from mutants.remainders import last_stream
+from mutants.splitting import SplitsHeads
+
+
+@final
+@dataclass(frozen=True)
+class RemembersTheFirstPrompt(SplitsHeads):
+    """Keeps the first activation that it read, and reads it again for every prompt of the same size."""
+
+    kept: dict[object, Tensor] = field(default_factory=dict, compare=False)
+
+    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        def remembered(z: Tensor) -> Tensor:
+            return self.kept.setdefault((heads.label, z.shape, z.dtype), heads.z.read(z).clone())
+
+        return [dla.Factored(replace(heads.z, read=remembered), heads.W_O, heads.labels, heads.route), *heads.biases()]
+
+
+@final
+@dataclass(frozen=True)
+class DropsSmallActivations(SplitsHeads):
+    """Sets small activations to zero to make rows sparse, in the model's own tensor."""
+
+    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        def sparse(z: Tensor) -> Tensor:
+            z = heads.z.read(z)
+            return z.masked_fill_(z.abs() < 0.3 * z.abs().max(), 0.0)
+
+        return [dla.Factored(replace(heads.z, read=sparse), heads.W_O, heads.labels, heads.route), *heads.biases()]
+
+
+@final
+@dataclass(frozen=True)
+class CentresTheStreamInPlace(dla.Decomposer):
+    """One row for everything, centred as LayerNorm would: right numbers, in a tensor that belongs to the model."""
+
+    def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        stream = last_stream(model)
+        assert isinstance(stream, dla.Whole)
+
+        def centred(x: Tensor) -> Tensor:
+            return x.sub_(x.mean(-1, keepdim=True))
+
+        return [dla.Whole(replace(stream.site, read=centred), dla.Label("everything"), stream.route)]
+
+
+@final
+@dataclass(frozen=True)
+class RotatesHeadsByChance(SplitsHeads):
+    """Splits every head in a basis that is drawn anew at every call."""
+
+    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[Item]:
+        count, width, _ = heads.W_O.shape
+        labels = [
+            dla.Label("basis", head.layer, width * i + j, parent=head)
+            for i, head in enumerate(heads.labels)
+            for j in range(width)
+        ]
+
+        def settle(prompts: Prompts) -> dla.Write:
+            basis = torch.linalg.qr(torch.randn(count, width, width, dtype=heads.W_O.dtype)).Q
+
+            def rotated(z: Tensor) -> Tensor:
+                return torch.einsum("bphi,hij->bphj", heads.z.read(z), basis).flatten(2)
+
+            weight = torch.einsum("hij,hid->hjd", basis, heads.W_O.detach()).flatten(0, 1)
+            return dla.Scaled(replace(heads.z, read=rotated), weight, labels, heads.route)
+
+        return [dla.Entry(heads.label, settle), *heads.biases()]
+
+
+@final
+@dataclass(frozen=True)
+class CountsOnTheOrder(dla.Decomposer):
+    """What each block gained since the stream was last looked at: right as long as blocks come one after the other."""
+
+    last: dict[str, Tensor] = field(default_factory=dict, compare=False)
+
+    def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        def start(x: Tensor) -> Tensor:
+            self.last["stream"] = x
+            return x
+
+        def gained(x: Tensor) -> Tensor:
+            before = self.last["stream"]
+            self.last["stream"] = x
+            return x - before
+
+        first = model.block(0).resid_pre.site
+        plan: list[dla.Write] = [dla.Whole(replace(first, read=start), dla.Label("start"))]
+        for layer in reversed(range(model.n_layers)):
+            site = model.block(layer).resid_post.site
+            plan.append(dla.Whole(replace(site, read=gained), dla.Label("gain", layer)))
+        return plan
+
+
+@final
+@dataclass(frozen=True)
+class RemembersTheFirstModel(dla.Decomposer):
+    """Makes its plan once, and returns it for every other model, too."""
+
+    kept: dict[str, Sequence[dla.Write]] = field(default_factory=dict, compare=False)
+
+    def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        return self.kept.setdefault("plan", dla.HeadDecomposer().writes(model))
