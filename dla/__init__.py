@@ -47,7 +47,7 @@ from dla.parts import Part, TokenEffects
 from dla.plans import Entry, Rows
 from dla.routes import Norm, Route
 from dla.sites import Site
-from dla.sweeps import Engine, LocalEngine, SweepFolder, open_sweep, sweep
+from dla.sweeps import Engine, LocalEngine, RayEngine, SweepFolder, open_sweep, sweep
 from dla.version import __version__
 from dla.writes import Change, Constant, Experts, Factored, Features, Scaled, Sources, SumOf, Whole, Write
 
@@ -92,6 +92,7 @@ __all__ = [
     "NextToken",
     "Norm",
     "Part",
+    "RayEngine",
     "ReconstructionError",
     "ReconstructionWarning",
     "ResidualVector",

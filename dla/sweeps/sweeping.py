@@ -8,7 +8,7 @@ from typing import Any
 
 from dla.attributor import Attributor
 from dla.sweeps.corpora import open_corpus
-from dla.sweeps.engines import Engine, Job, LocalEngine
+from dla.sweeps.engines import Engine, Job, LocalEngine, RayEngine
 from dla.sweeps.fixed import FixedPlan
 from dla.sweeps.folder import SweepFolder, open_sweep
 from dla.sweeps.lock import locked
@@ -18,7 +18,7 @@ from dla.sweeps.progress import Bar, shown
 from dla.sweeps.settings import Settings
 from dla.sweeps.shards import gather_rejections, remove_pieces, remove_unfinished
 
-ENGINES: Mapping[str, Callable[[], Engine]] = {"local": LocalEngine}
+ENGINES: Mapping[str, Callable[[], Engine]] = {"local": LocalEngine, "ray": RayEngine}
 """Engines by name, as they are if nothing else is said."""
 
 
@@ -76,7 +76,7 @@ def sweep(
         remove_unfinished(folder)
         manifest = agreed(folder, new)
         if not manifest["complete"]:
-            job = Job(rows, attributor, plan, settings, folder, new["model"]["weights"])
+            job = Job(rows, attributor, plan, settings, folder.absolute(), new["model"]["weights"])
             _run(job, chosen, manifest, progress)
         remove_pieces(folder)
     return open_sweep(folder)
