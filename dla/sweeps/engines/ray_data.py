@@ -1,11 +1,12 @@
-"""On a Ray cluster: Ray Data reads the corpus, actors hold the model and write the shards."""
+"""On a Ray cluster: Ray Data hands out windows of the corpus to actors that hold the model and write the shards."""
 
 import importlib
 import logging
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -16,18 +17,22 @@ from dla.adapters import adapt
 from dla.adapters.weights import fingerprint
 from dla.attributor import Attributor
 from dla.decomposers import Decomposer
-from dla.sweeps.corpora import Corpus, Window
+from dla.errors import DLAError
+from dla.sweeps.corpora import Corpus
 from dla.sweeps.engines.base import Engine, Job, worker_of
 from dla.sweeps.fixed import FixedPlan
-from dla.sweeps.parquet import arrow
 from dla.sweeps.settings import Settings
 from dla.sweeps.shards import Receipt
+from dla.sweeps.worker import Worker
 
 _BLOCKS = 1000
 """How many tasks the windows are spread over at most."""
 
-_TRIES = 8
-"""How often an actor that died is started again, and its task tried again."""
+
+_KINDS: Mapping[str, type[Exception]] = {"OSError": OSError, "ValueError": ValueError, "DLAError": DLAError}
+"""The errors that an actor tells of by name."""
+
+_RECEIPT = tuple(field.name for field in fields(Receipt))
 
 
 @final
@@ -35,11 +40,12 @@ _TRIES = 8
 class RayEngine(Engine):
     """Does the batches on a Ray cluster; needs the extra `dla[ray]`.
 
-    Windows of the corpus go through Ray Data to actors, each of which holds the model and writes the shards of its
-    windows itself, so every node must see the corpus' files and the folder under the same paths. When an actor dies
-    Ray starts another, and its window is done again; shards that are there are not. The batches are those of the local
-    engine, so the rows are too; they are the same to the last bit where an actor computes as this process does (the
-    same device and number of threads), and else the same up to rounding.
+    Ray Data hands out the windows of the corpus to actors. Each holds the model, reads its windows and writes their
+    shards, so every node must see the corpus' files and the folder under the same paths; a data frame is sent to the
+    nodes. When an actor dies Ray starts another, which does its window again, but for the shards that are there.
+
+    The batches are those of the local engine, so the rows are too: to the last bit where an actor computes as this
+    process does (the same device and number of threads), else up to rounding.
 
     Attributes:
         actors: How many actors hold the model.
@@ -78,20 +84,16 @@ class RayEngine(Engine):
         with _connected(ray, self.address), _quiet(data):
             corpus, orders = _sent(ray, job.corpus, "corpus"), _sent(ray, self._orders(job), "model or decomposer")
             items = [{"start": start, "stop": stop} for start, stop in windows]
-            work = data.from_items(items, override_num_blocks=min(len(items), _BLOCKS))
-            work = work.map(_Reading(corpus), num_cpus=0)
-            work = work.map_batches(
+            work = data.from_items(items, override_num_blocks=min(len(items), _BLOCKS)).map_batches(
                 _Actor,
-                fn_constructor_args=(orders,),
+                fn_constructor_args=(corpus, orders),
                 batch_size=1,
-                concurrency=self.actors,
+                compute=data.ActorPoolStrategy(size=self.actors),
                 num_cpus=self.cpus,
                 num_gpus=self.gpus,
-                max_restarts=_TRIES,
-                max_task_retries=_TRIES,
             )
-            for row in work.iter_rows():
-                yield Receipt(int(row["number"]), int(row["prompts"]), int(row["rejected"]), bool(row["new"]))
+            with _plain_errors(ray):
+                yield from map(_received, work.iter_rows())
 
     def _orders(self, job: Job) -> "_Orders":
         attributor = job.attributor
@@ -135,47 +137,41 @@ class _Orders:
 
 
 @final
-class _Reading:
-    """Reads windows of the corpus, in a task of Ray Data."""
-
-    def __init__(self, corpus: Any) -> None:
-        self._corpus = corpus
-
-    def __call__(self, item: Mapping[str, Any]) -> dict[str, bytes]:
-        corpus: Corpus = _ray().get(self._corpus)
-        return {"window": _packed(corpus.window(int(item["start"]), int(item["stop"])))}
-
-
-@final
 class _Actor:
-    """Holds the model, and does windows."""
+    """Holds the model; reads windows of the corpus and does them."""
 
-    def __init__(self, orders: Any) -> None:
-        known: _Orders = _ray().get(orders)
+    def __init__(self, corpus: Any, orders: Any) -> None:
+        self._corpus, self._orders = corpus, orders
+
+    @cached_property
+    def _work(self) -> tuple[Corpus, Worker]:
+        known: _Orders = _ray().get(self._orders)
         torch.set_num_threads(known.threads)
-        self._worker = worker_of(known.plan(), known.settings, known.folder, known.columns)
+        return _ray().get(self._corpus), worker_of(known.plan(), known.settings, known.folder, known.columns)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        receipts = [receipt for window in batch["window"] for receipt in self._worker.shards(_unpacked(window))]
-        return {
-            "number": np.array([receipt.number for receipt in receipts]),
-            "prompts": np.array([receipt.prompts for receipt in receipts]),
-            "rejected": np.array([receipt.rejected for receipt in receipts]),
-            "new": np.array([receipt.new for receipt in receipts]),
-        }
+        receipts: list[Receipt] = []
+        kind = failure = ""
+        try:
+            corpus, worker = self._work
+            windows = zip(batch["start"].tolist(), batch["stop"].tolist(), strict=True)
+            receipts = [receipt for window in windows for receipt in worker.shards(corpus.window(*window))]
+        except tuple(_KINDS.values()) as error:  # as data: Ray would tell it in a page of its own calls
+            kind = next(name for name, known in _KINDS.items() if isinstance(error, known))
+            receipts, failure = [Receipt(-1, 0, 0, new=False)], str(error)
+        columns = {name: np.array([getattr(receipt, name) for receipt in receipts]) for name in _RECEIPT}
+        return {**columns, "kind": np.array([kind] * len(receipts)), "failure": np.array([failure] * len(receipts))}
 
 
-def _packed(window: Window) -> bytes:
-    """A window as bytes; the table in Arrow's own form, which leaves out what lies around a slice."""
-    sink = arrow().BufferOutputStream()
-    with arrow().ipc.new_stream(sink, window.table.schema) as stream:
-        stream.write_table(window.table)
-    return pickle.dumps((replace(window, table=None), sink.getvalue().to_pybytes()))
+def _received(row: Mapping[str, Any]) -> Receipt:
+    """What an actor told, as a receipt.
 
-
-def _unpacked(packed: bytes) -> Window:
-    window, table = pickle.loads(packed)
-    return replace(window, table=arrow().ipc.open_stream(table).read_all())
+    Raises:
+        OSError, ValueError, DLAError: What went wrong in the actor.
+    """
+    if row["kind"]:
+        raise _KINDS[row["kind"]](f"In an actor: {row['failure']}")
+    return Receipt(int(row["number"]), int(row["prompts"]), int(row["rejected"]), bool(row["new"]))
 
 
 def _ray(module: str = "") -> Any:
@@ -210,12 +206,22 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
 
 
 @contextmanager
+def _plain_errors(ray: Any) -> Iterator[None]:
+    """What Ray tells of, in a line."""
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        last = str(error).strip().splitlines()[-1]
+        raise DLAError(f"The sweep stopped on the cluster ({last}). What is done stays there.") from error
+
+
+@contextmanager
 def _quiet(data: Any) -> Iterator[None]:
-    """No bars and no plans of Ray Data's own beside the sweep's bar."""
+    """No bars and plans of Ray Data's own beside the sweep's bar; its errors are raised anyway."""
     context, logger = data.DataContext.get_current(), logging.getLogger("ray.data")
     before = context.enable_progress_bars, logger.level
     context.enable_progress_bars = False
-    logger.setLevel(logging.WARNING)
+    logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
