@@ -47,6 +47,7 @@ from dla.parts import Part, TokenEffects
 from dla.plans import Entry, Rows
 from dla.routes import Norm, Route
 from dla.sites import Site
+from dla.sweeps import Engine, LocalEngine, RayEngine, SweepFolder, open_sweep, sweep
 from dla.version import __version__
 from dla.writes import Change, Constant, Experts, Factored, Features, Scaled, Sources, SumOf, Whole, Write
 
@@ -64,6 +65,7 @@ __all__ = [
     "Direction",
     "Directions",
     "EmbeddingDecomposer",
+    "Engine",
     "Entry",
     "ExpertDecomposer",
     "Experts",
@@ -78,6 +80,7 @@ __all__ = [
     "Law",
     "LayerDecomposer",
     "LensDecomposer",
+    "LocalEngine",
     "LogProbability",
     "Logit",
     "LogitDifference",
@@ -89,6 +92,7 @@ __all__ = [
     "NextToken",
     "Norm",
     "Part",
+    "RayEngine",
     "ReconstructionError",
     "ReconstructionWarning",
     "ResidualVector",
@@ -99,6 +103,7 @@ __all__ = [
     "SourceDecomposer",
     "Sources",
     "SumOf",
+    "SweepFolder",
     "TokenEffects",
     "TopTokens",
     "TransformerBridgeAdapter",
@@ -110,4 +115,6 @@ __all__ = [
     "direct_logit_attribution",
     "load",
     "mean",
+    "open_sweep",
+    "sweep",
 ]

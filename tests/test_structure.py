@@ -32,7 +32,7 @@ ORDER = (
         "groups",
     ),
     *("directions", "adapters", "decomposers", "streaming", "readings", "passes", "asking", "caches"),
-    *("origins", "views", "parts", "attribution", "gaps", "attributor", "direct", ""),
+    *("origins", "views", "parts", "attribution", "gaps", "attributor", "direct", "sweeps", ""),
     *("testing", "demo", "cli"),
 )
 """Each subject imports from those before it. A package is one subject, `views` comes before what it shows, and ""
@@ -40,13 +40,13 @@ is the package itself, the public names."""
 
 PUBLIC = """
     Attribution Attributor BiasDecomposer BlockDecomposer CentredLogit Change ComponentDecomposer Constant
-    DLAError Decomposer Direction Directions EmbeddingDecomposer Entry ExpertDecomposer Experts Factored
+    DLAError Decomposer Direction Directions EmbeddingDecomposer Engine Entry ExpertDecomposer Experts Factored
     FeatureDecomposer Features FileFormatError GroupDecomposer HeadDecomposer HookedTransformerAdapter Label Law
-    LayerDecomposer LensDecomposer LogProbability Logit LogitDifference LogitSet MixedDecomposer ModelAdapter
-    ModelDepartureWarning NeuronDecomposer NextToken Norm Part ReconstructionError ReconstructionWarning
-    ResidualVector Route Rows Scaled Site SourceDecomposer Sources SumOf TokenEffects TopTokens
-    TransformerBridgeAdapter UnsupportedModelError Whole Write __version__ adapt direct_logit_attribution load
-    mean
+    LayerDecomposer LensDecomposer LocalEngine LogProbability Logit LogitDifference LogitSet MixedDecomposer
+    ModelAdapter ModelDepartureWarning NeuronDecomposer NextToken Norm Part RayEngine ReconstructionError
+    ReconstructionWarning ResidualVector Route Rows Scaled Site SourceDecomposer Sources SumOf SweepFolder TokenEffects
+    TopTokens TransformerBridgeAdapter UnsupportedModelError Whole Write __version__ adapt direct_logit_attribution load
+    mean open_sweep sweep
 """.split()
 
 

@@ -1,0 +1,81 @@
+"""Parquet files: written whole or not at all, zstd inside."""
+
+import importlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dla.errors import FileFormatError
+
+UNFINISHED = ".unfinished"
+"""How the name of a file ends that is being written."""
+
+
+def arrow(module: str = "") -> Any:
+    """A module of pyarrow, which is imported only here.
+
+    Raises:
+        ImportError: If it is not installed; names the extra that brings it.
+    """
+    try:
+        return importlib.import_module(f"pyarrow.{module}" if module else "pyarrow")
+    except ImportError as error:
+        raise ImportError(
+            "A sweep is kept in Parquet files, and pyarrow is not installed: pip install 'dla[sweep]'"
+        ) from error
+
+
+def write_parquet(table: Any, path: Path, repeating: Sequence[str] | None = None) -> None:
+    """Writes an Arrow table next to its place, and moves it there.
+
+    Args:
+        table: The table.
+        path: Its place.
+        repeating: The columns whose values repeat; None where any may.
+    """
+    with replacing(path) as unfinished:
+        dictionary = True if repeating is None else list(repeating)
+        arrow("parquet").write_table(table, unfinished, compression="zstd", use_dictionary=dictionary)
+
+
+def rows_in(path: Path) -> int:
+    """How many rows a file has; reads only its end.
+
+    Raises:
+        FileFormatError: If it is no Parquet, or was cut short.
+    """
+    with _opened(path) as file:
+        return int(file.metadata.num_rows)
+
+
+def read_parquet(path: Path) -> Any:
+    """A whole file as an Arrow table.
+
+    Raises:
+        FileFormatError: If it is missing, no Parquet, or was cut short.
+    """
+    with _opened(path) as file:
+        return file.read()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with arrow("parquet").ParquetFile(path) as file:
+            yield file
+    except (OSError, arrow().ArrowException) as error:
+        raise FileFormatError(f"{str(path)!r} is missing or damaged ({error}).") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Where to write a file that takes the place of `path` when all went well, and vanishes otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
