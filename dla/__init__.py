@@ -47,6 +47,7 @@ from dla.parts import Part, TokenEffects
 from dla.plans import Entry, Rows
 from dla.routes import Norm, Route
 from dla.sites import Site
+from dla.summaries import BootstrapInterval, Interval, NormalInterval, Summary
 from dla.version import __version__
 from dla.writes import Change, Constant, Experts, Factored, Features, Scaled, Sources, SumOf, Whole, Write
 
@@ -55,6 +56,7 @@ __all__ = [
     "Attributor",
     "BiasDecomposer",
     "BlockDecomposer",
+    "BootstrapInterval",
     "CentredLogit",
     "Change",
     "ComponentDecomposer",
@@ -74,6 +76,7 @@ __all__ = [
     "GroupDecomposer",
     "HeadDecomposer",
     "HookedTransformerAdapter",
+    "Interval",
     "Label",
     "Law",
     "LayerDecomposer",
@@ -88,6 +91,7 @@ __all__ = [
     "NeuronDecomposer",
     "NextToken",
     "Norm",
+    "NormalInterval",
     "Part",
     "ReconstructionError",
     "ReconstructionWarning",
@@ -99,6 +103,7 @@ __all__ = [
     "SourceDecomposer",
     "Sources",
     "SumOf",
+    "Summary",
     "TokenEffects",
     "TopTokens",
     "TransformerBridgeAdapter",

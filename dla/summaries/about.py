@@ -1,0 +1,79 @@
+"""What a summary is of."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import final
+
+from dla.decomposers import Law
+from dla.sweeps import PartOf, SweepFolder
+
+SUMS = ("total", "constant", "logit", "output_logit", "gap", "misfit")
+"""What is measured beside the parts: what they add up to, the model's own logit, and `|gap| / tolerance`."""
+
+
+@final
+@dataclass(frozen=True)
+class About:
+    """The model, the parts and the corpora.
+
+    Attributes:
+        model: The model's name.
+        decomposer: How the stream was split.
+        law: Whether the parts are a partition or a trajectory.
+        parts: The parts, in the order of the measures, which `SUMS` follow.
+        folders: The sweeps' folders.
+        rejected: How many rows those could not ask.
+        complete: Whether the sweeps came to their ends.
+    """
+
+    model: str
+    decomposer: str
+    law: str
+    parts: tuple[PartOf, ...]
+    folders: tuple[str, ...]
+    rejected: int
+    complete: bool
+
+    @property
+    def partition(self) -> bool:
+        """Whether the parts add up."""
+        return self.law == Law.PARTITION.value
+
+    def merge(self, other: "About") -> "About":
+        """What the rows of both are of.
+
+        Raises:
+            ValueError: If they are of different models, decomposers or parts.
+        """
+        names = f"{self.decomposer} on {self.model!r}", f"{other.decomposer} on {other.model!r}"
+        if names[0] != names[1] or self.law != other.law:
+            raise ValueError(
+                f"One summary is of {names[0]}, the other of {names[1]}; a mean over both says nothing of either. "
+                "To set them side by side, use compare."
+            )
+        if self.parts != other.parts:
+            unlike = {part.label for part in self.parts} ^ {part.label for part in other.parts}
+            some = ", ".join(sorted(unlike)[:4]) or "in another order"
+            raise ValueError(
+                f"Both summaries are of {names[0]}, but their parts differ ({some}). Merge summaries of the same parts."
+            )
+        return replace(
+            self,
+            folders=tuple(dict.fromkeys((*self.folders, *other.folders))),
+            rejected=self.rejected + (0 if set(other.folders) <= set(self.folders) else other.rejected),
+            complete=self.complete and other.complete,
+        )
+
+
+def about(folder: SweepFolder) -> About:
+    """What a sweep's folder is of."""
+    manifest = folder.manifest
+    return About(
+        model=manifest["model"]["name"],
+        decomposer=manifest["decomposer"],
+        law=manifest["law"],
+        parts=folder.parts,
+        folders=(str(Path(folder.path).resolve()),),
+        rejected=int(manifest["counts"]["rejected"]),
+        complete=folder.complete,
+    )
