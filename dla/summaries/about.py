@@ -1,6 +1,8 @@
 """What a summary is of."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import final
 
@@ -39,6 +41,58 @@ class About:
         """Whether the parts add up."""
         return self.law == Law.PARTITION.value
 
+    @property
+    def labels(self) -> list[str]:
+        """The parts' labels."""
+        return [part.label for part in self.parts]
+
+    @property
+    def measures(self) -> int:
+        """How many numbers each row has."""
+        return len(self.parts) + len(SUMS)
+
+    def place(self, label: str) -> int:
+        """Where a part, or one of `SUMS`, is among the measures.
+
+        Raises:
+            ValueError: If there is no such part.
+        """
+        known = [*self.labels, *SUMS]
+        if label not in known:
+            close = get_close_matches(label, known, 3)
+            likely = f" Close to it: {', '.join(close)}." if close else ""
+            some = ", ".join(self.labels[:4])
+            raise ValueError(f"There is no part {label!r}; the parts are {some}, ... (see `labels`).{likely}")
+        return known.index(label)
+
+    def places(
+        self,
+        label: str | Sequence[str] | None,
+        kind: str | None,
+        layer: int | None,
+        where: Callable[[PartOf], bool] | None,
+    ) -> list[int]:
+        """Where those of the parts are that fit.
+
+        Raises:
+            ValueError: If none does, or a label does not exist.
+        """
+        wanted = None if label is None else {label} if isinstance(label, str) else set(label)
+        for name in sorted(wanted or ()):
+            self.place(name)
+        found = [
+            i
+            for i, part in enumerate(self.parts)
+            if (wanted is None or part.label in wanted)
+            and (kind is None or part.kind == kind)
+            and (layer is None or part.layer == layer)
+            and (where is None or where(part))
+        ]
+        if not found:
+            kinds = ", ".join(sorted({part.kind for part in self.parts}))
+            raise ValueError(f"No part matches kind={kind!r}, layer={layer!r}; the kinds here are {kinds}.")
+        return found
+
     def merge(self, other: "About") -> "About":
         """What the rows of both are of.
 
@@ -52,8 +106,7 @@ class About:
                 "To set them side by side, use compare."
             )
         if self.parts != other.parts:
-            unlike = {part.label for part in self.parts} ^ {part.label for part in other.parts}
-            some = ", ".join(sorted(unlike)[:4]) or "in another order"
+            some = ", ".join(sorted({*self.labels} ^ {*other.labels})[:4]) or "in another order"
             raise ValueError(
                 f"Both summaries are of {names[0]}, but their parts differ ({some}). Merge summaries of the same parts."
             )

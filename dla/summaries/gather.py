@@ -34,15 +34,6 @@ def gather(pieces: Iterable[Rows], settings: Settings) -> Tallies:
 
 
 @final
-@dataclass(frozen=True)
-class Common:
-    """The measures that two sweeps have in common: their places in either, the sums at the end."""
-
-    first: Int64[np.ndarray, " measure"]
-    second: Int64[np.ndarray, " measure"]
-
-
-@final
 @dataclass(frozen=True, eq=False)
 class Pairs:
     """Rows of two sweeps, the same prompts in the same order."""
@@ -67,9 +58,8 @@ class Pairing:
     rows of one wait until the other is read.
     """
 
-    def __init__(self, first: Iterable[Rows], second: Iterable[Rows], common: Common) -> None:
+    def __init__(self, first: Iterable[Rows], second: Iterable[Rows]) -> None:
         self._sources = iter(first), iter(second)
-        self._columns = common.first, common.second
         self._waiting: list[tuple[UInt64[np.ndarray, " row"], Rows] | None] = [None, None]
 
     @property
@@ -94,7 +84,6 @@ class Pairing:
 
     def _receive(self, side: int, rows: Rows) -> None:
         keys, held = row_keys(rows.prompts, PAIRING), self._waiting[side]
-        rows = Rows(rows.prompts, rows.values[:, self._columns[side]])
         if held is not None and len(held[0]):
             keys = np.concatenate([held[0], keys])
             prompts = pd.concat([held[1].prompts, rows.prompts], ignore_index=True)

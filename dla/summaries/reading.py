@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float64, Int64
 
 from dla.errors import FileFormatError
 from dla.summaries.about import SUMS
@@ -14,11 +15,18 @@ _VALUES = 1_000_000
 """How many values are held at once. A shard holds one batch, and what is kept of rows costs the less the more come."""
 
 
-def read_rows(folder: SweepFolder) -> Iterator[Rows]:
-    """All rows, shard after shard, in pieces that do not grow with the corpus."""
+def read_rows(folder: SweepFolder, labels: Sequence[str] | None = None) -> Iterator[Rows]:
+    """All rows, shard after shard, in pieces that do not grow with the corpus.
+
+    Args:
+        folder: The folder.
+        labels: The parts to read, in that order; None for all.
+    """
+    known = {label: place for place, label in enumerate(folder.labels)}
+    parts = np.array([known[label] for label in (folder.labels if labels is None else labels)], dtype=np.int64)
     held: list[Rows] = []
     for shard in folder.shards():
-        held.append(_rows(shard, folder))
+        held.append(_checked(Rows(shard.prompts, _measures(shard, parts)), [folder.labels[i] for i in parts], folder))
         if sum(rows.values.size for rows in held) >= _VALUES:
             yield _together(held)
             held = []
@@ -26,20 +34,24 @@ def read_rows(folder: SweepFolder) -> Iterator[Rows]:
         yield _together(held)
 
 
-def _rows(shard: Shard, folder: SweepFolder) -> Rows:
+def _measures(shard: Shard, parts: Int64[np.ndarray, " part"]) -> Float64[np.ndarray, "row measure"]:
+    """The parts and the sums of each prompt."""
     prompts = shard.prompts
     misfit = prompts["gap"].abs() / prompts["tolerance"].where(prompts["tolerance"] > 0, np.inf)
-    sums = [*(prompts[name] for name in SUMS[:-1]), misfit]
-    values = np.column_stack([shard.values.astype(np.float64), *(column.to_numpy(np.float64) for column in sums)])
-    wrong = np.argwhere(~np.isfinite(values))
+    sums = [column.to_numpy(np.float64) for column in (*(prompts[name] for name in SUMS[:-1]), misfit)]
+    return np.column_stack([shard.values[:, parts].astype(np.float64), *sums])
+
+
+def _checked(rows: Rows, labels: Sequence[str], folder: SweepFolder) -> Rows:
+    wrong = np.argwhere(~np.isfinite(rows.values))
     if len(wrong):
         place, measure = wrong[0].tolist()
-        name = [*folder.labels, *SUMS][measure]
         raise FileFormatError(
-            f"Row {prompts['row'].iloc[place]} of {str(folder.path)!r} holds {values[place, measure]} for {name!r}, "
-            "and a mean needs numbers. Leave the row out of the corpus, or run the model in a wider dtype."
+            f"Row {rows.prompts['row'].iloc[place]} of {str(folder.path)!r} holds {rows.values[place, measure]} for "
+            f"{[*labels, *SUMS][measure]!r}, and a mean needs numbers. Leave the row out of the corpus, or run the "
+            "model in a wider dtype."
         )
-    return Rows(prompts, values)
+    return rows
 
 
 def _together(pieces: Sequence[Rows]) -> Rows:

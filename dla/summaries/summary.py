@@ -2,20 +2,23 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
 import pandas as pd
 from rich.console import Console, ConsoleOptions
 from rich.table import Table
 
-from dla.summaries.about import SUMS, About, about
+from dla.summaries.about import About, about
+from dla.summaries.comparison import Comparison, compared
 from dla.summaries.extremes import Example
+from dla.summaries.files import read_summary, write_summary
 from dla.summaries.frames import parts_frame, sums_frame
 from dla.summaries.gather import gather
 from dla.summaries.intervals import Interval, NormalInterval
+from dla.summaries.plots import figure_of
+from dla.summaries.ranking import examples, ranked
 from dla.summaries.reading import read_rows
 from dla.summaries.splits import By, Group, Split, title_of
 from dla.summaries.stability import Stability, stability_of
@@ -69,10 +72,24 @@ class Summary:
         settings.split.check(opened.columns)
         return cls(about(opened), settings, gather(read_rows(opened), settings))
 
+    @classmethod
+    def read(cls, file: str | Path) -> "Summary":
+        """Reads a summary that `save` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            FileFormatError: If it is no summary, or was cut short.
+        """
+        return cls(*read_summary(Path(file)))
+
+    def save(self, file: str | Path) -> None:
+        """Writes all that is kept to one JSON file. The file appears whole or not at all."""
+        write_summary(Path(file), self.about, self.settings, self.tallies)
+
     @property
     def labels(self) -> list[str]:
         """The parts' labels."""
-        return [part.label for part in self.about.parts]
+        return self.about.labels
 
     @property
     def count(self) -> int:
@@ -141,22 +158,8 @@ class Summary:
         Raises:
             ValueError: If no part is left, or a label does not exist.
         """
-        wanted = None if label is None else {label} if isinstance(label, str) else set(label)
-        for name in sorted(wanted or ()):
-            self._place(name)
-        parts = self.about.parts
-        keep = [
-            i
-            for i, part in enumerate(parts)
-            if (wanted is None or part.label in wanted)
-            and (kind is None or part.kind == kind)
-            and (layer is None or part.layer == layer)
-            and (where is None or where(part))
-        ]
-        if not keep:
-            kinds = ", ".join(sorted({part.kind for part in parts}))
-            raise ValueError(f"No part matches kind={kind!r}, layer={layer!r}; the kinds here are {kinds}.")
-        measures = np.array([*keep, *range(len(parts), len(parts) + len(SUMS))], dtype=np.int64)
+        keep, parts = self.about.places(label, kind, layer, where), self.about.parts
+        measures = np.array([*keep, *range(len(parts), self.about.measures)], dtype=np.int64)
         return replace(
             self,
             about=replace(self.about, parts=tuple(parts[i] for i in keep)),
@@ -165,13 +168,11 @@ class Summary:
 
     def top(self, k: int = 5, *, by: Literal["value", "abs"] = "value") -> list[tuple[str, float]]:
         """The `k` parts with the largest mean over all prompts, or with `by="abs"` the largest of either sign."""
-        means = self._means()
-        return self._ranked(means.abs() if by == "abs" else means, k)
+        return ranked(self.labels, self._together(), k, by)
 
     def bottom(self, k: int = 5, *, by: Literal["value", "abs"] = "value") -> list[tuple[str, float]]:
         """The `k` parts with the smallest mean, or with `by="abs"` the mean nearest to zero."""
-        means = self._means()
-        return self._ranked(-(means.abs() if by == "abs" else means), k)
+        return ranked(self.labels, self._together(), k, by, largest=False)
 
     def top_prompts(self, label: str, k: int = 5) -> list[Example]:
         """The prompts on which a part, or one of the sums such as "logit", is largest; the largest first.
@@ -179,11 +180,11 @@ class Summary:
         Raises:
             ValueError: If there is no such part, or fewer prompts were kept.
         """
-        return self._examples(label, k, 0)
+        return examples(self.about.place(label), self._together(), k, 0)
 
     def bottom_prompts(self, label: str, k: int = 5) -> list[Example]:
         """The prompts on which a part, or one of the sums, is smallest; the smallest first."""
-        return self._examples(label, k, 1)
+        return examples(self.about.place(label), self._together(), k, 1)
 
     def stability(self, k: int = 5) -> Stability:
         """How alike the parts rank in two halves of the prompts, and how many of the top `k` both share.
@@ -191,6 +192,21 @@ class Summary:
         A prompt's half depends on the prompt and the seed alone.
         """
         return stability_of(self._together(), len(self.about.parts), k)
+
+    def compare(self, other: "Summary") -> Comparison:
+        """The differences between two sweeps on the prompts that both have, the same text in the same row.
+
+        The means of sweeps over other prompts are not compared: prompts differ far more than what is asked of them.
+        Both folders are read once more, in step. A row waits in memory until the other sweep comes to it.
+
+        Args:
+            other: The summary whose sweep is subtracted: of another model, another corpus' answers, other weights.
+
+        Raises:
+            ValueError: If they have no part in common, or no prompt.
+            FileFormatError: If a folder is not there any more.
+        """
+        return compared(self.about, other.about, self.settings)
 
     def to_dataframe(self, interval: Interval = NormalInterval()) -> pd.DataFrame:  # noqa: B008 - it is immutable
         """One row for each group and part: count, mean and its interval, variance, range, share of positive values."""
@@ -208,6 +224,14 @@ class Summary:
         """The table that is printed, with at most `shown` parts at each end."""
         return self._grid(shown, interval).rich()
 
+    def plot(self, interval: Interval = NormalInterval()) -> Any:  # noqa: B008 - as above
+        """A figure of plotly, the extra `plot`: heads as a map of layers and heads, other parts as bars with intervals.
+
+        Groups stand beside each other, as bars. For a map of heads, ask for `summary.select(kind="head").overall()`.
+        """
+        frames = {name: one.to_dataframe(interval) for name, one in self._split_by_name().items()}
+        return figure_of(self._title(), frames)
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
         yield self.table()
 
@@ -221,48 +245,34 @@ class Summary:
         return self._grid(SHOWN, NormalInterval()).html()
 
     def _together(self) -> Tally:
-        return together(self.tallies, Tally.empty(len(self.about.parts) + len(SUMS), self.settings))
+        return together(self.tallies, Tally.empty(self.about.measures, self.settings))
 
     def _shown(self) -> Tallies:
         """The groups, or what an empty folder has of them."""
         return self.tallies if self.tallies or self.settings.split.names else {(): self._together()}
 
-    def _means(self) -> pd.Series:
-        return self.overall().to_dataframe().set_index("part")["mean"]
-
-    def _ranked(self, order: pd.Series, k: int) -> list[tuple[str, float]]:
-        best = np.argsort(-order.to_numpy(), kind="stable")[:k]
-        means = self._means()
-        return [(str(means.index[i]), float(means.iloc[i])) for i in best]
-
-    def _examples(self, label: str, k: int, end: int) -> list[Example]:
-        if k > self.settings.top_k:
-            raise ValueError(
-                f"The summary keeps {self.settings.top_k} prompts at each end, not {k}. Pass top_k={k} to load."
-            )
-        return self._together().extremes.examples(self._place(label), end, k)
-
-    def _place(self, label: str) -> int:
-        known = [*self.labels, *SUMS]
-        if label not in known:
-            close = get_close_matches(label, known, 3)
-            likely = f" Close to it: {', '.join(close)}." if close else ""
-            raise ValueError(
-                f"There is no part {label!r}; the parts are {', '.join(self.labels[:4])}, ... (see `labels`).{likely}"
-            )
-        return known.index(label)
-
     def _check_alike(self, name: str, mine: object, yours: object) -> None:
         if mine != yours:
             raise ValueError(f"One summary was made with {name}={mine!r}, the other with {yours!r}. Use one for both.")
 
-    def _grid(self, shown: int, interval: Interval) -> Grid:
-        names, whole = self.settings.split.names, self.overall()
+    def _split_by_name(self) -> dict[str, "Summary"]:
+        """Each group on its own, under its name; all prompts, where they are not split."""
+        if len(self.tallies) < 2:
+            return {"all": self.overall()}
+        return {", ".join(map(str, group)): self.group(*group).overall() for group in self.groups}
+
+    def _title(self) -> str:
+        names = self.settings.split.names
         title = f"{self.about.decomposer} on {self.about.model}, mean over {self.count} prompts"
-        frames = whole.to_dataframe(interval), whole.sums(interval)
         if len(self.tallies) > 1:
-            groups = {", ".join(map(str, group)): self.group(*group).overall() for group in self.groups}
-            each = {name: (one.to_dataframe(interval), one.sums(interval)) for name, one in groups.items()}
-            return grouped_grid(f"{title}, by {' and '.join(names)}", frames, each, self.about, shown)
-        where = f" with {title_of(names, self.groups[0])}" if names and self.tallies else ""
-        return plain_grid(title + where, frames, self.about, shown, interval.level)
+            return f"{title}, by {' and '.join(names)}"
+        return title + (f" with {title_of(names, self.groups[0])}" if names and self.tallies else "")
+
+    def _grid(self, shown: int, interval: Interval) -> Grid:
+        whole = self.overall()
+        frames = whole.to_dataframe(interval), whole.sums(interval)
+        if len(self.tallies) < 2:
+            return plain_grid(self._title(), frames, self.about, shown, interval.level)
+        groups = self._split_by_name().items()
+        each = {name: (one.to_dataframe(interval), one.sums(interval)) for name, one in groups}
+        return grouped_grid(self._title(), frames, each, self.about, shown, interval.level)

@@ -30,8 +30,10 @@ def plain_grid(title: str, frames: Frames, about: About, shown: int, level: floa
     return _grid(title, header, frames, _mean_bounds_share, about, shown)
 
 
-def grouped_grid(title: str, frames: Frames, groups: Mapping[str, Frames], about: About, shown: int) -> Grid:
-    """The mean of each part over all rows and over each group, with half the width of its interval if few groups."""
+def grouped_grid(
+    title: str, frames: Frames, groups: Mapping[str, Frames], about: About, shown: int, level: float
+) -> Grid:
+    """The mean of each part over all rows and over each group; if the groups are few, with half of its interval."""
     some = dict(list(groups.items())[:_MOST])
     text = _mean_and_reach if len(some) <= _WITH_REACH else _mean
     columns = {"all": frames, **some}
@@ -40,14 +42,15 @@ def grouped_grid(title: str, frames: Frames, groups: Mapping[str, Frames], about
         for i in (0, 1)
     )
     header = ("all", *some)
-    note = f"{len(groups) - len(some)} more groups: see to_dataframe(). " if len(some) < len(groups) else ""
-    return _grid(title, header, (parts, sums), lambda row: tuple(row[name] for name in header), about, shown, note=note)
+    note = _reach(level) if len(some) <= _WITH_REACH else ""
+    note += f"{len(groups) - len(some)} more groups: see to_dataframe(). " if len(some) < len(groups) else ""
+    return _grid(title, header, (parts, sums), lambda row: tuple(row[name] for name in header), about, shown, note)
 
 
 def compared_grid(title: str, frames: Frames, about: About, shown: int, level: float) -> Grid:
-    """The mean of either sweep, and of the differences with its interval."""
-    header = ("first", "second", "difference", f"{100 * level:g} % interval")
-    return _grid(title, header, frames, _both_and_difference, about, shown)
+    """The mean of either sweep, and of the differences with half the width of its interval."""
+    header = ("first", "second", "difference")
+    return _grid(title, header, frames, _both_and_difference, about, shown, _reach(level))
 
 
 def ends_of(parts: pd.DataFrame, about: About, shown: int) -> list[pd.DataFrame]:
@@ -99,7 +102,7 @@ def _mean_bounds_share(row: Row) -> tuple[str, ...]:
 
 
 def _both_and_difference(row: Row) -> tuple[str, ...]:
-    return number(row["first"]), number(row["second"]), number(row["mean"]), _bounds(row)
+    return number(row["first"]), number(row["second"]), f"{number(row['mean'])} ±{_half(row):.4f}"
 
 
 def _mean(row: Row) -> str:
@@ -107,8 +110,16 @@ def _mean(row: Row) -> str:
 
 
 def _mean_and_reach(row: Row) -> str:
-    return f"{row['mean']:+.2f} ±{(row['high'] - row['low']) / 2:.2f}"
+    return f"{row['mean']:+.2f} ±{_half(row):.2f}"
 
 
 def _bounds(row: Row) -> str:
     return f"[{row['low']:+.4f}, {row['high']:+.4f}]"
+
+
+def _half(row: Row) -> float:
+    return float(row["high"] - row["low"]) / 2
+
+
+def _reach(level: float) -> str:
+    return f"±: half of the {100 * level:g} % interval. "
