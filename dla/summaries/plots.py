@@ -1,6 +1,6 @@
 """A summary as a figure."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,19 +9,19 @@ import pandas as pd
 from dla.views.figures import bars, heat_map
 
 
-def figure_of(title: str, frames: Mapping[str, pd.DataFrame]) -> Any:
+def figure_of(title: str, frames: Sequence[tuple[str, pd.DataFrame]]) -> Any:
     """Heads of one group as a map of layers and heads; other parts, and several groups, as bars with intervals.
 
     Args:
         title: What stands above.
-        frames: The numbers of the parts, for each group.
+        frames: For each group its name and the numbers of the parts.
     """
-    first = next(iter(frames.values()))
+    first = frames[0][1]
     if len(frames) == 1 and set(first["kind"]) == {"head"}:
         return _map_of(title, first)
     groups = [
         (name, frame["mean"].to_numpy(np.float64), frame[["low", "high"]].to_numpy(np.float64).T)
-        for name, frame in frames.items()
+        for name, frame in frames
     ]
     return bars(title, first["part"].tolist(), groups)
 

@@ -19,6 +19,12 @@ Group = tuple[str | int | float | bool | None, ...]
 """The value of each column that rows are split by."""
 
 
+_TAKEN = frozenset(
+    "part sum kind layer index head count first second mean low high variance standard_error min max positive".split()
+)
+"""The other columns of a summary's data frame."""
+
+
 @final
 @dataclass(frozen=True)
 class Split:
@@ -43,11 +49,16 @@ class Split:
         return cls(names, names)
 
     def check(self, columns: Sequence[str]) -> None:
-        """Says so if a column is not one of the corpus' own.
+        """Says so if a column is not one of the corpus' own, or its name is taken.
 
         Raises:
-            ValueError: If there is no such column.
+            ValueError: If there is no such column, or the data frame has another of that name.
         """
+        for name in self.names:
+            if name in _TAKEN or self.names.count(name) > 1:
+                raise ValueError(
+                    f"A summary has another column {name!r}. Call it something else: by={{'the {name}': {name!r}}}."
+                )
         for source in self.columns:
             if isinstance(source, str) and source not in columns:
                 close = get_close_matches(source, columns, 3)

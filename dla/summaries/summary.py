@@ -229,7 +229,7 @@ class Summary:
 
         Groups stand beside each other, as bars. For a map of heads, ask for `summary.select(kind="head").overall()`.
         """
-        frames = {name: one.to_dataframe(interval) for name, one in self._split_by_name().items()}
+        frames = [(name, one.to_dataframe(interval)) for name, one in self._apart()]
         return figure_of(self._title(), frames)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
@@ -255,11 +255,11 @@ class Summary:
         if mine != yours:
             raise ValueError(f"One summary was made with {name}={mine!r}, the other with {yours!r}. Use one for both.")
 
-    def _split_by_name(self) -> dict[str, "Summary"]:
-        """Each group on its own, under its name; all prompts, where they are not split."""
+    def _apart(self) -> "list[tuple[str, Summary]]":
+        """Each group by itself, with its name; all prompts, where they are not split."""
         if len(self.tallies) < 2:
-            return {"all": self.overall()}
-        return {", ".join(map(str, group)): self.group(*group).overall() for group in self.groups}
+            return [("all", self.overall())]
+        return [(", ".join(map(str, group)), self.group(*group).overall()) for group in self.groups]
 
     def _title(self) -> str:
         names = self.settings.split.names
@@ -273,6 +273,5 @@ class Summary:
         frames = whole.to_dataframe(interval), whole.sums(interval)
         if len(self.tallies) < 2:
             return plain_grid(self._title(), frames, self.about, shown, interval.level)
-        groups = self._split_by_name().items()
-        each = {name: (one.to_dataframe(interval), one.sums(interval)) for name, one in groups}
+        each = [(name, (one.to_dataframe(interval), one.sums(interval))) for name, one in self._apart()]
         return grouped_grid(self._title(), frames, each, self.about, shown, interval.level)

@@ -1,6 +1,6 @@
 """A summary as the table that is printed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -17,10 +17,13 @@ Row = Mapping[str, Any]
 Cells = Callable[[Row], tuple[str, ...]]
 """What the columns show of a row."""
 
-_WITH_REACH = 3
-"""With more groups than that their columns show means alone."""
+_COLUMNS = 3
+"""With more groups than that they become rows, and the strongest parts the columns."""
 
-_MOST = 8
+_PARTS = 4
+"""How many parts fit in a row."""
+
+_ROWS = 20
 """How many groups a table shows."""
 
 
@@ -31,20 +34,33 @@ def plain_grid(title: str, frames: Frames, about: About, shown: int, level: floa
 
 
 def grouped_grid(
-    title: str, frames: Frames, groups: Mapping[str, Frames], about: About, shown: int, level: float
+    title: str, frames: Frames, groups: Sequence[tuple[str, Frames]], about: About, shown: int, level: float
 ) -> Grid:
-    """The mean of each part over all rows and over each group; if the groups are few, with half of its interval."""
-    some = dict(list(groups.items())[:_MOST])
-    text = _mean_and_reach if len(some) <= _WITH_REACH else _mean
-    columns = {"all": frames, **some}
-    parts, sums = (
-        frames[i].assign(**{name: [text(row) for row in _records(each[i])] for name, each in columns.items()})
-        for i in (0, 1)
-    )
-    header = ("all", *some)
-    note = _reach(level) if len(some) <= _WITH_REACH else ""
-    note += f"{len(groups) - len(some)} more groups: see to_dataframe(). " if len(some) < len(groups) else ""
-    return _grid(title, header, (parts, sums), lambda row: tuple(row[name] for name in header), about, shown, note)
+    """The mean of each part over all rows and over each group, with half of its interval where there is room."""
+    columns = [("all", frames), *groups]
+    if len(groups) > _COLUMNS:
+        return _groups_as_rows(title, columns, about, shown)
+    parts, sums = (frame.assign(place=range(len(frame)), which=i) for i, frame in enumerate(frames))
+    texts = [[[_mean_and_reach(row) for row in _records(each[i])] for _, each in columns] for i in (0, 1)]
+
+    def cells(row: Row) -> tuple[str, ...]:
+        return tuple(column[row["place"]] for column in texts[row["which"]])
+
+    return _grid(title, tuple(name for name, _ in columns), (parts, sums), cells, about, shown, _reach(level))
+
+
+def _groups_as_rows(title: str, groups: Sequence[tuple[str, Frames]], about: About, shown: int) -> Grid:
+    strength = groups[0][1][0]["mean"].abs().to_numpy()
+    strongest = (-strength).argsort(kind="stable")[: min(shown, _PARTS)].tolist()
+    lines = []
+    for name, (parts, sums) in groups[: _ROWS + 1]:
+        logit = _by_name(sums)["logit"]
+        means = [_mean(row) for row in _records(parts.iloc[strongest])]
+        lines.append(Line(name, (str(logit["count"]), *means, _mean(logit)), logit["mean"]))
+    header = ("prompts", *groups[0][1][0]["part"].iloc[strongest], "logit")
+    more = f"{len(groups) - len(lines)} more groups: see to_dataframe(). " if len(groups) > len(lines) else ""
+    note = (more + _note(about, _by_name(groups[0][1][1]))).strip()
+    return Grid(title, header, (tuple(lines[:1]), tuple(lines[1:])), note, rows="group")
 
 
 def compared_grid(title: str, frames: Frames, about: About, shown: int, level: float) -> Grid:
@@ -81,12 +97,17 @@ def _grid(
         "the model's own logit": "logit",
     }
     lines = tuple(Line(words, cells(sums[name])) for words, name in proof.items())
-    gap, misfit = max(abs(sums["gap"]["min"]), abs(sums["gap"]["max"])), sums["misfit"]["max"]
-    beyond = f"The largest gap is {misfit:.1f} times its tolerance. " if misfit > 1 else ""
+    gap = max(abs(sums["gap"]["min"]), abs(sums["gap"]["max"]))
     last = Line("largest gap", (number(gap), *[""] * (len(header) - 1)))
+    return Grid(title, header, (*ends, (*lines, last)), (note + _note(about, sums)).strip())
+
+
+def _note(about: About, sums: Mapping[str, Row]) -> str:
+    """What a reader must know of the rows beside their means."""
+    misfit = sums["misfit"]["max"]
+    beyond = f"The largest gap is {misfit:.1f} times its tolerance. " if misfit > 1 else ""
     rejected = f"{about.rejected} rows were rejected. " if about.rejected else ""
-    unfinished = "" if about.complete else "The sweep is not complete."
-    return Grid(title, header, (*ends, (*lines, last)), (note + beyond + rejected + unfinished).strip())
+    return beyond + rejected + ("" if about.complete else "The sweep is not complete.")
 
 
 def _records(frame: pd.DataFrame) -> list[Row]:

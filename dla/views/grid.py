@@ -37,12 +37,14 @@ class Grid:
         header: The names of the columns after the first.
         sections: The rows, in sections divided by a rule.
         note: What stands below it, if anything.
+        rows: What the rows are.
     """
 
     title: str
     header: tuple[str, ...]
     sections: tuple[tuple[Line, ...], ...]
     note: str = ""
+    rows: str = "part"
 
     @property
     def _largest(self) -> float:
@@ -58,7 +60,7 @@ class Grid:
             caption=self.note or None,
             caption_justify="left",
         )
-        table.add_column("part", no_wrap=True)
+        table.add_column(self.rows, no_wrap=True)
         for name in self.header:
             table.add_column(Text(name), justify="right", no_wrap=True)
         table.add_column("", no_wrap=True, width=_BAR)
@@ -72,7 +74,7 @@ class Grid:
 
     def html(self) -> str:
         """For a notebook."""
-        head = "".join(f"<th>{escape(name)}</th>" for name in ("part", *self.header, ""))
+        head = "".join(f"<th>{escape(name)}</th>" for name in (self.rows, *self.header, ""))
         rows = "".join(self._row(line) for lines in self.sections for line in lines)
         note = f"<p>{escape(self.note)}</p>" if self.note else ""
         return f"<table><caption>{escape(self.title)}</caption><tr>{head}</tr>{rows}</table>{note}"
