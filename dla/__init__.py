@@ -48,6 +48,7 @@ from dla.plans import Entry, Rows
 from dla.routes import Norm, Route
 from dla.sites import Site
 from dla.summaries import BootstrapInterval, Interval, NormalInterval, Summary
+from dla.sweeps import Engine, LocalEngine, SweepFolder, open_sweep, sweep
 from dla.version import __version__
 from dla.writes import Change, Constant, Experts, Factored, Features, Scaled, Sources, SumOf, Whole, Write
 
@@ -66,6 +67,7 @@ __all__ = [
     "Direction",
     "Directions",
     "EmbeddingDecomposer",
+    "Engine",
     "Entry",
     "ExpertDecomposer",
     "Experts",
@@ -81,6 +83,7 @@ __all__ = [
     "Law",
     "LayerDecomposer",
     "LensDecomposer",
+    "LocalEngine",
     "LogProbability",
     "Logit",
     "LogitDifference",
@@ -104,6 +107,7 @@ __all__ = [
     "Sources",
     "SumOf",
     "Summary",
+    "SweepFolder",
     "TokenEffects",
     "TopTokens",
     "TransformerBridgeAdapter",
@@ -115,4 +119,6 @@ __all__ = [
     "direct_logit_attribution",
     "load",
     "mean",
+    "open_sweep",
+    "sweep",
 ]

@@ -59,7 +59,7 @@ class Attributor:
             raise TypeError(f"{decomposer!r} is not a Decomposer. Pass an instance, such as HeadDecomposer().")
         self.model = adapt(model)
         self.decomposer = decomposer
-        self._check = check
+        self.check = check
         self._plans: dict[str | None, tuple[Anatomy, ModelAdapter, Plan]] = {}
         self._planned()
         self._report_departures()
@@ -127,7 +127,7 @@ class Attributor:
         """Says where the model that runs is not the checkpoint that it was made from."""
         anatomy = self.model.anatomy
         for sentence in anatomy.departures:
-            if self._check == "raise" and not anatomy.compatibility:
+            if self.check == "raise" and not anatomy.compatibility:
                 raise UnsupportedModelError(f"{sentence} With check='warn' it is attributed as it runs.")
             warnings.warn(sentence, ModelDepartureWarning, stacklevel=3)
 
@@ -147,7 +147,7 @@ class Attributor:
         if bool((excess <= 1).all()):
             return result
         message = _diagnosis(result, excess.nan_to_num(torch.inf))
-        if self._check == "raise":
+        if self.check == "raise":
             raise ReconstructionError(message)
         warnings.warn(message, ReconstructionWarning, stacklevel=3)
         return result

@@ -41,13 +41,13 @@ is the package itself, the public names."""
 PUBLIC = """
     BootstrapInterval Interval NormalInterval Summary
     Attribution Attributor BiasDecomposer BlockDecomposer CentredLogit Change ComponentDecomposer Constant
-    DLAError Decomposer Direction Directions EmbeddingDecomposer Entry ExpertDecomposer Experts Factored
+    DLAError Decomposer Direction Directions EmbeddingDecomposer Engine Entry ExpertDecomposer Experts Factored
     FeatureDecomposer Features FileFormatError GroupDecomposer HeadDecomposer HookedTransformerAdapter Label Law
-    LayerDecomposer LensDecomposer LogProbability Logit LogitDifference LogitSet MixedDecomposer ModelAdapter
-    ModelDepartureWarning NeuronDecomposer NextToken Norm Part ReconstructionError ReconstructionWarning
-    ResidualVector Route Rows Scaled Site SourceDecomposer Sources SumOf TokenEffects TopTokens
+    LayerDecomposer LensDecomposer LocalEngine LogProbability Logit LogitDifference LogitSet MixedDecomposer
+    ModelAdapter ModelDepartureWarning NeuronDecomposer NextToken Norm Part ReconstructionError ReconstructionWarning
+    ResidualVector Route Rows Scaled Site SourceDecomposer Sources SumOf SweepFolder TokenEffects TopTokens
     TransformerBridgeAdapter UnsupportedModelError Whole Write __version__ adapt direct_logit_attribution load
-    mean
+    mean open_sweep sweep
 """.split()
 
 

@@ -74,11 +74,16 @@ def check_runnable(model: Any, tokens: Int[Tensor, "batch pos"]) -> None:
         raise ValueError(
             "The model is in training mode, in which dropout makes every run different. Call model.eval() first."
         )
-    n_ctx = getattr(model.cfg, "n_ctx", None)
-    if n_ctx and tokens.shape[1] > n_ctx:
+    n_ctx = context_length(model)
+    if n_ctx is not None and tokens.shape[1] > n_ctx:
         raise ValueError(
             f"The longest prompt has {tokens.shape[1]} tokens and the model's context is {n_ctx}. Shorten it."
         )
+
+
+def context_length(model: Any) -> int | None:
+    """How many tokens a prompt may have; None where the model sets no limit."""
+    return getattr(model.cfg, "n_ctx", None) or None
 
 
 def device_of(model: Any) -> torch.device:

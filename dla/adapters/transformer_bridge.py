@@ -13,7 +13,7 @@ from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.parts import Parts
 from dla.adapters.probe import keeping_rows, watching
-from dla.adapters.running import AnatomyCache, check_runnable
+from dla.adapters.running import AnatomyCache, check_runnable, context_length
 from dla.adapters.taps import HookPoints, taps_of
 from dla.adapters.vocabularies import vocabulary_of
 from dla.errors import UnsupportedModelError
@@ -66,6 +66,15 @@ class TransformerBridgeAdapter(ModelAdapter):
         check_runnable(self._model, tokens)
         with torch.no_grad(), watching(self._hook_points, observe), keeping_rows(self._model.unembed, rows):
             return self._forward(tokens)
+
+    @property
+    def context(self) -> int | None:
+        """How many tokens a prompt may have; None where the model sets no limit."""
+        return context_length(self._model)
+
+    def tensors(self) -> list[tuple[str, Tensor]]:
+        """Every parameter and buffer, by name."""
+        return [*self._model.named_parameters(), *self._model.named_buffers()]
 
     def owns(self, cache: Any) -> bool:
         return getattr(cache, "model", self._model) is self._model

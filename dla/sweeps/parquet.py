@@ -2,7 +2,7 @@
 
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,27 @@ def arrow(module: str = "") -> Any:
         ) from error
 
 
-def write_parquet(table: Any, path: Path) -> None:
-    """Writes an Arrow table next to its place, and moves it there."""
+def write_parquet(table: Any, path: Path, repeating: Sequence[str] | None = None) -> None:
+    """Writes an Arrow table next to its place, and moves it there.
+
+    Args:
+        table: The table.
+        path: Its place.
+        repeating: The columns whose values repeat; None where any may.
+    """
     with replacing(path) as unfinished:
-        arrow("parquet").write_table(table, unfinished, compression="zstd")
+        dictionary = True if repeating is None else list(repeating)
+        arrow("parquet").write_table(table, unfinished, compression="zstd", use_dictionary=dictionary)
+
+
+def rows_in(path: Path) -> int:
+    """How many rows a file has; reads only its end.
+
+    Raises:
+        FileFormatError: If it is no Parquet, or was cut short.
+    """
+    with _opened(path) as file:
+        return int(file.metadata.num_rows)
 
 
 def read_parquet(path: Path) -> Any:
@@ -39,11 +56,16 @@ def read_parquet(path: Path) -> Any:
     Raises:
         FileFormatError: If it is missing, no Parquet, or was cut short.
     """
-    pyarrow, parquet = arrow(), arrow("parquet")
+    with _opened(path) as file:
+        return file.read()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
-        with parquet.ParquetFile(path) as file:
-            return file.read()
-    except (OSError, pyarrow.ArrowException) as error:
+        with arrow("parquet").ParquetFile(path) as file:
+            yield file
+    except (OSError, arrow().ArrowException) as error:
         raise FileFormatError(f"{str(path)!r} is missing or damaged ({error}).") from error
 
 

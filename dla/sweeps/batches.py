@@ -1,0 +1,45 @@
+"""Which questions run together: prompts of about the same length, as many as fit."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+from dla.sweeps.questions import Question
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Questions that run together, all of one kind: logits, or differences of two.
+
+    Attributes:
+        number: The batch's number: the first row of its window, plus its place in the window.
+        questions: In the order of their rows; none where no row of a window can be asked.
+    """
+
+    number: int
+    questions: tuple[Question, ...]
+
+
+def planned(start: int, questions: Sequence[Question], tokens: int, most: int) -> list[Batch]:
+    """The batches of one window, the longest prompts first; at least one.
+
+    Args:
+        start: The window's first row.
+        questions: The window's questions.
+        tokens: How many tokens a batch has at most, padding included.
+        most: How many prompts a batch has at most.
+    """
+    batches: list[list[Question]] = [[]]
+    for question in sorted(questions, key=lambda q: (q.incorrect is None, -len(q.ids), q.row)):
+        batch = batches[-1]
+        if batch and not _fits(question, batch, tokens, most):
+            batch = []
+            batches.append(batch)
+        batch.append(question)
+    return [Batch(start + i, tuple(sorted(batch, key=lambda q: q.row))) for i, batch in enumerate(batches)]
+
+
+def _fits(question: Question, batch: Sequence[Question], tokens: int, most: int) -> bool:
+    alike = (question.incorrect is None) == (batch[0].incorrect is None)
+    return alike and len(batch) < most and (len(batch) + 1) * len(batch[0].ids) <= tokens

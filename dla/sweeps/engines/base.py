@@ -1,0 +1,58 @@
+"""The interface of an engine."""
+
+import abc
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+from dla.adapters.weights import context_of
+from dla.attributor import Attributor
+from dla.sweeps.corpora import Corpus
+from dla.sweeps.fixed import FixedPlan
+from dla.sweeps.settings import Settings
+from dla.sweeps.shards import Receipt
+from dla.sweeps.worker import Worker
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What is to be done.
+
+    Attributes:
+        corpus: The rows.
+        attributor: The model, and how it is split.
+        plan: The decomposer's plan for it.
+        settings: How to go over the corpus.
+        folder: Where to write.
+        weights: The fingerprint of the model.
+    """
+
+    corpus: Corpus = field(repr=False)
+    attributor: Attributor = field(repr=False)
+    plan: FixedPlan = field(repr=False)
+    settings: Settings
+    folder: Path
+    weights: str
+
+    def windows(self) -> list[tuple[int, int]]:
+        """The first row of each window, and the row after its last."""
+        size, step = self.settings.rows(self.corpus.size), self.settings.window
+        return [(start, min(start + step, size)) for start in range(0, size, step)]
+
+    def worker(self) -> Worker:
+        """Someone who does it here."""
+        return Worker(self.plan, context_of(self.plan.model), self.settings, self.folder, self.corpus.columns)
+
+
+class Engine(abc.ABC):
+    """Where the work of a sweep is done.
+
+    Law: every window of the job goes once through a `Worker`, which decides on the batches, so that all engines write
+    the same rows into the same shards.
+    """
+
+    @abc.abstractmethod
+    def receipts(self, job: Job) -> Iterator[Receipt]:
+        """Does the job; gives a receipt for each batch as soon as its shard is there."""

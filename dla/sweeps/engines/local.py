@@ -1,0 +1,19 @@
+"""In this process."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import final
+
+from dla.sweeps.engines.base import Engine, Job
+from dla.sweeps.shards import Receipt
+
+
+@final
+@dataclass(frozen=True)
+class LocalEngine(Engine):
+    """Does one batch after the other in this process, on the model as it is."""
+
+    def receipts(self, job: Job) -> Iterator[Receipt]:
+        worker = job.worker()
+        for start, stop in job.windows():
+            yield from worker.shards(job.corpus.window(start, stop))

@@ -1,0 +1,91 @@
+"""Whether a decomposition has the same parts for every prompt, which a sweep needs."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from dla.adapters.base import ModelAdapter
+from dla.adapters.weights import checksums
+from dla.attributor import Attributor
+from dla.dictionaries import Dictionary
+from dla.plans import Plan, Rows
+from dla.prompts import Prompts
+from dla.writes import Features
+
+_TRIALS = 8
+
+
+@final
+class FixedPlan:
+    """A decomposer's plan for a model, with labels that are the same for every prompt.
+
+    Attributes:
+        model: The model.
+        law: What the rows are.
+        plan: What is read of the model.
+        labels: The parts'.
+        dtype: Of the values.
+        digest: Changes when the labels do, or what adds up to which of them, or a dictionary of features.
+    """
+
+    def __init__(self, attributor: Attributor) -> None:
+        """Makes the plan, and finds the labels without running the model.
+
+        Args:
+            attributor: The model and the decomposer.
+
+        Raises:
+            ValueError: If the labels depend on the prompt, or on the numbers; says what to use instead.
+        """
+        self.model, self.law = attributor.model, attributor.decomposer.law
+        name = type(attributor.decomposer).__name__
+        self.plan = Plan.of(name, attributor.decomposer.writes(self.model))
+        self.dtype = torch.promote_types(self.model.anatomy.unembedding.W_U.dtype, torch.float32)
+        short, long = (_prompts(self.model, length) for length in (2, 3))
+        rows = _trial(self.plan, short, 0)
+        if self.plan.fixed is None:
+            _check(self.plan, rows, short, long)
+        self.labels = tuple(rows.labels)
+        self.digest = _digest(self.plan, rows, short)
+
+
+def _check(plan: Plan, rows: Rows, short: Prompts, long: Prompts) -> None:
+    if any(_trial(plan, short, seed).labels != rows.labels for seed in range(1, _TRIALS)):
+        raise ValueError(
+            f"The rows of {plan.name} are chosen by their numbers, so they differ from batch to batch. A sweep needs "
+            "the same rows for every prompt: leave top_k out, or put the rows that matter into a GroupDecomposer."
+        )
+    if _trial(plan, long, 0).labels != rows.labels:
+        raise ValueError(
+            f"The rows of {plan.name} differ from prompt to prompt. A sweep needs the same rows for every prompt: use "
+            "HeadDecomposer(), or add rows up with a GroupDecomposer under names that do not depend on the prompt."
+        )
+
+
+def _trial(plan: Plan, prompts: Prompts, seed: int) -> Rows:
+    """What becomes of the rows of these prompts, with whole numbers in the place of what would be read."""
+    generator = torch.Generator().manual_seed(seed)
+    counts = [(step, len(step.write.labels)) for step in plan.steps(prompts)]
+    return plan.merged(
+        [step.reduced(torch.randint(1, 1024, (n, 1, 1, 1), generator=generator).double()) for step, n in counts]
+    )
+
+
+def _digest(plan: Plan, rows: Rows, prompts: Prompts) -> str:
+    found = [step.write.dictionary for step in plan.steps(prompts) if isinstance(step.write, Features)]
+    tensors = [tensor for dictionary in found for tensor in _tensors(dictionary)]
+    told = [plan.name, list(map(str, rows.labels)), rows.values.flatten().tolist(), *map(checksums, tensors)]
+    return hashlib.sha256(repr(told).encode()).hexdigest()
+
+
+def _tensors(dictionary: Dictionary) -> Iterable[Tensor]:
+    source = dictionary.source
+    return source.parameters() if isinstance(source, nn.Module) else [dictionary.W_dec]
+
+
+def _prompts(model: ModelAdapter, length: int) -> Prompts:
+    tokens = torch.arange(length)[None] % model.vocabulary.input_size
+    return Prompts(tokens, (length,), model.vocabulary)

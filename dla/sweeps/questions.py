@@ -1,0 +1,133 @@
+"""From a row of the corpus to what is asked, or to the reason why it cannot be."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, final
+
+import numpy as np
+from jaxtyping import Int
+
+from dla.sweeps.corpora import Unreadable, Window
+from dla.sweeps.corpora.values import as_text
+from dla.vocabulary import Vocabulary
+
+_REMEMBERED = 65536
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One prompt and what is asked of it.
+
+    No token of a causal model sees what follows it, so the prompt is cut after the position that is asked about, and
+    that position is the last one of every question.
+
+    Attributes:
+        row: The place in the corpus.
+        index: The place among the rows of its window that could be read.
+        ids: The prompt's token ids up to the position.
+        tokens: How many tokens the whole prompt has.
+        answer: The token whose logit is asked for.
+        incorrect: The token whose logit is subtracted, or None.
+    """
+
+    row: int
+    index: int
+    ids: Int[np.ndarray, " token"] = field(repr=False)
+    tokens: int
+    answer: int
+    incorrect: int | None
+
+    @property
+    def at(self) -> int:
+        """The position that is asked about."""
+        return len(self.ids) - 1
+
+
+@final
+class Asker:
+    """Makes questions of rows, with one model's vocabulary."""
+
+    def __init__(self, vocabulary: Vocabulary, context: int | None, prepend_bos: bool | None) -> None:
+        """Asks nothing yet.
+
+        Args:
+            vocabulary: The model's.
+            context: How many tokens a prompt may have; None for no limit.
+            prepend_bos: Whether the BOS token is put in front; None does as the model does by default.
+        """
+        self._vocabulary, self._context, self._prepend_bos = vocabulary, context, prepend_bos
+        self._token = lru_cache(_REMEMBERED)(vocabulary.token)
+
+    def questions(self, window: Window) -> tuple[list[Question], list[Unreadable]]:
+        """The questions of a window, and the rows that are none, each with the reason."""
+        questions, rejected = [], list(window.unreadable)
+        columns = [window.asked.get(name, [None] * len(window.rows)) for name in _ASKED]
+        for index, (row, *values) in enumerate(zip(window.rows.tolist(), *columns, strict=True)):
+            try:
+                questions.append(self._question(row, index, *values))
+            except (ValueError, TypeError) as error:
+                rejected.append(Unreadable(row, str(error), texts_of(window, index)))
+        return questions, rejected
+
+    def _question(self, row: int, index: int, prompt: Any, answer: Any, incorrect: Any, position: Any) -> Question:
+        if not isinstance(prompt, str):
+            raise TypeError(f"The prompt is {prompt!r}, of type {type(prompt).__name__}. A prompt is a text.")
+        ids = self._vocabulary.prompt(prompt, self._prepend_bos)
+        first = self._token_of(answer, "answer")
+        second = None if _absent(incorrect) else self._token_of(incorrect, "incorrect")
+        end = len(ids) if _absent(position) else 1 + _place(position, len(ids))
+        if self._context is not None and end > self._context:
+            raise ValueError(
+                f"The prompt has {end} tokens up to the position asked about and the model's context is "
+                f"{self._context}. Shorten it."
+            )
+        return Question(row, index, np.array(ids[:end], dtype=np.int64), len(ids), first, second)
+
+    def _token_of(self, token: Any, name: str) -> int:
+        if _absent(token):
+            raise ValueError(f"The row has no {name!r}. Give the token, as its text or its id.")
+        if isinstance(token, str):
+            return self._token(token)
+        return self._token(_whole(token, f"{name!r}, which is a token's text or its id"))
+
+
+_ASKED = ("prompt", "answer", "incorrect", "position")
+
+
+def texts_of(window: Window, index: int) -> Mapping[str, str | None]:
+    """The columns of a row as text."""
+    row = window.table.slice(index, 1)
+    return {name: _text(row[name]) for name in row.column_names}
+
+
+def _text(column: Any) -> str | None:
+    value = column.to_pylist()[0]
+    return None if value is None else as_text(value)
+
+
+def _absent(value: Any) -> bool:
+    return value is None or value != value  # NaN is what data frames have in the place of nothing
+
+
+def _place(position: Any, length: int) -> int:
+    if isinstance(position, str):
+        try:
+            position = int(position)
+        except ValueError:
+            raise ValueError(f"The position is {position!r}. Give a whole number, or nothing for the last.") from None
+    place = _whole(position, "'position', which is a whole number")
+    if not -length <= place < length:
+        raise ValueError(
+            f"pos={place} is out of range for a prompt of {length} tokens (from {-length} to {length - 1})."
+        )
+    return place % length
+
+
+def _whole(value: Any, what: str) -> int:
+    """A whole number; a column with nothing in some rows may hold it as a fraction."""
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole:
+        raise TypeError(f"The row has {value!r}, of type {type(value).__name__}, for {what}.")
+    return int(value)

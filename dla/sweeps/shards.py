@@ -1,0 +1,135 @@
+"""Writing shards: the files of one batch, which appear together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from dla.sweeps.corpora import Unreadable, Window
+from dla.sweeps.measuring import Measured
+from dla.sweeps.parquet import UNFINISHED, arrow, read_parquet, replacing, rows_in, write_parquet
+from dla.sweeps.questions import Question
+from dla.sweeps.schema import PARTS, PIECES, PROMPTS, REJECTED, SUMS, shard_file, shard_numbers
+
+
+@final
+@dataclass(frozen=True)
+class Receipt:
+    """What became of the rows of one batch.
+
+    Attributes:
+        number: The batch's number.
+        prompts: How many were attributed.
+        rejected: How many were rejected.
+        new: Whether it was done now, not found in the folder.
+    """
+
+    number: int
+    prompts: int
+    rejected: int
+    new: bool
+
+
+@final
+class ShardWriter:
+    """Writes the shards of one sweep; a shard that is there is never written again."""
+
+    def __init__(self, folder: Path, labels: Sequence[str], columns: Sequence[str]) -> None:
+        """Writes nothing yet.
+
+        Args:
+            folder: The sweep's.
+            labels: The parts'.
+            columns: The corpus'.
+        """
+        self._folder, self._columns = folder, tuple(columns)
+        self._labels = arrow().array(labels, "string")
+
+    def receipt(self, number: int) -> Receipt | None:
+        """The receipt of a shard that is there."""
+        file = shard_file(self._folder, PROMPTS, number)
+        if not file.exists():
+            return None
+        piece = shard_file(self._folder, PIECES, number)
+        return Receipt(number, rows_in(file), rows_in(piece) if piece.exists() else 0, new=False)
+
+    def write(
+        self,
+        number: int,
+        window: Window,
+        questions: Sequence[Question],
+        measured: Measured,
+        rejected: Sequence[Unreadable],
+    ) -> Receipt:
+        """Writes a batch: rejected rows and parts first, the prompts last, which makes the shard be there.
+
+        Args:
+            number: The batch's number.
+            window: Where the corpus' columns are.
+            questions: The prompts that were attributed.
+            measured: What was measured of each.
+            rejected: The rows that were not.
+        """
+        piece = shard_file(self._folder, PIECES, number)
+        if rejected:
+            write_parquet(rejections(rejected, self._columns), piece)
+        else:
+            piece.unlink(missing_ok=True)  # one that was killed here may have had less memory
+        rows = np.array([question.row for question in questions], dtype=np.int64)
+        write_parquet(self._parts(rows, measured), shard_file(self._folder, PARTS, number), ["row", "part"])
+        write_parquet(_prompts(window, questions, rows, measured), shard_file(self._folder, PROMPTS, number))
+        return Receipt(number, len(questions), len(rejected), new=True)
+
+    def _parts(self, rows: Any, measured: Measured) -> Any:
+        pyarrow, count = arrow(), len(self._labels)
+        codes = pyarrow.array(np.tile(np.arange(count, dtype=np.int32), len(rows)))
+        return pyarrow.table(
+            {
+                "row": np.repeat(rows, count),
+                "part": pyarrow.DictionaryArray.from_arrays(codes, self._labels),
+                "value": np.ascontiguousarray(measured.values).reshape(-1),
+            }
+        )
+
+
+def _prompts(window: Window, questions: Sequence[Question], rows: Any, measured: Measured) -> Any:
+    pyarrow = arrow()
+    kept = window.table.take(pyarrow.array([question.index for question in questions], "int64"))
+    own: Mapping[str, Any] = {
+        "tokens": pyarrow.array([question.tokens for question in questions], "int32"),
+        "at": pyarrow.array([question.at for question in questions], "int32"),
+        **{name: measured.sums[:, i] for i, name in enumerate(SUMS)},
+    }
+    return pyarrow.table({"row": rows, **{name: kept[name] for name in kept.column_names}, **own})
+
+
+def rejections(rejected: Sequence[Unreadable], columns: Sequence[str]) -> Any:
+    """The table of rejected rows."""
+    pyarrow, ordered = arrow(), sorted(rejected, key=lambda row: row.row)
+    texts = {name: pyarrow.array([row.texts.get(name) for row in ordered], "string") for name in columns}
+    rows, reasons = [row.row for row in ordered], [row.reason for row in ordered]
+    return pyarrow.table({"row": pyarrow.array(rows, "int64"), "reason": pyarrow.array(reasons, "string"), **texts})
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what a sweep that was killed left half written."""
+    for file in folder.rglob(f".*{UNFINISHED}"):
+        file.unlink(missing_ok=True)
+
+
+def gather_rejections(folder: Path, columns: Sequence[str]) -> None:
+    """Puts the rejected rows of all shards into one file, in order of the shards."""
+    writer, schema = arrow("parquet").ParquetWriter, rejections([], columns).schema
+    with replacing(folder / REJECTED) as unfinished, writer(unfinished, schema, compression="zstd") as file:
+        for number in shard_numbers(folder, PIECES):
+            file.write_table(read_parquet(shard_file(folder, PIECES, number)))
+
+
+def remove_pieces(folder: Path) -> None:
+    """Removes what `gather_rejections` gathered."""
+    for number in shard_numbers(folder, PIECES):
+        shard_file(folder, PIECES, number).unlink()
+    if (folder / PIECES).exists():
+        (folder / PIECES).rmdir()

@@ -1,0 +1,62 @@
+"""What does the work: windows of the corpus go in, shards come out. The same wherever it runs."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import final
+
+import numpy as np
+
+from dla.sweeps.batches import Batch, planned
+from dla.sweeps.corpora import Unreadable, Window
+from dla.sweeps.fitting import Fitting
+from dla.sweeps.fixed import FixedPlan
+from dla.sweeps.measuring import Measured, faults, measure
+from dla.sweeps.questions import Asker, Question, texts_of
+from dla.sweeps.settings import Settings
+from dla.sweeps.shards import Receipt, ShardWriter
+
+
+@final
+class Worker:
+    """Holds the model and writes into the folder."""
+
+    def __init__(
+        self, plan: FixedPlan, context: int | None, settings: Settings, folder: Path, columns: Sequence[str]
+    ) -> None:
+        """Does nothing yet.
+
+        Args:
+            plan: The model and what is read of it.
+            context: How many tokens a prompt may have; None for no limit.
+            settings: How to go over the corpus.
+            folder: Where to write.
+            columns: The corpus'.
+        """
+        self._plan, self._settings = plan, settings
+        self._asker = Asker(plan.model.vocabulary, context, settings.prepend_bos)
+        self._fitting = Fitting(lambda questions: measure(plan, questions), settings.batch_tokens)
+        self._writer = ShardWriter(folder, [str(label) for label in plan.labels], columns)
+
+    def shards(self, window: Window) -> Iterator[Receipt]:
+        """Does the batches of a window that are not in the folder yet; a receipt for each of its batches."""
+        questions, rejected = self._asker.questions(window)
+        most = self._settings.most(len(self._plan.labels))
+        for batch in planned(window.start, questions, self._settings.batch_tokens, most):
+            found = self._writer.receipt(batch.number)
+            yield self._done(batch, window, rejected) if found is None else found
+            rejected = []  # those of the whole window go with its first batch
+
+    def _done(self, batch: Batch, window: Window, rejected: Sequence[Unreadable]) -> Receipt:
+        pieces, reasons = self._fitting.answers(batch.questions)
+        asked = [question for question, reason in zip(batch.questions, reasons, strict=True) if reason is None]
+        measured = Measured.together(pieces) if pieces else Measured.nothing(self._plan)
+        wrong = faults(measured, self._plan, self._settings.check)
+        failed = [*zip(batch.questions, reasons, strict=True), *zip(asked, wrong, strict=True)]
+        rejected = [*rejected, *(_rejection(window, q, reason) for q, reason in failed if reason is not None)]
+        right = np.array([fault is None for fault in wrong], dtype=bool)
+        kept = [question for question, fault in zip(asked, wrong, strict=True) if fault is None]
+        return self._writer.write(batch.number, window, kept, measured.at(right), rejected)
+
+
+def _rejection(window: Window, question: Question, reason: str) -> Unreadable:
+    return Unreadable(question.row, reason, texts_of(window, question.index))
