@@ -20,6 +20,7 @@ class About:
 
     Attributes:
         model: The model's name.
+        weights: A fingerprint of its weights.
         decomposer: How the stream was split.
         law: Whether the parts are a partition or a trajectory.
         parts: The parts, in the order of the measures, which `SUMS` follow.
@@ -29,12 +30,19 @@ class About:
     """
 
     model: str
+    weights: str
     decomposer: str
     law: str
     parts: tuple[PartOf, ...]
     folders: tuple[str, ...]
     rejected: int
     complete: bool
+
+    @property
+    def name(self) -> str:
+        """The decomposer and the model, in short."""
+        model = Path(self.model).name if Path(self.model).is_absolute() else self.model
+        return f"{self.decomposer.partition('(')[0]} on {model}"
 
     @property
     def partition(self) -> bool:
@@ -99,11 +107,12 @@ class About:
         Raises:
             ValueError: If they are of different models, decomposers or parts.
         """
-        names = f"{self.decomposer} on {self.model!r}", f"{other.decomposer} on {other.model!r}"
-        if names[0] != names[1] or self.law != other.law:
+        names = (f"{self.decomposer} on {self.model!r}", f"{other.decomposer} on {other.model!r}")
+        if names[0] != names[1] or self.weights != other.weights:
+            apart = "" if names[0] != names[1] else f" with other weights ({self.weights[:8]} and {other.weights[:8]})"
             raise ValueError(
-                f"One summary is of {names[0]}, the other of {names[1]}; a mean over both says nothing of either. "
-                "To set them side by side, use compare."
+                f"One summary is of {names[0]}, the other of {names[1]}{apart}; a mean over both says nothing of "
+                "either. To set them side by side, use compare."
             )
         if self.parts != other.parts:
             some = ", ".join(sorted({*self.labels} ^ {*other.labels})[:4]) or "in another order"
@@ -123,6 +132,7 @@ def about(folder: SweepFolder) -> About:
     manifest = folder.manifest
     return About(
         model=manifest["model"]["name"],
+        weights=manifest["model"]["weights"],
         decomposer=manifest["decomposer"],
         law=manifest["law"],
         parts=folder.parts,

@@ -19,7 +19,7 @@ from dla.summaries.ranking import examples, ranked
 from dla.summaries.reading import read_rows
 from dla.summaries.splits import Split
 from dla.summaries.tables import compared_grid
-from dla.summaries.tally import Rows, Settings, Tallies, Tally, merged, tallies_of, together
+from dla.summaries.tally import Block, Settings, Tallies, Tally, merged, tallies_of, together
 from dla.sweeps import PartOf, open_sweep
 from dla.views.grid import Grid
 
@@ -102,7 +102,7 @@ class Comparison:
         return together(self.differences, Tally.empty(self.about.measures, self.settings))
 
     def _grid(self, shown: int, interval: Interval) -> Grid:
-        names = [f"{one.decomposer} on {one.model}" for one in (self.about, self.other)]
+        names = self.about.name, self.other.name
         what = names[0] if names[0] == names[1] else f"{names[0]} minus {names[1]}"
         alone = f"; {self.unpaired[0]} and {self.unpaired[1]} prompts have no partner" if any(self.unpaired) else ""
         whole = self._overall()
@@ -137,7 +137,7 @@ def compared(first: About, second: About, settings: Settings) -> Comparison:
     pairing = Pairing(_read(first, labels), _read(second, labels))
     for pair in pairing.pairs():
         differences = merged(differences, tallies_of(pair.difference(), settings))
-        told = Rows(pair.first.prompts, pair.second.values)
+        told = Block(pair.first.prompts, pair.second.values)
         both = merged(both[0], tallies_of(pair.first, kept)), merged(both[1], tallies_of(told, kept))
     if not differences:
         raise ValueError(
@@ -160,7 +160,7 @@ def _common(first: About, second: About) -> tuple[PartOf, ...]:
     return parts
 
 
-def _read(about: About, labels: Sequence[str]) -> Iterable[Rows]:
+def _read(about: About, labels: Sequence[str]) -> Iterable[Block]:
     return chain.from_iterable(read_rows(open_sweep(folder), labels) for folder in about.folders)
 
 

@@ -263,7 +263,7 @@ class Summary:
 
     def _title(self) -> str:
         names = self.settings.split.names
-        title = f"{self.about.decomposer} on {self.about.model}, mean over {self.count} prompts"
+        title = f"{self.about.name}, mean over {self.count} prompts"
         if len(self.tallies) > 1:
             return f"{title}, by {' and '.join(names)}"
         return title + (f" with {title_of(names, self.groups[0])}" if names and self.tallies else "")

@@ -42,7 +42,7 @@ class Settings:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Rows:
+class Block:
     """Some rows of a sweep.
 
     Attributes:
@@ -126,7 +126,7 @@ Tallies = Mapping[Group, Tally]
 """A tally for each group of which there are rows."""
 
 
-def tallies_of(rows: Rows, settings: Settings) -> Tallies:
+def tallies_of(rows: Block, settings: Settings) -> Tallies:
     """The tally of each group of some rows."""
     keys, texts = row_keys(rows.prompts), _texts(rows.prompts)
     return {

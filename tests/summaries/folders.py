@@ -80,7 +80,7 @@ def write_folder(folder, prompts, values, *, labels=LABELS, sizes=(), order=None
     usual = {
         "format": FORMAT,
         "parts": list(parts_of(labels)),
-        "model": {"name": "a model"},
+        "model": {"name": "a model", "weights": "0123456789abcdef", "dtype": "float32"},
         "decomposer": "HeadDecomposer",
         "law": "partition",
         "complete": True,
