@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from dla.summaries.about import About
@@ -18,9 +19,9 @@ Cells = Callable[[Row], tuple[str, ...]]
 """What the columns show of a row."""
 
 _COLUMNS = 3
-"""With more groups than that they become rows, and the strongest parts the columns."""
+"""With more groups than that they become rows, and the columns the parts that are strongest in any of them."""
 
-_PARTS = 4
+_PARTS = 5
 """How many parts fit in a row."""
 
 _ROWS = 20
@@ -50,14 +51,15 @@ def grouped_grid(
 
 
 def _groups_as_rows(title: str, groups: Sequence[tuple[str, Frames]], about: About, shown: int) -> Grid:
-    strength = groups[0][1][0]["mean"].abs().to_numpy()
+    parts = groups[0][1][0]["part"]
+    strength = np.max([frames[0]["mean"].abs().to_numpy() for _, frames in groups], axis=0)
     strongest = (-strength).argsort(kind="stable")[: min(shown, _PARTS)].tolist()
     lines = []
-    for name, (parts, sums) in groups[: _ROWS + 1]:
+    for name, (numbers, sums) in groups[: _ROWS + 1]:
         logit = _by_name(sums)["logit"]
-        means = [_mean(row) for row in _records(parts.iloc[strongest])]
-        lines.append(Line(name, (str(logit["count"]), *means, _mean(logit)), logit["mean"]))
-    header = ("prompts", *groups[0][1][0]["part"].iloc[strongest], "logit")
+        means = [_mean(row) for row in _records(numbers.iloc[strongest])]
+        lines.append(Line(name, (str(logit["count"]), *means, _mean(logit))))
+    header = ("prompts", *parts.iloc[strongest], "logit")
     more = f"{len(groups) - len(lines)} more groups: see to_dataframe(). " if len(groups) > len(lines) else ""
     note = (more + _note(about, _by_name(groups[0][1][1]))).strip()
     return Grid(title, header, (tuple(lines[:1]), tuple(lines[1:])), note, rows="group")
@@ -119,7 +121,7 @@ def _by_name(sums: pd.DataFrame) -> dict[str, Row]:
 
 
 def _mean_bounds_share(row: Row) -> tuple[str, ...]:
-    return number(row["mean"]), _bounds(row), f"{100 * row['positive']:.0f} %"
+    return number(row["mean"]), _bounds(row), f"{100 * row['positive']:.1f} %"
 
 
 def _both_and_difference(row: Row) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ class Line:
     Attributes:
         label: What it is of.
         cells: What stands in the columns.
-        value: How long the bar is, and its colour; None for no bar.
+        value: How long the bar is, and its colour; None for no bar. A grid without bars has no column for them.
     """
 
     label: str
@@ -47,9 +47,12 @@ class Grid:
     rows: str = "part"
 
     @property
+    def _lengths(self) -> list[float]:
+        return [abs(line.value) for lines in self.sections for line in lines if line.value is not None]
+
+    @property
     def _largest(self) -> float:
-        values = [abs(line.value) for lines in self.sections for line in lines if line.value is not None]
-        return max(values, default=0.0) or 1.0
+        return max(self._lengths, default=0.0) or 1.0
 
     def rich(self) -> Table:
         """For the terminal."""
@@ -63,11 +66,13 @@ class Grid:
         table.add_column(self.rows, no_wrap=True)
         for name in self.header:
             table.add_column(Text(name), justify="right", no_wrap=True)
-        table.add_column("", no_wrap=True, width=_BAR)
+        barred = bool(self._lengths)
+        if barred:
+            table.add_column("", no_wrap=True, width=_BAR)
         for lines in self.sections:
             for line in lines:
-                style = "dim" if line.value is None else ""
-                table.add_row(Text(line.label, style=style), *map(Text, line.cells), self._bar(line.value))
+                label = Text(line.label, style="dim" if barred and line.value is None else "")
+                table.add_row(label, *map(Text, line.cells), *([self._bar(line.value)] if barred else []))
             if lines:
                 table.add_section()
         return table
