@@ -31,20 +31,25 @@ def show_summary(
     """
     if csv is not None and not csv.absolute().parent.is_dir():
         raise ValueError(f"--csv {str(csv)!r}: there is no folder {str(csv.parent)!r}. Make it, or pass another.")
-    summary, console = Summary.load(folder, by or None, top_k=_PROMPTS), Console()
-    result: Summary | Comparison = summary
+    summary = Summary.load(folder, by or None, top_k=_PROMPTS)
+    result = summary if compare is None else summary.compare(Summary.load(compare, top_k=0))
+    examples = [] if prompts is None else _examples(result, prompts)
+    console = Console()
     if compare is not None:
-        result = summary.compare(Summary.load(compare, top_k=0))
         console.print(f"first: {folder}\nsecond: {compare}\n", highlight=False, markup=False)
     console.print(result.table(SHOWN if top is None else top))
-    if prompts is not None:
-        largest, smallest = result.top_prompts(prompts, _PROMPTS), result.bottom_prompts(prompts, _PROMPTS)
-        for line in (f"{prompts} is largest on", *_lines(largest), f"{prompts} is smallest on", *_lines(smallest)):
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+    for line in examples:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     if csv is not None:
         with replacing(csv) as unfinished:
             result.to_dataframe().to_csv(unfinished, index=False)
 
 
-def _lines(examples: Sequence[Example]) -> list[str]:
-    return [f"  {found.value:+.4f}  row {found.row}: {found.prompt!r} {found.answer!r}" for found in examples]
+def _examples(result: Summary | Comparison, part: str) -> list[str]:
+    """The prompts at both ends of a part, a line each."""
+    ends = {"largest": result.top_prompts(part, _PROMPTS), "smallest": result.bottom_prompts(part, _PROMPTS)}
+    return [line for end, found in ends.items() for line in (f"{part} is {end} on", *map(_line, found))]
+
+
+def _line(example: Example) -> str:
+    return f"  {example.value:+.4f}  row {example.row}: {example.prompt!r} {example.answer!r}"

@@ -72,15 +72,15 @@ class Comparison:
 
     def to_dataframe(self, interval: Interval = NormalInterval()) -> pd.DataFrame:  # noqa: B008 - it is immutable
         """One row for each group and part: the means of both, and the mean difference with its interval."""
-        names = self.settings.split.names
-        frames = [parts_frame(one, names, self.about.parts, interval) for one in (self.differences, *self.both)]
-        return _with_both(*frames)
+        names, parts = self.settings.split.names, self.about.parts
+        either = [parts_frame(one, names, parts, NormalInterval()) for one in self.both]
+        return _with_both(parts_frame(self.differences, names, parts, interval), *either)
 
     def sums(self, interval: Interval = NormalInterval()) -> pd.DataFrame:  # noqa: B008 - it is immutable
         """The same of what the parts add up to, and of the models' own logits."""
         names, n_parts = self.settings.split.names, len(self.about.parts)
-        frames = [sums_frame(one, names, n_parts, interval) for one in (self.differences, *self.both)]
-        return _with_both(*frames)
+        either = [sums_frame(one, names, n_parts, NormalInterval()) for one in self.both]
+        return _with_both(sums_frame(self.differences, names, n_parts, interval), *either)
 
     def table(self, shown: int = 10, interval: Interval = NormalInterval()) -> Table:  # noqa: B008 - as above
         """The table that is printed, with at most `shown` parts at each end."""

@@ -11,6 +11,9 @@ from dla.summaries.splits import Group
 from dla.summaries.tally import Tallies, Tally, in_order
 from dla.sweeps import PartOf
 
+NUMBERS = "count mean low high variance standard_error min max positive".split()
+"""What is told of each part: the share of positive values last."""
+
 _NO_INDEX = -1
 
 
@@ -36,6 +39,8 @@ def sums_frame(tallies: Tallies, names: Sequence[str], n_parts: int, interval: I
 def _frame(
     tallies: Tallies, names: Sequence[str], known: pd.DataFrame, measures: slice, interval: Interval
 ) -> pd.DataFrame:
+    if not tallies:
+        return pd.DataFrame(columns=[*names, *known.columns, *NUMBERS])
     frames = [
         pd.concat([_group(names, group, len(known)), known, _numbers(tallies[group], measures, interval)], axis=1)
         for group in in_order(tallies)
@@ -51,19 +56,19 @@ def _numbers(tally: Tally, measures: slice, interval: Interval) -> pd.DataFrame:
     moments = tally.moments
     low, high = interval.bounds(moments, tally.replicates)
     known = np.nan if not moments.count else 1.0
-    columns = {
-        "mean": moments.mean * known,
-        "low": low * known,
-        "high": high * known,
-        "variance": moments.variance,
-        "standard_error": moments.standard_error,
-        "min": moments.low * known,
-        "max": moments.high * known,
-        "positive": moments.share_positive,
-    }
-    frame = pd.DataFrame({name: values[measures] for name, values in columns.items()})
-    frame.insert(0, "count", moments.count)
-    return frame
+    columns = (
+        np.full_like(moments.mean, moments.count),
+        moments.mean * known,
+        low * known,
+        high * known,
+        moments.variance,
+        moments.standard_error,
+        moments.low * known,
+        moments.high * known,
+        moments.share_positive,
+    )
+    numbers = {name: values[measures] for name, values in zip(NUMBERS, columns, strict=True)}
+    return pd.DataFrame(numbers).astype({"count": np.int64})
 
 
 def _index(value: int | None) -> int:

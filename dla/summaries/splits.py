@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Int64
 
 Derived = Callable[[pd.DataFrame], pd.Series]
-"""Computes a column from the prompts of a shard, row by row."""
+"""Computes a column from some of the prompts, row by row."""
 
 By = str | Sequence[str] | Mapping[str, str | Derived] | None
 """A column of the corpus, several, or names with a column or a function each."""

@@ -58,7 +58,7 @@ class Summary:
         Args:
             folder: The sweep's folder, complete or not.
             by: Splits the prompts: a column of the corpus, several of them, or names with a column or a function each;
-                a function takes the data frame of a shard's prompts and gives a column.
+                a function takes a data frame with some of the prompts, and gives a column.
             top_k: How many prompts to keep at each end of each part.
             bootstrap: How many bootstrap replicates to keep, for `BootstrapInterval`; 1000 is usual.
             seed: Which half a prompt belongs to, and how often it is drawn in each replicate.

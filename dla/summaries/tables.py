@@ -18,7 +18,7 @@ Row = Mapping[str, Any]
 Cells = Callable[[Row], tuple[str, ...]]
 """What the columns show of a row."""
 
-_COLUMNS = 3
+_COLUMNS = 2
 """With more groups than that they become rows, and the columns the parts that are strongest in any of them."""
 
 _PARTS = 5
@@ -89,7 +89,7 @@ def _grid(
     note: str = "",
 ) -> Grid:
     ends = [
-        tuple(Line(str(row["part"]), cells(row), float(row["mean"])) for row in _records(end))
+        tuple(Line(str(row["part"]), cells(row), row["mean"] if row["count"] else None) for row in _records(end))
         for end in ends_of(frames[0], about, shown)
     ]
     sums = _by_name(frames[1])

@@ -68,7 +68,7 @@ class Grid:
             table.add_column(Text(name), justify="right", no_wrap=True)
         barred = bool(self._lengths)
         if barred:
-            table.add_column("", no_wrap=True, width=_BAR)
+            table.add_column("")  # may wrap, and so gives way to the numbers where the terminal is narrow
         for lines in self.sections:
             for line in lines:
                 label = Text(line.label, style="dim" if barred and line.value is None else "")
@@ -85,9 +85,8 @@ class Grid:
         return f"<table><caption>{escape(self.title)}</caption><tr>{head}</tr>{rows}</table>{note}"
 
     def _bar(self, value: float | None) -> Text:
-        if value is None:
-            return Text("")
-        return Text("█" * round(_BAR * abs(value) / self._largest), style="green" if value > 0 else "red")
+        length = round(_BAR * abs(value or 0.0) / self._largest)
+        return Text("█" * length, style="green" if value and value > 0 else "red", no_wrap=True, overflow="crop")
 
     def _row(self, line: Line) -> str:
         cells = "".join(f'<td style="padding:1px 10px;text-align:right">{escape(cell)}</td>' for cell in line.cells)

@@ -22,18 +22,18 @@ def parts_of(labels):
 
 
 def corpus(n, seed=0, start=0):
-    """Prompts with columns to split by."""
-    rng = np.random.default_rng([seed, start])
-    return pd.DataFrame(
-        {
-            "row": np.arange(start, start + n),
-            "prompt": [f"prompt {i} of corpus {seed}" for i in range(start, start + n)],
-            "answer": rng.choice([" Mary", " John"], n),
-            "incorrect": " Tom",
-            "order": rng.choice(["ABBA", "BABA"], n),
-            "length": rng.integers(3, 6, n),
-        }
-    )
+    """Rows `start` to `start + n` of an endless corpus, with columns to split by."""
+    rng, end = np.random.default_rng(seed), start + n
+    columns = {
+        "row": np.arange(end),
+        "prompt": [f"prompt {i} of corpus {seed}" for i in range(end)],
+        "incorrect": [" Tom"] * end,
+    }
+    each = rng.random((end, 3))
+    columns["answer"] = np.where(each[:, 2] < 0.5, " Mary", " John")
+    columns["order"] = np.where(each[:, 0] < 0.5, "ABBA", "BABA")
+    columns["length"] = 3 + (3 * each[:, 1]).astype(np.int64)
+    return pd.DataFrame(columns)[start:].reset_index(drop=True)
 
 
 def drawn(n, labels=LABELS, seed=0):
@@ -43,11 +43,10 @@ def drawn(n, labels=LABELS, seed=0):
     return (means + spreads * rng.normal(size=(n, len(labels)))).astype(np.float32)
 
 
-def sums_of(values, seed=0):
-    """Sums that fit the values: a constant, and a gap within the tolerance."""
-    rng = np.random.default_rng([seed, 1])
+def sums_of(values):
+    """Sums that fit the values: some constant, and some gap within the tolerance."""
     total = values.sum(1, dtype=np.float64)
-    constant, gap = rng.normal(size=len(values)), TOLERANCE * rng.uniform(-0.9, 0.9, len(values))
+    constant, gap = np.sin(1e3 * total), 0.9 * TOLERANCE * np.sin(1e5 * total)
     logit = total + constant + gap
     columns = (total, constant, logit, np.tanh(logit), gap, np.full(len(values), TOLERANCE))
     return dict(zip(SUMS, columns, strict=True))
