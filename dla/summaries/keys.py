@@ -32,10 +32,17 @@ _CUMULATIVE = np.array(
 
 def row_keys(prompts: pd.DataFrame, columns: tuple[str, ...] = IDENTIFYING) -> UInt64[np.ndarray, " row"]:
     """One number a row, a hash of what stands in those of the columns that there are."""
-    there = [prompts[name].astype("string").fillna("") for name in columns if name in prompts.columns]
+    there = [map(_text, prompts[name].tolist()) for name in columns if name in prompts.columns]
     texts = ("\0".join(words).encode("utf-8", "surrogatepass") for words in zip(*there, strict=True))
     digests = (int.from_bytes(blake2b(text, digest_size=8).digest(), "little") for text in texts)
     return np.fromiter(digests, np.uint64, len(prompts))
+
+
+def _text(value: object) -> str:
+    """A value as text; a whole number is the same as int and as float, which a column with gaps makes of it."""
+    if value is None or value != value:
+        return ""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def halves(keys: UInt64[np.ndarray, " row"], seed: int) -> Int64[np.ndarray, " row"]:

@@ -91,10 +91,15 @@ class Split:
 
 
 def _plain(value: Any) -> str | int | float | bool | None:
-    """A value that can be compared, printed and stored; what is missing becomes None."""
-    if isinstance(value, str | bool | int):
-        return value
-    return None if value is None or value != value else value if isinstance(value, float) else str(value)
+    """A value that can be compared, printed and stored.
+
+    What is missing becomes None, and a whole number an int: a column with gaps makes floats of numbers.
+    """
+    if value is None or value != value:
+        return None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    return value if isinstance(value, str | bool | int) else str(value)
 
 
 def title_of(names: Sequence[str], group: Group) -> str:

@@ -40,7 +40,7 @@ def test_values_that_are_missing_are_a_group(tmp_path):
     prompts = corpus(6).assign(tag=["a", None, "b", None, "a", "a"], size=[2.5, np.nan, 10, 9, 9, 9])
     folder = write_folder(tmp_path / "s", prompts, drawn(6))
     assert counts(dla.Summary.load(folder, "tag")) == {("a",): 3, ("b",): 1, (None,): 2}
-    assert dla.Summary.load(folder, "size").groups == [(2.5,), (9.0,), (10.0,), (None,)]
+    assert str(dla.Summary.load(folder, "size").groups) == "[(2.5,), (9,), (10,), (None,)]"
 
 
 def test_one_group_is_a_summary(folder):

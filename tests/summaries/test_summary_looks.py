@@ -74,12 +74,14 @@ def test_many_groups_are_rows(tmp_path):
 
 
 def test_a_part_that_is_strong_in_one_group_alone_is_a_column(tmp_path):
-    values = np.full((60, 8), 1, np.float32)
+    values = np.full((60, 8), 5, np.float32)
     length = corpus(60)["length"].to_numpy()
     values[:, 7] = np.where(length == 3, 9, np.where(length == 4, -9, 0))
     labels = tuple(f"L0H{i}" for i in range(8))
     folder = write_folder(tmp_path / "s", corpus(60), values, labels=labels)
-    assert "L0H7" in str(dla.Summary.load(folder, ["order", "length"]))
+    summary = dla.Summary.load(folder, ["order", "length"])
+    assert dict(summary.bottom(1, by="abs")).keys() == {"L0H7"}
+    assert "L0H7" in str(summary)
 
 
 def test_more_groups_than_fit_are_counted(tmp_path):
