@@ -48,7 +48,7 @@ from dla.plans import Entry, Rows
 from dla.routes import Norm, Route
 from dla.sites import Site
 from dla.summaries import BootstrapInterval, Interval, NormalInterval, Summary
-from dla.sweeps import Engine, LocalEngine, SweepFolder, open_sweep, sweep
+from dla.sweeps import Engine, LocalEngine, RayEngine, SweepFolder, open_sweep, sweep
 from dla.version import __version__
 from dla.writes import Change, Constant, Experts, Factored, Features, Scaled, Sources, SumOf, Whole, Write
 
@@ -96,6 +96,7 @@ __all__ = [
     "Norm",
     "NormalInterval",
     "Part",
+    "RayEngine",
     "ReconstructionError",
     "ReconstructionWarning",
     "ResidualVector",

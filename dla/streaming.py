@@ -29,7 +29,7 @@ class Selection:
 
     def __call__(self, site: Site, activation: Tensor) -> Tensor:
         """What a write reads at a site; an activation that holds only the kept positions passes unchanged."""
-        if site.flattened:
+        if site.flattened and tuple(activation.shape[:2]) != (len(self.rows), self._width):  # a cache has split it
             activation = activation.unflatten(0, (len(self.rows), -1))
         activation = site.read(activation)
         axis = site.position_axis

@@ -21,6 +21,7 @@ app = typer.Typer(
 
 WRONG_USE = 2
 FAILED = 1
+STOPPED = 130
 
 
 class Decompose(StrEnum):
@@ -29,6 +30,23 @@ class Decompose(StrEnum):
     COMPONENT = "component"
     LAYER = "layer"
     HEAD = "head"
+
+
+class Split(StrEnum):
+    """The values of `--decompose` of `dla sweep`."""
+
+    COMPONENT = "component"
+    LAYER = "layer"
+    HEAD = "head"
+    NEURON = "neuron"
+    BLOCK = "block"
+
+
+class Where(StrEnum):
+    """The values of `--engine`."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 def main() -> None:
@@ -98,6 +116,47 @@ def attribute(
 
     with _errors_in_a_line():
         show_attribution(model, prompt, answer, incorrect, decompose.value, pos, top, json)
+
+
+@app.command()
+def sweep(
+    corpus: Annotated[
+        str,
+        typer.Argument(
+            metavar="CORPUS",
+            help="A .jsonl, .csv or .parquet file, or a folder of them: columns prompt, answer, incorrect.",
+        ),
+    ],
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME_OR_FOLDER",
+            help="A folder that holds a Hugging Face model and its tokenizer, or the name of a hub model.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write; one that was begun is gone on with.")],
+    decompose: Annotated[
+        Split, typer.Option(help="The parts: sublayers, the stream as it grows, heads, neurons, or whole blocks.")
+    ] = Split.COMPONENT,
+    engine: Annotated[
+        Where, typer.Option(help="Where to compute: in this process, or on a Ray cluster.")
+    ] = Where.LOCAL,
+    actors: Annotated[int, typer.Option(min=1, metavar="N", help="With --engine ray: how many hold the model.")] = 2,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Take only the first N rows.")] = None,
+    batch_tokens: Annotated[
+        int, typer.Option(min=1, metavar="N", help="How many tokens run together at most, padding included.")
+    ] = 8192,
+) -> None:
+    """Attribute every row of a corpus, and keep what was found. Stopped, the same command goes on."""
+    with _starting():
+        from dla.cli.sweep import run_sweep
+
+    with _errors_in_a_line():
+        try:
+            run_sweep(corpus, model, out, decompose.value, actors if engine is Where.RAY else None, limit, batch_tokens)
+        except KeyboardInterrupt as stop:
+            notes = vars(stop).get("__notes__", ["Nothing was begun."])
+            _fail(" ".join(["Stopped.", *notes]), STOPPED)
 
 
 @app.command()

@@ -101,11 +101,10 @@ class SweepFolder:
         return pd.concat(frames).sort_values("row", ignore_index=True) if frames else empty
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row a prompt and part, all in memory: `row`, the corpus' columns, what is known of the part, `value`."""
-        known = pd.DataFrame([vars(part) for part in self.parts]).rename(columns={"label": "part"})
-        frames = [_long(shard, self.columns, known) for shard in self.shards()]
+        """One row a prompt and part, all in memory: `row`, the corpus' columns, `part`, `value`."""
+        frames = [_long(shard, self.columns, self.labels) for shard in self.shards()]
         if not frames:
-            return pd.DataFrame(columns=["row", *self.columns, *known.columns, "value"])
+            return pd.DataFrame(columns=["row", *self.columns, "part", "value"])
         return pd.concat(frames, ignore_index=True).sort_values("row", kind="stable", ignore_index=True)
 
     def __str__(self) -> str:
@@ -154,8 +153,8 @@ def open_sweep(folder: str | Path) -> SweepFolder:
         ) from error
 
 
-def _long(shard: Shard, columns: list[str], known: pd.DataFrame) -> pd.DataFrame:
-    count = len(known)
+def _long(shard: Shard, columns: list[str], labels: list[str]) -> pd.DataFrame:
+    count = len(labels)
     frame = shard.prompts[["row", *columns]].loc[shard.prompts.index.repeat(count)].reset_index(drop=True)
-    told = pd.concat([known] * len(shard.prompts), ignore_index=True) if len(shard.prompts) else known[:0]
-    return pd.concat([frame, told], axis=1).assign(value=shard.values.reshape(-1))
+    parts = pd.Categorical.from_codes(np.tile(np.arange(count), len(shard.prompts)), pd.Index(labels))
+    return frame.assign(part=parts, value=shard.values.reshape(-1))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dla.errors import DLAError
 from dla.sweeps.schema import LOCK
 
 
@@ -14,13 +15,13 @@ def locked(folder: Path) -> Iterator[None]:
     """Holds the folder's lock. The system lets go of it when the process ends, however it ends.
 
     Raises:
-        RuntimeError: If another process holds it.
+        DLAError: If another process holds it.
     """
     # "a" makes the file without emptying it: it may hold the number of the process that has the lock
     with (folder / LOCK).open("a+", encoding="utf-8") as file:
         if not _taken(file.fileno()):
             file.seek(0)
-            raise RuntimeError(
+            raise DLAError(
                 f"Another process ({file.read().strip() or 'unknown'}) is sweeping into {str(folder)!r}. Wait for it, "
                 "stop it, or pass another folder."
             )

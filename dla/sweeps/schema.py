@@ -16,7 +16,7 @@ FORMAT = "dla.sweep/1"
 MANIFEST, REJECTED, LOCK = "manifest.json", "rejected.parquet", ".lock"
 PROMPTS, PARTS, PIECES = "prompts", "parts", "rejected"
 SUMS = ("total", "constant", "logit", "output_logit", "gap", "tolerance")
-RESERVED = frozenset({"row", "tokens", "at", *SUMS, "part", "value", "reason", "kind", "layer", "index", "head"})
+RESERVED = frozenset({"row", "tokens", "at", *SUMS, "part", "value", "reason"})
 """Names that a corpus' column cannot have."""
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dla.attributor import Attributor
+from dla.errors import DLAError
 from dla.sweeps.corpora import open_corpus
-from dla.sweeps.engines import Engine, Job, LocalEngine
+from dla.sweeps.engines import Engine, Job, LocalEngine, RayEngine
 from dla.sweeps.fixed import FixedPlan
 from dla.sweeps.folder import SweepFolder, open_sweep
 from dla.sweeps.lock import locked
@@ -18,7 +19,7 @@ from dla.sweeps.progress import Bar, shown
 from dla.sweeps.settings import Settings
 from dla.sweeps.shards import gather_rejections, remove_pieces, remove_unfinished
 
-ENGINES: Mapping[str, Callable[[], Engine]] = {"local": LocalEngine}
+ENGINES: Mapping[str, Callable[[], Engine]] = {"local": LocalEngine, "ray": RayEngine}
 """Engines by name, as they are if nothing else is said."""
 
 
@@ -62,7 +63,7 @@ def sweep(
 
     Raises:
         ValueError: If the corpus lacks a column, the parts depend on the prompts, or the folder holds something else.
-        RuntimeError: If another process sweeps into the folder.
+        DLAError: If another process sweeps into the folder.
         OSError: If a file cannot be written. What is there stays whole.
         ImportError: If an optional package is missing; names the extra.
     """
@@ -73,10 +74,10 @@ def sweep(
     new = new_manifest(attributor, plan, rows, settings)
     _make(folder)
     with locked(folder):
-        remove_unfinished(folder)
         manifest = agreed(folder, new)
+        remove_unfinished(folder)
         if not manifest["complete"]:
-            job = Job(rows, attributor, plan, settings, folder, new["model"]["weights"])
+            job = Job(rows, attributor, plan, settings, folder.absolute(), new["model"]["weights"])
             _run(job, chosen, manifest, progress)
         remove_pieces(folder)
     return open_sweep(folder)
@@ -96,7 +97,7 @@ def _counted(folder: Path, manifest: dict[str, Any], bar: Bar) -> Iterator[None]
     before, start = manifest["counts"]["seconds"], time.perf_counter()
     try:
         yield
-    except (KeyboardInterrupt, OSError) as error:
+    except (KeyboardInterrupt, OSError, DLAError) as error:
         error.add_note(f"{bar.prompts + bar.rejected} rows are done and stay; the same call goes on from there.")
         raise
     finally:

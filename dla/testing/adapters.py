@@ -21,12 +21,12 @@ from dla.testing.checks import (
 )
 from dla.testing.look import take_look
 from dla.testing.reasons import reasons_of
-from dla.testing.report import AdapterReport, Step
+from dla.testing.report import Report, Step
 
 Check = Callable[[], Iterator[Step]]
 
 
-def check_adapter(model: Any, tokens: Int[Tensor, "batch pos"] | None = None) -> AdapterReport:
+def check_adapter(model: Any, tokens: Int[Tensor, "batch pos"] | None = None) -> Report:
     """Looks at a model step by step: does it run, what writes to its stream, do the parts add up?
 
     For a new architecture, or an adapter of your own. Each step compares what the adapter says with what the model
@@ -49,7 +49,7 @@ def check_adapter(model: Any, tokens: Int[Tensor, "batch pos"] | None = None) ->
     """
     with torch.no_grad():
         steps = tuple(_guarded("adapter", lambda: _steps(model, tokens)))
-    return AdapterReport(type(model).__name__, steps)
+    return Report(f"check_adapter: {type(model).__name__}", steps)
 
 
 def _steps(model: Any, tokens: Tensor | None) -> Iterator[Step]:

@@ -1,4 +1,4 @@
-"""The report on an adapter, step by step."""
+"""What a check found, step by step."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Step:
     """One thing that was looked at.
 
     Attributes:
-        name: What, such as "block 0" or "final norm".
+        name: What: "block 0" or "final norm" of an adapter, the name of a law for a decomposer.
         ok: Whether it is right.
         found: What there is.
         problem: What is wrong with it, and where to look; empty if nothing is.
@@ -32,15 +32,16 @@ class Step:
 
 @final
 @dataclass(frozen=True)
-class AdapterReport:
-    """What `check_adapter` found, in the order in which a wrong step spoils the ones after it.
+class Report:
+    """What `check_adapter`, `check_decomposer` or `check_direction` found; prints as a table.
 
     Attributes:
-        model: The model's name.
-        steps: What was looked at. After a step without which nothing else can be looked at, there are no more.
+        title: What was checked.
+        steps: What was looked at. An adapter's are in the order in which a wrong one spoils those after it, and end
+            where nothing else can be looked at.
     """
 
-    model: str
+    title: str
     steps: tuple[Step, ...]
 
     @property
@@ -52,8 +53,21 @@ class AdapterReport:
         """Where it first goes wrong; None if it does not."""
         return next((step for step in self.steps if not step.ok), None)
 
+    def failures(self) -> tuple[Step, ...]:
+        """Every step that is wrong."""
+        return tuple(step for step in self.steps if not step.ok)
+
+    def raise_for_failure(self) -> None:
+        """Nothing if all is right.
+
+        Raises:
+            AssertionError: If something is not; it says what.
+        """
+        if not self.ok:
+            raise AssertionError("\n\n".join((self.title, *(f"{s.name}: {s.problem}" for s in self.failures()))))
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table | Text]:
-        table = Table(title=f"check_adapter: {self.model}", title_justify="left", title_style="bold", show_lines=False)
+        table = Table(title=self.title, title_justify="left", title_style="bold", show_lines=False)
         table.add_column("", width=1)
         table.add_column("step", no_wrap=True)
         table.add_column("what was found", overflow="fold")

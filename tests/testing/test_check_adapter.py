@@ -12,7 +12,7 @@ from torch import Tensor
 
 import dla
 from dla.adapters.anatomy import Anatomy, Block, Heads, Sublayer
-from dla.testing import AdapterReport, Step, check_adapter
+from dla.testing import Report, Step, check_adapter
 from dla.testing.models import architecture, hooked_architecture
 from dla.vocabulary import Vocabulary
 
@@ -41,7 +41,7 @@ class Altered(dla.ModelAdapter):
         return self._inner.owns(cache)
 
 
-def first(report: AdapterReport) -> Step:
+def first(report: Report) -> Step:
     failure = report.first_failure()
     assert failure is not None
     assert not report.ok
@@ -106,7 +106,7 @@ def test_a_right_hooked_transformer_passes(name: str) -> None:
 def test_a_right_adapter_of_ones_own_passes() -> None:
     report = check_adapter(Altered("gemma2"))
     assert report.ok, str(report)
-    assert report.model == "Altered"
+    assert report.title == "check_adapter: Altered"
 
 
 def test_the_tokens_may_be_ones_own() -> None:

@@ -74,10 +74,14 @@ def _of_files(files: Sequence[Path], every: int) -> Corpus:
 def _files(path: Path) -> list[Path]:
     """The file, or those of a folder in the order of their names; the folder's other files are left aside."""
     if path.is_file():
-        return [path]
+        return [path.absolute()]
     if not path.is_dir():
         raise ValueError(f"There is no file or folder {str(path)!r} to read a corpus from.")
-    files = [file for file in sorted(path.iterdir()) if file.suffix.lower() in _READERS and file.name[0] not in "._"]
+    files = [
+        file
+        for file in sorted(path.absolute().iterdir())
+        if file.suffix.lower() in _READERS and file.name[0] not in "._"
+    ]
     if not files:
         raise ValueError(f"The folder {str(path)!r} holds no file whose name ends in {', '.join(_READERS)}.")
     return [file for file in files if file.is_file()]

@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
 import pandas as pd
 
 from dla.sweeps.corpora.base import Corpus, Window, check_columns, window_of
-from dla.sweeps.corpora.values import column_of_anything
+from dla.sweeps.corpora.values import column_of, column_of_one_type, plain
 from dla.sweeps.parquet import arrow
 
 _ROWS = 1024
@@ -25,8 +26,10 @@ class FrameCorpus(Corpus):
             frame: The frame.
         """
         self._columns = check_columns(list(frame.columns), "The data frame")
-        # names twice were refused, so each names one column
-        self._table = arrow().table({name: column_of_anything(frame[name]) for name in self._columns})
+        columns = {name: column_of_one_type(frame[name]) for name in self._columns}
+        self._mixed = {name: plain(frame[name]) for name, column in columns.items() if column is None}
+        texts = {name: column_of(values, "string") for name, values in self._mixed.items()}
+        self._table = arrow().table({**columns, **texts})
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -40,7 +43,9 @@ class FrameCorpus(Corpus):
         return _fingerprint(self)
 
     def window(self, start: int, stop: int) -> Window:
-        return window_of(self._table.slice(start, stop - start), start)
+        window = window_of(self._table.slice(start, stop - start), start)
+        mixed = {name: [values[row] for row in window.rows] for name, values in self._mixed.items()}
+        return replace(window, asked={**window.asked, **{name: mixed[name] for name in window.asked if name in mixed}})
 
 
 @final

@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, final
 
+import numpy as np
+
 from dla.sweeps.parquet import arrow
 
 _INT64 = range(-(2**63), 2**63)
@@ -35,13 +37,18 @@ def column_of(values: Sequence[Any], type_: str) -> Any:
     return arrow().array(values, type_)
 
 
-def column_of_anything(values: Iterable[Any]) -> Any:
-    """An Arrow column of whatever type Arrow finds, or of text where there is none."""
+def column_of_one_type(values: Iterable[Any]) -> Any:
+    """An Arrow column of the type that Arrow finds for all values; None where there is none."""
     pyarrow = arrow()
     try:
         return pyarrow.array(values, from_pandas=True)
     except (pyarrow.ArrowException, OverflowError, UnicodeEncodeError):
-        return pyarrow.array([None if _missing(value) else as_text(value) for value in values], "string")
+        return None
+
+
+def plain(values: Iterable[Any]) -> list[Any]:
+    """Python's own values for those of a data frame; None where there is none."""
+    return [None if _missing(value) else value.item() if isinstance(value, np.generic) else value for value in values]
 
 
 def as_text(value: Any) -> str:

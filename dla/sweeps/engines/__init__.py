@@ -2,5 +2,6 @@
 
 from dla.sweeps.engines.base import Engine, Job
 from dla.sweeps.engines.local import LocalEngine
+from dla.sweeps.engines.ray_data import RayEngine
 
-__all__ = ["Engine", "Job", "LocalEngine"]
+__all__ = ["Engine", "Job", "LocalEngine", "RayEngine"]

@@ -1,7 +1,7 @@
 """The interface of an engine."""
 
 import abc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
@@ -43,7 +43,12 @@ class Job:
 
     def worker(self) -> Worker:
         """Someone who does it here."""
-        return Worker(self.plan, context_of(self.plan.model), self.settings, self.folder, self.corpus.columns)
+        return worker_of(self.plan, self.settings, self.folder, self.corpus.columns)
+
+
+def worker_of(plan: FixedPlan, settings: Settings, folder: Path, columns: Sequence[str]) -> Worker:
+    """A worker with the plan's model."""
+    return Worker(plan, context_of(plan.model), settings, folder, columns)
 
 
 class Engine(abc.ABC):

@@ -1,0 +1,135 @@
+"""`check_decomposer`: does a decomposer keep the laws, and if not, which, on what, and why?"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from dla.decomposers.base import Decomposer
+from dla.errors import UnsupportedModelError
+from dla.testing.laws import CHECKS, Case, Check, Problem
+from dla.testing.profiles import Profile, subjects_of, subjects_of_precision
+from dla.testing.report import Report, Step
+from dla.testing.subjects import Subject, as_subject
+
+_WIDTH, _BATCH = 6, 2
+"""The largest prompts that are tried."""
+
+
+def check_decomposer(
+    decomposer: Decomposer, *, models: Sequence[Any] | None = None, profile: Profile = Profile.FULL, seed: int = 0
+) -> Report:
+    """Tries every law that a decomposer must keep, on tiny models whose every parameter is random.
+
+    Nothing is raised: the report says of each law whether it is kept, and of the first case that breaks it the
+    smallest model and prompt, what was expected and what there is, and the likely cause.
+
+    Args:
+        decomposer: What is checked. A model that it refuses with an `UnsupportedModelError` is passed over.
+        models: What to try it on instead of the profile's: models, adapters, or names of the catalogue
+            (`dla.testing.models.HUGGING_FACE`).
+        profile: How much is tried.
+        seed: Selects the prompts.
+
+    Returns:
+        A report that prints itself; `raise_for_failure()` makes a failing test of it, and `ok`, `steps` and
+        `first_failure()` say the same to a program.
+
+    Example:
+        >>> import dla
+        >>> from dla.testing import Profile, check_decomposer
+        >>> report = check_decomposer(dla.HeadDecomposer(), profile=Profile.QUICK)
+        >>> report.ok, len(report.steps)
+        (True, 14)
+    """
+    steps = tuple(run_check(check, decomposer, models, profile, seed) for check in CHECKS)
+    return Report(f"check_decomposer: {type(decomposer).__name__}", steps)
+
+
+def run_check(
+    check: Check,
+    decomposer: Decomposer,
+    models: Sequence[Any] | None = None,
+    profile: Profile = Profile.FULL,
+    seed: int = 0,
+) -> Step:
+    """One law."""
+    if not isinstance(decomposer, Decomposer):
+        raise TypeError(f"{decomposer!r} is not a Decomposer. Pass an instance, such as HeadDecomposer().")
+    if decomposer.law not in check.laws:
+        return Step(check.name, True, f"no law of a {decomposer.law.value}")
+    subjects = [as_subject(model) for model in models] if models is not None else _subjects(check, profile)
+    tried, refused = 0, ""
+    for subject in subjects:
+        try:
+            decomposer.writes(subject.adapter())
+        except UnsupportedModelError as error:
+            refused = f"{subject}: {error}"
+            continue
+        except Exception:  # the law says what is wrong with it
+            pass
+        tried += 1
+        for case in _cases(decomposer, subject, seed):
+            problem = _found(check, case)
+            if problem is not None:
+                return Step(check.name, False, "", _diagnosis(check, *_smallest(check, case, problem)))
+    if not tried:
+        return Step(check.name, False, "", f"It applies to none of the {len(subjects)} models. {refused}")
+    return Step(check.name, True, f"{tried} models" if not refused else f"{tried} models; refuses others")
+
+
+def _subjects(check: Check, profile: Profile) -> Sequence[Subject]:
+    return subjects_of_precision(profile) if check.name == "precision" else subjects_of(profile)
+
+
+def _cases(decomposer: Decomposer, subject: Subject, seed: int) -> Iterator[Case]:
+    yield Case(decomposer, subject, _prompts(subject, seed, _BATCH, _WIDTH))
+
+
+def _prompts(subject: Subject, seed: int, batch: int, width: int) -> Int[Tensor, "batch pos"]:
+    """Random ids of ordinary tokens."""
+    size = subject.adapter().vocabulary.input_size
+    return torch.randint(min(4, size - 1), size, (batch, width), generator=torch.Generator().manual_seed(seed))
+
+
+def _found(check: Check, case: Case) -> Problem | None:
+    """What is wrong; an error is a problem, too."""
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return check.find(case)
+    except Exception as error:  # a decomposer under check may raise anything, and the report is about just that
+        return Problem(f"it raises {type(error).__name__}: {error}")
+
+
+def _smallest(check: Check, case: Case, problem: Problem) -> tuple[Case, Problem]:
+    """The smallest model, and the shortest prompt on it, that break the law as well."""
+    for subject in (*case.subject.smaller(), case.subject):
+        for batch, width in [(1, n) for n in range(1, case.tokens.shape[1] + 1)]:
+            smaller = Case(case.decomposer, subject, case.tokens[:batch, :width])
+            found = _found(check, smaller) if _plans(smaller) else None
+            if found is not None:
+                return smaller, found
+    return case, problem
+
+
+def _plans(case: Case) -> bool:
+    """Whether a smaller case is one at all: a decomposer may ask for a layer that is no longer there."""
+    try:
+        return bool(case.decomposer.writes(case.subject.adapter()))
+    except Exception:
+        return False
+
+
+def _diagnosis(check: Check, case: Case, problem: Problem) -> str:
+    batch, width = case.tokens.shape
+    what = f"{batch} prompts of {width} tokens" if batch > 1 else f"a prompt of {width} token{'s' if width > 1 else ''}"
+    lines = [
+        check.law,
+        f"Broken by {type(case.decomposer).__name__} on {case.subject}, with {what}, {case.tokens.tolist()}:",
+        problem.what,
+    ]
+    return "\n".join([*lines, f"Likely cause: {problem.cause}"] if problem.cause else lines)

@@ -1,0 +1,69 @@
+"""Two ways to the same numbers: where they part, and by how much."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dla.attribution import Attribution
+from dla.decomposers.base import Law
+
+ROUNDINGS = 64.0
+"""How many rounding units, of the size of the numbers that cancel, two ways to the same number may differ by."""
+
+
+@final
+@dataclass(frozen=True)
+class Miss:
+    """Where two tensors differ most.
+
+    Attributes:
+        where: The index there.
+        expected: What there should be.
+        got: What there is.
+        allowed: The difference that rounding excuses.
+    """
+
+    where: tuple[int, ...]
+    expected: float
+    got: float
+    allowed: float
+
+    def __str__(self) -> str:
+        error = abs(self.got - self.expected)
+        return f"expected {self.expected:+.6g}, got {self.got:+.6g} (off by {error:.1e}, allowed {self.allowed:.1e})"
+
+
+def miss(
+    got: Float[Tensor, "*shape"], expected: Float[Tensor, "*shape"], size: Tensor | float, eps: float
+) -> Miss | None:
+    """Where two tensors differ by more than rounding; None if they do not.
+
+    Args:
+        got: What there is.
+        expected: What there should be. NaN stands for NaN.
+        size: How large the numbers are that were added up.
+        eps: The rounding unit.
+    """
+    got, expected = got.detach().double().cpu(), expected.detach().double().cpu()
+    allowed = (ROUNDINGS * eps * torch.as_tensor(size).detach().double().cpu()).expand_as(got).clamp(min=1e-30)
+    error = torch.where(got.isnan() & expected.isnan(), 0.0, (got - expected).abs())
+    excess = (error / allowed).nan_to_num(nan=torch.inf)
+    if excess.numel() == 0 or bool((excess <= 1).all()):
+        return None
+    where = tuple(int(i) for i in torch.unravel_index(excess.argmax(), excess.shape))
+    return Miss(where, float(expected[where]), float(got[where]), float(allowed[where]))
+
+
+def size_of(result: Attribution) -> Float[Tensor, "*batch_and_pos"]:
+    """The size of the numbers that cancel in an attribution."""
+    parts = result.values.abs()
+    of_parts = parts.sum(0) if result.record.law == Law.PARTITION.value else parts.amax(0)
+    return of_parts + result.constant.abs() + result.logit.abs()
+
+
+def largest_of(*results: Attribution) -> float:
+    """The largest of those sizes."""
+    return max(float(size_of(result).nan_to_num(0.0).max()) for result in results) or 1e-30

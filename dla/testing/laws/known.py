@@ -1,0 +1,84 @@
+"""The parts whose names mean something, and what they come to."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dla.decomposers import (
+    BiasDecomposer,
+    BlockDecomposer,
+    ComponentDecomposer,
+    Decomposer,
+    ExpertDecomposer,
+    HeadDecomposer,
+    LayerDecomposer,
+    NeuronDecomposer,
+    SourceDecomposer,
+)
+from dla.decomposers.base import Law
+from dla.directions import Logit
+from dla.labels import Label
+from dla.plans import GROUP
+from dla.testing.expected import expected
+from dla.testing.laws.case import Case, attributed
+from dla.testing.laws.rows import Key, key_of
+from dla.testing.subjects import Tiny
+
+_SHIPPED: tuple[Decomposer, ...] = (
+    LayerDecomposer(),
+    BiasDecomposer(),
+    ExpertDecomposer(),
+    SourceDecomposer(),
+    NeuronDecomposer(),
+    HeadDecomposer(),
+    BlockDecomposer(),
+    ComponentDecomposer(),
+)
+"""Whose labels are known; the coarser ones last, so that they have the last word."""
+
+Known = Mapping[Key, Float[Tensor, "batch pos"]]
+
+_ENOUGH = 24
+"""How many tokens it takes to tell a norm by what it does."""
+
+
+def known_rows(case: Case, ids: Int[Tensor, "batch pos"]) -> Known:
+    """What each part with a known name contributes to the logit of a token, by the library's own decomposers."""
+    found: dict[Key, Tensor] = {}
+    for decomposer in _SHIPPED:
+        with contextlib.suppress(Exception):  # one that does not fit this model names nothing
+            result = attributed(decomposer, case.model, Logit(ids), case.tokens)
+            found |= {key_of(label): row for label, row in zip(result.parts, result.values, strict=True)}
+    return {key: row for key, row in found.items() if key[0] != GROUP}
+
+
+def independent_rows(case: Case, ids: Int[Tensor, "batch pos"]) -> Mapping[str, Float[Tensor, "batch pos"]]:
+    """The same by the written label, from the model's own hooks and weights, without a write of the library.
+
+    Empty for a model that is no model of TransformerLens, or whose final norm is no norm.
+    """
+    if not isinstance(case.subject, Tiny):
+        return {}
+    batch, width = case.tokens.shape
+    more = -(-_ENOUGH // width)
+    size = case.subject.adapter().vocabulary.input_size
+    others = torch.randint(4, size, (more, width), generator=torch.Generator().manual_seed(7))
+    tokens = torch.cat([case.tokens, others])
+    with contextlib.suppress(ValueError):
+        found = expected(case.model, tokens)
+        asked = torch.cat([ids, torch.zeros_like(others)])
+        return {label: found.row(label, asked)[:batch] for label in found.vectors}
+    return {}
+
+
+def above(label: Label, known: Known) -> Iterator[Label]:
+    """The parts with a known name that a part is a piece of, the nearest first."""
+    yield from (part for part in label.path() if part is not label and key_of(part) in known)
+
+
+def by_hand(law: Law) -> bool:
+    """Whether rows on the final norm's frozen scale are what is expected."""
+    return law is not Law.LENS

@@ -1,0 +1,156 @@
+"""What the rows come to: the model's own logit, and never by making it so."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dla.attribution import Attribution
+from dla.decomposers.base import Law
+from dla.directions import Logit, LogitDifference, ResidualVector
+from dla.prompts import read_prompts
+from dla.sites import Site
+from dla.testing.altered import Altered
+from dla.testing.laws.case import Case, Check, Problem, generator
+from dla.testing.laws.causes import cause_of
+from dla.testing.laws.compare import miss, size_of
+from dla.testing.laws.planning import plan_of
+from dla.testing.laws.rows import rows_of
+from dla.writes import Change, Write
+
+_CANCELS = 1e-3
+"""The share of what rows move by that their sum moves by, below which they are said to cancel."""
+
+
+def find_in_sums(case: Case) -> Problem | None:
+    """The rows and the constant come to the model's own logit."""
+    ids, others = case.ids(1), case.ids(2)
+    own = case.subject.logits(case.tokens).double()
+    picked, minus = (own.gather(-1, i[..., None]).squeeze(-1) for i in (ids, others))
+    single = case.attribute(Logit(ids))
+    transform = case.subject.adapter().anatomy.unembedding.transform
+    summed = (single.total + single.constant).double()
+    plain = transform is None or bool((transform(summed) == summed).all())
+    returned = summed if plain or transform is None else transform(summed)
+    problem = _problem(case, single, Logit(ids), returned, picked, "the token's logit")
+    if problem is not None:
+        return problem
+    for direction, wanted, what in (
+        (LogitDifference(ids, others), picked - minus if plain else None, "the difference of two logits"),
+        (_vector(case), None, "a residual vector"),
+    ):
+        result = case.attribute(direction)
+        expected = result.logit.double() if wanted is None else wanted
+        problem = _problem(case, result, direction, (result.total + result.constant).double(), expected, what)
+        if problem is not None:
+            return problem
+    return None
+
+
+def _problem(
+    case: Case, result: Attribution, direction: Any, got: Tensor, expected: Tensor, what: str
+) -> Problem | None:
+    last = "the rows and the constant" if case.law is Law.PARTITION else "the last row and the constant"
+    if tuple(got.shape) != tuple(expected.shape):
+        return Problem(
+            f"There should be a sum for each prompt and position, {list(expected.shape)}; got {list(got.shape)}."
+        )
+    missed = miss(got, expected, size_of(result) + expected.abs().to(result.values), case.eps)
+    if missed is None:
+        return None
+    where = f"prompt {missed.where[0]}, position {missed.where[1]}"
+    return Problem(f"{last} should be {what}, at {where}: {missed}.", cause_of(case, result, direction))
+
+
+def _vector(case: Case) -> ResidualVector:
+    width = case.subject.adapter().anatomy.unembedding.W_U.shape[0]
+    return ResidualVector(torch.randn(*case.tokens.shape, width, generator=generator(5)))
+
+
+def find_remainder(case: Case) -> Problem | None:
+    """When one activation is shown changed, the rows that read it move, and the sum misses the logit by just that."""
+    direction = Logit(case.ids(3))
+    before = case.attribute(direction)
+    for name in written(case):
+        after = case.attribute(direction, model=Altered(case.model, show=_nudged(name)))
+        moved = _moved(before, after)
+        total = (after.total - before.total).double()
+        size = torch.stack(list(moved.values())).abs().sum(0) if moved else torch.zeros(())
+        rounding = 1e3 * case.eps * size_of(before).double()
+        if bool((size <= rounding).all()):
+            continue
+        if bool((total.abs() <= (_CANCELS * size).clamp(min=0) + rounding).all()):
+            rest = max(moved, key=lambda label: float(moved[label].abs().sum()))
+            return Problem(
+                f"{name!r} was shown changed, the model ran on as it was, and the rows that moved ({_some(moved)}) "
+                f"still add up to the same: expected a sum that moves, by up to {float(size.max()):.2g}, got "
+                f"{float(total.abs().max()):.1e}.",
+                f"A row, such as {rest!r}, is defined as what the others leave, so that the sum comes out right "
+                "whatever they are. Measure it from its own activation.",
+            )
+    return None
+
+
+def written(case: Case) -> list[str]:
+    """The hooks that the plan reads and at which something is written: outputs, `z`, values, neurons; no streams."""
+    anatomy = case.subject.adapter().anatomy
+    streams = {w.site.name for b in anatomy.blocks for w in (b.resid_pre, b.resid_mid, b.resid_post) if w is not None}
+    sites: list[Site] = [site for write in anatomy.embeddings for site in _own(write)]
+    for sublayer in (sublayer for block in anatomy.blocks for sublayer in block.sublayers):
+        sites += [*_own(sublayer.write), *(site for site, _ in sublayer.outputs)]
+        sites += [] if sublayer.neurons is None else [sublayer.neurons.post]
+        if sublayer.heads is not None:
+            sites += [sublayer.heads.z, *([] if sublayer.heads.values is None else [sublayer.heads.values.v])]
+    plan = plan_of(case)
+    read = {site.name for site in _reads(case, plan.steps)}
+    return [name for name in dict.fromkeys(site.name for site in sites) if name in read - streams]
+
+
+def _reads(case: Case, steps: Callable[..., Any]) -> Iterator[Site]:
+    for step in steps(read_prompts(case.tokens, case.subject.adapter().vocabulary)):
+        yield from step.write.reads
+
+
+def _own(write: Write) -> tuple[Site, ...]:
+    return () if isinstance(write, Change) else write.reads[:1]
+
+
+def _nudged(name: str) -> Callable[[str, Tensor], Tensor]:
+    """Shows one activation with random numbers of its own size added."""
+
+    def show(hook: str, activation: Tensor) -> Tensor:
+        if hook != name or not activation.is_floating_point():
+            return activation
+        noise = torch.randn(activation.shape, generator=generator(11), dtype=torch.float64)
+        size = float(activation.detach().double().pow(2).mean().sqrt()) or 1.0
+        return activation + (size * noise).to(activation)
+
+    return show
+
+
+def _moved(before: Attribution, after: Attribution) -> dict[str, Tensor]:
+    """By how much each row moved, those that did."""
+    left, right = rows_of(before), rows_of(after)
+    names = {key: str(label) for key, label in zip((*left, *right), (*before.parts, *after.parts), strict=True)}
+    like = torch.zeros_like(before.total)
+    changes = {
+        names[key]: (right.get(key, like) - left.get(key, like)).double() for key in dict.fromkeys((*left, *right))
+    }
+    return {name: change for name, change in changes.items() if bool((change != 0).any())}
+
+
+def _some(moved: dict[str, Tensor]) -> str:
+    names = list(moved)
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+RECONSTRUCTION = Check(
+    "reconstruction", "The rows and the constant come to the model's own logit at every position.", find_in_sums
+)
+MEASURED = Check(
+    "measured",
+    "Each row is measured from its own activation; none is what the others leave.",
+    find_remainder,
+    (Law.PARTITION,),
+)

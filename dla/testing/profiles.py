@@ -1,0 +1,58 @@
+"""On what a decomposer is tried: which models and prompts, for a full check and for a quick one."""
+
+import enum
+from collections.abc import Sequence
+
+import torch
+
+from dla.testing.subjects import LINE, Subject, Tiny
+
+
+class Profile(enum.Enum):
+    """How much is tried."""
+
+    FULL = "full"
+    """Every switch of architecture that a mistake may hide behind: under a minute."""
+
+    QUICK = "quick"
+    """A few models that show most mistakes: some seconds."""
+
+
+_QUICK = (Tiny("gpt2"), Tiny("llama-biases"), Tiny("olmo2"), Tiny("granite-biases"), Tiny("mixtral"))
+
+_FULL = (
+    *(Tiny(name) for name in ("gpt2", "gpt_neox", "gptj", "bloom", "phi-grouped-query", "falcon-alibi", "opt-no-bias")),
+    *(Tiny(name) for name in ("llama", "llama-biases", "qwen3", "olmo2", "granite-biases", "gemma2", "mixtral")),
+    *(Tiny(name, processed=True) for name in ("gpt2", "llama")),
+    Tiny("gpt2", dtype=torch.float64),
+    Tiny("gpt2", n_layers=3, seed=1),
+)
+"""LayerNorm and RMSNorm; serial and parallel; biases or none; grouped queries; ALiBi, rotary, learned positions; an
+embedding norm; norms after sublayers; multipliers; 1 + w; a soft cap; experts; raw, folded and centred."""
+
+_HOOKED = (
+    *(Tiny(name, "hooked") for name in ("ln", "rms", "parallel", "attention-only-no-norm", "grouped-query-rms-rotary")),
+    *(Tiny(name, "hooked") for name in ("norm-after-rms", "experts-rms-rotary", "logits-soft-cap", "sinks")),
+    *(Tiny(name, "hooked", processed=True) for name in ("ln", "rms")),
+)
+
+_QUICK_HOOKED = (Tiny("ln", "hooked"), Tiny("norm-after-rms", "hooked"))
+
+_BITS = (
+    Tiny("gpt2", dtype=torch.float64),
+    Tiny("gpt2", dtype=torch.bfloat16),
+    Tiny("llama", dtype=torch.bfloat16),
+)
+"""For the law about the precision of sums."""
+
+
+def subjects_of(profile: Profile) -> Sequence[Subject]:
+    """The models of a profile: of both classes where TransformerLens has both."""
+    if profile is Profile.QUICK:
+        return (*_QUICK, *(_QUICK_HOOKED if LINE < 4 else ()))
+    return (*_FULL, *(_HOOKED if LINE < 4 else ()))
+
+
+def subjects_of_precision(profile: Profile) -> Sequence[Subject]:
+    """The models whose dtypes show what sums are made in."""
+    return _BITS[:2] if profile is Profile.QUICK else _BITS

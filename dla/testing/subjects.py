@@ -1,0 +1,199 @@
+"""What decomposers are tried on: tiny models of the catalogue, or models of the user's own."""
+
+import abc
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import version
+from typing import Any, Literal, final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dla.adapters import ModelAdapter, adapt
+from dla.testing.models import HookedArchitecture, HuggingFaceArchitecture, architecture, hooked_architecture
+
+LINE = int(version("transformer-lens").split(".")[0])
+"""The major version of TransformerLens."""
+
+
+class Subject(abc.ABC):
+    """One model to try something on.
+
+    Law: `model()` gives the same weights each time, and `logits` are the model's own, found without a line of the
+    library where there is a way to.
+    """
+
+    @abc.abstractmethod
+    def model(self) -> Any:
+        """The model; who asks leaves it as it was found."""
+
+    @abc.abstractmethod
+    def logits(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_vocab"]:
+        """What the model itself returns."""
+
+    @abc.abstractmethod
+    def smaller(self) -> Sequence["Subject"]:
+        """The same with fewer layers, the smallest first; none if there is no such model."""
+
+    @abc.abstractmethod
+    def folded(self) -> "Subject | None":
+        """The same model with norms folded and weights centred, value biases where they are; None if there is none."""
+
+    @final
+    def adapter(self) -> ModelAdapter:
+        """The adapter for the model."""
+        return adapt(self.model())
+
+
+@final
+@dataclass(frozen=True)
+class Tiny(Subject):
+    """A tiny model of the catalogue, every parameter random.
+
+    Attributes:
+        name: The entry's name in `HUGGING_FACE` or `HOOKED`.
+        family: "bridge" for a Hugging Face model in a `TransformerBridge`, "hooked" for a `HookedTransformer`.
+        processed: In compatibility mode, or with processed weights; not as it boots.
+        dtype: Of the parameters.
+        n_layers: How many blocks, where that is not the entry's own number.
+        seed: Selects the weights.
+        keeps_value_biases: Where processed: whether value biases stay in the heads.
+    """
+
+    name: str
+    family: Literal["bridge", "hooked"] = "bridge"
+    processed: bool = False
+    dtype: torch.dtype = torch.float32
+    n_layers: int | None = None
+    seed: int = 0
+    keeps_value_biases: bool = False
+
+    def __str__(self) -> str:
+        kinds = {"bridge": ("a raw bridge", "in compatibility mode"), "hooked": ("a HookedTransformer", "processed")}
+        words = [self.name, kinds[self.family][self.processed]]
+        words += [] if self.dtype == torch.float32 else [str(self.dtype).removeprefix("torch.")]
+        words += [] if self.n_layers is None else ["1 layer" if self.n_layers == 1 else f"{self.n_layers} layers"]
+        return ", ".join(words)
+
+    def model(self) -> Any:
+        return _built(self)
+
+    def fresh(self) -> Any:
+        """A model that nothing else uses."""
+        return self._hooked() if self.family == "hooked" else self._bridge()
+
+    def logits(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_vocab"]:
+        with torch.no_grad():
+            if self.family == "bridge" and not self.processed:
+                logits: Tensor = _hugging_face(self)(tokens).logits
+                return logits
+            own: Tensor = self.model()(tokens)
+            return own
+
+    def smaller(self) -> Sequence["Tiny"]:
+        own = int(self.model().cfg.n_layers)
+        candidates = (replace(self, n_layers=n) for n in range(1, own))
+        return [candidate for candidate in candidates if _exists(candidate)]
+
+    def folded(self) -> "Tiny | None":
+        if self.processed:
+            return None
+        candidate = replace(self, processed=True, keeps_value_biases=True)
+        return candidate if _folds(candidate) else None
+
+    def entry(self) -> HuggingFaceArchitecture:
+        """The bridge's architecture, with as many blocks as asked."""
+        entry = architecture(self.name)
+        return entry if self.n_layers is None else replace(entry, config=lambda: self._cut(entry))
+
+    def _cut(self, entry: HuggingFaceArchitecture) -> Any:
+        config = entry.config()
+        config.num_hidden_layers = self.n_layers  # every configuration maps this name
+        types = config.to_dict().get("layer_types")
+        if types is not None:
+            config.layer_types = types[: self.n_layers]
+        return config
+
+    def _bridge(self) -> Any:
+        bridge = self.entry().bridge("raw", self.seed, self.dtype)
+        if self.processed:
+            bridge.enable_compatibility_mode(disable_warnings=True, fold_value_biases=not self.keeps_value_biases)
+        return bridge
+
+    def _hooked(self) -> Any:
+        entry = hooked_architecture(self.name)
+        layers = {} if self.n_layers is None else {"n_layers": self.n_layers}
+        entry = HookedArchitecture(entry.name, {**entry.switches, **layers}, entry.processes)
+        if not self.processed or not self.keeps_value_biases:
+            return entry.model(self.seed, self.dtype, self.processed)
+        model = entry.model(self.seed, self.dtype)
+        weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        folds = model.cfg.normalization_type in ("LN", "RMS")
+        model.load_and_process_state_dict(weights, fold_ln=folds, fold_value_biases=False)
+        return model
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Own(Subject):
+    """A model that the user has: a `HookedTransformer`, a `TransformerBridge` or a `ModelAdapter`."""
+
+    own: Any
+
+    def __str__(self) -> str:
+        return f"your {type(self.own).__name__}"
+
+    def model(self) -> Any:
+        return self.own
+
+    def logits(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_vocab"]:
+        with torch.no_grad():
+            return adapt(self.own).run(tokens, {}, None)
+
+    def smaller(self) -> Sequence[Subject]:
+        return ()
+
+    def folded(self) -> Subject | None:
+        return None
+
+
+def as_subject(model: Any) -> Subject:
+    """A subject for a model, for the name of an entry of the catalogue, or the subject itself."""
+    if isinstance(model, Subject):
+        return model
+    return Tiny(model) if isinstance(model, str) else Own(model)
+
+
+@cache
+def _built(subject: Tiny) -> Any:
+    return subject.fresh()
+
+
+@cache
+def _hugging_face(subject: Tiny) -> Any:
+    return subject.entry().hugging_face(subject.seed, subject.dtype)
+
+
+@cache
+def _exists(subject: Tiny) -> bool:
+    """Whether the model can be built and attributed: not every architecture can be cut to any number of blocks."""
+    with contextlib.suppress(Exception):
+        return subject.adapter().n_layers == subject.n_layers
+    return False
+
+
+@cache
+def _folds(subject: Tiny) -> bool:
+    """Whether weight processing leaves the differences of logits as they are, in the model's own opinion."""
+    if subject.family == "hooked" and not hooked_architecture(subject.name).processes:
+        return False
+    with contextlib.suppress(Exception):
+        tokens = torch.randint(4, 40, (2, 6), generator=torch.Generator().manual_seed(0))
+        left, right = (
+            x.log_softmax(-1) for x in (subject.logits(tokens), replace(subject, processed=False).logits(tokens))
+        )
+        return bool((left - right).abs().max() <= 1e-3 * left.abs().max())
+    return False

@@ -1,0 +1,183 @@
+"""A folder goes on with the call that began it, and with no other."""
+
+import json
+import os
+import signal
+import time
+
+import pandas as pd
+import pytest
+import torch
+from sweep_subjects import Altered, attributor, frame, rows, write_lines
+
+import dla
+import dla.demo
+from dla.adapters.weights import fingerprint
+
+
+@pytest.fixture
+def begun(heads, tmp_path):
+    """A sweep's folder."""
+    dla.sweep(frame(6), heads, tmp_path / "out", limit=5)
+    return tmp_path / "out"
+
+
+def changed_weight():
+    model = dla.demo.load("raw")
+    with torch.no_grad():
+        next(model.parameters()).view(-1)[5] += 1e-6
+    return dla.Attributor(model, dla.HeadDecomposer())
+
+
+def in_double():
+    return dla.Attributor(dla.demo.load("raw").to(torch.float64), dla.HeadDecomposer())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"attributor": changed_weight}, "the model's weights differ"),
+        ({"attributor": in_double}, "the model's weights differ .*float32, .* there, .*float64"),
+        (
+            {"attributor": lambda: attributor(dla.BlockDecomposer())},
+            "the parts differ .HeadDecomposer.*BlockDecomposer",
+        ),
+        ({"attributor": lambda: attributor(check="warn")}, "check was 'raise' and is 'warn'"),
+        ({"corpus": frame(7)}, "the corpus differs .6 rows, .* there, 7 rows"),
+        ({"corpus": frame(6)[::-1].reset_index(drop=True)}, "the corpus differs"),
+        ({"corpus": frame(6).replace("ABBA", "abba")}, "the corpus differs"),
+        ({"limit": 6}, "limit was 5 and is 6"),
+        ({"limit": None}, "limit was 5 and is None"),
+        ({"window": 3}, "window was 1024 and is 3"),
+        ({"batch_tokens": 99}, "batch_tokens was 8192 and is 99"),
+        ({"prepend_bos": False}, "prepend_bos was None and is False"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_another_call_is_refused(heads, begun, change, message):
+    given = {"corpus": frame(6), "limit": 5, **change}
+    by = given.pop("attributor", lambda: heads)()
+    with pytest.raises(ValueError, match=f"holds a sweep of something else: .*{message}.*Pass another folder"):
+        dla.sweep(given.pop("corpus"), by, begun, **given)
+    assert dla.sweep(frame(6), heads, begun, limit=5).complete
+
+
+def test_groups_with_other_members_are_other_parts(tmp_path):
+    def by(*members):
+        return attributor(dla.GroupDecomposer(dla.HeadDecomposer(), {"movers": list(members)}))
+
+    dla.sweep(frame(2), by("L1H1", "L1H2", "L0H0"), tmp_path)
+    assert dla.sweep(frame(2), by("L0H0", "L1H1", "L1H2"), tmp_path).complete
+    with pytest.raises(ValueError, match="the parts differ"):
+        dla.sweep(frame(2), by("L1H1", "L1H2", "L0H1"), tmp_path)
+
+
+def test_the_same_model_and_corpus_elsewhere_go_on(heads, tmp_path):
+    corpus = write_lines(tmp_path / "a.jsonl", rows(4))
+    dla.sweep(corpus, heads, tmp_path / "out")
+    moved = corpus.rename(tmp_path / "b.jsonl")
+    (tmp_path / "out").rename(tmp_path / "there")
+    assert dla.sweep(moved, attributor(), tmp_path / "there").complete
+
+
+def test_a_second_process_is_refused(processes, heads, tmp_path):
+    corpus = write_lines(tmp_path / "c.jsonl", rows(1500))
+    pid = processes.start(corpus=corpus, out=tmp_path / "out", batch_tokens=64)
+    while not (tmp_path / "out" / "manifest.json").exists():
+        time.sleep(0.01)
+    with pytest.raises(dla.DLAError, match=f"Another process .pid {pid}. is sweeping into .*Wait for it"):
+        dla.sweep(corpus, heads, tmp_path / "out", batch_tokens=64)
+    os.kill(pid, signal.SIGKILL)
+    processes.wait()
+    with pytest.raises(ValueError, match="batch_tokens was 64 and is 8192"):  # the lock went with the process
+        dla.sweep(corpus, heads, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"limit": 0}, "limit=0; pass a whole number from 1 up"),
+        ({"batch_tokens": 0}, "batch_tokens=0; pass"),
+        ({"window": -1}, "window=-1; pass"),
+        ({"engine": "spark"}, r"engine='spark'; pass one of \['local', 'ray'\]"),
+    ],
+)
+def test_options_that_cannot_be(heads, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        dla.sweep(frame(2), heads, tmp_path / "out", **options)
+
+
+def test_a_folder_with_other_things_is_left_alone(heads, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ValueError, match=r"holds other things \('thesis.tex'\) and no sweep. Pass a new folder"):
+        dla.sweep(frame(2), heads, tmp_path)
+    with pytest.raises(ValueError, match="is a file. Pass the name of a folder"):
+        dla.sweep(frame(2), heads, tmp_path / "thesis.tex")
+
+
+@pytest.mark.parametrize("package", ["pyarrow", "ray"])
+def test_a_missing_package_is_named_with_its_extra(heads, tmp_path, monkeypatch, package):
+    monkeypatch.setitem(__import__("sys").modules, package, None)
+    extra = {"pyarrow": r"dla\[sweep\]", "ray": r"dla\[ray\]"}[package]
+    with pytest.raises(ImportError, match=f"not installed: pip install '{extra}'"):
+        dla.sweep(frame(2), heads, tmp_path, engine="ray")
+
+
+def test_folders_that_are_none(tmp_path, heads):
+    with pytest.raises(dla.FileFormatError, match=r"is not a sweep's folder: it has no manifest.json"):
+        dla.open_sweep(tmp_path)
+    for contents, message in (
+        ("{", "was not written by this library, or was cut short"),
+        ("[]", "its format is None and this library reads 'dla.sweep/1'"),
+        ('{"format": "dla.sweep/9"}', "its format is 'dla.sweep/9'"),
+        ('{"format": "dla.sweep/1"}', "'parts'"),
+    ):
+        (tmp_path / "manifest.json").write_text(contents)
+        with pytest.raises(dla.FileFormatError, match=message):
+            dla.open_sweep(tmp_path)
+
+
+def test_shards_that_are_damaged(begun):
+    folder = dla.open_sweep(begun)
+    (file,) = (begun / "parts").glob("*.parquet")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-20])
+    with pytest.raises(dla.FileFormatError, match=r"parts/00000000.parquet' is missing or damaged"):
+        list(folder.shards())
+    file.unlink()
+    with pytest.raises(dla.FileFormatError, match="is missing or damaged"):
+        list(folder.shards())
+    prompts = begun / "prompts" / "00000000.parquet"
+    file.write_bytes(whole)
+    pd.read_parquet(prompts)[:3].to_parquet(prompts)
+    with pytest.raises(dla.FileFormatError, match="The two files of shard 0 .* do not belong together"):
+        list(folder.shards())
+
+
+def test_a_manifest_that_lacks_something_is_no_reason_to_guess(heads, begun):
+    told = json.loads((begun / "manifest.json").read_text())
+    del told["settings"]["window"]
+    (begun / "manifest.json").write_text(json.dumps(told))
+    with pytest.raises(dla.FileFormatError, match="is damaged .KeyError.'window'"):
+        dla.sweep(frame(6), heads, begun, limit=5)
+
+
+def test_the_fingerprint_of_weights_sees_every_bit():
+    model = dla.demo.load("raw")
+    told = fingerprint(dla.adapt(model))
+    assert told == fingerprint(dla.adapt(dla.demo.load("raw")))
+    assert told != fingerprint(dla.adapt(dla.demo.load("bridge")))
+    for parameter in model.parameters():
+        with torch.no_grad():
+            last = (-1,) * parameter.ndim
+            before = parameter[last].clone()
+            parameter[last] = torch.nextafter(before, before + 1)
+            assert fingerprint(dla.adapt(model)) != told
+            parameter[last] = before
+    assert fingerprint(dla.adapt(model)) == told
+
+
+def test_the_fingerprint_of_another_adapter_is_that_of_its_readout():
+    altered = Altered(lambda model, *given: model.run(*given))
+    assert fingerprint(altered) == fingerprint(Altered(None))
+    assert fingerprint(altered) != fingerprint(altered._model)

@@ -1,0 +1,141 @@
+"""What a sweep writes is what `attribute` says of each prompt alone."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from dictionaries import RandomFeatures
+from sweep_subjects import attributor, frame, rows
+
+import dla
+import dla.demo
+
+DECOMPOSERS = (
+    dla.HeadDecomposer(),
+    dla.LayerDecomposer(),
+    dla.LensDecomposer(),
+    dla.NeuronDecomposer(),
+    dla.BiasDecomposer(),
+    dla.GroupDecomposer(dla.HeadDecomposer(), {"the first block": lambda label: label.layer == 0}),
+    dla.GroupDecomposer(dla.SourceDecomposer(), {"all sources": lambda label: label.kind == "source"}),
+    dla.GroupDecomposer(dla.NeuronDecomposer(), {"neurons": lambda label: label.kind == "neuron"}),
+    RandomFeatures(),
+)
+
+
+def difference(row):
+    if row["incorrect"] is None:
+        return dla.Logit(row["answer"])
+    return dla.LogitDifference(row["answer"], row["incorrect"])
+
+
+@pytest.mark.parametrize("decomposer", DECOMPOSERS, ids=lambda d: type(d).__name__)
+def test_each_row_is_that_of_the_prompt_alone(decomposer, tmp_path):
+    corpus = rows(14)
+    for i in (2, 5, 9):
+        corpus[i]["incorrect"] = None
+    by = attributor(decomposer)
+    folder = dla.sweep(pd.DataFrame(corpus), by, tmp_path, batch_tokens=80)
+    for shard in folder.shards():
+        for (_, told), values in zip(shard.prompts.iterrows(), shard.values, strict=True):
+            row = corpus[told["row"]]
+            alone = by.attribute(row["prompt"], difference(row))
+            assert folder.labels == alone.labels
+            allowed = float(alone.tolerance)
+            np.testing.assert_allclose(values, alone.values[:, 0].numpy(), rtol=0, atol=allowed)
+            for name in ("total", "constant", "logit", "output_logit"):
+                assert told[name] == pytest.approx(float(getattr(alone, name)), rel=0, abs=allowed)
+            assert abs(told["gap"]) <= told["tolerance"]
+            assert told["gap"] == pytest.approx(told["logit"] - told["total"] - told["constant"], abs=allowed)
+            assert (told["tokens"], told["at"]) == (len(alone.tokens[0]), int(alone.positions))
+    assert sum(len(shard.prompts) for shard in folder.shards()) == 14
+
+
+def test_a_position_asks_at_that_token(heads, tmp_path):
+    corpus = frame(6).assign(position=[None, 3, -1, -4, 0, 7])
+    folder = dla.sweep(corpus, heads, tmp_path)
+    for shard in folder.shards():
+        for (_, told), values in zip(shard.prompts.iterrows(), shard.values, strict=True):
+            row = corpus.loc[told["row"]]
+            pos = -1 if pd.isna(row["position"]) else int(row["position"])
+            alone = heads.attribute(row["prompt"], dla.LogitDifference(row["answer"], row["incorrect"]), pos=pos)
+            np.testing.assert_allclose(values, alone.values[:, 0], rtol=0, atol=float(alone.tolerance))
+            assert told["at"] == int(alone.positions)
+            assert told["tokens"] == len(alone.tokens[0])
+
+
+def test_tokens_may_be_ids(heads, tmp_path):
+    ids = {name: heads.model.vocabulary.token(name) for name in (" Mary", " John")}
+    prompt = "Then , Mary and John had a talk at the park . Later John handed the ring to"
+    corpus = pd.DataFrame(
+        {"prompt": [prompt] * 2, "answer": [" Mary", ids[" Mary"]], "incorrect": [" John", ids[" John"]]}
+    )
+    (shard,) = dla.sweep(corpus, heads, tmp_path).shards()
+    allowed = shard.prompts["tolerance"].max()
+    np.testing.assert_allclose(shard.values[0], shard.values[1], rtol=0, atol=allowed)
+
+
+def test_a_model_in_double_precision_keeps_its_digits(tmp_path):
+    model = dla.demo.load("raw")
+    model.to(torch.float64)
+    folder = dla.sweep(frame(3), dla.Attributor(model, dla.HeadDecomposer()), tmp_path)
+    (shard,) = folder.shards()
+    assert shard.values.dtype == np.float64
+    assert folder.manifest["model"]["dtype"] == "float64"
+    assert shard.prompts["gap"].abs().max() < 1e-12
+
+
+def test_the_manifest_says_where_the_numbers_come_from(heads, tmp_path):
+    folder = dla.sweep(frame(5), heads, tmp_path, limit=4)
+    told = folder.manifest
+    assert told["format"] == "dla.sweep/1"
+    assert told["decomposer"] == "HeadDecomposer(layers=None)"
+    assert (told["law"], told["complete"]) == ("partition", True)
+    assert told["corpus"]["rows"] == 5
+    assert told["settings"]["limit"] == 4
+    assert told["versions"]["dla"] == dla.__version__
+    assert told["counts"]["prompts"] == 4
+    assert told["columns"] == ["prompt", "answer", "incorrect", "template", "order"] == folder.columns
+    head = next(part for part in folder.parts if part.label == "L1H2")
+    assert (head.kind, head.layer, head.index, head.head) == ("head", 1, 2, 2)
+
+
+def test_a_trajectory_says_so(tmp_path):
+    folder = dla.sweep(frame(2), attributor(dla.LayerDecomposer()), tmp_path)
+    assert folder.manifest["law"] == "trajectory"
+
+
+@pytest.mark.parametrize(
+    ("decomposer", "message"),
+    [
+        (dla.SourceDecomposer(), "The rows of SourceDecomposer differ from prompt to prompt. .* use HeadDecomposer"),
+        (dla.NeuronDecomposer(top_k=3), "The rows of NeuronDecomposer are chosen by their numbers.* leave top_k out"),
+        (dla.HeadDecomposer() | dla.NeuronDecomposer(top_k=2), "are chosen by their numbers.*GroupDecomposer"),
+    ],
+    ids=["sources", "strongest neurons", "mixed with strongest neurons"],
+)
+def test_parts_that_depend_on_the_prompts_are_refused(decomposer, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        dla.sweep(frame(2), attributor(decomposer), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_windows_and_batches_only_change_rounding(heads, tmp_path):
+    small = dla.sweep(frame(40), heads, tmp_path / "small", window=7, batch_tokens=40)
+    large = dla.sweep(frame(40), heads, tmp_path / "large")
+    assert len(list(small.shards())) > len(list(large.shards()))
+    a, b = (folder.to_dataframe() for folder in (small, large))
+    assert a[["row", "part"]].equals(b[["row", "part"]])
+    np.testing.assert_allclose(a["value"], b["value"], rtol=0, atol=next(large.shards()).prompts["tolerance"].max())
+
+
+def test_a_batch_has_at_most_so_many_tokens(heads, tmp_path):
+    folder = dla.sweep(frame(60), heads, tmp_path, batch_tokens=100)
+    sizes = [(len(shard.prompts), shard.prompts["tokens"].max()) for shard in folder.shards()]
+    assert all(count * longest <= 100 for count, longest in sizes)
+    assert max(count for count, _ in sizes) > 1
+
+
+def test_a_long_prompt_is_a_batch_of_its_own(heads, tmp_path):
+    folder = dla.sweep(frame(5), heads, tmp_path, batch_tokens=3)
+    assert [len(shard.prompts) for shard in folder.shards()] == [1] * 5
