@@ -31,7 +31,9 @@ _ROWS = 20
 def plain_grid(title: str, frames: Frames, about: About, shown: int, level: float) -> Grid:
     """The mean of each part with its interval, and how often it is positive."""
     header = ("mean", f"{100 * level:g} % interval", "> 0")
-    return _grid(title, header, frames, _mean_bounds_share, about, shown)
+    misfit = _by_name(frames[1])["misfit"]["max"]
+    fits = "within tolerance" if misfit <= 1 else f"{misfit:.1f} × tolerance"
+    return _grid(title, header, frames, _mean_bounds_share, about, shown, fits=fits)
 
 
 def grouped_grid(
@@ -87,6 +89,7 @@ def _grid(
     about: About,
     shown: int,
     note: str = "",
+    fits: str = "",
 ) -> Grid:
     ends = [
         tuple(Line(str(row["part"]), cells(row), row["mean"] if row["count"] else None) for row in _records(end))
@@ -100,7 +103,7 @@ def _grid(
     }
     lines = tuple(Line(words, cells(sums[name])) for words, name in proof.items())
     gap = max(abs(sums["gap"]["min"]), abs(sums["gap"]["max"]))
-    last = Line("largest gap", (number(gap), *[""] * (len(header) - 1)))
+    last = Line("largest gap", (number(gap), fits, *[""] * (len(header) - 2)))
     return Grid(title, header, (*ends, (*lines, last)), (note + _note(about, sums)).strip())
 
 

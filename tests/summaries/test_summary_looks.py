@@ -31,6 +31,7 @@ def test_the_table_ranks_the_parts_and_proves_them(tmp_path):
     assert table["L1H0"][2] == "50.0 %"
     proof = ["sum of the parts", "constant", "the model's own logit", "largest gap"]
     assert list(table)[5:] == proof
+    assert table["largest gap"][1] == "within tolerance"
     assert table["sum of the parts"][0] == f"{VALUES.sum(1).mean():+.4f}"
     assert text.splitlines()[0].strip() == "HeadDecomposer on a model, mean over 6 prompts"
     assert "95 % interval" in text
@@ -104,7 +105,7 @@ def test_what_is_missing_stands_below(tmp_path, by):
 
 
 def test_a_gap_beyond_tolerance_is_told(tmp_path, monkeypatch):
-    assert "tolerance" not in str(load(tmp_path / "s"))
+    assert "times its tolerance" not in str(load(tmp_path / "s"))
     monkeypatch.setattr("folders.TOLERANCE", 10 * TOLERANCE)
     folder = write_folder(tmp_path / "t", corpus(6), VALUES)
     import pyarrow.parquet as pq
@@ -114,7 +115,11 @@ def test_a_gap_beyond_tolerance_is_told(tmp_path, monkeypatch):
     place = table.schema.get_field_index("tolerance")
     small = table.column("tolerance").to_numpy() / 10
     pq.write_table(table.set_column(place, "tolerance", [small]), file)
-    assert re.search(r"The largest gap is [5-9]\.\d times its tolerance", str(dla.Summary.load(folder)))
+    summary = dla.Summary.load(folder)
+    misfit = f"{summary.sums().set_index('sum').loc['misfit', 'max']:.1f}"
+    assert 5 < float(misfit) < 9.5
+    assert f"The largest gap is {misfit} times its tolerance" in str(summary)
+    assert rows(str(summary))["largest gap"][1] == f"{misfit} × tolerance"
 
 
 def test_a_path_is_not_shown_in_full(tmp_path):
