@@ -77,7 +77,8 @@ class Pairing:
             if rows is None:
                 open_sides.remove(side)
                 continue
-            self._receive(side, rows)
+            if len(rows.prompts):
+                self._receive(side, rows)
             found = self._matched()
             if found is not None:
                 yield found

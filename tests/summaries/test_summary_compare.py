@@ -7,7 +7,7 @@ from folders import LABELS, TOLERANCE, corpus, drawn, sums_of, write_folder
 
 import dla
 from dla.errors import FileFormatError
-from dla.summaries import reading
+from dla.summaries import gather, reading
 
 
 def changed(values, seed=3):
@@ -78,6 +78,13 @@ def test_only_prompts_that_both_have_are_paired(tmp_path):
     np.testing.assert_allclose(comparison.to_dataframe()["mean"], -1, rtol=1e-6)
 
 
+def test_shards_without_rows_do_no_harm(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "_VALUES", 0)
+    first = write_folder(tmp_path / "a", corpus(20), drawn(20), sizes=[0, 10, 0])
+    second = write_folder(tmp_path / "b", corpus(20), drawn(20), sizes=[15, 0, 5, 0])
+    assert dla.Summary.load(first).compare(dla.Summary.load(second, "order")).pairs == 20
+
+
 def test_another_question_about_the_same_prompts_is_compared(tmp_path):
     first = write_folder(tmp_path / "a", corpus(20), drawn(20))
     second = write_folder(tmp_path / "b", corpus(20).assign(incorrect=" Ann"), drawn(20, seed=1))
@@ -146,8 +153,6 @@ def test_rows_in_the_same_order_do_not_wait(tmp_path, monkeypatch):
     values, sizes = drawn(200), [20] * 9
     first = write_folder(tmp_path / "a", corpus(200), values, sizes=sizes)
     second = write_folder(tmp_path / "b", corpus(200), changed(values), sizes=sizes[:5])
-    from dla.summaries import gather
-
     waited, receive = [], gather.Pairing._receive
 
     def watched(self, side, rows):
