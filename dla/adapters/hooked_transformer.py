@@ -51,6 +51,11 @@ class HookedTransformerAdapter(ModelAdapter):
             return self._forward(tokens)
 
     @property
+    def source(self) -> Any:
+        """The model itself."""
+        return self._model
+
+    @property
     def context(self) -> int | None:
         """How many tokens a prompt may have; None where the model sets no limit."""
         return context_length(self._model)

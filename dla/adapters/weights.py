@@ -1,7 +1,8 @@
-"""What a sweep must know of a model beyond its anatomy: whether its weights are the same, how long a prompt may be."""
+"""What a sweep must know of a model beyond its anatomy: its weights, its context, what to send to other machines."""
 
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,6 +32,13 @@ def context_of(model: ModelAdapter) -> int | None:
     if isinstance(model, HookedTransformerAdapter | TransformerBridgeAdapter):
         return model.context
     return None
+
+
+def source_of(model: ModelAdapter) -> Any:
+    """What `adapt` makes this adapter of: the model itself, or an adapter of the user's own."""
+    if isinstance(model, HookedTransformerAdapter | TransformerBridgeAdapter):
+        return model.source
+    return model
 
 
 def _tensors(model: ModelAdapter) -> Iterator[tuple[str, Tensor]]:

@@ -87,6 +87,7 @@ def _run(job: Job, engine: Engine, manifest: dict[str, Any], progress: bool | No
     with shown(job.settings.rows(job.corpus.size), progress) as bar, _counted(job.folder, manifest, bar):
         for receipt in engine.receipts(job):
             bar.advance(receipt)
+    remove_unfinished(job.folder)  # an actor that died left some, though its shards are there
     gather_rejections(job.folder, manifest["columns"])
     write_manifest(job.folder, {**manifest, "complete": True})
 

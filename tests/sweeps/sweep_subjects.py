@@ -7,7 +7,6 @@ from typing import Any, final
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 import dla
@@ -84,7 +83,3 @@ class Altered(dla.ModelAdapter):
 
     def owns(self, cache: Any) -> bool:
         return False
-
-
-def total_size(parts: np.ndarray) -> float:
-    return float(np.abs(parts).sum() * torch.finfo(torch.float32).eps)

@@ -13,8 +13,7 @@ from typing import Any, final
 import numpy as np
 import torch
 
-from dla.adapters import adapt
-from dla.adapters.weights import fingerprint
+from dla.adapters.weights import fingerprint, source_of
 from dla.attributor import Attributor
 from dla.decomposers import Decomposer
 from dla.errors import DLAError
@@ -58,7 +57,7 @@ class RayEngine(Engine):
     """
 
     actors: int = 2
-    gpus: float = 0
+    gpus: int | float = 0
     cpus: int = 1
     address: str | None = None
     load: Callable[[], Any] | None = None
@@ -93,11 +92,11 @@ class RayEngine(Engine):
                 num_gpus=self.gpus,
             )
             with _plain_errors(ray):
-                yield from map(_received, work.iter_rows())
+                yield from map(_told, work.iter_rows())
 
     def _orders(self, job: Job) -> "_Orders":
         attributor = job.attributor
-        model = attributor.model if self.load is None else None
+        model = source_of(attributor.model) if self.load is None else None
         return _Orders(
             *(model, self.load, attributor.decomposer, job.settings, job.folder, job.corpus.columns),
             *(job.weights, job.plan.digest, self.cpus),
@@ -125,7 +124,7 @@ class _Orders:
         Raises:
             ValueError: If what was loaded is another model.
         """
-        model = self.model if self.load is None else adapt(self.load())
+        model = self.model if self.load is None else self.load()
         attributor = Attributor(model, self.decomposer, check="raise" if self.settings.check == "raise" else "warn")
         plan = FixedPlan(attributor)
         if self.load is not None and (fingerprint(plan.model), plan.digest) != (self.weights, self.digest):
@@ -145,9 +144,9 @@ class _Actor:
 
     @cached_property
     def _work(self) -> tuple[Corpus, Worker]:
-        known: _Orders = _ray().get(self._orders)
+        known: _Orders = _received(self._orders)
         torch.set_num_threads(known.threads)
-        return _ray().get(self._corpus), worker_of(known.plan(), known.settings, known.folder, known.columns)
+        return _received(self._corpus), worker_of(known.plan(), known.settings, known.folder, known.columns)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         receipts: list[Receipt] = []
@@ -163,7 +162,23 @@ class _Actor:
         return {**columns, "kind": np.array([kind] * len(receipts)), "failure": np.array([failure] * len(receipts))}
 
 
-def _received(row: Mapping[str, Any]) -> Receipt:
+def _received(sent: Any) -> Any:
+    """What the sweep sent to all actors.
+
+    Raises:
+        ValueError: If it cannot be read here. Ray would take that for a fault of the machine, and try for ever.
+    """
+    try:
+        return _ray().get(sent)
+    except _ray().exceptions.RayError as error:
+        last = str(error).strip().splitlines()[-1]
+        raise ValueError(
+            f"What the sweep sent cannot be read ({last}). What load() or the decomposer is made of must be importable "
+            "on every node."
+        ) from error
+
+
+def _told(row: Mapping[str, Any]) -> Receipt:
     """What an actor told, as a receipt.
 
     Raises:
@@ -185,8 +200,9 @@ def _sent(ray: Any, what: Any, name: str) -> Any:
     try:
         return ray.put(what)
     except (TypeError, AttributeError, pickle.PicklingError, RuntimeError) as error:
+        first = str(error.__cause__ or error).strip().splitlines()[0]
         raise TypeError(
-            f"The {name} cannot be sent to the actors ({error}). A model can be loaded there instead: "
+            f"The {name} cannot be sent to the actors ({first}). A model can be loaded there instead: "
             "RayEngine(load=a function that returns it); a decomposer must be one that pickle can write."
         ) from error
 

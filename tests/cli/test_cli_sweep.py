@@ -1,0 +1,122 @@
+"""`dla sweep`: a corpus in, a folder out; mistakes are told in a line."""
+
+import json
+
+import pytest
+from test_cli_errors import assert_line, assert_usage
+
+import dla
+from dla.demo import FOLDER, load
+from dla.demo.grammar import prompts
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Nine rows, one of them wrong."""
+    lines = [{"prompt": p.text, "answer": p.answer, "incorrect": p.incorrect} for p in prompts(8)]
+    lines.insert(3, {"prompt": "", "answer": " Mary"})
+    path = tmp_path / "corpus.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return path
+
+
+@pytest.fixture
+def sweep(dla_command, corpus, tmp_path):
+    """Runs `dla sweep` on the demo model; options given take the place of these."""
+
+    def run(of=corpus, **options):
+        given = {"model": FOLDER, "out": tmp_path / "out", **options}
+        arguments = [word for name, value in given.items() if value is not None for word in (f"--{name}", value)]
+        return dla_command("sweep", of, *arguments)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("split", "decomposer"),
+    [
+        ("component", dla.ComponentDecomposer()),
+        ("layer", dla.LayerDecomposer()),
+        ("head", dla.HeadDecomposer()),
+        ("neuron", dla.NeuronDecomposer()),
+        ("block", dla.BlockDecomposer()),
+    ],
+)
+def test_each_decomposition(sweep, tmp_path, split, decomposer):
+    run = sweep(decompose=split)
+    assert run.exit_code == 0, run.output
+    folder = dla.open_sweep(tmp_path / "out")
+    assert f"{len(folder.parts)} parts" in run.stdout
+    assert "8 prompts, 1 rejected" in run.stdout
+    assert "(complete)" in run.stdout
+    assert folder.labels == dla.Attributor(load("raw"), decomposer).attribute("When", dla.Logit(" Mary")).labels
+
+
+def test_the_same_command_again_does_nothing(sweep, tmp_path):
+    first = sweep(limit=3)
+    assert "3 prompts, 0 rejected" in first.stdout
+    assert sweep(limit=3).stdout == first.stdout
+    assert_line(sweep(limit=4), 2, "limit was 3 and is 4", "Pass another folder")
+
+
+def test_ray_gets_a_model_to_load_in_its_actors(sweep, monkeypatch):
+    seen = []
+
+    def note(corpus, attributor, out, *, limit, batch_tokens, engine):
+        seen.append((engine, limit, batch_tokens))
+        raise ImportError("This engine needs Ray, which is not installed: pip install 'dla[ray]'")
+
+    monkeypatch.setattr("dla.cli.sweep.sweep", note)
+    assert_line(sweep(engine="ray", actors=3, limit=2, **{"batch-tokens": 99}), 1, "pip install 'dla[ray]'")
+    ((engine, *others),) = seen
+    assert (engine.actors, others) == (3, [2, 99])
+    assert engine.load.args == (str(FOLDER),)
+
+
+def test_ctrl_c_says_how_to_go_on(sweep, monkeypatch):
+    def stop(*_, **__):
+        error = KeyboardInterrupt()
+        error.add_note("5 rows are done and stay; the same call goes on from there.")
+        raise error
+
+    monkeypatch.setattr("dla.cli.sweep.sweep", stop)
+    assert_line(sweep(), 130, "Stopped. 5 rows are done and stay; the same call goes on from there.")
+
+
+def test_ctrl_c_before_anything_was_done(sweep, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dla.cli.sweep.load_model", stop)
+    assert_line(sweep(), 130, "Stopped. Nothing was begun.")
+
+
+def test_a_corpus_that_is_not_there(sweep):
+    assert_line(sweep(of="nowhere.jsonl"), 2, "There is no file or folder 'nowhere.jsonl' to read a corpus from")
+
+
+def test_a_corpus_without_answers(sweep, tmp_path):
+    (tmp_path / "c.csv").write_text("prompt,target\nWhen Mary, John\n")
+    assert_line(sweep(of=tmp_path / "c.csv"), 2, "has no column 'answer'; its columns are ['prompt', 'target']")
+
+
+def test_a_disk_that_is_full(sweep, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dla.cli.sweep.sweep", full)
+    assert_line(sweep(), 1, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"decompose": "source"}, ("--decompose", "'source'")),
+        ({"engine": "spark"}, ("--engine", "'spark'")),
+        ({"limit": 0}, ("--limit", "1")),
+        ({"out": None}, ("Missing option '--out'",)),
+        ({"model": None}, ("Missing option '--model'",)),
+    ],
+)
+def test_a_command_line_that_cannot_be_read(sweep, options, words):
+    assert_usage(sweep(**options), *words)

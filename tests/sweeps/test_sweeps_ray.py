@@ -1,0 +1,129 @@
+"""The same sweep on a Ray cluster of one node and two actors, one of which is killed half-way."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+
+import pytest
+from sweep_subjects import assert_every_row_once, assert_same, attributor, frame, rows, unfinished, write_lines
+
+import dla
+import dla.demo
+
+# Ray sets options of its own that it calls deprecated
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+
+SETTINGS = {"window": 24, "batch_tokens": 128}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A cluster's address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = ["--head", "--block", "--num-cpus=2", f"--port={port}", "--include-dashboard=false"]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, "--disable-usage-stats"]
+    log = tmp_path_factory.mktemp("ray") / "log"
+    patch = pytest.MonkeyPatch()
+    for name, value in {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}.items():
+        patch.setenv(name, value)
+    with (
+        log.open("w") as output,
+        subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True) as head,
+    ):
+        for _ in range(600):
+            if "To terminate the Ray runtime" in log.read_text() or head.poll() is not None:
+                break
+            time.sleep(0.1)
+        assert head.poll() is None, log.read_text()
+        yield f"127.0.0.1:{port}"
+        os.killpg(head.pid, signal.SIGKILL)  # asked to end, it takes half a minute
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    lines = rows(500)
+    for i in range(0, 500, 30):
+        lines[i]["answer"] = " two tokens"
+    return write_lines(tmp_path_factory.mktemp("corpus") / "corpus.jsonl", lines)
+
+
+@pytest.fixture(scope="module")
+def local(heads, corpus, tmp_path_factory):
+    return dla.sweep(corpus, heads, tmp_path_factory.mktemp("local"), **SETTINGS)
+
+
+def kill_one(told, out, killed):
+    """Kills the first actor that told its number, when some shards are there."""
+    latest = time.monotonic() + 60
+    while time.monotonic() < latest and (len(list(out.glob("prompts/0*.parquet"))) < 8 or not list(told.iterdir())):
+        time.sleep(0.005)
+    killed.append(int(next(told.iterdir()).name))
+    os.kill(killed[0], signal.SIGKILL)
+
+
+def test_the_rows_are_those_of_the_local_run_though_an_actor_is_killed(heads, cluster, corpus, local, tmp_path):
+    told, out, killed = tmp_path / "told", tmp_path / "out", []
+    told.mkdir()
+    killer = threading.Thread(target=kill_one, args=(told, out, killed), daemon=True)
+    killer.start()
+
+    def load():
+        import os
+
+        (told / str(os.getpid())).touch()
+        return dla.demo.load("raw")
+
+    engine = dla.RayEngine(actors=2, address=cluster, load=load)
+    folder = dla.sweep(corpus, heads, out, engine=engine, **SETTINGS)
+    killer.join()
+    actors = {int(file.name) for file in told.iterdir()}
+    assert killed[0] in actors
+    assert os.getpid() not in actors
+    assert len(actors) >= 3, "no other actor took the place of the one that was killed"
+    assert_same(folder, local)
+    assert_every_row_once(folder, 500)
+    assert unfinished(out) == []
+
+
+def test_a_cluster_goes_on_where_a_local_run_stopped(
+    heads, cluster, local, corpus, failing_writes, tmp_path, monkeypatch
+):
+    with monkeypatch.context():
+        failing_writes(40)
+        with pytest.raises(OSError, match="No space left"):
+            dla.sweep(corpus, heads, tmp_path, **SETTINGS)
+    assert not dla.open_sweep(tmp_path).complete
+    assert_same(dla.sweep(corpus, heads, tmp_path, engine=dla.RayEngine(1, address=cluster), **SETTINGS), local)
+
+
+def test_another_model_in_the_actors_is_refused(heads, cluster, tmp_path):
+    engine = dla.RayEngine(1, address=cluster, load=partial(dla.demo.load, "bridge"))
+    with pytest.raises(ValueError, match=r"In an actor: The model that load\(\) gives in an actor has other weights"):
+        dla.sweep(frame(4), heads, tmp_path, engine=engine)
+    assert not dla.open_sweep(tmp_path).complete
+
+
+def test_a_model_that_actors_cannot_import_is_refused(heads, cluster, tmp_path):
+    with pytest.raises(ValueError, match=r"cannot be read .*sweep_subjects.* must be importable on every node"):
+        dla.sweep(frame(4), heads, tmp_path, engine=dla.RayEngine(1, address=cluster, load=attributor))
+
+
+def test_what_cannot_be_sent_is_named(heads, cluster, tmp_path):
+    lock = threading.Lock()
+    by = dla.Attributor(heads.model, dla.GroupDecomposer(dla.HeadDecomposer(), {"all": lambda _: bool(lock)}))
+    with pytest.raises(TypeError, match="The model or decomposer cannot be sent to the actors"):
+        dla.sweep(frame(4), by, tmp_path, engine=dla.RayEngine(address=cluster))
+
+
+@pytest.mark.parametrize("wrong", [{"actors": 0}, {"cpus": 0}, {"gpus": -1}])
+def test_an_engine_that_cannot_be(wrong):
+    with pytest.raises(ValueError, match="at least one actor with at least one CPU"):
+        dla.RayEngine(**wrong)
