@@ -47,6 +47,7 @@ from dla.parts import Part, TokenEffects
 from dla.plans import Entry, Rows
 from dla.routes import Norm, Route
 from dla.sites import Site
+from dla.summaries import BootstrapInterval, Interval, NormalInterval, Summary
 from dla.sweeps import Engine, LocalEngine, RayEngine, SweepFolder, open_sweep, sweep
 from dla.version import __version__
 from dla.writes import Change, Constant, Experts, Factored, Features, Scaled, Sources, SumOf, Whole, Write
@@ -56,6 +57,7 @@ __all__ = [
     "Attributor",
     "BiasDecomposer",
     "BlockDecomposer",
+    "BootstrapInterval",
     "CentredLogit",
     "Change",
     "ComponentDecomposer",
@@ -76,6 +78,7 @@ __all__ = [
     "GroupDecomposer",
     "HeadDecomposer",
     "HookedTransformerAdapter",
+    "Interval",
     "Label",
     "Law",
     "LayerDecomposer",
@@ -91,6 +94,7 @@ __all__ = [
     "NeuronDecomposer",
     "NextToken",
     "Norm",
+    "NormalInterval",
     "Part",
     "RayEngine",
     "ReconstructionError",
@@ -103,6 +107,7 @@ __all__ = [
     "SourceDecomposer",
     "Sources",
     "SumOf",
+    "Summary",
     "SweepFolder",
     "TokenEffects",
     "TopTokens",

@@ -32,13 +32,14 @@ ORDER = (
         "groups",
     ),
     *("directions", "adapters", "decomposers", "streaming", "readings", "passes", "asking", "caches"),
-    *("origins", "views", "parts", "attribution", "gaps", "attributor", "direct", "sweeps", ""),
+    *("origins", "views", "parts", "attribution", "gaps", "attributor", "direct", "sweeps", "summaries", ""),
     *("testing", "demo", "cli"),
 )
 """Each subject imports from those before it. A package is one subject, `views` comes before what it shows, and ""
 is the package itself, the public names."""
 
 PUBLIC = """
+    BootstrapInterval Interval NormalInterval Summary
     Attribution Attributor BiasDecomposer BlockDecomposer CentredLogit Change ComponentDecomposer Constant
     DLAError Decomposer Direction Directions EmbeddingDecomposer Engine Entry ExpertDecomposer Experts Factored
     FeatureDecomposer Features FileFormatError GroupDecomposer HeadDecomposer HookedTransformerAdapter Label Law

@@ -159,6 +159,35 @@ def sweep(
             _fail(" ".join(["Stopped.", *notes]), STOPPED)
 
 
+@app.command()
+def summary(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that a sweep wrote.")],
+    by: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Split the prompts by this column; may be repeated.")
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(min=1, metavar="K", help="Show the K largest and the K smallest means.")
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PART", help="Show the prompts on which this part is largest, and those on which it is smallest."
+        ),
+    ] = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option(metavar="OTHER", help="Another sweep of the same corpus: show the differences, prompt by prompt."),
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a row for each group and part here.")] = None,
+) -> None:
+    """Show what each part contributes on average over a sweep's prompts, with 95 % intervals."""
+    with _starting():
+        from dla.cli.summary import show_summary
+
+    with _errors_in_a_line():
+        show_summary(folder, by or [], top, prompts, compare, csv)
+
+
 def _starting() -> contextlib.AbstractContextManager[object]:
     """A sign of life on a terminal: PyTorch and TransformerLens take seconds to import."""
     return Console(stderr=True).status("starting")

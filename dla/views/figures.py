@@ -1,0 +1,69 @@
+"""Means as figures of plotly, which is imported only here."""
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+_RED_TO_GREEN = ((0.0, "#c8402f"), (0.5, "#ffffff"), (1.0, "#2a9d4e"))
+
+
+def heat_map(title: str, values: Float64[np.ndarray, "layer head"], texts: Sequence[Sequence[str]]) -> Any:
+    """One cell a layer and head, white at zero.
+
+    Args:
+        title: What stands above.
+        values: The means; NaN where there is no such head.
+        texts: What is shown of a cell under the pointer.
+    """
+    largest = float(np.nanmax(np.abs(values))) or 1.0
+    cells = _plotly().Heatmap(
+        z=[[None if value != value else value for value in row] for row in values.tolist()],
+        text=[list(row) for row in texts],
+        hovertemplate="%{text}<extra></extra>",
+        colorscale=[list(stop) for stop in _RED_TO_GREEN],
+        zmin=-largest,
+        zmax=largest,
+        colorbar={"title": {"text": "logits"}},
+    )
+    axes = {"xaxis": {"title": {"text": "head"}, "dtick": 1}, "yaxis": {"title": {"text": "layer"}, "dtick": 1}}
+    return _plotly().Figure(cells, layout={"title": {"text": title}, **axes})
+
+
+def bars(
+    title: str,
+    labels: Sequence[str],
+    groups: Sequence[tuple[str, Float64[np.ndarray, " part"], Float64[np.ndarray, "end=2 part"]]],
+) -> Any:
+    """A bar a part and group, with its interval.
+
+    Args:
+        title: What stands above.
+        labels: The parts.
+        groups: For each group its name, the means, and the lower and upper ends of their intervals.
+    """
+    traces = [
+        _plotly().Bar(
+            name=name,
+            x=list(labels),
+            y=means.tolist(),
+            error_y={"array": (ends[1] - means).tolist(), "arrayminus": (means - ends[0]).tolist(), "thickness": 1},
+        )
+        for name, means, ends in groups
+    ]
+    layout = {"title": {"text": title}, "yaxis": {"title": {"text": "logits"}}, "showlegend": len(groups) > 1}
+    return _plotly().Figure(traces, layout=layout)
+
+
+def _plotly() -> Any:
+    """Plotly's graph objects.
+
+    Raises:
+        ImportError: If it is not installed; names the extra that brings it.
+    """
+    try:
+        return importlib.import_module("plotly.graph_objects")
+    except ImportError as error:
+        raise ImportError("A plot needs plotly, which is not installed: pip install 'dla[plot]'") from error

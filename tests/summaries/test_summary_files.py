@@ -1,0 +1,102 @@
+"""A summary on disk."""
+
+import json
+
+import pandas as pd
+import pytest
+from folders import corpus, drawn, write_folder
+from likeness import assert_alike
+
+import dla
+from dla.errors import FileFormatError
+
+
+@pytest.fixture
+def summary(tmp_path):
+    return dla.Summary.load(write_folder(tmp_path / "s", corpus(30), drawn(30)), "order", top_k=3, bootstrap=20, seed=4)
+
+
+def test_a_file_holds_all_of_it(summary, tmp_path):
+    summary.save(tmp_path / "summary.json")
+    again = dla.Summary.read(tmp_path / "summary.json")
+    assert_alike(again, summary)
+    assert (again.about, again.settings) == (summary.about, summary.settings)
+    for interval in (dla.NormalInterval(), dla.BootstrapInterval()):
+        pd.testing.assert_frame_equal(again.to_dataframe(interval), summary.to_dataframe(interval), check_exact=True)
+    assert again.top_prompts("L0H0", 3) == summary.top_prompts("L0H0", 3)
+    assert again.compare(summary).pairs == 30
+
+
+def test_a_file_is_json_that_anything_reads(summary, tmp_path):
+    summary.save(tmp_path / "summary.json")
+    text = (tmp_path / "summary.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail)["format"] == "dla.summary/1"
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_few_prompts_on_disk(tmp_path, n):
+    summary = dla.Summary.load(write_folder(tmp_path / "t", corpus(n), drawn(n)), bootstrap=2)
+    summary.save(tmp_path / "summary.json")
+    assert_alike(dla.Summary.read(tmp_path / "summary.json"), summary)
+
+
+def test_what_was_read_can_be_merged(summary, tmp_path):
+    rest = write_folder(tmp_path / "t", corpus(10, start=30), drawn(10))
+    other = dla.Summary.load(rest, "order", top_k=3, bootstrap=20, seed=4)
+    for number, one in enumerate((summary, other)):
+        one.save(tmp_path / f"{number}.json")
+    read = [dla.Summary.read(tmp_path / f"{number}.json") for number in (0, 1)]
+    assert_alike(read[0].merge(read[1]), summary.merge(other))
+
+
+def test_a_computed_column_is_not_in_the_file(tmp_path):
+    folder = write_folder(tmp_path / "t", corpus(10), drawn(10))
+    summary = dla.Summary.load(folder, {"long": lambda prompts: prompts["length"] > 3})
+    summary.save(tmp_path / "summary.json")
+    again = dla.Summary.read(tmp_path / "summary.json")
+    assert_alike(again, summary)
+    with pytest.raises(ValueError, match="How 'long' was computed is not in the file"):
+        again.compare(summary)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"There is no file .*none.json"):
+        dla.Summary.read(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not a summary saved by this library, or was cut short"),
+        ("[1, 2]", "is not a summary saved by this library"),
+        ('{"format": "dla.sweep/1"}', "its format is 'dla.sweep/1' and this library reads 'dla.summary/1'"),
+        ('{"format": "dla.summary/1"}', r"was cut short \('about'\). Save it again"),
+    ],
+)
+def test_a_file_that_is_no_summary(tmp_path, text, message):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(FileFormatError, match=message):
+        dla.Summary.read(tmp_path / "x.json")
+
+
+def test_arrays_of_other_sizes_are_noticed(summary, tmp_path):
+    summary.save(tmp_path / "x.json")
+    contents = json.loads((tmp_path / "x.json").read_text())
+    contents["about"]["parts"].pop()
+    (tmp_path / "x.json").write_text(json.dumps(contents))
+    with pytest.raises(FileFormatError, match="was cut short"):
+        dla.Summary.read(tmp_path / "x.json")
+
+
+def test_a_disk_that_is_full_leaves_the_old_file(summary, tmp_path, monkeypatch):
+    (tmp_path / "x.json").write_text("the old one")
+
+    def full(self, *arguments, **options):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(type(tmp_path), "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        summary.save(tmp_path / "x.json")
+    monkeypatch.undo()
+    assert (tmp_path / "x.json").read_text() == "the old one"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s", "x.json"]
