@@ -11,6 +11,7 @@ from dla.decomposers.base import Law
 from dla.directions import Logit, LogitDifference
 from dla.errors import UnsupportedModelError
 from dla.labels import Label
+from dla.plans import GROUP
 from dla.testing.laws.case import Case, Check, Problem, attributed
 from dla.testing.laws.compare import largest_of, miss
 from dla.testing.laws.known import Known, known_rows
@@ -131,8 +132,11 @@ _ABOUT_WEIGHTS = ("source", "b_V", "heads", "expert", "shared_experts")
 
 
 def _rolled(result: Attribution, known: Known) -> Attribution:
-    """The rows with known names, others added up to the part with a known name that they are pieces of."""
-    if result.record.law != Law.PARTITION.value:
+    """The rows with known names, others added up to the part with a known name that they are pieces of.
+
+    Where there are groups, some of the pieces may be in one of them, and nothing is added up.
+    """
+    if result.record.law != Law.PARTITION.value or any(label.kind == GROUP for label in result.parts):
         return result
     return result.group_by(lambda label: next((part for part in label.path() if _lasting(part, known)), label))
 
