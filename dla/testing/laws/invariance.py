@@ -78,7 +78,7 @@ def find_in_batch(case: Case) -> Problem | None:
     width = case.tokens.shape[1]
     rows = [case.tokens[0], *(case.tokens[-1][:n] for n in dict.fromkeys((max(1, width - 2), 1)))]
     for order in (rows, rows[::-1]):
-        tokens, mask = _padded(order)
+        tokens, mask = filled_up(order)
         together = case.attribute(LogitDifference(9, 7), tokens, attention_mask=mask)
         for i, prompt in enumerate(order):
             alone = case.attribute(LogitDifference(9, 7), prompt[None])
@@ -160,7 +160,7 @@ def _taken(result: Attribution, index: Any) -> Attribution:
     return Attribution(parts=result.parts, positions=result.positions[index], record=result.record, **taken)
 
 
-def _padded(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
+def filled_up(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Prompts of unequal lengths filled up on the right, and which of their tokens are real."""
     width = max(len(row) for row in rows)
     tokens = torch.stack([torch.cat([row, row.new_full((width - len(row),), 5)]) for row in rows])
