@@ -13,9 +13,9 @@ from dla.adapters import ModelAdapter
 from dla.attribution import Attribution
 from dla.attributor import Attributor
 from dla.decomposers import ComponentDecomposer
-from dla.directions import Direction
+from dla.directions import Direction, Readout
 from dla.passes import Asked, answers_of
-from dla.prompts import AnswersNeeded, read_positions, read_prompts
+from dla.prompts import AnswersNeeded, Position, Prompts, read_positions, read_prompts
 from dla.testing.laws.compare import miss, size_of
 from dla.testing.laws.invariance import filled_up
 from dla.testing.report import Report, Step
@@ -93,12 +93,10 @@ def _steps(subject: Subject, direction: Direction, means: Meaning | None, tokens
 def _resolves(adapter: ModelAdapter, direction: Direction, tokens: Tensor) -> Iterator[Step]:
     """The readout has the shapes that it may have, and ids that are tokens."""
     prompts = read_prompts(tokens.clone(), adapter.vocabulary)
-    positions = read_positions(None, prompts)
     try:
-        readout = direction.readout(prompts, positions)
-    except AnswersNeeded:
-        answers = answers_of(adapter, Asked(prompts, positions, (), None))
-        readout = direction.readout(replace(prompts, answers=answers), positions)
+        readout = _readout(adapter, direction, prompts, None)
+    except ValueError:
+        readout = _readout(adapter, direction, prompts, slice(None, -1))
     if not torch.equal(prompts.tokens, tokens):
         yield Step("hands off", False, "", "the prompts were changed while it was resolved: compute new ids.")
         return
@@ -113,8 +111,22 @@ def _resolves(adapter: ModelAdapter, direction: Direction, tokens: Tensor) -> It
     yield Step("resolves", not wrong, f"{ids.shape[-1]} terms", wrong)
 
 
+def _readout(adapter: ModelAdapter, direction: Direction, prompts: Prompts, pos: Position) -> Readout:
+    positions = read_positions(pos, prompts)
+    try:
+        return direction.readout(prompts, positions)
+    except AnswersNeeded:
+        answers = answers_of(adapter, Asked(prompts, positions, (), None))
+        return direction.readout(replace(prompts, answers=answers), positions)
+
+
 def _asked(adapter: ModelAdapter, direction: Direction, tokens: Tensor) -> Attribution:
-    return Attributor(adapter, ComponentDecomposer(), check="warn").attribute(tokens, direction, pos=None)
+    """At every position; at all but the last if it cannot be asked there, as what follows a position cannot."""
+    attributor = Attributor(adapter, ComponentDecomposer(), check="warn")
+    try:
+        return attributor.attribute(tokens, direction, pos=None)
+    except ValueError:
+        return attributor.attribute(tokens, direction, pos=slice(None, -1))
 
 
 def _same(name: str, got: Attribution, one: Attribution, adapter: ModelAdapter, said: str, factor: float = 1.0) -> Step:
@@ -126,7 +138,7 @@ def _same(name: str, got: Attribution, one: Attribution, adapter: ModelAdapter, 
 def _positions(adapter: ModelAdapter, direction: Direction, tokens: Tensor, one: Attribution) -> Step:
     """Asked at one position, it asks what it asks there among all; passed over if it names a token for each."""
     attributor = Attributor(adapter, ComponentDecomposer(), check="warn")
-    for pos in (tokens.shape[1] - 1, 0):
+    for pos in (one.logit.shape[1] - 1, 0):
         try:
             alone = attributor.attribute(tokens, direction, pos=pos)
         except ValueError:
@@ -167,7 +179,7 @@ def _eps(adapter: ModelAdapter) -> float:
 
 
 def _means(subject: Subject, one: Attribution, means: Meaning, tokens: Tensor) -> Step:
-    wanted = means(subject.logits(tokens))
+    wanted = means(subject.logits(tokens))[:, : one.logit.shape[1]]
     missed = miss(one.output_logit, wanted, size_of(one) + wanted.abs(), subject.adapter().anatomy.eps)
     problem = "" if missed is None else f"it should ask what it means, at {list(missed.where)}: {missed}."
     return Step("meaning", not problem, "asks what it means", problem)
