@@ -13,10 +13,11 @@ from dla.adapters import ModelAdapter
 from dla.attribution import Attribution
 from dla.attributor import Attributor
 from dla.decomposers import ComponentDecomposer
-from dla.directions import Direction
+from dla.directions import Direction, Readout
 from dla.passes import Asked, answers_of
-from dla.prompts import AnswersNeeded, read_positions, read_prompts
+from dla.prompts import AnswersNeeded, Position, Prompts, read_positions, read_prompts
 from dla.testing.laws.compare import miss, size_of
+from dla.testing.laws.invariance import filled_up
 from dla.testing.report import Report, Step
 from dla.testing.subjects import Subject, Tiny, as_subject
 
@@ -73,7 +74,7 @@ def _guarded(subject: Subject, direction: Direction, means: Meaning | None, toke
 
 def _steps(subject: Subject, direction: Direction, means: Meaning | None, tokens: Tensor) -> Iterator[Step]:
     adapter = subject.adapter()
-    yield _resolves(adapter, direction, tokens)
+    yield from _resolves(adapter, direction, tokens)
     one = _asked(adapter, direction, tokens)
     yield _same("repeatable", _asked(adapter, direction, tokens), one, adapter, "asked twice, it asks something else.")
     opposite = _asked(adapter, -direction, tokens)
@@ -83,19 +84,23 @@ def _steps(subject: Subject, direction: Direction, means: Meaning | None, tokens
     missed = bool((one.gap.abs() > one.tolerance).any())
     problem = f"The rows miss what the model answers by {float(one.gap.abs().max()):.1e}." if missed else ""
     yield Step("reconstruction", not missed, "the rows come to what the model answers", problem)
+    yield _positions(adapter, direction, tokens, one)
+    yield _batch(adapter, direction, tokens)
     if means is not None:
         yield _means(subject, one, means, tokens)
 
 
-def _resolves(adapter: ModelAdapter, direction: Direction, tokens: Tensor) -> Step:
+def _resolves(adapter: ModelAdapter, direction: Direction, tokens: Tensor) -> Iterator[Step]:
     """The readout has the shapes that it may have, and ids that are tokens."""
-    prompts = read_prompts(tokens, adapter.vocabulary)
-    positions = read_positions(None, prompts)
+    prompts = read_prompts(tokens.clone(), adapter.vocabulary)
     try:
-        readout = direction.readout(prompts, positions)
-    except AnswersNeeded:
-        answers = answers_of(adapter, Asked(prompts, positions, (), None))
-        readout = direction.readout(replace(prompts, answers=answers), positions)
+        readout = _readout(adapter, direction, prompts, None)
+    except ValueError:
+        readout = _readout(adapter, direction, prompts, slice(None, -1))
+    if not torch.equal(prompts.tokens, tokens):
+        yield Step("hands off", False, "", "the prompts were changed while it was resolved: compute new ids.")
+        return
+    yield Step("hands off", True)
     ids, size = readout.ids, adapter.vocabulary.size
     wrong = ""
     if ids.ndim != 3 or ids.shape[-1] != len(readout.weights):
@@ -103,11 +108,25 @@ def _resolves(adapter: ModelAdapter, direction: Direction, tokens: Tensor) -> St
         wrong = f"{shapes}; expected [batch pos term] and [term]."
     elif ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= size):
         wrong = f"it asks for token {int(ids.max())}; ids run from 0 to {size - 1}."
-    return Step("resolves", not wrong, f"{ids.shape[-1]} terms", wrong)
+    yield Step("resolves", not wrong, f"{ids.shape[-1]} terms", wrong)
+
+
+def _readout(adapter: ModelAdapter, direction: Direction, prompts: Prompts, pos: Position) -> Readout:
+    positions = read_positions(pos, prompts)
+    try:
+        return direction.readout(prompts, positions)
+    except AnswersNeeded:
+        answers = answers_of(adapter, Asked(prompts, positions, (), None))
+        return direction.readout(replace(prompts, answers=answers), positions)
 
 
 def _asked(adapter: ModelAdapter, direction: Direction, tokens: Tensor) -> Attribution:
-    return Attributor(adapter, ComponentDecomposer(), check="warn").attribute(tokens, direction, pos=None)
+    """At every position; at all but the last if it cannot be asked there, as what follows a position cannot."""
+    attributor = Attributor(adapter, ComponentDecomposer(), check="warn")
+    try:
+        return attributor.attribute(tokens, direction, pos=None)
+    except ValueError:
+        return attributor.attribute(tokens, direction, pos=slice(None, -1))
 
 
 def _same(name: str, got: Attribution, one: Attribution, adapter: ModelAdapter, said: str, factor: float = 1.0) -> Step:
@@ -116,8 +135,51 @@ def _same(name: str, got: Attribution, one: Attribution, adapter: ModelAdapter, 
     return Step(name, missed is None, "", "" if missed is None else f"{said} {missed}")
 
 
+def _positions(adapter: ModelAdapter, direction: Direction, tokens: Tensor, one: Attribution) -> Step:
+    """Asked at one position, it asks what it asks there among all; passed over if it names a token for each."""
+    attributor = Attributor(adapter, ComponentDecomposer(), check="warn")
+    for pos in (one.logit.shape[1] - 1, 0):
+        try:
+            alone = attributor.attribute(tokens, direction, pos=pos)
+        except ValueError:
+            return Step("positions", True, "names a token for each position")
+        missed = miss(alone.logit, one.logit[:, pos], _ROUNDS * (size_of(alone) + size_of(one)[:, pos]), _eps(adapter))
+        if missed is not None:
+            return Step("positions", False, "", f"pos={pos} should ask what pos=None asks there: {missed}.")
+    return Step("positions", True, "one position asks what it asks among all")
+
+
+def _batch(adapter: ModelAdapter, direction: Direction, tokens: Tensor) -> Step:
+    """A prompt asks what it asks alone, beside shorter ones and padding; passed over if it names one for each."""
+    rows = [tokens[0], *(tokens[-1][:n] for n in dict.fromkeys((max(1, tokens.shape[1] - 2), 1)))]
+    attributor = Attributor(adapter, ComponentDecomposer(), check="warn")
+    for order in (rows, rows[::-1]):
+        padded, mask = filled_up(order)
+        try:
+            together = attributor.attribute(padded, direction, attention_mask=mask)
+            alone = [attributor.attribute(row[None], direction) for row in order]
+        except ValueError:
+            return Step("batch", True, "names a token for each prompt")
+        for i, single in enumerate(alone):
+            size = _ROUNDS * (size_of(single) + size_of(together)[i : i + 1])
+            missed = miss(together.logit[i : i + 1], single.logit, size, _eps(adapter))
+            if missed is not None:
+                lengths = [len(row) for row in order]
+                problem = f"prompt {i} of {len(order)} (of {lengths} tokens) should ask what it asks alone: {missed}."
+                return Step("batch", False, "", problem)
+    return Step("batch", True, "a prompt asks what it asks alone")
+
+
+_ROUNDS = 8.0
+"""How much more rounding is allowed where a matrix product has another shape."""
+
+
+def _eps(adapter: ModelAdapter) -> float:
+    return adapter.anatomy.eps
+
+
 def _means(subject: Subject, one: Attribution, means: Meaning, tokens: Tensor) -> Step:
-    wanted = means(subject.logits(tokens))
+    wanted = means(subject.logits(tokens))[:, : one.logit.shape[1]]
     missed = miss(one.output_logit, wanted, size_of(one) + wanted.abs(), subject.adapter().anatomy.eps)
     problem = "" if missed is None else f"it should ask what it means, at {list(missed.where)}: {missed}."
     return Step("meaning", not problem, "asks what it means", problem)

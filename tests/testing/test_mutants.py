@@ -17,7 +17,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 FEW = ("phi-grouped-query", "olmo2")
 """LayerNorm, parallel, biases everywhere, grouped queries; RMSNorm, a norm after each sublayer."""
 
-SAMPLE = MUTANTS[::10]
+SAMPLE = MUTANTS[::16]
 """Those whose row in the table is made again, with all checks; of the others only the check that must find them."""
 
 
@@ -52,7 +52,7 @@ def test_the_table_in_the_docs_is_what_the_kit_says(drawing: ModuleType) -> None
 
 
 def test_every_law_has_a_mutant() -> None:
-    assert {check.name for check in CHECKS} == {mutant.check for mutant in MUTANTS}
+    assert {check.name for check in CHECKS} <= {mutant.check for mutant in MUTANTS}
 
 
 def test_mutants_have_names_and_say_what_is_wrong() -> None:

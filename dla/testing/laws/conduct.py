@@ -13,7 +13,7 @@ from dla.directions import Logit
 from dla.testing.altered import Altered
 from dla.testing.laws.case import Case, Check, Problem, drawn_ids
 from dla.testing.laws.compare import miss, size_of
-from dla.testing.laws.planning import precision_of, seen, steps_of
+from dla.testing.laws.planning import copies, direction_of, precision_of, seen, steps_of
 from dla.testing.laws.rows import same_rows
 from dla.testing.laws.sums import nudged, read_by, streams, written
 from dla.testing.subjects import Tiny
@@ -87,10 +87,27 @@ def find_hands_on(case: Case) -> Problem | None:
         )
     if not torch.equal(case.adapter.run(case.tokens, {}, None), plain):
         return Problem("the model gives other logits after it was attributed than before.", _COPY)
-    return _find_in_cache(case)
+    return _find_in_shown(case) or _find_in_cache(case)
 
 
 _COPY = "Something is changed in place. Compute a new tensor: `x + y`, not `x += y`."
+
+
+def _find_in_shown(case: Case) -> Problem | None:
+    """A write leaves the direction as it was shown, and the activations that others read as well."""
+    steps, dtype = steps_of(case), precision_of(case)
+    activations, direction = seen(case, steps, dtype), direction_of(case, dtype)
+    for step in steps:
+        shown, asked = copies(activations), direction.clone()
+        step.write.contract(shown, asked)
+        step.write.vectors(shown)
+        name = str(step.write.labels[0])
+        if not torch.equal(asked, direction):
+            return Problem(f"the direction was changed while {name!r} was contracted with it.", _COPY)
+        for site, before in activations.items():
+            if site not in shown or not _equal(shown[site], before):
+                return Problem(f"what {site.name!r} shows was changed while {name!r} was read from it.", _COPY)
+    return None
 
 
 def _find_in_cache(case: Case) -> Problem | None:
@@ -117,12 +134,22 @@ def _equal(left: Tensor, right: Tensor) -> bool:
 def find_in_bits(case: Case) -> Problem | None:
     """Sums are as exact as float32, or as the model if that is wider, whatever the model's dtype."""
     try:
-        return _find_in_dtypes(case) or _find_in_weights(case) or _find_in_double(case)
+        problem = _find_in_dtypes(case) or _find_in_weights(case)
+    except NotImplementedError:  # PyTorch knows not every operation in half precision
+        return None
     except RuntimeError as error:
         if "type" not in str(error):
             raise
         cause = "Weights have the model's dtype, activations arrive in float32 or wider: cast, `weight.to(activation)`."
         return Problem(f"it raises RuntimeError: {error}", cause)
+    if problem is not None:
+        return problem
+    try:
+        return _find_in_double(case)
+    except RuntimeError as error:  # a site may be read with weights in the model's own dtype, which is right
+        if "type" not in str(error):
+            raise
+        return None
 
 
 _BITS = "The numbers are added in too few bits. Activations arrive in float32 or wider: leave them so."

@@ -11,6 +11,7 @@ from dla.decomposers.base import Law
 from dla.directions import Logit, LogitDifference
 from dla.errors import UnsupportedModelError
 from dla.labels import Label
+from dla.plans import GROUP
 from dla.testing.laws.case import Case, Check, Problem, attributed
 from dla.testing.laws.compare import largest_of, miss
 from dla.testing.laws.known import Known, known_rows
@@ -77,7 +78,7 @@ def find_in_batch(case: Case) -> Problem | None:
     width = case.tokens.shape[1]
     rows = [case.tokens[0], *(case.tokens[-1][:n] for n in dict.fromkeys((max(1, width - 2), 1)))]
     for order in (rows, rows[::-1]):
-        tokens, mask = _padded(order)
+        tokens, mask = filled_up(order)
         together = case.attribute(LogitDifference(9, 7), tokens, attention_mask=mask)
         for i, prompt in enumerate(order):
             alone = case.attribute(LogitDifference(9, 7), prompt[None])
@@ -131,8 +132,11 @@ _ABOUT_WEIGHTS = ("source", "b_V", "heads", "expert", "shared_experts")
 
 
 def _rolled(result: Attribution, known: Known) -> Attribution:
-    """The rows with known names, others added up to the part with a known name that they are pieces of."""
-    if result.record.law != Law.PARTITION.value:
+    """The rows with known names, others added up to the part with a known name that they are pieces of.
+
+    Where there are groups, some of the pieces may be in one of them, and nothing is added up.
+    """
+    if result.record.law != Law.PARTITION.value or any(label.kind == GROUP for label in result.parts):
         return result
     return result.group_by(lambda label: next((part for part in label.path() if _lasting(part, known)), label))
 
@@ -156,7 +160,7 @@ def _taken(result: Attribution, index: Any) -> Attribution:
     return Attribution(parts=result.parts, positions=result.positions[index], record=result.record, **taken)
 
 
-def _padded(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
+def filled_up(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Prompts of unequal lengths filled up on the right, and which of their tokens are real."""
     width = max(len(row) for row in rows)
     tokens = torch.stack([torch.cat([row, row.new_full((width - len(row),), 5)]) for row in rows])

@@ -21,7 +21,11 @@ from dla.writes import Write
 def find_in_plan(case: Case) -> Problem | None:
     """`writes` runs nothing, returns writes and entries, and says the same each time; labels can be told apart."""
     watched = Altered(case.adapter)
-    items = list(case.decomposer.writes(watched))
+    items: Any = case.decomposer.writes(watched)
+    if not isinstance(items, Sequence):
+        return Problem(
+            f"`writes` returned a {type(items).__name__}; expected a list or tuple: a plan is gone over more than once."
+        )
     if watched.runs:
         return Problem(
             f"`writes` ran the model {watched.runs} times; expected a plan that is made before anything runs."
@@ -44,7 +48,7 @@ def find_in_plan(case: Case) -> Problem | None:
 def _find_in_rows(case: Case, plan: Plan, steps: Sequence[Step]) -> Problem | None:
     """One label a row, and no two rows with the same."""
     dtype, parts = precision_of(case), []
-    activations, direction = seen(case, steps, dtype), _direction(case, dtype)
+    activations, direction = seen(case, steps, dtype), direction_of(case, dtype)
     for step in steps:
         try:
             values = step.write.contract(activations, direction)
@@ -70,7 +74,7 @@ def find_in_contract(case: Case) -> Problem | None:
 
 def _find_in_writes(case: Case, dtype: torch.dtype) -> Problem | None:
     steps = steps_of(case)
-    activations, direction = seen(case, steps, dtype), _direction(case, dtype)
+    activations, direction = seen(case, steps, dtype), direction_of(case, dtype)
     found = (_find_in_write(step.write, activations, direction) for step in steps)
     return next((problem for problem in found if problem is not None), None)
 
@@ -79,7 +83,8 @@ def _find_in_write(write: Write, activations: Activations, directions: Tensor) -
     shown = {site: activations[site] for site in write.reads}
     for direction in (directions, directions[:, :1, :1]):
         try:
-            vectors, contracted = write.vectors(shown), write.contract(shown, direction)
+            vectors = write.vectors(copies(shown))
+            contracted = write.contract(copies(shown), direction.clone())
         except KeyError as error:
             return Problem(
                 f"{_named(write)} needs {_site_of(error)}, which is not among its `reads`.",
@@ -87,7 +92,7 @@ def _find_in_write(write: Write, activations: Activations, directions: Tensor) -
             )
         products = vectors.double() * direction.double().unsqueeze(-4)
         dotted, size = products.sum(-1), products.abs().sum(-1)
-        if not torch.equal(contracted, write.contract(activations, direction)):
+        if not torch.equal(contracted, write.contract(copies(activations), direction.clone())):
             return Problem(f"{_named(write)} gives other numbers where more than its `reads` has arrived.")
         missed = miss(contracted.expand_as(dotted), dotted, size + size.mean(), torch.finfo(torch.float32).eps)
         if missed is not None:
@@ -128,7 +133,12 @@ def seen(case: Case, steps: Sequence[Step], dtype: torch.dtype) -> dict[Site, Te
     return found
 
 
-def _direction(case: Case, dtype: torch.dtype) -> Tensor:
+def copies(activations: Activations) -> dict[Site, Tensor]:
+    """The same numbers in tensors that a write may spoil: that it does is another law."""
+    return {site: activation.clone() for site, activation in activations.items()}
+
+
+def direction_of(case: Case, dtype: torch.dtype) -> Tensor:
     """Two random directions for each prompt and position."""
     width = case.adapter.anatomy.unembedding.W_U.shape[0]
     return torch.randn(2, *case.tokens.shape, width, generator=generator(3), dtype=torch.float64).to(dtype)

@@ -7,6 +7,7 @@ from dla.decomposers import LensDecomposer
 from dla.decomposers.base import Law
 from dla.directions import Logit
 from dla.labels import Label
+from dla.plans import GROUP
 from dla.testing.laws.case import Case, Check, Problem
 from dla.testing.laws.compare import largest_of, miss
 from dla.testing.laws.known import Known, above, by_hand, independent_rows, known_rows
@@ -20,6 +21,8 @@ def find_in_pieces(case: Case) -> Problem | None:
     """The rows that say that they are pieces of a part add up to it."""
     ids = case.ids(4)
     result, known = case.attribute(Logit(ids)), known_rows(case, ids)
+    if any(label.kind == GROUP for label in result.parts):  # some pieces may be in a group: the others are not all
+        return None
     pieces: dict[Label, list[int]] = {}
     for i, label in enumerate(result.parts):
         for part in above(label, known):

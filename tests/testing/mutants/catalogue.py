@@ -102,7 +102,7 @@ DECOMPOSERS: Sequence[Mutant] = (
     Mutant(writes.AddsInHalfPrecision(), "precision", HALF, "sums in float16"),
     Mutant(writes.AddsInSinglePrecision(), "precision", DOUBLE, "sums in float32 of a float64 model"),
     Mutant(states.RemembersTheFirstPrompt(), "repeatable", "llama", "other prompts in between change the rows"),
-    Mutant(states.RemembersTheFirstModel(), "reconstruction", ("llama", "mistral"), "the weights are another model's"),
+    Mutant(states.RemembersTheFirstModel(), "reconstruction", ("gptj", "phi"), "the weights are another model's"),
     Mutant(states.RotatesHeadsByChance(), "repeatable", "llama", "twice the same question, two answers"),
     Mutant(states.DropsSmallActivations(), "hands off", "llama", "the model's own logits change"),
     Mutant(states.CentresTheStreamInPlace(), "hands off", "gpt2", "an activation of the model was changed in place"),

@@ -81,8 +81,10 @@ class CountsPositionsInTheAnswer(dla.Direction):
 class ContrastsWithChance(dla.Direction):
     """A token against another that is drawn at every call."""
 
+    generator: random.Random = field(default_factory=lambda: random.Random(0), compare=False)
+
     def readout(self, prompts: Prompts, positions: Positions) -> Readout:
-        other = random.randrange(prompts.vocabulary.size)
+        other = self.generator.randrange(prompts.vocabulary.size)
         return Readout(torch.tensor([[[9, other]]]), torch.tensor([1.0, -1.0]))
 
     def describe(self) -> str:
