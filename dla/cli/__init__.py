@@ -136,7 +136,8 @@ def sweep(
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write; one that was begun is gone on with.")],
     decompose: Annotated[
-        Split, typer.Option(help="The parts: sublayers, the stream as it grows, heads, neurons, or whole blocks.")
+        Split,
+        typer.Option(help="The parts: sublayers, the stream as it grows, heads, neurons, or each block as a whole."),
     ] = Split.COMPONENT,
     engine: Annotated[
         Where, typer.Option(help="Where to compute: in this process, or on a Ray cluster.")

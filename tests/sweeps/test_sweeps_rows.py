@@ -37,6 +37,7 @@ def test_each_row_is_that_of_the_prompt_alone(decomposer, tmp_path):
     by = attributor(decomposer)
     folder = dla.sweep(pd.DataFrame(corpus), by, tmp_path, batch_tokens=80)
     for shard in folder.shards():
+        assert len(set(shard.prompts["incorrect"].isna())) == 1, "logits and differences in one batch"
         for (_, told), values in zip(shard.prompts.iterrows(), shard.values, strict=True):
             row = corpus[told["row"]]
             alone = by.attribute(row["prompt"], difference(row))

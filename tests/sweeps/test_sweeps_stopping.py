@@ -125,6 +125,22 @@ def test_what_a_killed_sweep_left_half_written_is_removed(heads, failing_writes,
     assert unfinished(tmp_path) == []
 
 
+class Careless(dla.Engine):
+    """Leaves a file behind, as an actor does that dies while it writes."""
+
+    def receipts(self, job):
+        yield from dla.LocalEngine().receipts(job)
+        (job.folder / "rejected" / ".00000000.parquet.123.unfinished").write_bytes(b"half")
+
+
+def test_what_an_actor_that_died_left_half_written_is_removed(heads, tmp_path):
+    corpus = frame(6)
+    corpus.loc[2, "prompt"] = ""
+    assert dla.sweep(corpus, heads, tmp_path, engine=Careless()).complete
+    assert unfinished(tmp_path) == []
+    assert not (tmp_path / "rejected").exists()
+
+
 def test_a_complete_folder_returns_at_once(heads, tmp_path, monkeypatch):
     first = dla.sweep(frame(6), heads, tmp_path)
     monkeypatch.setattr("dla.sweeps.sweeping._run", None)
