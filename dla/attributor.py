@@ -12,7 +12,7 @@ from dla.adapters import adapt
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter
 from dla.adapters.settled import Settled
-from dla.adapters.upstream import Upstream
+from dla.adapters.upstream import up_to
 from dla.asking import ask
 from dla.attribution import Attribution, attribution_of
 from dla.caches import read_prompts_or_cache
@@ -142,8 +142,7 @@ class Attributor:
         anatomy = self.model.anatomy
         known = self._plans.get(at)
         if known is None or known[0] is not anatomy:
-            settled = Settled(self.model, anatomy)
-            model: ModelAdapter = settled if at is None else Upstream(settled, at)
+            model = Settled(self.model, anatomy) if at is None else up_to(self.model, at)
             plan = Plan.of(type(self.decomposer).__name__, self.decomposer.writes(model))
             known = self._plans[at] = (anatomy, model, plan)
         return known[1:]

@@ -1,4 +1,4 @@
-"""A model whose anatomy is settled: looked at once, however often it is asked for while something is attributed."""
+"""A model whose anatomy is settled: looked at once, however often it is asked for, or only a part of it."""
 
 from collections.abc import Mapping
 from typing import Any, final

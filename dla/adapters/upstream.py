@@ -1,64 +1,35 @@
 """The model up to a place in its stream: what wrote to a probe there is attributed as if the model ended there."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
-from typing import Any, final
 
-from jaxtyping import Float, Int
-from torch import Tensor
-
-from dla.adapters.anatomy import Anatomy, Block, Unembedding
-from dla.adapters.base import ModelAdapter, Observer
+from dla.adapters.anatomy import Block, Unembedding
+from dla.adapters.base import ModelAdapter
+from dla.adapters.settled import Settled
 from dla.sites import Site
-from dla.vocabulary import Vocabulary
 from dla.writes import Whole
 
 
-@final
-class Upstream(ModelAdapter):
-    """A model that ends at a place between or in its blocks. It runs as a whole; later blocks are not its parts."""
+def up_to(model: ModelAdapter, at: str) -> Settled:
+    """A model that ends at a place between or in its blocks. It runs as a whole; later blocks are not its parts.
 
-    def __init__(self, model: ModelAdapter, at: str) -> None:
-        """Takes the model up to a place.
+    Args:
+        model: The whole model.
+        at: The hook name of the place.
 
-        Args:
-            model: The whole model.
-            at: The hook name of the place.
+    Raises:
+        ValueError: If the stream is not known at that place; names places where it is.
+    """
+    whole = model.anatomy
+    stream, layer, written = _end(whole.blocks, at)
+    own = whole.blocks[layer]
+    last = replace(own, sublayers=own.sublayers[:written], resid_post=stream)
+    unembedding = _readout(whole.unembedding, stream.site, stream.route.multiplier)
+    return Settled(model, replace(whole, blocks=(*whole.blocks[:layer], last), unembedding=unembedding))
 
-        Raises:
-            ValueError: If the stream is not known at that place; names places where it is.
-        """
-        self._model, self._whole, self._at = model, model.anatomy, at
-        self._end = _end(self._whole.blocks, at)
 
-    @cached_property
-    def anatomy(self) -> Anatomy:
-        stream, layer, written = self._end
-        own = self._whole.blocks[layer]
-        last = replace(own, sublayers=own.sublayers[:written], resid_post=stream)
-        blocks = (*self._whole.blocks[:layer], last)
-        return replace(self._whole, blocks=blocks, unembedding=self._readout(stream.site, stream.route.multiplier))
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        return self._model.vocabulary
-
-    def run(
-        self,
-        tokens: Int[Tensor, "batch pos"],
-        observe: Mapping[str, Observer],
-        rows: Int[Tensor, "batch kept"] | None,
-    ) -> Float[Tensor, "batch kept d_vocab"]:
-        return self._model.run(tokens, observe, rows)
-
-    def owns(self, cache: Any) -> bool:
-        return self._model.owns(cache)
-
-    def _readout(self, place: Site, multiplier: float) -> Unembedding:
-        """A vector reads the stream as it is there, before the constants that later blocks multiply it by."""
-        whole = self._whole.unembedding
-        return replace(whole, norm=None, b_U=None, normalised=place, multiplier=1 / multiplier)
+def _readout(whole: Unembedding, place: Site, multiplier: float) -> Unembedding:
+    """A vector reads the stream as it is there, before the constants that later blocks multiply it by."""
+    return replace(whole, norm=None, b_U=None, normalised=place, multiplier=1 / multiplier)
 
 
 def _end(blocks: tuple[Block, ...], at: str) -> tuple[Whole, int, int]:
