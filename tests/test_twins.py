@@ -235,5 +235,5 @@ def test_a_direction_that_asks_something_else_is_caught_by_the_models_own_logits
     own = meant(GPT2.logits(some_tokens(11)))
     assert_reconstructs(attribute(GPT2.model(), HEADS, direction), own, eps=GPT2.eps)
     wrong = attribute(GPT2.model(), HEADS, AlteredDirection(direction, alter))
-    with pytest.raises(AssertionError, match="measured logits are off"):
+    with pytest.raises(AssertionError, match="measured logit is not the model's own"):
         assert_reconstructs(wrong, own, eps=GPT2.eps)

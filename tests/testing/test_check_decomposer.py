@@ -113,6 +113,18 @@ class RunsFirst(dla.Decomposer):
         return COMPONENTS.writes(model)
 
 
+class CentresWeights(dla.Decomposer):
+    """Centres what heads write, in the model's own weights: the second time there is nothing left to change."""
+
+    def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        plan = list(HEADS.writes(model))
+        with torch.no_grad():
+            for write in plan:
+                if isinstance(write, dla.Factored):
+                    write.weight.sub_(write.weight.mean(-1, keepdim=True))
+        return plan
+
+
 class Remembers(dla.Decomposer):
     """Keeps what a write came to the first time it was asked."""
 
@@ -222,6 +234,7 @@ BROKEN: dict[str, tuple[str, dla.Decomposer, Tiny, str]] = {
         "(?s)prompts in another order should be .*Something of an earlier run",
     ),
     "in place": ("hands off", spoilt(in_place), GPT2, "the activation at 'blocks.0.attn.hook_z' was changed while"),
+    "in the weights": ("hands off", CentresWeights(), GPT2, r"the weight '.*' was changed while it was attributed"),
     "half precision": (
         "precision",
         spoilt(in_half),
@@ -241,6 +254,12 @@ def test_a_broken_law_is_named_and_explained(mistake: str) -> None:
     step = run_check(law_named(law), decomposer, [subject])
     assert not step.ok
     assert re.search(message, step.problem), step.problem
+
+
+def test_a_model_that_was_written_to_is_built_anew() -> None:
+    assert not run_check(law_named("hands off"), CentresWeights(), ["gpt2"]).ok
+    assert run_check(law_named("reconstruction"), HEADS, ["gpt2"]).ok
+    assert run_check(law_named("names"), HEADS, ["gpt2"]).ok
 
 
 def test_a_right_decomposer_passes_and_the_report_says_on_how_many_models() -> None:

@@ -12,12 +12,12 @@ from dla.decomposers.base import Law
 from dla.directions import Logit
 from dla.prompts import read_prompts
 from dla.testing.altered import Altered
-from dla.testing.laws.case import Case, Check, Problem, drawn_ids
+from dla.testing.laws.case import Case, Check, Problem, attributed, drawn_ids
 from dla.testing.laws.compare import miss, size_of
 from dla.testing.laws.planning import plan_of, precision_of, seen
 from dla.testing.laws.rows import same_rows
 from dla.testing.laws.sums import nudged, read_by, streams, written
-from dla.testing.subjects import Tiny
+from dla.testing.subjects import Tiny, weights_of
 
 _SINGLE = torch.finfo(torch.float32).eps
 
@@ -69,6 +69,9 @@ def _same_bits(got: Attribution, expected: Attribution, said: str, cause: str = 
 
 def find_hands_on(case: Case) -> Problem | None:
     """Nothing of the model is changed: not its weights, not an activation, not a cache."""
+    problem = _find_in_parameters(case)
+    if problem is not None:
+        return problem
     plain = case.adapter.run(case.tokens, {}, None)
     shown: list[tuple[str, Tensor, Tensor]] = []
 
@@ -92,6 +95,16 @@ def find_hands_on(case: Case) -> Problem | None:
 
 
 _COPY = "Something is changed in place. Compute a new tensor: `x + y`, not `x += y`."
+
+
+def _find_in_parameters(case: Case) -> Problem | None:
+    """A model that nothing else uses keeps its weights while it is planned for and attributed."""
+    model = case.subject.fresh() if isinstance(case.subject, Tiny) else case.model
+    before = weights_of(model)
+    attributed(case.decomposer, model, Logit(0), case.tokens)
+    now = weights_of(model)
+    changed = next((name for name, weight in before.items() if not _equal(now[name], weight)), None)
+    return None if changed is None else Problem(f"the weight {changed!r} was changed while it was attributed.", _COPY)
 
 
 def _find_in_cache(case: Case) -> Problem | None:
