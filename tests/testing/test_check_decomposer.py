@@ -156,7 +156,7 @@ BROKEN: dict[str, tuple[str, dla.Decomposer, Tiny, str]] = {
         "reconstruction",
         AlteredDecomposer(HEADS, twins.without("b_O", 0)),
         GPT2,
-        r"(?s)gpt2, a raw bridge, 1 layer, a prompt of 1 token, .*The rows miss `b_O` of block 0: the gap equals b_O",
+        r"(?s)gpt2, a raw bridge, 1 layer, with a prompt of 1 token.*The rows miss `b_O` of block 0: the gap equals b_O",
     ),
     "no b_O anywhere": (
         "reconstruction",

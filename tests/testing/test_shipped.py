@@ -8,7 +8,7 @@ from subjects import DECOMPOSERS, LINE
 from torch import Tensor
 
 import dla
-from dla.testing import check_adapter, check_direction, parametrize_with_checks
+from dla.testing import Profile, check_adapter, check_direction, parametrize_with_checks
 from dla.testing.models import architecture, hooked_architecture
 
 SHIPPED = (
@@ -18,7 +18,7 @@ SHIPPED = (
 )
 
 
-@parametrize_with_checks(SHIPPED)
+@parametrize_with_checks(SHIPPED, profile=Profile.QUICK)
 def test_decomposers(subject: dla.Decomposer, check: Any) -> None:
     check(subject)
 
