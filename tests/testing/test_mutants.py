@@ -41,7 +41,7 @@ def test_a_mutant_is_found_by_the_law_that_it_breaks(mutant: Mutant) -> None:
     assert not named_step(mutant).ok
 
 
-@pytest.mark.parametrize(("decomposer", "model"), zip(RIGHT, FEW, strict=False), ids=_named)
+@pytest.mark.parametrize(("decomposer", "model"), list(zip(RIGHT, FEW, strict=False)), ids=_named)
 def test_what_is_unusual_and_right_passes(decomposer: dla.Decomposer, model: str) -> None:
     check_decomposer(decomposer, models=[model]).raise_for_failure()
 
