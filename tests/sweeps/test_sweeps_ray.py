@@ -60,34 +60,40 @@ def local(heads, corpus, tmp_path_factory):
     return dla.sweep(corpus, heads, tmp_path_factory.mktemp("local"), **SETTINGS)
 
 
-def kill_one(told, out, killed):
-    """Kills the first actor that told its number, when some shards are there."""
-    latest = time.monotonic() + 60
-    while time.monotonic() < latest and (len(list(out.glob("prompts/0*.parquet"))) < 8 or not list(told.iterdir())):
-        time.sleep(0.005)
-    killed.append(int(next(told.iterdir()).name))
-    os.kill(killed[0], signal.SIGKILL)
-
-
-def test_the_rows_are_those_of_the_local_run_though_an_actor_is_killed(heads, cluster, corpus, local, tmp_path):
-    told, out, killed = tmp_path / "told", tmp_path / "out", []
-    told.mkdir()
-    killer = threading.Thread(target=kill_one, args=(told, out, killed), daemon=True)
-    killer.start()
+def dying(told):
+    """Loads the model in an actor, and notes the actor's number; the first one dies in the middle of a file."""
 
     def load():
         import os
+        import signal
 
+        import pyarrow.parquet
+
+        write, written = pyarrow.parquet.write_table, []
+
+        def half(table, where, **options):
+            write(table, where, **options)
+            written.append(where)
+            if len(written) == 4:
+                with open(where, "r+b") as file:
+                    file.truncate(50)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        if not list(told.iterdir()):
+            pyarrow.parquet.write_table = half
         (told / str(os.getpid())).touch()
         return dla.demo.load("raw")
 
-    engine = dla.RayEngine(actors=2, address=cluster, load=load)
-    folder = dla.sweep(corpus, heads, out, engine=engine, **SETTINGS)
-    killer.join()
+    return load
+
+
+def test_the_rows_are_those_of_the_local_run_though_an_actor_is_killed(heads, cluster, corpus, local, tmp_path):
+    told, out = tmp_path / "told", tmp_path / "out"
+    told.mkdir()
+    folder = dla.sweep(corpus, heads, out, engine=dla.RayEngine(2, address=cluster, load=dying(told)), **SETTINGS)
     actors = {int(file.name) for file in told.iterdir()}
-    assert killed[0] in actors
     assert os.getpid() not in actors
-    assert len(actors) >= 3, "no other actor took the place of the one that was killed"
+    assert len(actors) >= 3, "two actors, and the one that took the place of the one that died"
     assert_same(folder, local)
     assert_every_row_once(folder, 500)
     assert unfinished(out) == []

@@ -50,10 +50,12 @@ class RayEngine(Engine):
         actors: How many actors hold the model.
         gpus: How many GPUs each gets; a fraction puts several on one.
         cpus: How many CPUs each gets, which is also how many threads it computes with.
-        address: The address of a cluster; None for the one that this process is connected to, else a local one, which
-            is ended with the sweep.
-        load: Called in each actor, gives the model there: on the actor's device, with the weights of the attributor's.
-            None sends the attributor's own model, which must be on a device that the actors have.
+        address: The address of a cluster; None for the one that this process is connected to, else what `ray.init()`
+            finds or starts. A connection that the sweep made ends with it.
+        load: Called in each actor, gives the model there: on the actor's device (or devices, where it is spread over
+            the `gpus` that an actor gets), with the weights of the attributor's. It must be importable on every node,
+            or defined in the script that is run. None sends the attributor's own model by pickle, which must be on a
+            device that the actors have.
     """
 
     actors: int = 2
