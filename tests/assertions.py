@@ -33,34 +33,6 @@ def size_of(result: dla.Attribution) -> Tensor:
     return of_parts + result.constant.abs() + result.logit.abs()
 
 
-def assert_reconstructs(result: dla.Attribution, own: Tensor, eps: float) -> None:
-    """The rows and the constant come to the model's own logit, which was found without the library.
-
-    Args:
-        result: An attribution.
-        own: The logit (or combination of logits) before the output transform.
-        eps: The rounding unit of the model's arithmetic.
-    """
-    total = result.values.sum(0) if result.record.law == "partition" else result.values[-1]
-    size = size_of(result) + own.abs()
-    assert_close(result.logit, own, size, eps, "the measured logits")
-    assert_close(total + result.constant, own, size, eps, "the sums of the parts and the constant")
-    assert_close(result.total, total, size, eps, "the totals")
-    assert bool((result.gap.abs() <= result.tolerance).all())
-    assert bool((result.tolerance <= 1e-3 * size).all()), "a tolerance so large that the check means nothing"
-
-
-def assert_same_rows(actual: dla.Attribution, expected: dla.Attribution, eps: float, factor: float = 1.0) -> None:
-    """The two attributions have the same parts, and numbers that are the same up to rounding and a factor."""
-    assert actual.labels == expected.labels
-    size = size_of(expected).abs().nan_to_num(0.0).max() * abs(factor) + torch.finfo(torch.float32).tiny
-    for name in ("values", "total", "constant", "logit"):
-        left, right = getattr(actual, name), factor * getattr(expected, name)
-        assert left.shape == right.shape, f"{name}: shape {list(left.shape)}, expected {list(right.shape)}"
-        assert torch.equal(left.isnan(), right.isnan())
-        assert_close(left.nan_to_num(0.0), right.nan_to_num(0.0), size, eps, name)
-
-
 def assert_contract_is_vectors(write: dla.Write, activations: Activations, direction: Tensor) -> None:
     """What a write contracts with a direction is the dot product of its vectors with that direction.
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from assertions import assert_close, assert_same_rows, size_of
+from assertions import assert_close, size_of
 from hypothesis import given
 from hypothesis import strategies as st
 from subjects import (
@@ -21,6 +21,7 @@ from subjects import (
 from torch import Tensor
 
 import dla
+from dla.testing import assert_attributions_equal
 
 HEADS = dla.HeadDecomposer()
 
@@ -47,7 +48,7 @@ def test_the_rows_of_a_log_probability_add_up_to_it_plus_the_entropy(subject: Su
 
 def test_the_difference_of_two_log_probabilities_is_the_logit_difference() -> None:
     difference = attribute(dla.LogProbability(5) - dla.LogProbability(9))
-    assert_same_rows(difference, attribute(dla.LogitDifference(5, 9)), 4 * GPT2.eps)
+    assert_attributions_equal(difference, attribute(dla.LogitDifference(5, 9)), eps=4 * GPT2.eps)
 
 
 @each_of_a_few
@@ -60,7 +61,7 @@ def test_a_centred_logit_lacks_what_all_tokens_share(subject: Subject) -> None:
 
 def test_weighted_sets_are_weighted_sums() -> None:
     weighted = attribute(dla.LogitSet([5, 7, 9], [0.5, -2.0, 1.0]))
-    assert_same_rows(weighted, attribute(0.5 * dla.Logit(5) - 2.0 * dla.Logit(7) + dla.Logit(9)), GPT2.eps)
+    assert_attributions_equal(weighted, attribute(0.5 * dla.Logit(5) - 2.0 * dla.Logit(7) + dla.Logit(9)), eps=GPT2.eps)
     with pytest.raises(ValueError, match="LogitSet got 3 tokens and 1 weights; pass one weight a token"):
         dla.LogitSet([5, 7, 9], [1.0])
 
@@ -73,7 +74,9 @@ def test_several_directions_are_each_alone(subject: Subject, decomposer: dla.Dec
     assert together.directions == ["a", "b", "sum"]
     assert together.values.shape[1:] == (3, 2, 6)
     for name, direction in asked.items():
-        assert_same_rows(together.direction(name), attribute(direction, subject, decomposer, pos=None), subject.eps)
+        assert_attributions_equal(
+            together.direction(name), attribute(direction, subject, decomposer, pos=None), eps=subject.eps
+        )
     a, b, both = together.values.unbind(1)
     assert_close(a + b, both, size_of(together).sum(0), subject.eps, "linear in the direction")
 
@@ -98,7 +101,7 @@ def test_answers_come_from_a_cache_as_from_a_run(direction: Any) -> None:
     with torch.no_grad():
         cache = model.run_with_cache(tokens)[1]
     result = dla.Attributor(model, HEADS).attribute(tokens, direction, cache=cache)
-    assert_same_rows(result, attribute(direction), 4 * GPT2.eps)
+    assert_attributions_equal(result, attribute(direction), eps=4 * GPT2.eps)
 
 
 PLACES = ("blocks.0.hook_resid_pre", "blocks.0.hook_resid_post", "blocks.1.hook_resid_pre", "blocks.1.hook_resid_post")
@@ -155,5 +158,5 @@ def test_several_directions_are_looked_at_one_by_one(tmp_path: Any) -> None:
     result.save(tmp_path / "two.nc")
     again = dla.load(tmp_path / "two.nc")
     assert again.directions == result.directions
-    assert_same_rows(again.direction("logit of 7"), attribute(dla.Logit(7)), GPT2.eps)
+    assert_attributions_equal(again.direction("logit of 7"), attribute(dla.Logit(7)), eps=GPT2.eps)
     assert set(result.to_dataframe().direction) == {"logit of 5", "logit of 7"}

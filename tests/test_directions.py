@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from assertions import assert_close, assert_reconstructs, assert_same_rows, size_of
+from assertions import assert_close, size_of
 from hypothesis import given
 from hypothesis import strategies as st
 from subjects import (
@@ -19,6 +19,7 @@ from subjects import (
 from torch import Tensor
 
 import dla
+from dla.testing import assert_attributions_equal, assert_reconstructs
 from dla.testing.models import PROMPT, VOCABULARY_SIZE
 
 ids = st.integers(0, VOCABULARY_SIZE - 1)
@@ -97,7 +98,9 @@ def test_a_token_for_each_prompt_and_position_is_asked_there_and_nowhere_else(
 def test_one_token_against_one_a_prompt(subject: Subject) -> None:
     many = torch.tensor([8, 8])
     mixed = attribution(subject, dla.ComponentDecomposer(), dla.LogitDifference(5, many))
-    assert_same_rows(mixed, attribution(subject, dla.ComponentDecomposer(), dla.LogitDifference(5, 8)), subject.eps)
+    assert_attributions_equal(
+        mixed, attribution(subject, dla.ComponentDecomposer(), dla.LogitDifference(5, 8)), eps=subject.eps
+    )
 
 
 @each_of_a_few
@@ -106,7 +109,7 @@ def test_next_token_is_the_logit_of_what_follows(subject: Subject) -> None:
     own = subject.logits(tokens)
     following = attribution(subject, dla.HeadDecomposer(), dla.NextToken(), slice(None, -1))
     asked = attribution(subject, dla.HeadDecomposer(), dla.Logit(tokens[:, 1:]), slice(None, -1))
-    assert_same_rows(following, asked, subject.eps)
+    assert_attributions_equal(following, asked, eps=subject.eps)
     expected = own[:, :-1].gather(-1, tokens[:, 1:, None]).squeeze(-1)
     assert_close(following.output_logit, expected, size_of(following), subject.eps)
 
@@ -146,7 +149,9 @@ def test_tokens_as_text_ids_tensors_and_lists_are_the_same_tokens() -> None:
         (torch.tensor([mary, mary]), torch.tensor([john, john], dtype=torch.int32)),
         ([" Mary", mary], [" John", " John"]),
     ):
-        assert_same_rows(attributor.attribute(prompts, dla.LogitDifference(first, second)), expected, GPT2.eps)
+        assert_attributions_equal(
+            attributor.attribute(prompts, dla.LogitDifference(first, second)), expected, eps=GPT2.eps
+        )
 
 
 def test_differences_do_not_see_what_is_common_to_all_logits() -> None:
@@ -154,7 +159,7 @@ def test_differences_do_not_see_what_is_common_to_all_logits() -> None:
     everything = list(range(VOCABULARY_SIZE))
     centred = attribution(LLAMA, dla.ComponentDecomposer(), dla.Logit(9) - dla.LogitSet(everything))
     own = LLAMA.logits(some_tokens(5))[:, -1]
-    assert_reconstructs(centred, own[:, 9] - own.mean(-1), LLAMA.eps)
+    assert_reconstructs(centred, own[:, 9] - own.mean(-1), eps=LLAMA.eps)
 
 
 @pytest.mark.parametrize(

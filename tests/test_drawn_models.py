@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from assertions import assert_reconstructs
 from hypothesis import given
 from hypothesis import strategies as st
 from subjects import LINE, any_decomposer, needs_hooked_transformer, some_ids, some_tokens
 
 import dla
+from dla.testing import assert_reconstructs
 from dla.testing.models import VOCABULARY_SIZE, HookedArchitecture, HuggingFaceArchitecture
 
 Switches = Mapping[str, Any]
@@ -60,7 +60,7 @@ def test_any_hooked_transformer_is_reconstructed(
     tokens, answers = some_tokens(seed, batch, width), some_ids(seed, batch, width)
     own = model(tokens).gather(-1, answers[..., None]).squeeze(-1).detach()
     result = dla.Attributor(model, decomposer).attribute(tokens, dla.Logit(answers), pos=None)
-    assert_reconstructs(result, own, torch.finfo(dtype).eps)
+    assert_reconstructs(result, own, eps=torch.finfo(dtype).eps)
 
 
 @st.composite
@@ -183,7 +183,7 @@ def test_any_bridge_is_reconstructed(
     own = logits.gather(-1, answers[..., None]).squeeze(-1)
     result = dla.Attributor(model, decomposer).attribute(tokens, dla.Logit(answers), pos=None)
     rounds = family in IN_FLOAT32
-    assert_reconstructs(result, own, torch.finfo(torch.float32 if rounds else dtype).eps)
+    assert_reconstructs(result, own, eps=torch.finfo(torch.float32 if rounds else dtype).eps)
 
 
 def test_this_line_of_transformer_lens_is_one_that_is_supported() -> None:

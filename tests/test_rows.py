@@ -124,41 +124,6 @@ def test_the_stream_is_the_running_sum_of_the_components(subject: Subject) -> No
     assert_close(layers.total, components.total, size, subject.eps)
 
 
-@each_of_a_few
-def test_heads_and_their_bias_are_the_attention_output(subject: Subject) -> None:
-    components = attribute(subject.model(), dla.ComponentDecomposer())
-    heads = attribute(subject.model(), dla.HeadDecomposer())
-    size = size_of(heads)
-    for label, row in rows(components).items():
-        if label.endswith("attn_out"):
-            layer = int(label.split("_")[0])
-            parts = heads.select(layer=layer, where=lambda part: part.kind in ("head", "b_O", "ln1_post_b"))
-            assert len(parts.parts) >= 4
-            assert_close(parts.values.sum(0), row, size, subject.eps, label)
-        else:
-            assert_close(rows(heads)[label], row, size, subject.eps, label)
-
-
-@each_of_a_few
-def test_neurons_and_their_bias_are_the_mlp_output_and_sublayers_are_the_block(subject: Subject) -> None:
-    components = attribute(subject.model(), dla.ComponentDecomposer())
-    neurons = attribute(subject.model(), dla.NeuronDecomposer())
-    blocks = attribute(subject.model(), dla.BlockDecomposer())
-    size = size_of(neurons)
-    for label, row in rows(components).items():
-        if label.endswith("mlp_out"):
-            layer = int(label.split("_")[0])
-            parts = neurons.select(layer=layer, where=lambda part: part.kind in ("neuron", "b_out", "ln2_post_b"))
-            assert len(parts.parts) >= 48
-            assert_close(parts.values.sum(0), row, size, subject.eps, label)
-        else:
-            assert_close(rows(neurons)[label], row, size, subject.eps, label)
-    for part, row in zip(blocks.parts, blocks.values, strict=True):
-        kinds = (part.kind,) if part.layer is None else ("attn_out", "mlp_out")
-        of_block = components.select(where=lambda p, at=part, k=kinds: p.layer == at.layer and p.kind in k)
-        assert_close(of_block.values.sum(0), row, size_of(components), subject.eps, str(part))
-
-
 def test_neurons_of_some_layers_only() -> None:
     result = attribute(GPT2.model(), dla.NeuronDecomposer(layers=[1]))
     assert {part.layer for part in result.parts if part.kind == "neuron"} == {1}

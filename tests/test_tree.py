@@ -4,13 +4,14 @@ import re
 
 import pytest
 import torch
-from assertions import assert_close, assert_same_rows, size_of
+from assertions import assert_close, size_of
 from dictionaries import Perfect
 from hypothesis import given
 from hypothesis import strategies as st
-from subjects import DECOMPOSERS, GPT2, LLAMA, Subject, any_of_a_few, each_of_a_few, some_ids, some_tokens
+from subjects import GPT2, LLAMA, Subject, any_of_a_few, each_of_a_few, some_ids, some_tokens
 
 import dla
+from dla.testing import assert_attributions_equal, assert_refines
 
 PROMPT = "Mary John gave the book to"
 ASKED = dla.LogitDifference(5, 7)
@@ -19,34 +20,6 @@ ASKED = dla.LogitDifference(5, 7)
 def attribution(decomposer: dla.Decomposer, subject: Subject = GPT2, seed: int = 1) -> dla.Attribution:
     tokens = some_tokens(seed)
     return dla.Attributor(subject.model(), decomposer).attribute(tokens, dla.Logit(some_ids(seed, 2, 6)), pos=None)
-
-
-def assert_refines(fine: dla.Attribution, coarse: dla.Attribution, eps: float) -> None:
-    """Rolled up to sublayers, the fine rows are the coarse ones."""
-    rolled = fine.group_by("component")
-    expected = dict(zip(coarse.labels, coarse.values, strict=True))
-    assert set(rolled.labels) == set(expected)
-    for label, values in zip(rolled.labels, rolled.values, strict=True):
-        assert_close(values, expected[label], size_of(fine), eps, label)
-
-
-FINE = [d for d in DECOMPOSERS if type(d).__name__ not in ("LayerDecomposer", "LensDecomposer", "BlockDecomposer")]
-FINE = [d for d in FINE if type(d).__name__ not in ("GroupDecomposer", "EmbeddingDecomposer")]
-
-
-@each_of_a_few
-@pytest.mark.parametrize("fine", FINE, ids=lambda d: type(d).__name__)
-def test_pieces_add_up_to_their_sublayer(subject: Subject, fine: dla.Decomposer) -> None:
-    assert_refines(attribution(fine, subject), attribution(dla.ComponentDecomposer(), subject), subject.eps)
-
-
-@each_of_a_few
-def test_sublayers_add_up_to_their_block(subject: Subject) -> None:
-    blocks = attribution(dla.BlockDecomposer(), subject)
-    sublayers = attribution(dla.ComponentDecomposer(), subject).group_by("parent")
-    for label in blocks.labels:
-        row = blocks.select(label)
-        assert_close(sublayers.select(label).values, row.values, size_of(blocks), subject.eps, label)
 
 
 def test_a_part_in_pieces_keeps_the_sum_and_names_the_pieces() -> None:
@@ -62,7 +35,7 @@ def test_a_part_in_pieces_keeps_the_sum_and_names_the_pieces() -> None:
     for result in (fine, finest):
         assert bool((result.gap.abs() <= result.tolerance).all())
         assert_close(result.values.sum(0), result.total, size_of(result), GPT2.eps, "total")
-    assert_refines(finest, whole, GPT2.eps)
+    assert_refines(finest, whole, eps=GPT2.eps)
     assert finest.record.decomposer.count("refined by") == 3
 
 
@@ -108,7 +81,7 @@ def test_named_groups_before_and_after_the_run_are_the_same() -> None:
     before = attribution(dla.GroupDecomposer(dla.HeadDecomposer(), GROUPS))
     assert before.labels == after.labels
     assert set(GROUPS) <= set(before.labels)
-    assert_same_rows(before, after, GPT2.eps)
+    assert_attributions_equal(before, after, eps=GPT2.eps)
     first = heads.select(["L0H0", "L1H0"]).values.sum(0)
     assert_close(before.select("first heads").values[0], first, size_of(heads), GPT2.eps)
 

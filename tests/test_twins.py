@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import twins
-from assertions import assert_contract_is_vectors, assert_reconstructs
+from assertions import assert_contract_is_vectors
 from by_hand import ByHand
 from subjects import GPT2, LLAMA, Subject, needs_hooked_transformer, some_tokens
 from torch import Tensor
@@ -15,6 +15,7 @@ from twins import AlteredAdapter, AlteredDecomposer, AlteredDirection, Disagreei
 from write_samples import OTHER_SCALE, ROUTES, Shape, sample
 
 import dla
+from dla.testing import assert_reconstructs
 from dla.testing.models import architecture
 
 Plan = Callable[[list[dla.Write], dla.ModelAdapter], Any]
@@ -232,7 +233,7 @@ def test_a_direction_that_asks_something_else_is_caught_by_the_models_own_logits
     """Such a direction adds up: it answers another question. Only what the user meant to ask can show it."""
     direction, alter, meant = DIRECTIONS[mistake]
     own = meant(GPT2.logits(some_tokens(11)))
-    assert_reconstructs(attribute(GPT2.model(), HEADS, direction), own, GPT2.eps)
+    assert_reconstructs(attribute(GPT2.model(), HEADS, direction), own, eps=GPT2.eps)
     wrong = attribute(GPT2.model(), HEADS, AlteredDirection(direction, alter))
-    with pytest.raises(AssertionError, match="measured logits are off"):
-        assert_reconstructs(wrong, own, GPT2.eps)
+    with pytest.raises(AssertionError, match="measured logit is not the model's own"):
+        assert_reconstructs(wrong, own, eps=GPT2.eps)

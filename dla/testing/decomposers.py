@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from dla.errors import UnsupportedModelError
 from dla.testing.laws import CHECKS, Case, Check, Problem
 from dla.testing.profiles import Profile, subjects_of, subjects_of_precision
 from dla.testing.report import Report, Step
-from dla.testing.subjects import Subject, as_subject
+from dla.testing.subjects import Subject, as_subject, kept
 
 _WIDTH, _BATCH = 6, 2
 """The largest prompts that are tried."""
@@ -75,15 +75,16 @@ def run_check(
     subjects = [as_subject(model) for model in models] if models is not None else _subjects(check, profile)
     tried, refused = 0, ""
     for subject in subjects:
-        try:
-            decomposer.writes(subject.adapter())
-        except UnsupportedModelError as error:
-            refused = f"{subject}: {error}"
-            continue
-        except Exception:  # the law says what is wrong with it
-            pass
-        tried += 1
-        for case in _cases(decomposer, subject, seed):
+        with kept(subject):
+            try:
+                decomposer.writes(subject.adapter())
+            except UnsupportedModelError as error:
+                refused = f"{subject}: {error}"
+                continue
+            except Exception:  # the law says what is wrong with it
+                pass
+            tried += 1
+            case = Case(decomposer, subject, _prompts(subject, seed, _BATCH, _WIDTH))
             problem = _found(check, case)
             if problem is not None:
                 return Step(check.name, False, "", _diagnosis(check, *_smallest(check, case, problem)))
@@ -102,10 +103,6 @@ def _runs(decomposer: Decomposer, models: Sequence[Any] | None, profile: Profile
 
 def _subjects(check: Check, profile: Profile) -> Sequence[Subject]:
     return subjects_of_precision(profile) if check.name == "precision" else subjects_of(profile)
-
-
-def _cases(decomposer: Decomposer, subject: Subject, seed: int) -> Iterator[Case]:
-    yield Case(decomposer, subject, _prompts(subject, seed, _BATCH, _WIDTH))
 
 
 def _prompts(subject: Subject, seed: int, batch: int, width: int) -> Int[Tensor, "batch pos"]:

@@ -2,7 +2,7 @@
 
 import abc
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
@@ -10,7 +10,7 @@ from typing import Any, Literal, final
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from dla.adapters import ModelAdapter, adapt
 from dla.testing.altered import Altered
@@ -165,6 +165,28 @@ class Own(Subject):
 
     def smaller(self) -> Sequence[Subject]:
         return ()
+
+
+@contextlib.contextmanager
+def kept(subject: Subject) -> Iterator[None]:
+    """Builds the models of the catalogue anew afterwards, if someone has written to this one's weights in between."""
+    before = _versions(subject.model())
+    yield
+    if isinstance(subject, Tiny) and _versions(subject.model()) != before:
+        _built.cache_clear()
+        _adapted.cache_clear()
+
+
+def _versions(model: Any) -> list[int]:
+    """How often each weight was written to."""
+    return [tensor._version for tensor in model.parameters()] if isinstance(model, nn.Module) else []
+
+
+def weights_of(model: Any) -> dict[str, Tensor]:
+    """Every weight of a model of TransformerLens, as it is now; none of any other."""
+    if not isinstance(model, nn.Module):
+        return {}
+    return {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
 
 
 def as_subject(model: Any) -> Subject:

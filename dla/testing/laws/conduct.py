@@ -11,12 +11,12 @@ from dla.attribution import Attribution
 from dla.decomposers.base import Law
 from dla.directions import Logit
 from dla.testing.altered import Altered
-from dla.testing.laws.case import Case, Check, Problem, drawn_ids
+from dla.testing.laws.case import Case, Check, Problem, attributed, drawn_ids
 from dla.testing.laws.compare import miss, size_of
 from dla.testing.laws.planning import copies, direction_of, precision_of, seen, steps_of
 from dla.testing.laws.rows import same_rows
 from dla.testing.laws.sums import nudged, read_by, streams, written
-from dla.testing.subjects import Tiny
+from dla.testing.subjects import Tiny, weights_of
 
 _SINGLE = torch.finfo(torch.float32).eps
 
@@ -68,6 +68,9 @@ def _same_bits(got: Attribution, expected: Attribution, said: str, cause: str = 
 
 def find_hands_on(case: Case) -> Problem | None:
     """Nothing of the model is changed: not its weights, not an activation, not a cache."""
+    problem = _find_in_parameters(case)
+    if problem is not None:
+        return problem
     plain = case.adapter.run(case.tokens, {}, None)
     shown: list[tuple[str, Tensor, Tensor]] = []
 
@@ -108,6 +111,16 @@ def _find_in_shown(case: Case) -> Problem | None:
             if site not in shown or not _equal(shown[site], before):
                 return Problem(f"what {site.name!r} shows was changed while {name!r} was read from it.", _COPY)
     return None
+
+
+def _find_in_parameters(case: Case) -> Problem | None:
+    """A model that nothing else uses keeps its weights while it is planned for and attributed."""
+    model = case.subject.fresh() if isinstance(case.subject, Tiny) else case.model
+    before = weights_of(model)
+    attributed(case.decomposer, model, Logit(0), case.tokens)
+    now = weights_of(model)
+    changed = next((name for name, weight in before.items() if not _equal(now[name], weight)), None)
+    return None if changed is None else Problem(f"the weight {changed!r} was changed while it was attributed.", _COPY)
 
 
 def _find_in_cache(case: Case) -> Problem | None:
