@@ -60,7 +60,7 @@ LLAMA_8B = Shape(
 )
 
 
-def make_bridge(shape: Shape, device: str, compatibility: bool = False) -> TransformerBridge:
+def make_bridge(shape: Shape, device: str, compatibility: bool = False, tokenizer: Any = None) -> TransformerBridge:
     """A bridge of that shape with random weights, made on the device."""
     torch.manual_seed(0)
     options = dict(shape.config)
@@ -68,7 +68,7 @@ def make_bridge(shape: Shape, device: str, compatibility: bool = False) -> Trans
     with torch.device(device):
         model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=shape.dtype)
     model.eval().to(device).config.architectures = [shape.architecture]
-    bridge = build_bridge_from_module(model, shape.architecture, hf_config=model.config, tokenizer=None)
+    bridge = build_bridge_from_module(model, shape.architecture, hf_config=model.config, tokenizer=tokenizer)
     if compatibility:
         bridge.enable_compatibility_mode()
     return bridge

@@ -37,6 +37,7 @@ from dla.directions import (
 from dla.errors import (
     DLAError,
     FileFormatError,
+    MissingPackageError,
     ModelDepartureWarning,
     ReconstructionError,
     ReconstructionWarning,
@@ -88,6 +89,7 @@ __all__ = [
     "Logit",
     "LogitDifference",
     "LogitSet",
+    "MissingPackageError",
     "MixedDecomposer",
     "ModelAdapter",
     "ModelDepartureWarning",

@@ -24,6 +24,10 @@ class ModelDepartureWarning(UserWarning):
     """The model that runs is not the checkpoint that it was made from; an attribution is exact for what runs."""
 
 
+class MissingPackageError(DLAError, ImportError):
+    """An optional package is not installed. Names the extra that brings it."""
+
+
 class FileFormatError(DLAError):
     """A file was not written by this library, or was cut short."""
 

@@ -43,10 +43,10 @@ PUBLIC = """
     Attribution Attributor BiasDecomposer BlockDecomposer CentredLogit Change ComponentDecomposer Constant
     DLAError Decomposer Direction Directions EmbeddingDecomposer Engine Entry ExpertDecomposer Experts Factored
     FeatureDecomposer Features FileFormatError GroupDecomposer HeadDecomposer HookedTransformerAdapter Label Law
-    LayerDecomposer LensDecomposer LocalEngine LogProbability Logit LogitDifference LogitSet MixedDecomposer
-    ModelAdapter ModelDepartureWarning NeuronDecomposer NextToken Norm Part RayEngine ReconstructionError
-    ReconstructionWarning ResidualVector Route Rows Scaled Site SourceDecomposer Sources SumOf SweepFolder TokenEffects
-    TopTokens TransformerBridgeAdapter UnsupportedModelError Whole Write __version__ adapt direct_logit_attribution load
+    LayerDecomposer LensDecomposer LocalEngine LogProbability Logit LogitDifference LogitSet MissingPackageError
+    MixedDecomposer ModelAdapter ModelDepartureWarning NeuronDecomposer NextToken Norm Part RayEngine
+    ReconstructionError ReconstructionWarning ResidualVector Route Rows Scaled Site SourceDecomposer Sources SumOf SweepFolder
+    TokenEffects TopTokens TransformerBridgeAdapter UnsupportedModelError Whole Write __version__ adapt direct_logit_attribution load
     mean open_sweep sweep
 """.split()
 

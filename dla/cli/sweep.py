@@ -17,7 +17,6 @@ from dla.decomposers import (
     LayerDecomposer,
     NeuronDecomposer,
 )
-from dla.errors import DLAError
 from dla.sweeps import Engine, LocalEngine, RayEngine, sweep
 
 SPLITS: Mapping[str, Callable[[], Decomposer]] = {
@@ -51,10 +50,7 @@ def run_sweep(
         raise ValueError(f"There is no file or folder {corpus!r} to read a corpus from.")
     with loading(f"loading {model}"):
         attributor = Attributor(load_model(model), SPLITS[split]())
-    try:
-        done = sweep(corpus, attributor, out, limit=limit, batch_tokens=batch_tokens, engine=_engine(model, actors))
-    except ImportError as error:
-        raise DLAError(str(error)) from error
+    done = sweep(corpus, attributor, out, limit=limit, batch_tokens=batch_tokens, engine=_engine(model, actors))
     Console(soft_wrap=True).print(str(done), highlight=False, markup=False)
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dla.errors import FileFormatError
+from dla.errors import FileFormatError, MissingPackageError
 
 UNFINISHED = ".unfinished"
 """How the name of a file ends that is being written."""
@@ -17,12 +17,12 @@ def arrow(module: str = "") -> Any:
     """A module of pyarrow, which is imported only here.
 
     Raises:
-        ImportError: If it is not installed; names the extra that brings it.
+        MissingPackageError: If it is not installed; names the extra that brings it.
     """
     try:
         return importlib.import_module(f"pyarrow.{module}" if module else "pyarrow")
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             "A sweep is kept in Parquet files, and pyarrow is not installed: pip install 'dla[sweep]'"
         ) from error
 

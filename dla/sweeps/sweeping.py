@@ -65,7 +65,7 @@ def sweep(
         ValueError: If the corpus lacks a column, the parts depend on the prompts, or the folder holds something else.
         DLAError: If another process sweeps into the folder.
         OSError: If a file cannot be written. What is there stays whole.
-        ImportError: If an optional package is missing; names the extra.
+        MissingPackageError: If an optional package is missing; names the extra.
     """
     arrow()
     settings = Settings(limit, batch_tokens, window, prepend_bos, attributor.check)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from dla.errors import MissingPackageError
+
 _RED_TO_GREEN = ((0.0, "#c8402f"), (0.5, "#ffffff"), (1.0, "#2a9d4e"))
 
 
@@ -61,9 +63,9 @@ def _plotly() -> Any:
     """Plotly's graph objects.
 
     Raises:
-        ImportError: If it is not installed; names the extra that brings it.
+        MissingPackageError: If it is not installed; names the extra that brings it.
     """
     try:
         return importlib.import_module("plotly.graph_objects")
     except ImportError as error:
-        raise ImportError("A plot needs plotly, which is not installed: pip install 'dla[plot]'") from error
+        raise MissingPackageError("A plot needs plotly, which is not installed: pip install 'dla[plot]'") from error

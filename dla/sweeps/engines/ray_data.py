@@ -16,7 +16,7 @@ import torch
 from dla.adapters.weights import fingerprint, source_of
 from dla.attributor import Attributor
 from dla.decomposers import Decomposer
-from dla.errors import DLAError
+from dla.errors import DLAError, MissingPackageError
 from dla.sweeps.corpora import Corpus
 from dla.sweeps.engines.base import Engine, Job, worker_of
 from dla.sweeps.fixed import FixedPlan
@@ -75,7 +75,7 @@ class RayEngine(Engine):
         """Does the job.
 
         Raises:
-            ImportError: If Ray is not installed.
+            MissingPackageError: If Ray is not installed.
             TypeError: If the model, the decomposer or the corpus cannot be sent to the actors.
         """
         windows = job.windows()
@@ -195,7 +195,7 @@ def _ray(module: str = "") -> Any:
     try:
         return importlib.import_module(f"ray.{module}" if module else "ray")
     except ImportError as error:
-        raise ImportError("This engine needs Ray, which is not installed: pip install 'dla[ray]'") from error
+        raise MissingPackageError("This engine needs Ray, which is not installed: pip install 'dla[ray]'") from error
 
 
 def _sent(ray: Any, what: Any, name: str) -> Any:
