@@ -39,15 +39,14 @@ ORDER = (
 is the package itself, the public names."""
 
 PUBLIC = """
-    BootstrapInterval Interval NormalInterval Summary
-    Attribution Attributor BiasDecomposer BlockDecomposer CentredLogit Change ComponentDecomposer Constant
-    DLAError Decomposer Direction Directions EmbeddingDecomposer Engine Entry ExpertDecomposer Experts Factored
-    FeatureDecomposer Features FileFormatError GroupDecomposer HeadDecomposer HookedTransformerAdapter Label Law
-    LayerDecomposer LensDecomposer LocalEngine LogProbability Logit LogitDifference LogitSet MissingPackageError
-    MixedDecomposer ModelAdapter ModelDepartureWarning NeuronDecomposer NextToken Norm Part RayEngine
-    ReconstructionError ReconstructionWarning ResidualVector Route Rows Scaled Site SourceDecomposer Sources SumOf SweepFolder
-    TokenEffects TopTokens TransformerBridgeAdapter UnsupportedModelError Whole Write __version__ adapt direct_logit_attribution load
-    mean open_sweep sweep
+    Attribution Attributor BiasDecomposer BlockDecomposer BootstrapInterval CentredLogit Change ComponentDecomposer
+    Constant DLAError Decomposer Direction Directions EmbeddingDecomposer Engine Entry ExpertDecomposer Experts
+    Factored FeatureDecomposer Features FileFormatError GroupDecomposer HeadDecomposer HookedTransformerAdapter
+    Interval Label Law LayerDecomposer LensDecomposer LocalEngine LogProbability Logit LogitDifference LogitSet
+    MissingPackageError MixedDecomposer ModelAdapter ModelDepartureWarning NeuronDecomposer NextToken Norm
+    NormalInterval Part RayEngine ReconstructionError ReconstructionWarning ResidualVector Route Rows Scaled Site
+    SourceDecomposer Sources SumOf Summary SweepFolder TokenEffects TopTokens TransformerBridgeAdapter
+    UnsupportedModelError Whole Write __version__ adapt direct_logit_attribution load mean open_sweep sweep
 """.split()
 
 

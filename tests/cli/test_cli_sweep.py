@@ -64,7 +64,7 @@ def test_ray_gets_a_model_to_load_in_its_actors(sweep, monkeypatch):
 
     def note(corpus, attributor, out, *, limit, batch_tokens, engine):
         seen.append((engine, limit, batch_tokens))
-        raise ImportError("This engine needs Ray, which is not installed: pip install 'dla[ray]'")
+        raise dla.MissingPackageError("This engine needs Ray, which is not installed: pip install 'dla[ray]'")
 
     monkeypatch.setattr("dla.cli.sweep.sweep", note)
     assert_line(sweep(engine="ray", actors=3, limit=2, **{"batch-tokens": 99}), 1, "pip install 'dla[ray]'")

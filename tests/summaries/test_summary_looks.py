@@ -190,5 +190,7 @@ def test_other_parts_and_groups_are_drawn_as_bars_with_intervals(tmp_path):
 
 def test_a_plot_without_plotly(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
-    with pytest.raises(ImportError, match=r"needs plotly, which is not installed: pip install 'dla\[plot\]'"):
+    with pytest.raises(
+        dla.MissingPackageError, match=r"needs plotly, which is not installed: pip install 'dla\[plot\]'"
+    ):
         load(tmp_path / "s").plot()

@@ -119,7 +119,7 @@ def test_a_folder_with_other_things_is_left_alone(heads, tmp_path):
 def test_a_missing_package_is_named_with_its_extra(heads, tmp_path, monkeypatch, package):
     monkeypatch.setitem(__import__("sys").modules, package, None)
     extra = {"pyarrow": r"dla\[sweep\]", "ray": r"dla\[ray\]"}[package]
-    with pytest.raises(ImportError, match=f"not installed: pip install '{extra}'"):
+    with pytest.raises(dla.MissingPackageError, match=f"not installed: pip install '{extra}'"):
         dla.sweep(frame(2), heads, tmp_path, engine="ray")
 
 
