@@ -207,6 +207,17 @@ def test_importing_adds_nothing_heavy_to_what_transformer_lens_imports() -> None
     assert not any(name.startswith(("dla.testing", "dla.demo", "dla.cli")) for name in ours)
 
 
+def test_the_kit_imports_neither_pytest_nor_hypothesis() -> None:
+    listing = LISTING.replace("import dla\n", "import dla.testing\n")
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    output = subprocess.run(
+        [sys.executable, "-c", listing], capture_output=True, text=True, check=True, env=environment
+    ).stdout
+    added = json.loads(output.splitlines()[-1])["added"]
+    assert "dla.testing.laws" in added
+    assert {name.split(".")[0] for name in added} & {"pytest", "hypothesis"} == set()
+
+
 def test_files_have_one_subject() -> None:
     lengths = {module_of(path): len(path.read_text().splitlines()) for path in FILES}
     assert max(lengths.values()) <= 400, max(lengths, key=lambda name: lengths[name])

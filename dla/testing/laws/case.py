@@ -14,7 +14,7 @@ from dla.adapters import ModelAdapter
 from dla.attribution import Attribution
 from dla.attributor import Attributor
 from dla.decomposers.base import Decomposer, Law
-from dla.directions import Direction
+from dla.prompts import Position
 from dla.testing.subjects import Subject
 
 
@@ -58,18 +58,31 @@ class Case:
         size = self.adapter.vocabulary.size
         return drawn_ids(seed, size, *self.tokens.shape)
 
-    def attribute(self, direction: Any, tokens: Tensor | None = None, model: Any = None, **options: Any) -> Attribution:
+    def attribute(
+        self,
+        direction: Any,
+        tokens: Tensor | None = None,
+        *,
+        model: Any = None,
+        pos: Position = None,
+        cache: Any = None,
+        attention_mask: Tensor | None = None,
+    ) -> Attribution:
         """The decomposer's attribution, whether or not it adds up.
 
         Args:
             direction: What is asked.
             tokens: Other prompts than the case's.
             model: Another model, or an adapter.
-            **options: As `Attributor.attribute` has them; all positions if none are named.
+            pos: As in `Attributor.attribute`; all positions if None.
+            cache: As in `Attributor.attribute`.
+            attention_mask: As in `Attributor.attribute`.
         """
-        return attributed(
-            self.decomposer, model or self.adapter, direction, self.tokens if tokens is None else tokens, **options
-        )
+        tokens = self.tokens if tokens is None else tokens
+        attributor = _attributor(self.decomposer, model or self.adapter)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return attributor.attribute(tokens, direction, pos=pos, cache=cache, attention_mask=attention_mask)
 
     def of(self, decomposer: Decomposer, direction: Any) -> Attribution:
         """Another decomposer's attribution of the same."""
@@ -112,13 +125,17 @@ class Check:
     laws: tuple[Law, ...] = tuple(Law)
 
 
-def attributed(
-    decomposer: Decomposer, model: Any, direction: Direction | Any, tokens: Tensor, **options: Any
-) -> Attribution:
-    """An attribution, whether or not it adds up."""
+def attributed(decomposer: Decomposer, model: Any, direction: Any, tokens: Tensor) -> Attribution:
+    """An attribution at all positions, whether or not it adds up."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return Attributor(model, decomposer, check="warn").attribute(tokens, direction, **{"pos": None, **options})
+        return _attributor(decomposer, model).attribute(tokens, direction, pos=None)
+
+
+def _attributor(decomposer: Decomposer, model: Any) -> Attributor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Attributor(model, decomposer, check="warn")
 
 
 def drawn_ids(seed: int, size: int, *shape: int) -> Tensor:
