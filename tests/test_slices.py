@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from assertions import assert_same_rows
 from subjects import GPT2, Subject, each_of_a_few, some_ids, some_tokens
 from torch import Tensor
 
 import dla
 import dla.passes
+from dla.testing import assert_attributions_equal
 
 IDS = some_ids(0, 2, 6)
 QUESTIONS: dict[str, tuple[Any, Any]] = {
@@ -34,7 +34,7 @@ def test_slices_change_nothing(subject: Subject, question: str, monkeypatch: pyt
     whole = attribute(subject, question)
     monkeypatch.setattr(dla.passes, "SLICE_ON_CPU", 1)
     sliced = attribute(subject, question)
-    assert_same_rows(sliced, whole, subject.eps)
+    assert_attributions_equal(sliced, whole, eps=subject.eps)
     torch.testing.assert_close(sliced.output_logit, whole.output_logit)
     torch.testing.assert_close(sliced.tolerance, whole.tolerance)
 

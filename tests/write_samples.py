@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor
 
 import dla
+from dla.dictionaries import Dictionary
 from dla.routes import Activations
 
 
@@ -77,6 +78,60 @@ def _sum(shape: Shape, route: dla.Route, generator: Generator) -> tuple[dla.Writ
     return dla.SumOf([write for write, _ in parts], dla.Label("block", 0)), activations
 
 
+def _sources(shape: Shape, route: dla.Route, generator: Generator) -> tuple[dla.Write, Activations]:
+    """Two heads share the values of each group; the pattern's rows add up to less than 1."""
+    pattern, v, heads = dla.Site("pattern"), dla.Site("v", None), 2 * shape.parts
+    weights = random(generator, shape.batch, heads, shape.pos, shape.pos).abs() / shape.pos
+    values = random(generator, shape.batch, shape.pos, shape.parts, shape.d_in)
+    W_O, b_V = random(generator, heads, shape.d_in, shape.d_model), random(generator, shape.parts, shape.d_in)
+    labels = [dla.Label("source", 0, head, source=s) for head in range(heads) for s in range(shape.pos)]
+    labels += [dla.Label("b_V", 0, head) for head in range(heads)]
+    return dla.Sources(pattern, v, W_O, b_V, labels, route), {pattern: weights, v: values}
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Dictionary:
+    """A transcoder with a skip connection."""
+
+    W_enc: Tensor
+    W_dec: Tensor
+    b_dec: Tensor
+    W_skip: Tensor
+
+    def encode(self, x: Tensor) -> Tensor:
+        return (x @ self.W_enc).relu()
+
+
+def _features(shape: Shape, route: dla.Route, generator: Generator) -> tuple[dla.Write, Activations]:
+    read, written, d_in, d_out = dla.Site("x"), dla.Site("y"), shape.d_in, shape.d_in + 1
+    sizes = ((d_in, shape.parts), (shape.parts, d_out), (d_out,), (d_out, d_in))
+    source = _Dictionary(*(random(generator, *size) for size in sizes))
+    dictionary = Dictionary(source, "x", "y", by_head=False, plain=True)
+    labels = [*(dla.Label("feature", 0, i) for i in range(shape.parts)), *map(dla.Label, ("b_dec", "skip", "error"))]
+    activations = {read: random(generator, shape.batch, shape.pos, d_in)}
+    activations[written] = random(generator, shape.batch, shape.pos, d_out)
+    weight = random(generator, d_out, shape.d_model)
+    return dla.Features(dictionary, read, written, weight, labels, route), activations
+
+
+def _experts(shape: Shape, route: dla.Route, generator: Generator) -> tuple[dla.Write, Activations]:
+    """Two of several experts for each token, their weights divided by their sum, and a shared one behind a gate."""
+    x, index, weight, shared, gate = (dla.Site(name) for name in ("x", "index", "weight", "shared", "gate"))
+    count = shape.parts + 1
+    matrices = random(generator, count, shape.d_model, shape.d_model)
+    chosen = random(generator, shape.batch, shape.pos, count).topk(2).indices
+
+    def call(tokens: Tensor, which: Tensor) -> Tensor:
+        return torch.einsum("td,tde->te", tokens, matrices[which[:, 0]])
+
+    labels = [*(dla.Label("expert", 0, i) for i in range(count)), dla.Label("shared_experts", 0)]
+    activations = {x: stream(shape, generator), index: chosen, shared: stream(shape, generator)}
+    activations[weight] = random(generator, shape.batch, shape.pos, count).abs() + 0.1
+    activations[gate] = random(generator, shape.batch, shape.pos, 1)
+    return dla.Experts(x, index, weight, call, True, shared, gate, labels, route), activations
+
+
 KINDS: dict[str, Callable[[Shape, dla.Route, Generator], tuple[dla.Write, Activations]]] = {
     "whole": _whole,
     "change": _change,
@@ -84,6 +139,9 @@ KINDS: dict[str, Callable[[Shape, dla.Route, Generator], tuple[dla.Write, Activa
     "scaled": _scaled,
     "constant": _constant,
     "sum": _sum,
+    "sources": _sources,
+    "features": _features,
+    "experts": _experts,
 }
 
 

@@ -2,12 +2,12 @@
 
 import importlib
 import logging
-import pickle
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from pickle import PicklingError
 from typing import Any, final
 
 import numpy as np
@@ -201,7 +201,7 @@ def _ray(module: str = "") -> Any:
 def _sent(ray: Any, what: Any, name: str) -> Any:
     try:
         return ray.put(what)
-    except (TypeError, AttributeError, pickle.PicklingError, RuntimeError) as error:
+    except (TypeError, AttributeError, PicklingError, RuntimeError) as error:
         first = str(error.__cause__ or error).strip().splitlines()[0]
         raise TypeError(
             f"The {name} cannot be sent to the actors ({first}). A model can be loaded there instead: "
