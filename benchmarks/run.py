@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="a tiny model, to try the benchmark itself")
     parser.add_argument("--sizes", nargs="*", help="prompts x tokens")
     parser.add_argument("--only", default="", help="only tasks whose name contains this")
+    parser.add_argument("--markdown", action="store_true", help="print the table of benchmarks/README.md")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -49,7 +50,7 @@ def main() -> None:
     for shape, sizes in ((TINY, ["2x8"]),) if options.tiny else models:
         chosen = [_size(text) for text in options.sizes or sizes]
         rows += [measure(task, options.rounds) for task in _tasks(shape, chosen, options.device, options.only)]
-    Console(width=170).print(table(rows))
+    print(markdown(rows)) if options.markdown else Console(width=170).print(table(rows))
     if options.json is not None:
         options.json.write_text(json.dumps({**_facts(options.device, options.threads), "rows": rows}, indent=2))
 
@@ -101,31 +102,44 @@ def measure(task: Task, rounds: int) -> Row:
     return row
 
 
+COLUMNS = (
+    "model",
+    "task",
+    "prompts × tokens",
+    "forward ms",
+    "dla",
+    "TransformerLens",
+    "result MB",
+    "dla MB",
+    "theirs MB",
+)
+
+
 def table(rows: list[Row]) -> Table:
     """The figures, for people."""
-    shown = Table(title="time as a multiple of a plain forward pass; memory beyond it, in MB")
-    left = ("model", "task")
-    for column in (
-        *left,
-        "prompts × tokens",
-        "forward ms",
-        "dla",
-        "TransformerLens",
-        "result",
-        "dla",
-        "TransformerLens",
-    ):
-        shown.add_column(column, justify="left" if column in left else "right", no_wrap=column in left)
+    shown = Table(title="time as a multiple of a plain forward pass; memory beyond it")
+    for i, column in enumerate(COLUMNS):
+        shown.add_column(column, justify="left" if i < 2 else "right", no_wrap=i < 2)
     for row in rows:
-        theirs = (f"{row['theirs']:.2f}", _megabytes(row["theirs_bytes"])) if "theirs" in row else ("-", "-")
-        figures = (f"{row['forward_ms']:.0f}", f"{row['ours']:.2f}", theirs[0])
-        memory = (_megabytes(row["result_bytes"]), _megabytes(row["ours_bytes"]), theirs[1])
-        shown.add_row(row["model"], row["task"], row["shape"], *figures, *memory)
+        shown.add_row(*_cells(row))
     return shown
 
 
+def markdown(rows: list[Row]) -> str:
+    """The figures, for `benchmarks/README.md`."""
+    lines = [COLUMNS, ("---", "---", *["---:"] * (len(COLUMNS) - 2)), *map(_cells, rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    theirs = (f"{row['theirs']:.2f}", _megabytes(row["theirs_bytes"])) if "theirs" in row else ("-", "-")
+    times = (f"{row['forward_ms']:.0f}", f"{row['ours']:.2f}", theirs[0])
+    memory = (_megabytes(row["result_bytes"]), _megabytes(row["ours_bytes"]), theirs[1])
+    return (row["model"], row["task"], row["shape"], *times, *memory)
+
+
 def _megabytes(count: int) -> str:
-    return f"{count / 2**20:+.0f}" if count < 0 else f"{count / 2**20:.0f}"
+    return f"{count / 2**20:.0f}"
 
 
 def _seconds(run: Callable[[], Any]) -> float:

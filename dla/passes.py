@@ -119,8 +119,10 @@ def run_pass(model: ModelAdapter, plan: Plan, asked: Asked, law: Law = Law.PARTI
     shape, select = asked.positions.index.shape, selection(model, asked)
     questions = questions_of(model, asked, select)
     directions = directions_of(questions)
-    into = None if plan.fixed is None else room_for(len(plan.fixed), directions.new_empty(0, len(questions), *shape))
-    contraction = Contraction(plan.steps(asked.prompts), directions, select, into)
+    steps = plan.steps(asked.prompts)
+    labels = plan.labels_of(steps)
+    into = None if labels is None else room_for(len(labels), directions.new_empty(0, len(questions), *shape))
+    contraction = Contraction(steps, directions, select, into)
     observers = [contraction.observers(), *(question.observers() for question in questions)]
     logits, width = None, _slice_width(model, asked)
     if width:
@@ -128,7 +130,7 @@ def run_pass(model: ModelAdapter, plan: Plan, asked: Asked, law: Law = Law.PARTI
     else:
         logits = watch(model, asked, observers)
     parts, scale = contraction.rows(*shape), questions[0].scale()
-    rows = plan.merged(parts) if plan.fixed is None or into is None else Rows(plan.fixed, into)
+    rows = plan.merged(parts) if labels is None or into is None else Rows(labels, into)
 
     def each(told: Callable[[Question], Tensor]) -> Float[Tensor, "direction batch kept"]:
         return torch.stack([told(question).expand(shape) for question in questions])

@@ -128,6 +128,19 @@ class Plan:
             for item in self.items
         )
 
+    def labels_of(self, steps: Sequence[Step]) -> tuple[Label, ...] | None:
+        """All labels of some steps, where each row that is contracted is one of the result.
+
+        Raises:
+            ValueError: If two rows could not be told apart.
+        """
+        if self.fixed is not None:
+            return self.fixed
+        labels = [label for step in steps for label in step.write.labels]
+        if self.adding or any(step.reductions for step in steps) or any(label.kind == GROUP for label in labels):
+            return None
+        return self._told_apart(labels)
+
     def merged(self, parts: Sequence[Rows]) -> Rows:
         """All rows in one, those of one group added up.
 

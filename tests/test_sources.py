@@ -9,6 +9,7 @@ from subjects import GPT2, LLAMA, Subject, each_of_a_few, params, some_ids, some
 from torch import Tensor
 
 import dla
+from dla.testing import assert_attributions_equal
 
 SINKS = Subject("bridge", "gpt_oss")
 
@@ -114,3 +115,22 @@ def test_a_layer_without_heads_cannot_be_named() -> None:
     model = Subject("bridge", "mamba").model()
     with pytest.raises(dla.UnsupportedModelError, match=r"Layer 0 has no attention heads .* Leave it out of `layers`"):
         dla.Attributor(model, dla.SourceDecomposer(layers=[0]))
+
+
+@pytest.mark.parametrize("subject", params([GPT2, LLAMA]))
+@pytest.mark.parametrize("direction", [dla.Logit(7), dla.Logit(some_ids(5, 2, 6))], ids=["one", "each"])
+def test_positions_in_turn_change_nothing(
+    subject: Subject, direction: dla.Direction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attributor = dla.Attributor(subject.model(), dla.SourceDecomposer())
+    at_once = attributor.attribute(some_tokens(5), direction, pos=None)
+    monkeypatch.setattr("dla.writes.sources._AT_A_TIME", 1)
+    in_turn = attributor.attribute(some_tokens(5), direction, pos=None)
+    assert_attributions_equal(in_turn, at_once, eps=subject.eps)
+
+
+def test_rows_that_are_known_with_the_prompts_are_held_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result is filled as the model runs; nothing is put together afterwards."""
+    attributor = dla.Attributor(GPT2.model(), dla.SourceDecomposer())
+    monkeypatch.setattr("dla.plans.Plan.merged", None)
+    assert len(attributor.attribute(some_tokens(5), dla.Logit(7), pos=None).labels) > 40

@@ -14,6 +14,9 @@ from dla.routes import DIRECT, Activations, Route
 from dla.sites import Site
 from dla.writes.base import Write
 
+_AT_A_TIME = 2**24
+"""How many summands `pattern * value` are looked at together; more positions than that make are taken in turn."""
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -53,16 +56,30 @@ class Sources(Write):
     def contract(
         self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
     ) -> Float[Tensor, "*more part #batch #pos"]:
-        v = activations[self.v]
+        v, pattern = activations[self.v], activations[self.pattern]
         pulled = linear(self.route.pull_back(direction), self.W_O.flatten(0, 1).to(direction))
         pulled = pulled.unflatten(-1, self.W_O.shape[:2]).unflatten(-2, (v.shape[2], -1))
-        pattern = activations[self.pattern].unflatten(1, (v.shape[2], -1))
+        batch, heads, positions, sources = pattern.shape
+        rows = pulled.new_empty(*pulled.shape[:-5], len(self.parts), batch, positions)
+        width = max(1, _AT_A_TIME // (batch * heads * sources))
+        for some in (slice(start, start + width) for start in range(0, positions, width)):
+            asked = pulled if pulled.shape[-4] == 1 else pulled[..., some, :, :, :]
+            rows[..., some] = self._rows(asked, v, pattern[:, :, some])
+        return self.route.rescale(rows, activations)
+
+    def _rows(
+        self,
+        pulled: Float[Tensor, "*more #batch #pos group share d_head"],
+        v: Float[Tensor, "batch source group d_head"],
+        pattern: Float[Tensor, "batch head pos source"],
+    ) -> Float[Tensor, "*more part batch pos"]:
+        pattern = pattern.unflatten(1, (v.shape[2], -1))
         values = torch.einsum("...bqgrd,bsgd->...bgrqs", pulled, self._without_bias(v)) * pattern
         rows = values.flatten(-4, -3).movedim((-3, -1), (-4, -3)).flatten(-4, -3)
-        if self.b_V is not None:
-            biases = torch.einsum("...bqgrd,gd->...bgrq", pulled, self.b_V.to(v)) * pattern.sum(-1)
-            rows = torch.cat([rows, biases.flatten(-3, -2).movedim(-2, -3)], -3)
-        return self.route.rescale(rows, activations)
+        if self.b_V is None:
+            return rows
+        biases = torch.einsum("...bqgrd,gd->...bgrq", pulled, self.b_V.to(v)) * pattern.sum(-1)
+        return torch.cat([rows, biases.flatten(-3, -2).movedim(-2, -3)], -3)
 
     def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
         v, pattern = activations[self.v], activations[self.pattern]
