@@ -47,25 +47,40 @@ class Attributor:
         True
     """
 
-    def __init__(self, model: Any, decomposer: Decomposer, *, check: Literal["raise", "warn"] = "raise") -> None:
+    def __init__(
+        self,
+        model: Any,
+        decomposer: Decomposer,
+        *,
+        check: Literal["raise", "warn"] = "raise",
+        unembed: Literal["all", "sample"] = "all",
+    ) -> None:
         """Looks at the model, by one small forward pass, and makes the plan.
 
         Args:
             model: A `HookedTransformer`, a `TransformerBridge` (raw or in compatibility mode), or a `ModelAdapter`.
             decomposer: How to split the residual stream.
             check: What to do where the parts miss the model's own logit: raise, or warn and return the result.
+            unembed: What the parts are compared with. "all": the model's own logit at every position asked about.
+                "sample": the model unembeds one position in 16 of each prompt; elsewhere the logit is what the model's
+                own final stream gives in the columns of `W_U` that are asked about, and on the sample the two must be
+                the same. Much faster where many positions are asked about; as "all" where few are, where a
+                direction reads the whole vocabulary, and where a hook on the unembedding could edit single logits.
 
         Raises:
             UnsupportedModelError: If the model cannot be attributed exactly.
-            ValueError: If `check` is neither, or the model is in training mode.
+            ValueError: If `check` or `unembed` is neither, or the model is in training mode.
         """
         if check not in ("raise", "warn"):
             raise ValueError(f"check={check!r}; pass 'raise' or 'warn'.")
+        if unembed not in ("all", "sample"):
+            raise ValueError(f"unembed={unembed!r}; pass 'all' or 'sample'.")
         if not isinstance(decomposer, Decomposer):
             raise TypeError(f"{decomposer!r} is not a Decomposer. Pass an instance, such as HeadDecomposer().")
         self.model = adapt(model)
         self.decomposer = decomposer
         self.check = check
+        self._sampled = unembed == "sample"
         self._plans: dict[str | None, tuple[Anatomy, ModelAdapter, Plan]] = {}
         self._planned()
         self._report_departures()
@@ -101,7 +116,7 @@ class Attributor:
         read = read_prompts_or_cache(self.model, prompts, cache, attention_mask, prepend_bos)
         asked, names = ask(self.model, direction, read, read_positions(pos, read), cache)
         model, plan = self._planned(asked.at)
-        run = run_pass(model, plan, asked, self.decomposer.law)
+        run = run_pass(model, plan, asked, self.decomposer.law, self._sampled)
         described = direction if isinstance(direction, Direction | Directions) else Several.of(direction)
         return self._checked(attribution_of(run, model, plan, asked, self.decomposer.law, described.describe(), names))
 

@@ -17,7 +17,8 @@ from dla.labels import Label
 from dla.plans import Plan, Rows, room_for
 from dla.prompts import Positions, Prompts
 from dla.readings import Question
-from dla.streaming import Contraction, Selection, replay
+from dla.sampling import can_sample, run_in_sample
+from dla.streaming import Contraction, Selection, merged, replay
 
 TOLERANCE = 8.0
 """How many rounding units, of the size of the numbers that cancel, the parts may miss the logit by.
@@ -107,7 +108,7 @@ def total_of(values: Float[Tensor, "part *more"], law: Law) -> Float[Tensor, "*m
 
 
 @torch.no_grad()
-def run_pass(model: ModelAdapter, plan: Plan, asked: Asked, law: Law = Law.PARTITION) -> Pass:
+def run_pass(model: ModelAdapter, plan: Plan, asked: Asked, law: Law = Law.PARTITION, sampled: bool = False) -> Pass:
     """Runs the model once, or goes over a cache, without gradients.
 
     Args:
@@ -115,6 +116,10 @@ def run_pass(model: ModelAdapter, plan: Plan, asked: Asked, law: Law = Law.PARTI
         plan: What to read of it.
         asked: What is asked.
         law: What the rows are. Those of a lens are on scales of their own, all others on the final norm's.
+        sampled: Whether the model may unembed a sample of the positions only; see `Attributor`.
+
+    Raises:
+        ReconstructionError: If, on the sample, the columns of `W_U` are not the model's own logits.
     """
     shape, select = asked.positions.index.shape, selection(model, asked)
     questions = questions_of(model, asked, select)
@@ -123,12 +128,13 @@ def run_pass(model: ModelAdapter, plan: Plan, asked: Asked, law: Law = Law.PARTI
     labels = plan.labels_of(steps)
     into = None if labels is None else room_for(len(labels), directions.new_empty(0, len(questions), *shape))
     contraction = Contraction(steps, directions, select, into)
-    observers = [contraction.observers(), *(question.observers() for question in questions)]
-    logits, width = None, _slice_width(model, asked)
-    if width:
-        _run_in_slices(model, asked, observers, width)
+    logits = None
+    if sampled and asked.cache is None and can_sample(model, asked.positions, asked.readouts):
+        run_in_sample(model, asked.prompts.tokens, asked.positions.index, contraction.observers(), questions)
+    elif width := _slice_width(model, asked):
+        _run_in_slices(model, asked, [contraction.observers(), *(q.observers() for q in questions)], width)
     else:
-        logits = watch(model, asked, observers)
+        logits = watch(model, asked, [contraction.observers(), *(q.observers() for q in questions)])
     parts, scale = contraction.rows(*shape), questions[0].scale()
     rows = plan.merged(parts) if labels is None or into is None else Rows(labels, into)
 
@@ -194,12 +200,12 @@ def _run_in_slices(model: ModelAdapter, asked: Asked, observers: Sequence[Mappin
     module = model.anatomy.unembedding.module
     assert module is not None
     with in_slices(module, asked.positions.index, width):
-        model.run(asked.prompts.tokens, _merged(observers), None)
+        model.run(asked.prompts.tokens, merged(observers), None)
 
 
 def watch(model: ModelAdapter, asked: Asked, observers: Sequence[Mapping[str, Observer]]) -> Tensor | None:
     """Runs the model, or goes over the cache, and calls all observers; gives the logits if the model was run."""
-    observe = _merged(observers)
+    observe = merged(observers)
     if asked.cache is not None:
         replay(asked.cache, observe)
         return None
@@ -214,17 +220,3 @@ def _transformed(logits: Tensor, unembedding: Unembedding) -> Tensor:
             "is not known. Pass the prompts and leave the cache out."
         )
     return unembedding.transform(logits)
-
-
-def _merged(groups: Sequence[Mapping[str, Callable[[Tensor], None]]]) -> dict[str, Callable[[Tensor], None]]:
-    """One observer a hook name, calling all that were asked for."""
-    names = dict.fromkeys(name for group in groups for name in group)
-    return {name: _in_turn([group[name] for group in groups if name in group]) for name in names}
-
-
-def _in_turn(calls: Sequence[Callable[[Tensor], None]]) -> Callable[[Tensor], None]:
-    def observe(activation: Tensor) -> None:
-        for call in calls:
-            call(activation)
-
-    return calls[0] if len(calls) == 1 else observe

@@ -48,6 +48,7 @@ class Question:
         self._told_after: list[Tensor] = []
         self._size: list[Tensor] = []
         self._normalised: list[Tensor] = []
+        self._terms = (torch.empty(0), torch.empty(0))
 
     def direction(self) -> Float[Tensor, "#batch #pos d_model"]:
         """`d̂` times the final norm's scale: what reads the stream before that norm."""
@@ -73,6 +74,30 @@ class Question:
             self._unembedding.normalised.name: self._keep_stream,
         }
         return observers if self._unembedding.norm is None else {**observers, self._scale_site().name: self._keep_scale}
+
+    def norm_observers(self) -> dict[str, Callable[[Tensor], None]]:
+        """The same where the logits are found by `keep_columns`."""
+        return {} if self._unembedding.norm is None else {self._scale_site().name: self._keep_scale}
+
+    def keep_columns(self, stream: Float[Tensor, "batch kept d_model"]) -> None:
+        """Takes the stream that is unembedded, and reads it in the columns of `W_U` that are asked about."""
+        unembedding, stream = self._unembedding, stream.to(self._asked)
+        columns = unembedding.W_U.T[self._ids].to(stream)
+        terms = torch.linalg.vecdot(stream.unsqueeze(2), columns)
+        terms = terms if unembedding.b_U is None else terms + unembedding.b_U[self._ids].to(stream)
+        assert unembedding.transform is not None
+        self._told, self._told_after = [terms @ self._weights], [unembedding.transform(terms) @ self._weights]
+        self._size, self._normalised = [terms.abs() @ self._weights.abs()], [stream]
+        self._terms = terms, terms.abs() + columns.norm(dim=-1) * stream.pow(2).mean(-1, keepdim=True).sqrt()
+
+    def columns_miss(
+        self, logits: Float[Tensor, "batch some d_vocab"], sample: Int[Tensor, " some"]
+    ) -> Float[Tensor, "batch some term"]:
+        """By how many rounding units, of the model's dtype, the columns miss the model's own logits at a sample."""
+        terms, size = (each.index_select(1, sample.to(each.device)) for each in self._terms)
+        ids = self._ids if self._ids.shape[1] == 1 else self._ids.index_select(1, sample.to(self._ids.device))
+        own = logits.gather(-1, ids.to(logits.device).expand(*logits.shape[:2], -1)).to(terms)
+        return (own - terms).abs() / size.clamp(min=torch.finfo(size.dtype).tiny)
 
     def scale(self) -> Float[Tensor, "batch pos"] | None:
         """The final norm's scale; None where there is no norm."""

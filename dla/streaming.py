@@ -160,3 +160,17 @@ def replay(cache: Any, observe: Mapping[str, Callable[[Tensor], None]]) -> None:
                 "names_filter, or leave the cache out."
             ) from None
         observer(activation if cache.has_batch_dim else activation.unsqueeze(0))
+
+
+def merged(groups: Sequence[Mapping[str, Callable[[Tensor], None]]]) -> dict[str, Callable[[Tensor], None]]:
+    """One observer a hook name, calling all that were asked for."""
+    names = dict.fromkeys(name for group in groups for name in group)
+    return {name: _in_turn([group[name] for group in groups if name in group]) for name in names}
+
+
+def _in_turn(calls: Sequence[Callable[[Tensor], None]]) -> Callable[[Tensor], None]:
+    def observe(activation: Tensor) -> None:
+        for call in calls:
+            call(activation)
+
+    return calls[0] if len(calls) == 1 else observe

@@ -284,6 +284,8 @@ def test_a_direction_that_is_not_one() -> None:
 def test_a_check_that_does_not_exist() -> None:
     with pytest.raises(ValueError, match=r"check='ignore'; pass 'raise' or 'warn'"):
         as_users_have_it(dla.Attributor.__init__)(object.__new__(dla.Attributor), GPT2.model(), HEADS, check="ignore")
+    with pytest.raises(ValueError, match=r"unembed='some'; pass 'all' or 'sample'"):
+        as_users_have_it(dla.Attributor.__init__)(object.__new__(dla.Attributor), GPT2.model(), HEADS, unembed="some")
 
 
 def test_a_decomposer_that_forgets_a_part_names_itself_the_gap_and_the_worst_place() -> None:

@@ -31,7 +31,7 @@ ORDER = (
         "plans",
         "groups",
     ),
-    *("directions", "adapters", "decomposers", "streaming", "readings", "passes", "asking", "caches"),
+    *("directions", "adapters", "decomposers", "streaming", "readings", "sampling", "passes", "asking", "caches"),
     *("origins", "views", "parts", "attribution", "gaps", "attributor", "direct", "sweeps", "summaries", ""),
     *("testing", "demo", "cli"),
 )

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, final
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dla.adapters.taps import HookPoints, Tap
@@ -164,6 +164,39 @@ def in_slices(unembed: nn.Module, rows: Int[Tensor, "batch kept"], width: int) -
         yield
     finally:
         handle.remove()
+
+
+@contextlib.contextmanager
+def in_sample(
+    unembed: nn.Module,
+    rows: Int[Tensor, "batch kept"],
+    sample: Int[Tensor, " some"],
+    see: Callable[[Float[Tensor, "batch kept d_model"]], None],
+) -> Iterator[None]:
+    """Shows what enters the unembedding at some positions, and unembeds only a sample of them.
+
+    Args:
+        unembed: The unembedding.
+        rows: The positions.
+        sample: Which of them are unembedded, and become what the model returns.
+        see: Called with the stream at all of them.
+    """
+
+    def take(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        stream = take_rows(args[0], rows, 1)
+        see(stream)
+        return (stream.index_select(1, sample.to(stream.device)), *args[1:])
+
+    handle = unembed.register_forward_pre_hook(take)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def is_hooked(module: nn.Module) -> bool:
+    """Whether somebody has put a hook on the module, or inside it."""
+    return any(inner._forward_hooks or inner._forward_pre_hooks for inner in module.modules())
 
 
 def first_tensor(value: Any) -> Tensor | None:
