@@ -84,8 +84,7 @@ def measure(task: Task, rounds: int) -> Row:
         AssertionError: If more was alive at one time than the result and what `allowance` names.
     """
     runs: dict[str, Callable[[], Any]] = {"plain": task.plain, "ours": task.ours, "theirs_plain": task.theirs_plain}
-    if task.theirs is not None:
-        runs["theirs"] = task.theirs
+    runs |= {name: run for name, run in (("sampled", task.sampled), ("theirs", task.theirs)) if run is not None}
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds + 1):
         for name, run in runs.items():
@@ -95,7 +94,7 @@ def measure(task: Task, rounds: int) -> Row:
     assert peaks["ours"] <= allowed, f"{task.name} {task.shape}: {peaks['ours']} bytes alive, allowed {allowed}"
     row: Row = {"model": task.model, "task": task.name, "shape": f"{task.shape[0]} × {task.shape[1]}"}
     row |= {"forward_ms": 1e3 * statistics.median(seconds["plain"][1:]), "result_bytes": result}
-    for name, beside in (("ours", "plain"), ("theirs", "theirs_plain")):
+    for name, beside in (("ours", "plain"), ("sampled", "plain"), ("theirs", "theirs_plain")):
         if name in runs:
             row[name] = statistics.median(a / b for a, b in zip(seconds[name][1:], seconds[beside][1:], strict=True))
             row[f"{name}_bytes"] = peaks[name] - peaks[beside]
@@ -108,6 +107,7 @@ COLUMNS = (
     "prompts × tokens",
     "forward ms",
     "dla",
+    "dla, sample",
     "TransformerLens",
     "result MB",
     "dla MB",
@@ -133,7 +133,8 @@ def markdown(rows: list[Row]) -> str:
 
 def _cells(row: Row) -> tuple[str, ...]:
     theirs = (f"{row['theirs']:.2f}", _megabytes(row["theirs_bytes"])) if "theirs" in row else ("-", "-")
-    times = (f"{row['forward_ms']:.0f}", f"{row['ours']:.2f}", theirs[0])
+    sampled = f"{row['sampled']:.2f}" if "sampled" in row else "-"
+    times = (f"{row['forward_ms']:.0f}", f"{row['ours']:.2f}", sampled, theirs[0])
     memory = (_megabytes(row["result_bytes"]), _megabytes(row["ours_bytes"]), theirs[1])
     return (row["model"], row["task"], row["shape"], *times, *memory)
 

@@ -33,6 +33,7 @@ class Task:
         name: What is attributed.
         shape: Prompts × tokens.
         ours: Runs this library, and gives its result.
+        sampled: The same, where the model unembeds a sample of the positions; None where few are asked about.
         plain: Runs the model that `ours` attributes.
         stream: Runs it, unembedding one position a prompt: what the blocks alone hold.
         block: Runs its first block.
@@ -44,6 +45,7 @@ class Task:
     name: str
     shape: tuple[int, int]
     ours: Callable[[], dla.Attribution]
+    sampled: Callable[[], dla.Attribution] | None
     plain: Callable[[], Any]
     stream: Callable[[], Any]
     block: Callable[[], Any]
@@ -81,7 +83,8 @@ def make_task(
     vocabulary, device = int(raw.unembed.W_U.shape[1]), raw.unembed.W_U.device
     tokens, answers, others = (torch.randint(0, vocabulary, size, device=device) for _ in range(3))
     chosen = (slice(None), slice(None)) if pos is None else (slice(None), -1)
-    attributor, asked = dla.Attributor(raw, decomposer), dla.LogitDifference(answers[chosen], others[chosen])
+    asked = dla.LogitDifference(answers[chosen], others[chosen])
+    attributor, sampling = dla.Attributor(raw, decomposer), dla.Attributor(raw, decomposer, unembed="sample")
 
     def theirs() -> Any:
         assert compatible is not None
@@ -94,6 +97,7 @@ def make_task(
         name=_name(what, pos),
         shape=size,
         ours=lambda: attributor.attribute(tokens, asked, pos=pos),
+        sampled=None if pos is not None else lambda: sampling.attribute(tokens, asked, pos=pos),
         plain=_forward(raw, tokens),
         stream=lambda: attributor.model.run(tokens, {}, first),
         block=_block(raw, tokens),

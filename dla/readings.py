@@ -88,12 +88,12 @@ class Question:
         assert unembedding.transform is not None
         self._told, self._told_after = [terms @ self._weights], [unembedding.transform(terms) @ self._weights]
         self._size, self._normalised = [terms.abs() @ self._weights.abs()], [stream]
-        self._terms = terms, terms.abs() + columns.norm(dim=-1) * stream.pow(2).mean(-1, keepdim=True).sqrt()
+        self._terms = terms, torch.linalg.vecdot(stream.abs().unsqueeze(2), columns.abs())
 
     def columns_miss(
         self, logits: Float[Tensor, "batch some d_vocab"], sample: Int[Tensor, " some"]
     ) -> Float[Tensor, "batch some term"]:
-        """By how many rounding units, of the model's dtype, the columns miss the model's own logits at a sample."""
+        """By how much, relative to what adds up in each, the columns miss the model's own logits at a sample."""
         terms, size = (each.index_select(1, sample.to(each.device)) for each in self._terms)
         ids = self._ids if self._ids.shape[1] == 1 else self._ids.index_select(1, sample.to(self._ids.device))
         own = logits.gather(-1, ids.to(logits.device).expand(*logits.shape[:2], -1)).to(terms)

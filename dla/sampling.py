@@ -57,7 +57,7 @@ def run_in_sample(
         missed = max(float(question.columns_miss(logits, sample).max()) for question in questions)
         if not missed <= ROUNDINGS * model.anatomy.eps:
             raise ReconstructionError(
-                f"The columns of W_U that are asked about miss the model's own logits by {missed:.1e} of their size "
+                f"The columns of W_U that are asked about miss the model's own logits by {missed:.1e} of what adds up "
                 f"(allowed: {ROUNDINGS * model.anatomy.eps:.1e}). Pass unembed='all', so that every logit is the "
                 "model's own."
             )
