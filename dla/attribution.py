@@ -47,7 +47,8 @@ class Attribution:
         values: The contributions.
         total: What the parts come to: their sum for a partition, the last row for a trajectory.
         constant: `β · W_U + b_U`, which no part writes.
-        logit: The model's own logit (or difference), measured, before any soft cap or logit scale.
+        logit: The model's own logit (or difference), measured, before any soft cap or logit scale; how, where the
+            attributor was told `unembed="sample"`, is said there.
         output_logit: The same after them: what the model returns.
         tolerance: How large a gap the model's own rounding can make.
         positions: The position of each entry in its prompt; -1 where there is none.
