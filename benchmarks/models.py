@@ -60,13 +60,15 @@ LLAMA_8B = Shape(
 )
 
 
-def make_bridge(shape: Shape, device: str, compatibility: bool = False, tokenizer: Any = None) -> TransformerBridge:
+def make_bridge(
+    shape: Shape, device: str, compatibility: bool = False, tokenizer: Any = None, attention: str = "eager"
+) -> TransformerBridge:
     """A bridge of that shape with random weights, made on the device."""
     torch.manual_seed(0)
     options = dict(shape.config)
     config = transformers.AutoConfig.for_model(options.pop("model_type"), **options)
     with torch.device(device):
-        model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=shape.dtype)
+        model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=shape.dtype)
     model.eval().to(device).config.architectures = [shape.architecture]
     bridge = build_bridge_from_module(model, shape.architecture, hf_config=model.config, tokenizer=tokenizer)
     if compatibility:

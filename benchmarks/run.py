@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="a tiny model, to try the benchmark itself")
     parser.add_argument("--sizes", nargs="*", help="prompts x tokens")
     parser.add_argument("--only", default="", help="only tasks whose name contains this")
+    parser.add_argument("--attention", default="eager", help="the attn_implementation that the raw bridge is made with")
     parser.add_argument("--markdown", action="store_true", help="print the table of benchmarks/README.md")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     options = parser.parse_args()
@@ -49,16 +50,16 @@ def main() -> None:
     rows: list[Row] = []
     for shape, sizes in ((TINY, ["2x8"]),) if options.tiny else models:
         chosen = [_size(text) for text in options.sizes or sizes]
-        rows += [measure(task, options.rounds) for task in _tasks(shape, chosen, options.device, options.only)]
+        rows += [measure(task, options.rounds) for task in _tasks(shape, chosen, options)]
     print(markdown(rows)) if options.markdown else Console(width=170).print(table(rows))
     if options.json is not None:
         options.json.write_text(json.dumps({**_facts(options.device, options.threads), "rows": rows}, indent=2))
 
 
-def _tasks(shape: Shape, sizes: list[tuple[int, int]], device: str, only: str) -> Iterator[Task]:
-    raw = make_bridge(shape, device)
-    compatible = make_bridge(shape, device, compatibility=True) if shape.rewritable else None
-    tasks = make_tasks(shape.name, raw, compatible, sizes, only)
+def _tasks(shape: Shape, sizes: list[tuple[int, int]], options: argparse.Namespace) -> Iterator[Task]:
+    raw = make_bridge(shape, options.device, attention=options.attention)
+    compatible = make_bridge(shape, options.device, compatibility=True) if shape.rewritable else None
+    tasks = make_tasks(shape.name, raw, compatible, sizes, options.only)
     yield from track(tasks, shape.name, console=Console(stderr=True))
 
 
