@@ -116,7 +116,7 @@ class Attributor:
         read = read_prompts_or_cache(self.model, prompts, cache, attention_mask, prepend_bos)
         asked, names = ask(self.model, direction, read, read_positions(pos, read), cache)
         model, plan = self._planned(asked.at)
-        run = run_pass(model, plan, asked, self.decomposer.law, self._sampled)
+        run = run_pass(model, plan, asked, self.decomposer.law, self._sampled).with_readout(self.decomposer.law)
         described = direction if isinstance(direction, Direction | Directions) else Several.of(direction)
         return self._checked(attribution_of(run, model, plan, asked, self.decomposer.law, described.describe(), names))
 

@@ -43,3 +43,4 @@ def split_sublayers(
             )
         for sublayer, piece in zip(sublayers, pieces, strict=True):
             yield from [sublayer.write] if piece is None else piece
+            yield from sublayer.rounding

@@ -45,7 +45,8 @@ def _sources(sublayer: Sublayer) -> Sequence[Item] | None:
     heads = sublayer.heads
     if heads is None or heads.values is None:
         return None
-    return [Entry(heads.label, lambda prompts: sources_of(heads, prompts)), *heads.biases()]
+    sources = Entry(heads.label, lambda prompts: sources_of(heads, prompts))
+    return [sources, *heads.biases(), *heads.values.rounding]
 
 
 def sources_of(heads: Heads, prompts: Prompts) -> Sources:
