@@ -90,6 +90,5 @@ class HookedTransformerAdapter(ModelAdapter):
             W_U=model.unembed.W_U,
             b_U=model.unembed.b_U,
             centred=str(cfg.normalization_type).startswith("LN"),
-            dtype=model.unembed.W_U.dtype,
             transforms=transforms,
         )

@@ -100,7 +100,6 @@ class TransformerBridgeAdapter(ModelAdapter):
             W_U=model.unembed.W_U,
             b_U=model.unembed.b_U,
             centred=str(getattr(model.cfg, "normalization_type", "LN")).startswith("LN"),
-            dtype=model.unembed.W_U.dtype,
             compatibility=bool(getattr(model, "compatibility_mode", False)),
             transforms=transforms,
         )
