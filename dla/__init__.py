@@ -35,6 +35,7 @@ from dla.directions import (
     mean,
 )
 from dla.errors import (
+    CoarseDecompositionWarning,
     DLAError,
     FileFormatError,
     MissingPackageError,
@@ -61,6 +62,7 @@ __all__ = [
     "BootstrapInterval",
     "CentredLogit",
     "Change",
+    "CoarseDecompositionWarning",
     "ComponentDecomposer",
     "Constant",
     "DLAError",

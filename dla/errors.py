@@ -24,6 +24,10 @@ class ModelDepartureWarning(UserWarning):
     """The model that runs is not the checkpoint that it was made from; an attribution is exact for what runs."""
 
 
+class CoarseDecompositionWarning(UserWarning):
+    """Rows are coarser than was asked: a sublayer has no pieces that are known to add up to it. Names them, and why."""
+
+
 class MissingPackageError(DLAError, ImportError):
     """An optional package is not installed. Names the extra that brings it."""
 

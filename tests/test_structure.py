@@ -39,7 +39,7 @@ ORDER = (
 is the package itself, the public names."""
 
 PUBLIC = """
-    Attribution Attributor BiasDecomposer BlockDecomposer BootstrapInterval CentredLogit Change ComponentDecomposer
+    Attribution Attributor BiasDecomposer BlockDecomposer BootstrapInterval CentredLogit Change CoarseDecompositionWarning ComponentDecomposer
     Constant DLAError Decomposer Direction Directions EmbeddingDecomposer Engine Entry ExpertDecomposer Experts
     Factored FeatureDecomposer Features FileFormatError GroupDecomposer HeadDecomposer HookedTransformerAdapter
     Interval Label Law LayerDecomposer LensDecomposer LocalEngine LogProbability Logit LogitDifference LogitSet

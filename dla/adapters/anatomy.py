@@ -147,8 +147,8 @@ class Sublayer:
         experts: Its experts, if it is a mixture of experts whose writes add up to it.
         outputs: Where its output is seen, before or after a post-norm, and the way to the stream from there.
         rounding: What adding it to the stream rounds away, in half precision.
-        whole: Why it has no pieces of some kind ("heads", "sources", "neurons", "experts"), a clause each, where there
-            was something to look at.
+        whole: Why it has no pieces of some kind ("attention heads", "sources of attention heads", "neurons",
+            "experts"), a clause each, where there was something to look at.
     """
 
     write: Write

@@ -10,7 +10,9 @@ from dla.adapters.faithful import departures, replaced_modules
 from dla.adapters.parts import Parts
 from dla.adapters.probe import Probe, take_probe
 from dla.adapters.readout import check_causal, coarsest_dtype, least_unit, recognise_unembedding
-from dla.adapters.stream import recognise_blocks, recognise_stream
+from dla.adapters.recognise import Mix
+from dla.adapters.silent import silent_outputs, speaking
+from dla.adapters.stream import recognise_blocks, recognise_mixes, recognise_stream
 from dla.adapters.taps import HookPoints
 from dla.errors import DLAError, UnsupportedModelError
 
@@ -36,7 +38,7 @@ def discover(
     check_causal(probe)
     stream = recognise_stream(parts, probe)
     unembedding = recognise_unembedding(parts, probe, stream)
-    embeddings, blocks = recognise_blocks(parts, probe, stream)
+    embeddings, blocks = recognise_blocks(parts, probe, stream, _mixes(parts, hook_points, forward, probe))
     replaced = replaced_modules(parts, forward, tokens)
     return Anatomy(
         name=parts.name,
@@ -48,6 +50,16 @@ def discover(
         departures=departures(replaced, probe, unembedding, parts),
         compatibility=parts.compatibility,
     )
+
+
+def _mixes(
+    parts: Parts, hook_points: HookPoints, forward: Callable[[Int[Tensor, "batch pos"]], Tensor], probe: Probe
+) -> list[Mix | None]:
+    """How each block's output is made, also where a sublayer had nothing to write on the probe."""
+    silent = silent_outputs(parts, hook_points, probe)
+    if silent:
+        probe = _run(parts, hook_points, speaking(forward, silent), probe.tokens)
+    return recognise_mixes(parts, probe)
 
 
 def _run(

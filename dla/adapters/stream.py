@@ -12,6 +12,7 @@ from dla.adapters.parts import Parts
 from dla.adapters.probe import Probe
 from dla.adapters.recognise import Mix, constant_factor, distinct, equal, explained, recognise_mix
 from dla.adapters.rounded import rounded
+from dla.adapters.silent import outputs_of
 from dla.adapters.sublayers import BlockView
 from dla.errors import UnsupportedModelError
 from dla.labels import ROUNDING, Label
@@ -59,9 +60,10 @@ def recognise_stream(parts: Parts, probe: Probe) -> Stream:
     return Stream(ends, before, after, [factor for factor in onward if factor is not None])
 
 
-def recognise_blocks(parts: Parts, probe: Probe, stream: Stream) -> tuple[tuple[Write, ...], tuple[Block, ...]]:
+def recognise_blocks(
+    parts: Parts, probe: Probe, stream: Stream, mixes: Sequence[Mix | None]
+) -> tuple[tuple[Write, ...], tuple[Block, ...]]:
     """The embeddings and the blocks, each write in the units of the stream that enters the final norm."""
-    mixes = _mixes(parts, probe, stream)
     multiplier, blocks = 1.0, []
     for i in reversed(range(len(mixes))):
         mix = mixes[i]
@@ -81,7 +83,7 @@ def _block(view: BlockView, i: int, mix: Mix | None, entering: float, leaving: f
     resid_pre, resid_post = whole(pre, Label("pre", i), entering), whole(post, Label("post", i), leaving)
     if mix is None:
         gained = Change(pre, post, Label("block", i), Route().after(leaving))
-        return Block((Sublayer(gained),), resid_pre, None, resid_post)
+        return Block((Sublayer(gained, whole=dict.fromkeys(_PIECES, _NO_SUM)),), resid_pre, None, resid_post)
     mid = view.resid_mid(mix)
     lost = _lost_in_block(view, mix, mid, pre, post, leaving)
     sublayers = tuple(
@@ -118,8 +120,9 @@ def _handed_on(block: Block, following: Block, factor: float, probe: Probe) -> B
     return replace(block, sublayers=(*others, replace(last, rounding=(*last.rounding, *lost))))
 
 
-def _mixes(parts: Parts, probe: Probe, stream: Stream) -> list[Mix | None]:
-    """How each block's output is made. What held for the block before is tried first."""
+def recognise_mixes(parts: Parts, probe: Probe) -> list[Mix | None]:
+    """How each block's output is made; None where it is no sum. What held for the block before is tried first."""
+    stream = recognise_stream(parts, probe)
     mixes: list[Mix | None] = []
     for i, (before, after) in enumerate(zip(stream.before, stream.after, strict=True)):
         candidates = _candidates(parts, probe, i, before)
@@ -131,9 +134,7 @@ def _mixes(parts: Parts, probe: Probe, stream: Stream) -> list[Mix | None]:
 
 def _candidates(parts: Parts, probe: Probe, i: int, like: Tensor) -> dict[str, Tensor]:
     """What a block might add to the stream, by hook name; each value once, TransformerLens' own names first."""
-    names = [f"blocks.{i}.hook_attn_out", f"blocks.{i}.hook_mlp_out"]
-    names += [f"blocks.{i}.{child}.hook_out" for child in parts.children[i]]
-    found = distinct(((name, probe.once(name)) for name in names), like)
+    found = distinct(((name, probe.once(name)) for name in outputs_of(parts, i)), like)
     return {n: v for n, v in found.items() if not equal(v, like)}
 
 
@@ -155,6 +156,10 @@ def _embeddings(probe: Probe, multiplier: float) -> tuple[Write, ...]:
                 lost = rounded(partial(Addition, terms), Site(start), label, probe, DIRECT.after(multiplier))
                 return (*(whole(Site(n), Label(names[n]), multiplier) for n in chosen), *lost)
     return (whole(Site(start), Label("embed"), multiplier),)
+
+
+_PIECES = ("attention heads", "sources of attention heads", "neurons", "experts")
+_NO_SUM = "what the sublayers put out does not add up to what the block adds to the stream"
 
 
 def _once(probe: Probe, name: str) -> Tensor:

@@ -76,7 +76,7 @@ class BlockView:
         label = Label(self._kind(name, put_out), self.layer, parent=Label("block", self.layer))
         output = Output(name, added, put_out, label, Route(norm, factor))
         why: dict[str, str] = {}
-        children = self.parts.children[self.layer].items()
+        children = self._inner(output)
         heads = (self._heads(child, module, output, why) for child, module in children)
         neurons = (self._neurons(child, module, output, why) for child, module in children)
         experts = (self._experts(child, module, output, why) for child, module in children)
@@ -87,7 +87,7 @@ class BlockView:
             next((found for found in experts if found is not None), None),
             tuple(self._outputs(output)),
             rounding,
-            why,
+            why,  # filled by the searches above, each of which stops where it finds something
         )
 
     def resid_mid(self, mix: Mix) -> Site | None:
@@ -118,6 +118,13 @@ class BlockView:
                 if norm is not None:
                     return norm, self.probe.inputs[path]
         return None, added
+
+    def _inner(self, output: Output) -> list[tuple[str, nn.Module]]:
+        """The modules that may have made the output. Anything makes nothing, so that is only its own module's."""
+        children = list(self.parts.children[self.layer].items())
+        if bool(output.put_out.any()):
+            return children
+        return [(name, module) for name, module in children if output.label.kind == f"{name}_out"]
 
     def _outputs(self, output: Output) -> Iterator[tuple[Site, Route]]:
         """Every hook that shows what is added, or what the post-norm makes that of."""
@@ -151,12 +158,12 @@ class BlockView:
             return None
         site = self.site(f"{path}.hook_z", _Unflatten(W_O.shape[0], W_O.shape[1]))
         steps: list[Step] = [partial(Product, site, W_O.flatten(0, 1), b_O), partial(Products, site, W_O, b_O)]
-        rounding = self._whole_as(site, steps, W_O.dtype, output, why, ("heads", "z @ W_O + b_O"))
+        rounding = self._whole_as(site, steps, W_O.dtype, output, why, ("attention heads", "z @ W_O + b_O"))
         if rounding is None:
             return None
         values = recognise_values(path, module, self.probe, site, output.label, W_O, output.route)
         if isinstance(values, str):
-            why["sources"] = values
+            why["sources of attention heads"] = values
         known = None if isinstance(values, str) else values
         return Heads(output.label, site, W_O, b_O, output.route, known, rounding)
 
@@ -181,6 +188,7 @@ class BlockView:
             why |= {} if found is None else {"experts": found}
             return None
         experts, step = found
+        why["neurons"] = "it is a mixture of experts; ExpertDecomposer splits it"
         return Mixture(output.label, experts, self._lost(step, output))
 
     def _whole_as(

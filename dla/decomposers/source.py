@@ -38,7 +38,7 @@ class SourceDecomposer(Decomposer):
             ValueError: If the model has no such layer.
             UnsupportedModelError: If a layer that was named has no heads whose sources are known.
         """
-        return list(split_sublayers(model, self.layers, _sources, "attention heads"))
+        return list(split_sublayers(model, self.layers, _sources, "sources of attention heads"))
 
 
 def _sources(sublayer: Sublayer) -> Sequence[Item] | None:

@@ -2,7 +2,7 @@
 
 from dla.adapters.anatomy import Anatomy
 
-_HOOKS = {"heads": "hook_z or W_O", "neurons": "hook_post or W_out"}
+_PIECES = {"heads": ("attention heads", "hook_z or W_O"), "neurons": ("neurons", "hook_post or W_out")}
 
 
 def reason_of(anatomy: Anatomy, layer: int, kind: str) -> str:
@@ -13,5 +13,6 @@ def reason_of(anatomy: Anatomy, layer: int, kind: str) -> str:
         layer: The block.
         kind: "heads" or "neurons".
     """
-    found = [sublayer.whole[kind] for sublayer in anatomy.blocks[layer].sublayers if kind in sublayer.whole]
-    return "none: " + ("; ".join(found) or f"no module of this block has {_HOOKS[kind]}")
+    what, hooks = _PIECES[kind]
+    found = [sublayer.whole[what] for sublayer in anatomy.blocks[layer].sublayers if what in sublayer.whole]
+    return "none: " + ("; ".join(found) or f"no module of this block has {hooks}")
