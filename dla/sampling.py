@@ -54,7 +54,8 @@ def run_in_sample(
             question.keep_columns(stream)
 
     def compare(logits: Tensor) -> None:
-        missed = max(float(question.columns_miss(logits, sample).max()) for question in questions)
+        misses = [question.columns_miss(logits, sample).flatten() for question in questions]
+        missed = max((float(miss.max()) for miss in misses if len(miss)), default=0.0)
         if not missed <= ROUNDINGS * model.anatomy.eps:
             raise ReconstructionError(
                 f"The columns of W_U that are asked about miss the model's own logits by {missed:.1e} of what adds up "
