@@ -10,8 +10,11 @@ import torch
 from gguf.quants import dequantize
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
+from typer.testing import CliRunner
 
 import dla
+from dla.adapters.loading import load_model
+from dla.cli import app
 from dla.demo import load_hugging_face, load_smollm2, smollm2, smollm2_folder
 
 TEXTS = ("The Eiffel Tower is in the city of", "def f(x):\n    return x  # naïve ☃", "In 2023 they paid 1,234 dollars")
@@ -100,3 +103,19 @@ def test_an_unknown_kind_or_dtype_is_refused_before_anything_is_made(monkeypatch
     with pytest.raises(ValueError, match=r"dtype is torch\.int8; it must be one of torch\.float32, torch\.bfloat16"):
         load_smollm2("raw", torch.int8)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_is_attributed_by_name():
+    """`load_model` and the command take it; as for other Llamas, TransformerLens puts a BOS token in front there."""
+    model = load_model(str(smollm2_folder()))
+    attributor = dla.Attributor(model, dla.ComponentDecomposer())
+    difference = dla.LogitDifference(" Paris", " Rome")
+    named = attributor.attribute(TEXTS[0], difference, prepend_bos=False)
+    ours = dla.Attributor(load_smollm2(), dla.ComponentDecomposer()).attribute(TEXTS[0], difference)
+    assert named.tokens == ours.tokens
+    assert ours.tokens[0][0] == "The"
+    torch.testing.assert_close(named.values, ours.values)
+    options = ["--model", str(smollm2_folder()), "--prompt", TEXTS[0], "--answer", " Paris", "--incorrect", " Rome"]
+    run = CliRunner().invoke(app, ["attribute", *options])
+    assert run.exit_code == 0, run.output
+    assert f"{float(attributor.attribute(TEXTS[0], difference).logit):+.4f}" in run.stdout
