@@ -42,6 +42,13 @@ class Split(StrEnum):
     BLOCK = "block"
 
 
+class DemoModel(StrEnum):
+    """The values of `--model` of `dla demo`."""
+
+    SMALL = "small"
+    SMOLLM2 = "smollm2"
+
+
 class Where(StrEnum):
     """The values of `--engine`."""
 
@@ -71,13 +78,18 @@ def _options(
 
 
 @app.command()
-def demo() -> None:
-    """Attribute a prompt on the small trained model that the package carries, head by head."""
+def demo(
+    model: Annotated[
+        DemoModel,
+        typer.Option(help="The small trained model that the package carries, or a real one: SmolLM2-135M-Instruct."),
+    ] = DemoModel.SMALL,
+) -> None:
+    """Attribute a prompt head by head, and print the proof that the rows add up."""
     with _starting():
         from dla.cli.demo import show_demo
 
     with _errors_in_a_line():
-        show_demo()
+        show_demo(model.value)
 
 
 @app.command()

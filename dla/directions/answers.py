@@ -55,7 +55,9 @@ class LogProbability(Direction):
 
     def readout(self, prompts: Prompts, positions: Positions) -> Readout:
         ids = ids_of(self.token, prompts, positions).unsqueeze(-1)
-        return Readout(ids, torch.ones(1), dense=-prompts.answered().softmax(-1))
+        # in float32 the probabilities of a real vocabulary add up to 1 ± 1e-5, and all logits share a large offset
+        answers = prompts.answered()
+        return Readout(ids, torch.ones(1), dense=-answers.double().softmax(-1).to(answers.dtype))
 
     def describe(self) -> str:
         return f"log-probability direction of {words(self.token)}"
