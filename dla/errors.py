@@ -24,6 +24,10 @@ class ModelDepartureWarning(UserWarning):
     """The model that runs is not the checkpoint that it was made from; an attribution is exact for what runs."""
 
 
+class PromptWarning(UserWarning):
+    """What the model reads may not be what was meant: words that it does not know, a second BOS token."""
+
+
 class MissingPackageError(DLAError, ImportError):
     """An optional package is not installed. Names the extra that brings it."""
 
