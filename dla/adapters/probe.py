@@ -41,7 +41,7 @@ class Probe:
 def probe_tokens(d_vocab: int) -> Int[Tensor, "prompt pos"]:
     """Two prompts of five tokens that agree in the first three: enough to tell a causal model from others."""
     ids = [(d_vocab // 3 + 1 + (7 * i * i + 3 * i) % max(d_vocab // 2, 1)) % d_vocab for i in range(7)]
-    return torch.tensor([ids[:5], [*ids[:SHARED], ids[5], ids[6]]])
+    return torch.tensor([ids[:5], [*ids[:SHARED], ids[5], ids[6]]], device="cpu")
 
 
 def take_probe(

@@ -148,7 +148,7 @@ def sum_of_parts(
 
 def _mix(before: Tensor, after: Tensor, names: Sequence[str], parts: list[Tensor], judge: Judge) -> Mix | None:
     columns = torch.stack([before, *parts], -1).flatten(0, -2)
-    plain = torch.ones(len(parts) + 1, dtype=columns.dtype)
+    plain = torch.ones(len(parts) + 1, dtype=columns.dtype, device=columns.device)
     if not judge.same(columns @ plain, after.flatten()):
         plain = torch.linalg.lstsq(columns, after.flatten().unsqueeze(-1)).solution.squeeze(-1)
         near_one = (plain - 1).abs() < _COEFFICIENT_SLACK * judge.slack
