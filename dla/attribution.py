@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, SupportsIndex, final
+from typing import Any, final
 
 import pandas as pd
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer, Law
 from dla.errors import ReconstructionError
-from dla.given import count, shown
+from dla.given import Count, count, shown
 from dla.groups import Grouping, Renaming, Selector, check_groups, named_groups, rule_of
 from dla.labels import Label
 from dla.origins import Origin
@@ -103,7 +103,7 @@ class Attribution:
         origin = None if self.origin is None else self.origin.of_direction(i)
         return replace(self, values=self.values[:, i], record=record, origin=origin, **tensors)
 
-    def top(self, k: SupportsIndex = 5, *, by: str = "value") -> list[tuple[str, float]]:
+    def top(self, k: Count = 5, *, by: str = "value") -> list[tuple[str, float]]:
         """The `k` parts that contribute most, averaged over prompts and positions.
 
         Args:
@@ -116,7 +116,7 @@ class Attribution:
         """
         return self._ranked(by, k, 1)
 
-    def bottom(self, k: SupportsIndex = 5, *, by: str = "value") -> list[tuple[str, float]]:
+    def bottom(self, k: Count = 5, *, by: str = "value") -> list[tuple[str, float]]:
         """The `k` parts that contribute least: the most negative, or with `by="abs"` the smallest of either sign."""
         return self._ranked(by, k, -1)
 

@@ -91,14 +91,15 @@ def read_prompts_or_cache(
         _check_for_padding(model, cache, batch, width)
         return unknown_prompts(batch, width, vocabulary)
     read = read_prompts(prompts, vocabulary, attention_mask, prepend_bos)
+    sizes = (
+        f"The cache holds {batch} prompts of {width} positions, the prompts given are {read.batch} of "
+        f"{read.tokens.shape[1]}."
+    )
     if read.batch != batch or read.tokens.shape[1] > width:
-        raise ValueError(
-            f"The cache holds {batch} prompts of {width} positions, the prompts given are {read.batch} of "
-            f"{read.tokens.shape[1]}. Pass the prompts that the cache was made from."
-        )
-    read = _as_wide(read, width)
-    _check_same(model, cache, read)
-    return read
+        raise ValueError(f"{sizes} Pass the prompts that the cache was made from.")
+    filled = _as_wide(read, width)
+    _check_same(model, cache, filled, "The cache was not made from these prompts." if filled is read else sizes)
+    return filled
 
 
 def size_of(model: ModelAdapter, cache: Any) -> tuple[int, int]:
@@ -112,10 +113,12 @@ def size_of(model: ModelAdapter, cache: Any) -> tuple[int, int]:
 def _as_wide(read: Prompts, width: int) -> Prompts:
     """The prompts, filled up to the width of a cache: they may have been padded more than they need."""
     more = width - read.tokens.shape[1]
+    if not more:
+        return read
     return replace(read, tokens=torch.nn.functional.pad(read.tokens, (0, more), value=filler_of(read.vocabulary)))
 
 
-def _check_same(model: ModelAdapter, cache: Cache, read: Prompts) -> None:
+def _check_same(model: ModelAdapter, cache: Cache, read: Prompts, finding: str) -> None:
     """Refuses a cache that holds other embeddings than those of the prompts."""
     agree = _agreeing(model, cache, read.tokens)
     for i, length in enumerate(read.lengths):
@@ -129,9 +132,8 @@ def _check_same(model: ModelAdapter, cache: Cache, read: Prompts) -> None:
                     "out, or set tokenizer.padding_side = 'right' and make it again."
                 )
             raise ValueError(
-                f"The cache was not made from these prompts: at position {place} of prompt {i} ({text!r}) it holds the "
-                "embedding of another token. Pass the prompts that it was made from, in that order and padded on the "
-                "right; or leave the cache out."
+                f"{finding} At position {place} of prompt {i} ({text!r}) it holds the embedding of another token. Pass the "
+                "prompts that it was made from, in that order and padded on the right; or leave the cache out."
             )
 
 

@@ -14,7 +14,7 @@ from dla.attributor import Attributor
 from dla.caches import read_cache, read_prompts_or_cache
 from dla.decomposers import ComponentDecomposer, Decomposer, HeadDecomposer, LayerDecomposer
 from dla.directions import Direction, Logit, LogitDifference, Tokens, read_tokens
-from dla.given import count, shown, whole
+from dla.given import Count, count, shown, whole
 from dla.prompts import Position, Text
 
 UNITS: dict[str, Callable[[], Decomposer]] = {
@@ -41,7 +41,7 @@ class DirectLogitAttribution:
     unit: str
     result: Attribution
 
-    def top(self, k: int = 5) -> list[tuple[str, float]]:
+    def top(self, k: Count = 5) -> list[tuple[str, float]]:
         """The `k` largest, averaged over prompts and positions, as `(label, value)`."""
         means = self.attribution.flatten(1).nanmean(-1) if self.attribution.ndim > 1 else self.attribution
         values, indices = means.topk(min(count(k, "k", "parts", least=0), len(self.labels)))

@@ -4,12 +4,17 @@ import math
 import numbers
 import reprlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    Count = SupportsIndex
+else:  # `count` looks at what is passed, and says in a sentence what is wrong with it
+    Count = object
 
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 60

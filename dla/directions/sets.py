@@ -1,14 +1,12 @@
 """Several tokens as one question: their mean, or their weighted sum."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
-from torch import Tensor
 
 from dla.directions.base import Direction, Readout, weights_of
-from dla.directions.shapes import Several, few
+from dla.directions.shapes import Several, Weights, few
 from dla.given import items, number, shown, token
 from dla.prompts import Positions, Prompts
 
@@ -25,7 +23,7 @@ class LogitSet(Direction):
     """
 
     tokens: Several
-    weights: Sequence[float] | Sequence[Sequence[float]] | Tensor | None = None
+    weights: Weights = None
 
     def __post_init__(self) -> None:
         self._terms()
@@ -52,7 +50,7 @@ class LogitSet(Direction):
         return f"{kind} logit of {rows[0] if not self._nested() else f'a set for each of {len(rows)} prompts'}"
 
     def _nested(self) -> bool:
-        return not isinstance(self.tokens, str) and any(_is_list(one) for one in items(self.tokens) or [])
+        return any(map(_is_list, items(self.tokens) or []))
 
     def _terms(self) -> list[list[tuple[str | int, float]]]:
         """The tokens and weights of each prompt, or of all.
@@ -64,23 +62,24 @@ class LogitSet(Direction):
         given = items(self.tokens)
         if not given:
             raise ValueError(f"LogitSet wants a list of at least one token, not {shown(self.tokens)}.")
-        sets = [items(one) if _is_list(one) else None for one in given] if self._nested() else [given]
+        sets: list[Any] = given if self._nested() else [given]
         weights = None if self.weights is None else items(self.weights)
-        nested = bool(weights) and any(_is_list(one) for one in weights or [])
-        if self.weights is not None and (weights is None or (nested and len(weights) != len(sets))):
+        apart = any(map(_is_list, weights or []))
+        if self.weights is not None and (weights is None or (apart and len(weights) != len(sets))):
             raise ValueError(f"LogitSet got {shown(self.weights)} as weights; pass one weight a token.")
-        return [_paired(own, weights[i] if nested and weights else weights) for i, own in enumerate(sets)]
+        return [_paired(own, weights[i] if apart and weights else weights) for i, own in enumerate(sets)]
 
 
-def _paired(tokens: list[str | int] | None, weights: Sequence[float] | None) -> list[tuple[str | int, float]]:
-    if not tokens:
-        raise ValueError("LogitSet wants a list of at least one token for each prompt, and one has none.")
-    weights = [1 / len(tokens)] * len(tokens) if weights is None else weights
-    weights = items(weights) or []
-    if len(weights) != len(tokens):
-        raise ValueError(f"LogitSet got {len(tokens)} tokens and {len(weights)} weights; pass one weight a token.")
-    return [(token(one), number(weight, "a weight")) for one, weight in zip(tokens, weights, strict=True)]
+def _paired(tokens: object, weights: object) -> list[tuple[str | int, float]]:
+    """The tokens of one set with their weights."""
+    own = items(tokens)
+    if not own:
+        raise ValueError(f"LogitSet wants a list of at least one token for each prompt, and one has {shown(tokens)}.")
+    factors = [1 / len(own)] * len(own) if weights is None else items(weights) or []
+    if len(factors) != len(own):
+        raise ValueError(f"LogitSet got {len(own)} tokens and {len(factors)} weights; pass one weight a token.")
+    return [(token(one), number(factor, "a weight")) for one, factor in zip(own, factors, strict=True)]
 
 
 def _is_list(value: object) -> bool:
-    return not isinstance(value, str) and items(value) is not None
+    return items(value) is not None

@@ -7,7 +7,7 @@ from typing import Any, final
 
 from dla.directions.base import Direction
 from dla.directions.tokens import Logit
-from dla.given import count, items, shown, token, whole
+from dla.given import Count, count, items, shown, token, whole
 from dla.prompts import Positions, Prompts
 
 
@@ -40,23 +40,18 @@ class Several(Directions):
     def __post_init__(self) -> None:
         if not self.directions:
             raise ValueError("No direction was given. Pass at least one.")
-        for name, direction in self.directions.items():
-            if not isinstance(name, str):
-                raise TypeError(f"The direction {shown(direction)} is called {shown(name)}. Pass a text as its name.")
-            _check_one(direction)
 
     @staticmethod
-    def of(directions: "Mapping[str, Direction | str | int] | Sequence[Direction]") -> "Several":
+    def of(directions: Mapping[Any, Any] | Sequence[Any]) -> "Several":
         """From a mapping, in which a token stands for its logit; a list takes its names from the directions' words."""
         if isinstance(directions, Mapping):
-            return Several({name: _logit(direction) for name, direction in directions.items()})
-        for direction in directions:
-            _check_one(direction)
-        names = [direction.describe() for direction in directions]
+            return Several({_name(name): _logit(direction) for name, direction in directions.items()})
+        several = [_one(direction) for direction in directions]
+        names = [direction.describe() for direction in several]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise ValueError(f"Two directions are called {twice!r}. Pass a dict, with a name of its own for each.")
-        return Several(dict(zip(names, directions, strict=True)))
+        return Several(dict(zip(names, several, strict=True)))
 
     def named(self, prompts: Prompts, positions: Positions) -> Mapping[str, Direction]:
         return self.directions
@@ -77,7 +72,7 @@ class TopTokens(Directions):
         k: How many.
     """
 
-    k: int = 5
+    k: Count = 5
 
     def __post_init__(self) -> None:
         count(self.k, "TopTokens: k", "token")
@@ -121,12 +116,20 @@ def question(direction: object) -> Direction | Directions:
     return Several.of(given)
 
 
-def _logit(direction: Any) -> Any:
+def _name(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"A direction is called {shown(name)}. Pass a text as its name.")
+    return name
+
+
+def _logit(direction: object) -> Direction:
     """The logit of a token; a direction as it is."""
-    return Logit(direction) if isinstance(direction, str) or whole(direction) is not None else direction
+    if isinstance(direction, str) or whole(direction) is not None:
+        return Logit(token(direction))
+    return _one(direction)
 
 
-def _check_one(direction: object) -> None:
+def _one(direction: object) -> Direction:
     if isinstance(direction, Directions):
         raise TypeError(f"{type(direction).__name__} is several directions itself. Ask for it alone.")
     if isinstance(direction, str) or whole(direction) is not None:
@@ -136,3 +139,4 @@ def _check_one(direction: object) -> None:
         )
     if not isinstance(direction, Direction):
         raise TypeError(f"{shown(direction)} is not a direction. Pass an instance, such as dla.Logit(' Mary').")
+    return direction

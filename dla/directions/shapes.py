@@ -15,8 +15,9 @@ from dla.prompts import Positions, Prompts
 if TYPE_CHECKING:
     Tokens = str | int | Sequence[str | int] | Tensor | np.ndarray | pd.Series
     Several = Sequence[str | int] | Sequence[Sequence[str | int]] | Tensor | np.ndarray | pd.Series
+    Weights = Sequence[float] | Sequence[Sequence[float]] | Tensor | np.ndarray | pd.Series | None
 else:  # the directions look at what is passed, and say in a sentence what is wrong with it
-    Tokens = Several = object
+    Tokens = Several = Weights = object
 
 
 def read_tokens(tokens: Tokens) -> str | int | list[str | int] | Tensor:

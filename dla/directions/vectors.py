@@ -17,8 +17,9 @@ from dla.prompts import Positions, Prompts
 
 if TYPE_CHECKING:
     Vector = Tensor | np.ndarray | pd.Series | Sequence[float]
+    Place = str | None
 else:  # looked at when the direction is made
-    Vector = object
+    Vector = Place = object
 
 
 @final
@@ -38,7 +39,7 @@ class ResidualVector(Direction):
     """
 
     vector: Vector
-    at: str | None = None
+    at: Place = None
 
     def __post_init__(self) -> None:
         self._read()
