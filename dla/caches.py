@@ -132,8 +132,8 @@ def _check_same(model: ModelAdapter, cache: Cache, read: Prompts, finding: str) 
                     "out, or set tokenizer.padding_side = 'right' and make it again."
                 )
             raise ValueError(
-                f"{finding} At position {place} of prompt {i} ({text!r}) it holds the embedding of another token. Pass the "
-                "prompts that it was made from, in that order and padded on the right; or leave the cache out."
+                f"{finding} At position {place} of prompt {i} ({text!r}) it holds the embedding of another token. Pass "
+                "the prompts that it was made from, in that order and padded on the right; or leave the cache out."
             )
 
 
