@@ -125,7 +125,9 @@ def read_prompts(
             raise ValueError(
                 "prepend_bos=True is for text; ids are taken as they are. Put the BOS token's id in front."
             )
-        return _pack(rows_of_ids(prompts, attention_mask, vocabulary), vocabulary)
+        rows = rows_of_ids(prompts, attention_mask, vocabulary)
+        _warn_of_two_bos(rows, vocabulary)
+        return _pack(rows, vocabulary)
     if attention_mask is not None:
         raise ValueError("attention_mask says which ids are padding; with prompts given as text, leave it out.")
     rows = [vocabulary.prompt(text, prepend_bos) for text in texts]
@@ -189,6 +191,17 @@ def _texts(prompts: object) -> list[str] | None:
         if not isinstance(text, str):
             raise TypeError(f"Prompt {i} is {shown(text)}, beside others that are text. Pass strings, or token ids.")
     return [str(text) for text in given]
+
+
+def _warn_of_two_bos(rows: Sequence[Sequence[int]], vocabulary: Vocabulary) -> None:
+    """Says so where ids begin with the BOS token twice, as a rendered chat template does that was tokenized with BOS."""
+    twice = [i for i, row in enumerate(rows) if vocabulary.bos is not None and row[:2] == [vocabulary.bos] * 2]
+    if twice:
+        warn_caller(
+            f"The ids of prompt {twice[0]} begin with {vocabulary.text(vocabulary.bos or 0)!r} twice, and the model reads "
+            "both. Tokenize a text that holds it with add_special_tokens=False, or pass the text.",
+            PromptWarning,
+        )
 
 
 def _warn_of_unknown_words(texts: Sequence[str], rows: Sequence[Sequence[int]], vocabulary: Vocabulary) -> None:

@@ -76,9 +76,7 @@ def test_padding_on_the_right_serves_and_on_the_left_does_not(subject: Subject) 
     found = attribute(model, right, cache=cached(model, right))
     torch.testing.assert_close(found.logit, expected, rtol=1e-4, atol=1e-4)
     for prompts in (left, right):
-        with pytest.raises(
-            ValueError, match=r"of 6 positions, the prompts given are 2 of 5\. At position 0 of"
-        ):
+        with pytest.raises(ValueError, match=r"of 6 positions, the prompts given are 2 of 5\. At position 0 of"):
             attribute(model, prompts, cache=cached(model, left))
 
 

@@ -111,6 +111,10 @@ def test_padding_that_may_be_text_is_refused_in_any_row(case: str) -> None:
     with pytest.raises(ValueError, match=rf"Row 0 begins or ends in the token '{token}'.*or an attention_mask"):
         attribute(rows, dla.Logit(9), model)
     mask = torch.ones(len(rows), len(rows[0]))
+    if case == "BOS twice":
+        with pytest.warns(dla.PromptWarning, match=r"ids of prompt 0 begin with '<s>' twice, and the model reads both"):
+            attribute(rows, dla.Logit(9), model, attention_mask=mask)
+        return
     torch.testing.assert_close(
         attribute(rows, dla.Logit(9), model, attention_mask=mask).logit, LLAMA.logits(torch.tensor(rows))[:, -1, 9]
     )
@@ -283,6 +287,8 @@ def test_a_second_bos_that_was_asked_for_is_warned_about() -> None:
         result = attribute("<s> " + PROMPT, prepend_bos=True)
     assert_is(result, own(torch.cat([IDS[:, :1], IDS], 1)))
     assert_is(attribute(PROMPT, prepend_bos=True), own(IDS))
+    with pytest.warns(dla.PromptWarning, match=r"ids of prompt 1 begin with '<s>' twice.*add_special_tokens=False"):
+        attribute(DEMO.tokenizer([PROMPT, "<s> " + PROMPT]))
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
