@@ -194,12 +194,12 @@ def _texts(prompts: object) -> list[str] | None:
 
 
 def _warn_of_two_bos(rows: Sequence[Sequence[int]], vocabulary: Vocabulary) -> None:
-    """Says so where ids begin with the BOS token twice, as a rendered chat template does that was tokenized with BOS."""
+    """Says so where ids begin with BOS twice, as those of a rendered chat template that was tokenized with BOS do."""
     twice = [i for i, row in enumerate(rows) if vocabulary.bos is not None and row[:2] == [vocabulary.bos] * 2]
     if twice:
         warn_caller(
-            f"The ids of prompt {twice[0]} begin with {vocabulary.text(vocabulary.bos or 0)!r} twice, and the model reads "
-            "both. Tokenize a text that holds it with add_special_tokens=False, or pass the text.",
+            f"The ids of prompt {twice[0]} begin with {vocabulary.text(vocabulary.bos or 0)!r} twice, and the model "
+            "reads both. Tokenize a text that holds it with add_special_tokens=False, or pass the text.",
             PromptWarning,
         )
 
