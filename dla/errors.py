@@ -28,6 +28,10 @@ class CoarseDecompositionWarning(UserWarning):
     """Rows are coarser than was asked: a sublayer has no pieces that are known to add up to it. Names them, and why."""
 
 
+class PromptWarning(UserWarning):
+    """What the model reads may not be what was meant: words that it does not know, a second BOS token."""
+
+
 class MissingPackageError(DLAError, ImportError):
     """An optional package is not installed. Names the extra that brings it."""
 

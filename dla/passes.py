@@ -11,6 +11,7 @@ from torch import Tensor
 from dla.adapters.anatomy import Unembedding
 from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.probe import in_slices
+from dla.autocast import autocast_on, refuse_autocast
 from dla.decomposers.base import Law
 from dla.directions import Readout, one_place
 from dla.labels import ROUNDING, Label
@@ -140,7 +141,9 @@ def run_pass(model: ModelAdapter, plan: Plan, asked: Asked, law: Law = Law.PARTI
 
     Raises:
         ReconstructionError: If, on the sample, the columns of `W_U` are not the model's own logits.
+        ValueError: If autocast would round what is computed.
     """
+    refuse_autocast(autocast_on(), model.anatomy.unembedding.W_U.device)
     shape, select = asked.positions.index.shape, selection(model, asked)
     questions = questions_of(model, asked, select)
     directions = directions_of(questions)

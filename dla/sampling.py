@@ -47,7 +47,7 @@ def run_in_sample(
     """
     unembedding = model.anatomy.unembedding
     assert unembedding.module is not None
-    sample = torch.arange(0, index.shape[1], EVERY)
+    sample = torch.arange(0, index.shape[1], EVERY, device="cpu")
 
     def see(stream: Tensor) -> None:
         for question in questions:
