@@ -53,7 +53,7 @@ from dla.sites import Site
 from dla.summaries import BootstrapInterval, Interval, NormalInterval, Summary
 from dla.sweeps import Engine, LocalEngine, RayEngine, SweepFolder, open_sweep, sweep
 from dla.version import __version__
-from dla.writes import Change, Constant, Experts, Factored, Features, Scaled, Sources, SumOf, Whole, Write
+from dla.writes import Change, Constant, Experts, Factored, Features, Rounding, Scaled, Sources, SumOf, Whole, Write
 
 __all__ = [
     "Attribution",
@@ -106,6 +106,7 @@ __all__ = [
     "ReconstructionError",
     "ReconstructionWarning",
     "ResidualVector",
+    "Rounding",
     "Route",
     "Rows",
     "Scaled",

@@ -219,7 +219,7 @@ def test_what_is_more_than_rounding_counts_as_nothing() -> None:
     weight = torch.randn(6, 4).bfloat16()
     activation = torch.randn(2, 3, 6).bfloat16()
     product = (activation.float() @ weight.float()).bfloat16()
-    write = Rounding(Product(x, weight, None, precision), y, dla.Label("rounding"))
+    write = Rounding(Product(x, weight, None, precision), y, [dla.Label("rounding")])
     exact = activation.double() @ weight.double()
     lost = write.vectors({x: activation.float(), y: product.float()})[0].double()
     torch.testing.assert_close(lost, product.double() - exact, rtol=0, atol=1e-6)

@@ -29,7 +29,7 @@ class Values:
         pattern: Where the attention pattern is read, `[batch head pos source]`.
         v: Where the values are read, `[batch source group d_head]`; each group serves heads that follow each other.
         b_V: The value bias, which is in `v`, `[group d_head]`; None if there is none.
-        rounding: What adding up the sources rounds away, in half precision; a piece of the sublayer.
+        rounding: What adding up the sources rounds away, in half precision; a piece of each head.
     """
 
     pattern: Site
