@@ -37,6 +37,7 @@ from dla.directions import (
 from dla.errors import (
     CoarseDecompositionWarning,
     DLAError,
+    DLAWarning,
     FileFormatError,
     MissingPackageError,
     ModelDepartureWarning,
@@ -67,6 +68,7 @@ __all__ = [
     "ComponentDecomposer",
     "Constant",
     "DLAError",
+    "DLAWarning",
     "Decomposer",
     "Direction",
     "Directions",

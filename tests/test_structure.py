@@ -43,7 +43,7 @@ is the package itself, the public names."""
 
 PUBLIC = """
     Attribution Attributor BiasDecomposer BlockDecomposer BootstrapInterval CentredLogit Change
-    CoarseDecompositionWarning ComponentDecomposer Constant DLAError Decomposer Direction Directions
+    CoarseDecompositionWarning ComponentDecomposer Constant DLAError DLAWarning Decomposer Direction Directions
     EmbeddingDecomposer Engine Entry ExpertDecomposer Experts Factored FeatureDecomposer Features FileFormatError
     GroupDecomposer HeadDecomposer HookedTransformerAdapter Interval Label Law LayerDecomposer LensDecomposer
     LocalEngine LogProbability Logit LogitDifference LogitSet MissingPackageError MixedDecomposer ModelAdapter
