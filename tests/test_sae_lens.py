@@ -8,11 +8,14 @@ from assertions import assert_close, size_of
 from subjects import GPT2, LINE, some_tokens
 
 import dla
+import dla.demo
 
 if LINE >= 4:
     pytest.skip("SAELens asks for TransformerLens < 4", allow_module_level=True)
 
 import sae_lens
+from sae_lens.analysis.hooked_sae_transformer import HookedSAETransformer
+from sae_lens.analysis.sae_transformer_bridge import SAETransformerBridge
 from sae_lens.saes.sae import SAEMetadata
 
 D_MODEL = GPT2.model().cfg.d_model
@@ -83,3 +86,35 @@ def test_a_dictionary_of_one_head_is_refused() -> None:
     sae.cfg.metadata.hook_head_index = 1
     with pytest.raises(ValueError, match=r"explains one head \(hook_head_index=1\) of a hook that shows all"):
         dla.FeatureDecomposer(sae)
+
+
+def with_saes(kind: str) -> Any:
+    """The demo model as SAELens' own class."""
+    if kind == "hooked":
+        plain = dla.demo.load("hooked")
+        model = HookedSAETransformer(plain.cfg, tokenizer=plain.tokenizer)
+        model.load_state_dict(plain.state_dict(), strict=False)
+        return model.eval()
+    model = dla.demo.load("raw")
+    model.__class__, model._acts_to_saes, model._transcoder_output_hooks = SAETransformerBridge, {}, {}
+    return model
+
+
+@pytest.mark.parametrize("kind", ["hooked", "raw"])
+def test_an_attached_dictionary_is_refused_and_leaves_nothing_behind(kind: str) -> None:
+    model, prompt = with_saes(kind), "When Mary and John went to the store , John gave a drink to"
+    direction = dla.LogitDifference(" Mary", " John")
+    attributor = dla.Attributor(model, dla.HeadDecomposer())
+    plain = attributor.attribute(prompt, direction)
+    for hook in (MLP, "blocks.1.attn.hook_z", "blocks.0.hook_resid_pre"):
+        with model.saes(saes=[built("StandardSAE", hook, model.cfg.d_model)]):
+            for ask in (
+                lambda: attributor.attribute(prompt, direction),
+                lambda: dla.Attributor(model, dla.HeadDecomposer()),
+                lambda: plain.part("L1H1").vector(),
+            ):
+                with pytest.raises(dla.UnsupportedModelError, match=r"_SAEWrapper has been put .* model\.reset_saes"):
+                    ask()
+        after = attributor.attribute(prompt, direction)
+        torch.testing.assert_close(after.values, plain.values)
+        assert plain.part("L1H1").top_tokens(1).up[0][0] == "Mary"

@@ -11,8 +11,7 @@ from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.parts import Parts
 from dla.adapters.probe import keeping_rows, watching
-from dla.adapters.running import AnatomyCache, check_runnable, context_length
-from dla.adapters.taps import HookPoints, taps_of
+from dla.adapters.running import AnatomyCache, HookMap, check_runnable, context_length
 from dla.adapters.vocabularies import vocabulary_of
 from dla.vocabulary import Vocabulary
 
@@ -28,7 +27,7 @@ class HookedTransformerAdapter(ModelAdapter):
             model: A `HookedTransformer` in evaluation mode.
         """
         self._model = model
-        self._hook_points: HookPoints = {**model.hook_dict, **taps_of(model.blocks)}
+        self._hook_points = HookMap(model, lambda: model.hook_dict)
         self._vocabulary = vocabulary_of(model, int(model.unembed.W_U.shape[1]))
         self._anatomy = AnatomyCache(model, self._hook_points, self._parts, self._forward)
 
@@ -47,7 +46,7 @@ class HookedTransformerAdapter(ModelAdapter):
         rows: Int[Tensor, "batch kept"] | None,
     ) -> Float[Tensor, "batch kept d_vocab"]:
         check_runnable(self._model, tokens)
-        with torch.no_grad(), watching(self._hook_points, observe), keeping_rows(self._model.unembed, rows):
+        with torch.no_grad(), watching(self._hook_points.get(), observe), keeping_rows(self._model.unembed, rows):
             return self._forward(tokens)
 
     @property

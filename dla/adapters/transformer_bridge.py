@@ -8,13 +8,13 @@ from weakref import WeakSet
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.parts import Parts
 from dla.adapters.probe import keeping_rows, watching
-from dla.adapters.running import AnatomyCache, check_runnable, context_length
-from dla.adapters.taps import HookPoints, taps_of
+from dla.adapters.running import AnatomyCache, HookMap, check_runnable, context_length
 from dla.adapters.vocabularies import vocabulary_of
 from dla.errors import UnsupportedModelError
 from dla.vocabulary import Vocabulary
@@ -38,7 +38,8 @@ class TransformerBridgeAdapter(ModelAdapter):
         """
         _check_shape(model)
         self._model = model
-        self._hook_points: HookPoints = {**model.hook_dict, **taps_of(model.blocks)}
+        # not `model.hook_dict`: SAELens' subclass leaves out the aliases
+        self._hook_points = HookMap(model, lambda: TransformerBridge.hook_dict.__get__(model))
         self._options = _run_options(model)
         self._vocabulary = vocabulary_of(model, int(model.unembed.W_U.shape[1]))
         self._anatomy = AnatomyCache(model, self._hook_points, self._parts, self._forward)
@@ -64,7 +65,7 @@ class TransformerBridgeAdapter(ModelAdapter):
         rows: Int[Tensor, "batch kept"] | None,
     ) -> Float[Tensor, "batch kept d_vocab"]:
         check_runnable(self._model, tokens)
-        with torch.no_grad(), watching(self._hook_points, observe), keeping_rows(self._model.unembed, rows):
+        with torch.no_grad(), watching(self._hook_points.get(), observe), keeping_rows(self._model.unembed, rows):
             return self._forward(tokens)
 
     @property

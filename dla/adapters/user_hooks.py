@@ -88,7 +88,8 @@ def user_hooks(model: Any) -> tuple[UserHook, ...]:
         model: A model, or an adapter of one.
     """
     roots = _roots(model)
-    there = [(module, function) for module in _modules(roots) for function in _users(module)]
+    hooked = [module for module in _modules(roots) if module._forward_hooks or module._forward_pre_hooks]
+    there = [(module, function) for module in hooked for function in _users(module)]
     everywhere = [f for hooks in _EVERYWHERE for f in hooks.values() if package_of(f) not in _FRAMEWORKS]
     if not there and not everywhere:
         return ()
@@ -109,7 +110,7 @@ def silenced(model: Any) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for hooks in _EVERYWHERE:
             stack.enter_context(_without(hooks, lambda f: package_of(f) not in _FRAMEWORKS))
-        for module in list(_modules(_roots(model))):
+        for module in _modules(_roots(model)):
             for kind in (*_FORWARD, *_BACKWARD):
                 if getattr(module, kind, None):
                     stack.enter_context(_without(getattr(module, kind), _is_users(module)))
@@ -180,13 +181,18 @@ def _roots(model: Any) -> list[nn.Module]:
     return [model, wrapped] if isinstance(wrapped, nn.Module) else [model]
 
 
-def _modules(roots: list[nn.Module]) -> Iterator[nn.Module]:
-    seen: set[int] = set()
-    for root in roots:
-        for module in root.modules():
-            if id(module) not in seen:
-                seen.add(id(module))
-                yield module
+def _modules(roots: Sequence[nn.Module]) -> list[nn.Module]:
+    """Every module once; for every call, where `nn.Module.modules` takes too long."""
+    waiting, found = list(roots), list[nn.Module]()
+    seen = set(map(id, waiting))
+    while waiting:
+        module = waiting.pop()
+        found.append(module)
+        for inner in reversed(module._modules.values()):
+            if inner is not None and id(inner) not in seen:
+                seen.add(id(inner))
+                waiting.append(inner)
+    return found
 
 
 def _names(roots: list[nn.Module]) -> dict[int, tuple[str, ...]]:
