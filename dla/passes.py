@@ -11,6 +11,7 @@ from torch import Tensor
 from dla.adapters.anatomy import Unembedding
 from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.probe import in_slices
+from dla.adapters.user_hooks import is_readout_hooked
 from dla.decomposers.base import Law
 from dla.directions import Readout, one_place
 from dla.labels import Label
@@ -189,6 +190,8 @@ def _slice_width(model: ModelAdapter, asked: Asked) -> int:
     unembedding, (batch, kept) = model.anatomy.unembedding, asked.positions.index.shape
     W_U, most = unembedding.W_U, asked.prompts.tokens.shape[1]
     if asked.cache is not None or unembedding.module is None or unembedding.transform is None or kept > most:
+        return 0
+    if is_readout_hooked(model, unembedding.module):
         return 0
     room = SLICE_ON_CPU if W_U.device.type == "cpu" else SLICE_ELSEWHERE
     width = max(1, room // (batch * W_U.shape[1] * W_U.element_size()))

@@ -10,6 +10,7 @@ from subjects import GPT2, LLAMA, Subject, params, some_tokens
 from torch import Tensor
 
 import dla
+from dla import passes
 
 SUBJECTS = params([GPT2, LLAMA, Subject("bridge", "gpt2", "processed"), Subject("hooked", "ln")])
 Z, PRE, MLP = "blocks.1.attn.hook_z", "blocks.1.hook_resid_pre", "blocks.0.hook_mlp_out"

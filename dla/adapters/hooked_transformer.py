@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.parts import Parts
-from dla.adapters.probe import keeping_rows, watching
-from dla.adapters.running import AnatomyCache, HookMap, check_runnable, context_length
+from dla.adapters.running import AnatomyCache, HookMap, context_length, run_observed
 from dla.adapters.vocabularies import vocabulary_of
 from dla.vocabulary import Vocabulary
 
@@ -45,9 +44,7 @@ class HookedTransformerAdapter(ModelAdapter):
         observe: Mapping[str, Observer],
         rows: Int[Tensor, "batch kept"] | None,
     ) -> Float[Tensor, "batch kept d_vocab"]:
-        check_runnable(self._model, tokens)
-        with torch.no_grad(), watching(self._hook_points.get(), observe), keeping_rows(self._model.unembed, rows):
-            return self._forward(tokens)
+        return run_observed(self._model, self._hook_points, self._forward, tokens, observe, rows)
 
     @property
     def source(self) -> Any:
@@ -62,6 +59,10 @@ class HookedTransformerAdapter(ModelAdapter):
     def tensors(self) -> list[tuple[str, Tensor]]:
         """Every parameter and buffer, by name."""
         return [*self._model.named_parameters(), *self._model.named_buffers()]
+
+    def is_current(self, anatomy: Anatomy) -> bool:
+        """Whether an anatomy was found with the very weights that the model has now."""
+        return self._anatomy.is_current(anatomy)
 
     def owns(self, cache: Any) -> bool:
         return getattr(cache, "model", self._model) is self._model

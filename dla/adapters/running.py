@@ -5,17 +5,19 @@ from typing import Any, final
 from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
 from dla.adapters.anatomy import Anatomy
+from dla.adapters.base import Observer
 from dla.adapters.discovery import discover
 from dla.adapters.parts import Parts
-from dla.adapters.probe import probe_tokens
+from dla.adapters.probe import keeping_rows, probe_tokens, watching
 from dla.adapters.taps import HookPoints, taps_of
-from dla.adapters.user_hooks import silenced
+from dla.adapters.user_hooks import is_readout_hooked, silenced
 from dla.errors import UnsupportedModelError
+from dla.sites import take_rows
 
 _SWITCHES = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
 
@@ -91,6 +93,11 @@ class AnatomyCache:
             _FOUND[self._model] = found
         return found[1]
 
+    def is_current(self, anatomy: Anatomy) -> bool:
+        """Whether an anatomy was found with the very weights that the model has now."""
+        found = _FOUND.get(self._model)
+        return found is not None and found[1] is anatomy and found[0] == self._state()
+
     def _state(self) -> tuple[Any, ...]:
         """Changes when weights are replaced or edited in place, and with the switches that move hooks."""
         model = self._model
@@ -98,6 +105,23 @@ class AnatomyCache:
         tensors = parameters_of([module for module in modules if module is not None])
         weights = tuple((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors)
         return (*(getattr(model.cfg, switch, None) for switch in _SWITCHES), *weights)
+
+
+def run_observed(
+    model: Any,
+    hook_points: HookMap,
+    forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
+    tokens: Int[Tensor, "batch pos"],
+    observe: Mapping[str, Observer],
+    rows: Int[Tensor, "batch kept"] | None,
+) -> Float[Tensor, "batch kept d_vocab"]:
+    """`ModelAdapter.run`. Where a hook of the user's sees logits, it sees those of all positions, as ever."""
+    check_runnable(model, tokens)
+    whole = rows is not None and is_readout_hooked(model, model.unembed)
+    unembedded = keeping_rows(model.unembed, None if whole else rows)
+    with torch.no_grad(), watching(hook_points.get(), observe), unembedded:
+        logits = forward(tokens)
+    return take_rows(logits, rows, 1) if whole and rows is not None else logits
 
 
 def _check_hook_points(modules: Iterable[nn.Module]) -> None:

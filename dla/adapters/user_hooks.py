@@ -90,12 +90,25 @@ def user_hooks(model: Any) -> tuple[UserHook, ...]:
     roots = _roots(model)
     hooked = [module for module in _modules(roots) if module._forward_hooks or module._forward_pre_hooks]
     there = [(module, function) for module in hooked for function in _users(module)]
-    everywhere = [f for hooks in _EVERYWHERE for f in hooks.values() if package_of(f) not in _FRAMEWORKS]
+    everywhere = list(_everywhere())
     if not there and not everywhere:
         return ()
     names = _names(roots)
     found = [_described(function, names.get(id(module), ("?",))) for module, function in there]
     return (*(_described(function, ("every module",)) for function in everywhere), *found)
+
+
+def is_readout_hooked(model: Any, unembed: nn.Module | None) -> bool:
+    """Whether a hook of the user's may see logits, and so counts on those of every position, in one piece.
+
+    Args:
+        model: A model, or an adapter of one.
+        unembed: What makes the logits.
+    """
+    roots = _roots(model)
+    seeing = [*roots, *([] if unembed is None else _modules([unembed]))]
+    functions = [*_everywhere(), *(function for module in seeing for function in _users(module))]
+    return bool(functions)
 
 
 @contextlib.contextmanager
@@ -152,6 +165,10 @@ def _users(module: nn.Module) -> Iterator[Any]:
     for kind in _FORWARD:
         hooks: Mapping[int, Any] = getattr(module, kind)
         yield from (_given(module, key, function) for key, function in hooks.items() if is_users(function))
+
+
+def _everywhere() -> Iterator[Any]:
+    return (f for hooks in _EVERYWHERE for f in hooks.values() if package_of(f) not in _FRAMEWORKS)
 
 
 def _is_users(module: nn.Module) -> Callable[[Any], bool]:
