@@ -41,6 +41,7 @@ from dla.errors import (
     ModelDepartureWarning,
     ReconstructionError,
     ReconstructionWarning,
+    RunChangedError,
     UnsupportedModelError,
 )
 from dla.labels import Label
@@ -104,6 +105,7 @@ __all__ = [
     "ResidualVector",
     "Route",
     "Rows",
+    "RunChangedError",
     "Scaled",
     "Site",
     "SourceDecomposer",

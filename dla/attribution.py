@@ -173,6 +173,7 @@ class Attribution:
 
         Raises:
             ReconstructionError: If the pieces do not add up to the part.
+            RunChangedError: If the model does not run any more as it ran for this result.
             ValueError: If there is no such part, or the decomposer has no pieces of it.
         """
         i, origin = self._place(label), self._origin("refine")
@@ -270,7 +271,9 @@ class Attribution:
 
     def _origin(self, what: str) -> Origin:
         if self.origin is None:
-            raise ValueError(f"{what} runs the model again, and this result was read from a file. Attribute again.")
+            raise ValueError(
+                f"{what} runs the model again, and this result was read from a file or a pickle. Attribute again."
+            )
         return self.origin
 
     def _in_shape(self, run: Pass) -> Float[Tensor, "part *direction_batch_and_pos"]:
@@ -367,7 +370,7 @@ def attribution_of(
         tolerance=shaped(run.tolerance(law)),
         positions=torch.where(positions.valid, positions.index, -1).squeeze([axis for axis in axes if axis > -3]),
         record=record,
-        origin=Origin(model, plan, asked, run.scale, run.eps),
+        origin=Origin.of(run, model, plan, asked, law),
     )
 
 

@@ -76,6 +76,7 @@ class Pass:
         output_logit: The model's own answer after it.
         magnitude: How large the numbers are that cancel in the answer.
         scale: The final norm's scale; None where there is no norm.
+        sketch: By what the stream that is unembedded is known again.
         eps: The model's rounding unit.
     """
 
@@ -86,6 +87,7 @@ class Pass:
     output_logit: Float[Tensor, "direction batch kept"]
     magnitude: Float[Tensor, "direction batch kept"]
     scale: Float[Tensor, "batch kept"] | None
+    sketch: Float[Tensor, "batch kept five"]
     eps: float
 
     def total(self, law: Law) -> Float[Tensor, "direction batch kept"]:
@@ -150,6 +152,7 @@ def run_pass(model: ModelAdapter, plan: Plan, asked: Asked, law: Law = Law.PARTI
         output_logit=each(lambda question: question.transformed_answer(logits)),
         magnitude=each(Question.magnitude),
         scale=scale,
+        sketch=questions[0].sketch(),
         eps=model.anatomy.eps,
     )
 

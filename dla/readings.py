@@ -118,6 +118,13 @@ class Question:
         magnitude: Tensor = torch.cat(self._size, 1) + self.constant().abs() + spread
         return magnitude
 
+    def sketch(self) -> Float[Tensor, "batch pos five"]:
+        """A few numbers that another run's stream would hardly share: its length, and four fixed random projections."""
+        stream = torch.cat(self._normalised, 1)
+        d_model = stream.shape[-1]
+        signs = torch.randint(2, (d_model, 4), generator=torch.Generator().manual_seed(d_model)) * 2 - 1
+        return torch.cat([stream.norm(dim=-1, keepdim=True), stream @ (signs.to(stream) / d_model**0.5)], -1)
+
     def _keep_scale(self, scale: Tensor) -> None:
         self._scale = self._select(self._scale_site(), scale).to(self._asked.device)
 

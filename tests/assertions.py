@@ -33,6 +33,19 @@ def size_of(result: dla.Attribution) -> Tensor:
     return of_parts + result.constant.abs() + result.logit.abs()
 
 
+TENSORS = ("values", "total", "constant", "logit", "output_logit", "tolerance", "positions", "gap")
+
+
+def assert_identical(actual: dla.Attribution, expected: dla.Attribution) -> None:
+    """The two say the same, bit for bit, wherever they come from."""
+    assert actual.parts == expected.parts
+    assert actual.record == expected.record
+    for name in TENSORS:
+        left, right = getattr(actual, name), getattr(expected, name)
+        assert left.dtype == right.dtype
+        torch.testing.assert_close(left, right, rtol=0, atol=0, equal_nan=True)
+
+
 def assert_contract_is_vectors(write: dla.Write, activations: Activations, direction: Tensor) -> None:
     """What a write contracts with a direction is the dot product of its vectors with that direction.
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from assertions import assert_identical
 from subjects import GPT2, LLAMA, each_decomposer, some_tokens
 
 import dla
 from dla.testing.models import PROMPT
 
 HEADS = dla.HeadDecomposer()
-TENSORS = ("values", "total", "constant", "logit", "output_logit", "tolerance", "positions", "gap")
 
 
 def attribution(
@@ -25,15 +25,6 @@ def attribution(
 ) -> dla.Attribution:
     attributor = dla.Attributor(GPT2.model(), decomposer or dla.HeadDecomposer())
     return attributor.attribute(prompts, dla.LogitDifference(" Mary", " John"), pos=pos)
-
-
-def assert_identical(actual: dla.Attribution, expected: dla.Attribution) -> None:
-    assert actual.parts == expected.parts
-    assert actual.record == expected.record
-    for name in TENSORS:
-        left, right = getattr(actual, name), getattr(expected, name)
-        assert left.dtype == right.dtype
-        torch.testing.assert_close(left, right, rtol=0, atol=0, equal_nan=True)
 
 
 @each_decomposer

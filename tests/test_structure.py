@@ -44,9 +44,10 @@ PUBLIC = """
     Factored FeatureDecomposer Features FileFormatError GroupDecomposer HeadDecomposer HookedTransformerAdapter
     Interval Label Law LayerDecomposer LensDecomposer LocalEngine LogProbability Logit LogitDifference LogitSet
     MissingPackageError MixedDecomposer ModelAdapter ModelDepartureWarning NeuronDecomposer NextToken Norm
-    NormalInterval Part RayEngine ReconstructionError ReconstructionWarning ResidualVector Route Rows Scaled Site
-    SourceDecomposer Sources SumOf Summary SweepFolder TokenEffects TopTokens TransformerBridgeAdapter
-    UnsupportedModelError Whole Write __version__ adapt direct_logit_attribution load mean open_sweep sweep
+    NormalInterval Part RayEngine ReconstructionError ReconstructionWarning ResidualVector Route Rows
+    RunChangedError Scaled Site SourceDecomposer Sources SumOf Summary SweepFolder TokenEffects TopTokens
+    TransformerBridgeAdapter UnsupportedModelError Whole Write __version__ adapt direct_logit_attribution load mean
+    open_sweep sweep
 """.split()
 
 

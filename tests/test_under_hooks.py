@@ -76,3 +76,140 @@ def test_pytorch_hooks_and_permanent_ones_do_not_poison_what_is_known(subject: S
     assert_close(
         dla.Attributor(model, HEADS).attribute(tokens, dla.Logit(5)).values, plain.values, size_of(plain), 1e-6
     )
+
+
+@pytest.mark.parametrize("unembed", ["all", "sample"])
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_a_hook_that_sees_logits_sees_those_of_every_position(
+    subject: Subject, unembed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passes, "SLICE_ON_CPU", 1)
+    tokens, model, widths = some_tokens(1, width=20), subject.model(), list[int]()
+    attributor = dla.Attributor(model, HEADS, unembed=unembed)
+    handles = [
+        module.register_forward_hook(lambda _module, _args, logits: widths.append(logits.shape[1]))
+        for module in (model, model.unembed)
+    ]
+    with model.hooks(fwd_hooks=[("unembed.hook_out", lambda logits, hook: widths.append(logits.shape[1]))]):
+        for pos in (None, -1, slice(1, None)):
+            attributor.attribute(tokens, dla.Logit(5), pos=pos)
+    for handle in handles:
+        handle.remove()
+    assert widths == [20] * 9
+
+
+def asked_again(result: dla.Attribution) -> list[Callable[[], Any]]:
+    """Questions that run the model again."""
+    return [
+        result.part("L1H1").vector,
+        result.part("L1H2").top_tokens,
+        lambda: result.refine("L1H1", by=dla.SourceDecomposer()),
+        lambda: result.group_by("layer").part("layer 1").vector(),
+    ]
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+@pytest.mark.parametrize(("name", "edit"), [(Z, without_head), (MLP, zero), ("hook_embed", steered)])
+def test_a_result_is_asked_about_its_own_run_or_refused(subject: Subject, name: str, edit: Hook) -> None:
+    model, tokens = subject.model(), some_tokens(1)
+    attributor = dla.Attributor(model, HEADS)
+    plain = attributor.attribute(tokens, dla.Logit(5))
+    with model.hooks(fwd_hooks=[(name, edit)]):
+        edited = attributor.attribute(tokens, dla.Logit(5))
+        for ask in asked_again(plain):
+            with pytest.raises(dla.RunChangedError, match=rf"hooks then: none; now: {name} \(test_under_hooks\."):
+                ask()
+        vector = edited.part("L0H1").vector()
+        effects = edited.part("L1H2").top_tokens(2)
+    for ask in asked_again(edited):
+        with pytest.raises(dla.RunChangedError, match=rf"hooks then: {name} \(test_under.*; now: none\. Ask under the"):
+            ask()
+    handles = [attach(model, name, edit)]
+    torch.testing.assert_close(edited.part("L0H1").vector(), vector)
+    assert edited.part("L1H2").top_tokens(2) == effects
+    for handle in handles:
+        handle()
+    assert len(plain.part("L1H1").vector()) == 2
+
+
+def attach(model: Any, name: str, edit: Hook) -> Callable[[], None]:
+    """The same hook, permanently; gives what takes it off."""
+    model.add_hook(name, edit, is_permanent=True)
+    return lambda: model.reset_hooks(including_permanent=True)
+
+
+def test_the_part_of_a_silenced_head_is_nothing() -> None:
+    model, tokens = GPT2.model(), some_tokens(1)
+    with model.hooks(fwd_hooks=[(Z, without_head)]):
+        result = dla.Attributor(model, HEADS).attribute(tokens, dla.Logit(5))
+        assert bool((result.part("L1H1").vector() == 0).all())
+        assert [value for _, value in result.part("L1H1").top_tokens(2).up] == [0, 0]
+
+
+def test_hooks_that_change_nothing_do_not_matter() -> None:
+    model, tokens = GPT2.model(), some_tokens(1)
+    result = dla.Attributor(model, HEADS).attribute(tokens, dla.Logit(5))
+    expected = result.part("L1H1").vector()
+    with model.hooks(fwd_hooks=[(Z, lambda z, hook: None)]):
+        torch.testing.assert_close(result.part("L1H1").vector(), expected)
+        assert len(result.refine("L1H1", by=dla.SourceDecomposer()).labels) > len(result.labels)
+
+
+def test_a_hook_that_does_something_else_each_time() -> None:
+    model, calls = GPT2.model(), list[int]()
+
+    def drift(z: Tensor, hook: Any) -> Tensor:
+        calls.append(1)
+        return len(calls) * z
+
+    with model.hooks(fwd_hooks=[(Z, drift)]):
+        result = dla.Attributor(model, HEADS).attribute(some_tokens(1), dla.Logit(5))
+        with pytest.raises(
+            dla.RunChangedError, match=r"Its hooks are the same \(blocks\.1\.attn\.hook_z \(test_under_h"
+        ):
+            result.part("L1H1").vector()
+
+
+def scale_output(model: Any) -> None:
+    model.blocks[1].attn.W_O.data.mul_(2)
+
+
+def rescale_all(model: Any) -> None:
+    with torch.no_grad():
+        for parameter in model.blocks[0].parameters():
+            parameter.mul_(1.5)
+
+
+def other_columns(model: Any) -> None:
+    """Of tokens that were not asked about: the run is the same, what its parts push is not."""
+    with torch.no_grad():
+        for parameter in model.unembed.parameters():
+            if parameter.shape == model.W_U.shape:
+                parameter[:, 7:] = 0
+            elif parameter.shape == model.W_U.T.shape:
+                parameter[7:] = 0
+
+
+CHANGES: list[tuple[Callable[[Any], Any], str]] = [
+    (scale_output, r"was .* and is now .*No hook is on it; its weights, or what its modules do, were edited"),
+    (rescale_all, r"The model's weights, their dtype or device, or its switches are not those of the run"),
+    (other_columns, r"The model's weights, their dtype or device, or its switches are not those of the run"),
+    (lambda model: model.to(torch.float64), r"The model's weights, their dtype or device, or its switches are not"),
+]
+
+
+@pytest.mark.parametrize("subject", params([GPT2, LLAMA, Subject("hooked", "ln", "processed")]))
+@pytest.mark.parametrize(("change", "message"), CHANGES, ids=["data", "in place", "columns", "dtype"])
+def test_weights_that_are_others_now(subject: Subject, change: Callable[[Any], Any], message: str) -> None:
+    model, tokens = subject.fresh(), some_tokens(1)
+    result = dla.Attributor(model, HEADS).attribute(tokens, dla.Logit(5))
+    early = dla.Attributor(model, HEADS).attribute(
+        tokens, dla.ResidualVector(torch.ones(model.cfg.d_model), at="blocks.1.hook_resid_post")
+    )
+    assert len(result.part("L1H1").top_tokens(1).up) == len(early.part("L1H1").vector()) - 1
+    change(model)
+    for ask in (*asked_again(result), *asked_again(early)[::2]):
+        with pytest.raises(dla.RunChangedError, match=message):
+            ask()
+    again = dla.Attributor(model, HEADS).attribute(tokens, dla.Logit(5))
+    assert len(again.part("L1H1").top_tokens(1).up) == 1
