@@ -185,7 +185,7 @@ class Attribution:
         if bool((gap > allowed.to(gap) + self.tolerance.to(gap)).any()):
             raise ReconstructionError(
                 f"The {len(run.labels)} pieces that {type(by).__name__} has of {label!r} miss it by up to "
-                f"{float(gap.nan_to_num().max()):.1e}. A bias that the part adds is the piece most often forgotten."
+                f"{float(gap.nan_to_num().max()):.1e}. {origin.likely_cause()}"
             )
         return replace(
             self,

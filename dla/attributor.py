@@ -25,7 +25,7 @@ from dla.errors import (
     UnsupportedModelError,
     warn_caller,
 )
-from dla.gaps import GapReport, explain
+from dla.gaps import GapReport, edits, explain
 from dla.passes import run_pass
 from dla.plans import Plan
 from dla.prompts import Position, Text, read_positions
@@ -180,10 +180,15 @@ def _diagnosis(result: Attribution, excess: Tensor) -> str:
     where = dict(zip(result.record.dims, torch.unravel_index(torch.tensor(worst), excess.shape), strict=True))
     position = result.positions.expand(excess.shape).flatten()[worst]
     place = f"prompt {int(where.get('batch', torch.zeros(())))}, position {int(position)}"
+    direction = int(where.get("direction", torch.zeros(())))
     if "direction" in where:
-        place += f", direction {result.directions[int(where['direction'])]!r}"
+        place += f", direction {result.directions[direction]!r}"
+    assert result.origin is not None
+    origin = result.origin.of_direction(direction)
+    likely = edits(origin.model, origin.plan, origin.asked, origin.law)
     return (
         f"The {len(result.parts)} parts of {result.record.decomposer} miss the model's logit by {abs(gap):.1e} "
-        f"(allowed: {allowed:.1e}), worst at {place}. A bias that the model adds is the part most often forgotten; "
+        f"(allowed: {allowed:.1e}), worst at {place}. "
+        f"{likely or 'A bias that the model adds is the part most often forgotten;'} "
         "`attributor.explain_gap(prompts, direction)` lists the gap block by block."
     )

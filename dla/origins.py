@@ -125,6 +125,12 @@ class Origin:
         """What the final norm divides `vector` by; 1 where that was done; None where there is no norm."""
         return self.scale if self.scale is None or self.law is not Law.LENS else torch.ones_like(self.scale)
 
+    def likely_cause(self) -> str:
+        """Why the pieces of a part may miss it, as a sentence."""
+        if not self.hooks:
+            return "A bias that the part adds is the piece most often forgotten."
+        return f"What a hook edits after they were read is in none of them; hooked: {_listed(self.hooks)}."
+
     def _check_weights(self) -> None:
         if isinstance(self.model, Settled) and not self.model.is_current:
             raise RunChangedError(

@@ -26,11 +26,15 @@ _WRAPPED = "._original_component"
 
 _FORWARD = ("_forward_pre_hooks", "_forward_hooks")
 _BACKWARD = ("_backward_pre_hooks", "_backward_hooks")
-_EVERYWHERE: tuple[dict[int, Any], ...] = (
+_GLOBAL: tuple[dict[int, Any], ...] = (
     torch_module._global_forward_pre_hooks,
     torch_module._global_forward_hooks,
 )
 """PyTorch's hooks of all modules at once."""
+
+
+EVERYWHERE = "every module"
+"""The place of a hook of all modules at once."""
 
 
 @final
@@ -57,7 +61,7 @@ class UserHook:
         return None if found is None else int(found[1])
 
     def __str__(self) -> str:
-        return f"{self.place} ({self.function})"
+        return f"{' = '.join(self.names)} ({self.function})"
 
 
 def hooks_of(model: Any) -> tuple[str, ...]:
@@ -90,12 +94,12 @@ def user_hooks(model: Any) -> tuple[UserHook, ...]:
     roots = _roots(model)
     hooked = [module for module in _modules(roots) if module._forward_hooks or module._forward_pre_hooks]
     there = [(module, function) for module in hooked for function in _users(module)]
-    everywhere = list(_everywhere())
+    everywhere = list(_globals())
     if not there and not everywhere:
         return ()
     names = _names(roots)
     found = [_described(function, names.get(id(module), ("?",))) for module, function in there]
-    return (*(_described(function, ("every module",)) for function in everywhere), *found)
+    return (*(_described(function, (EVERYWHERE,)) for function in everywhere), *found)
 
 
 def is_readout_hooked(model: Any, unembed: nn.Module | None) -> bool:
@@ -107,7 +111,7 @@ def is_readout_hooked(model: Any, unembed: nn.Module | None) -> bool:
     """
     roots = _roots(model)
     seeing = [*roots, *([] if unembed is None else _modules([unembed]))]
-    functions = [*_everywhere(), *(function for module in seeing for function in _users(module))]
+    functions = [*_globals(), *(function for module in seeing for function in _users(module))]
     return bool(functions)
 
 
@@ -121,7 +125,7 @@ def silenced(model: Any) -> Iterator[None]:
         model: A model, or an adapter of one.
     """
     with contextlib.ExitStack() as stack:
-        for hooks in _EVERYWHERE:
+        for hooks in _GLOBAL:
             stack.enter_context(_without(hooks, lambda f: package_of(f) not in _FRAMEWORKS))
         for module in _modules(_roots(model)):
             for kind in (*_FORWARD, *_BACKWARD):
@@ -167,8 +171,8 @@ def _users(module: nn.Module) -> Iterator[Any]:
         yield from (_given(module, key, function) for key, function in hooks.items() if is_users(function))
 
 
-def _everywhere() -> Iterator[Any]:
-    return (f for hooks in _EVERYWHERE for f in hooks.values() if package_of(f) not in _FRAMEWORKS)
+def _globals() -> Iterator[Any]:
+    return (f for hooks in _GLOBAL for f in hooks.values() if package_of(f) not in _FRAMEWORKS)
 
 
 def _is_users(module: nn.Module) -> Callable[[Any], bool]:
