@@ -42,6 +42,11 @@ CASES: dict[str, Any] = {
     "standard, constant norm": lambda: built("StandardSAE", normalize_activations="constant_norm_rescale"),
     "JumpReLU of the stream": lambda: built("JumpReLUSAE", "blocks.0.hook_resid_post"),
     "top-k of the stream": lambda: built("TopKSAE", "blocks.1.hook_resid_mid", k=4),
+    "top-k, rescaled": lambda: built("TopKSAE", k=4, rescale_acts_by_decoder_norm=True),
+    "top-k, rescaled, layer norm": lambda: built(
+        "TopKSAE", k=4, rescale_acts_by_decoder_norm=True, normalize_activations="layer_norm"
+    ),
+    "top-k by size": lambda: built("AbsTopKSAE", k=4),
     "gated of attention": lambda: built("GatedSAE", "blocks.0.hook_attn_out"),
     "z": lambda: built("StandardSAE", Z),
     "z by head": lambda: built("StandardSAE", Z, reshape_activations="hook_z"),
@@ -79,6 +84,31 @@ def test_whole_plans_with_features_at_several_layers() -> None:
     plan = dla.FeatureDecomposer(saes, top_k=3) | dla.NeuronDecomposer(layers=[0])
     result = dla.Attributor(GPT2.model(), plan).attribute(some_tokens(2), dla.Logit(5), pos=None)
     assert {"1_mlp_out_error", "1_z_error", "0_attn_out_error", "L0N0"} <= set(result.labels)
+
+
+def test_a_rescaled_feature_writes_its_activation_along_the_unit_vector() -> None:
+    sae, model, tokens, vector = CASES["top-k, rescaled"](), GPT2.model(), some_tokens(1), torch.randn(D_MODEL)
+    end = dla.ResidualVector(vector, at="blocks.1.hook_resid_post")
+    result = dla.Attributor(model, dla.FeatureDecomposer(sae)).attribute(tokens, end, pos=None)
+    with torch.no_grad():
+        features = sae.encode(model.run_with_cache(tokens)[1][MLP])
+        unit = sae.W_dec / sae.W_dec.norm(dim=-1, keepdim=True)
+        expected = (features * (unit @ vector)).movedim(-1, 0)
+    assert_close(result.select(kind="feature").values, expected, size_of(result), GPT2.eps, "the features")
+
+
+@pytest.mark.parametrize("kind", ["BatchTopKTrainingSAE", "MatryoshkaBatchTopKTrainingSAE"])
+def test_a_dictionary_in_training_that_chooses_over_the_batch_is_refused(kind: str, tmp_path: Any) -> None:
+    settings = {"matryoshka_widths": [10, 30]} if kind.startswith("Matryoshka") else {}
+    sae = built(kind, k=4, **settings)
+    with pytest.raises(
+        dla.UnsupportedModelError, match=r"save_inference_model\(path\), then SAE\.load_from_disk\(path"
+    ):
+        dla.FeatureDecomposer(sae)
+    sae.save_inference_model(tmp_path)
+    inference = sae_lens.SAE.load_from_disk(tmp_path)
+    assert type(inference).__name__ == "JumpReLUSAE"
+    dla.Attributor(GPT2.model(), dla.FeatureDecomposer(inference)).attribute(some_tokens(1), dla.Logit(5))
 
 
 def test_a_dictionary_of_one_head_is_refused() -> None:
