@@ -14,7 +14,7 @@ from dla.adapters.base import ModelAdapter
 from dla.adapters.settled import Settled
 from dla.adapters.upstream import up_to
 from dla.asking import ask
-from dla.attribution import Attribution, attribution_of
+from dla.attribution import Attribution
 from dla.caches import read_prompts_or_cache
 from dla.decomposers.base import Decomposer
 from dla.directions import Direction, Directions, Several
@@ -29,6 +29,7 @@ from dla.gaps import GapReport, edits, explain
 from dla.passes import run_pass
 from dla.plans import Plan
 from dla.prompts import Position, Text, read_positions
+from dla.results import attribution_of
 
 
 @final

@@ -18,8 +18,12 @@ from dla.decomposers.base import Law
 from dla.labels import Label
 from dla.passes import Asked, run_pass
 from dla.plans import Plan
+from dla.views.html import html_rows
 from dla.views.table import number
 from dla.writes import Whole
+
+_TITLE = "What the stream gained, and what the parts say"
+_COLUMNS = ("place", "measured", "parts", "gap", "")
 
 
 @final
@@ -54,6 +58,11 @@ class GapRow:
         return abs(self.gap) <= self.allowed
 
 
+def _mark(row: GapRow) -> str:
+    hooked = f"; hooked: {', '.join(row.hooks)}" if row.hooks else ""
+    return "" if row.within else f"← misses{hooked}"
+
+
 @final
 @dataclass(frozen=True)
 class GapReport:
@@ -66,12 +75,11 @@ class GapReport:
         return next((row for row in self.rows if not row.within), None)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
-        table = Table(title="What the stream gained, and what the parts say", title_justify="left")
-        for column in ("place", "measured", "parts", "gap", ""):
+        table = Table(title=_TITLE, title_justify="left")
+        for column in _COLUMNS:
             table.add_column(column, justify="left" if column in ("place", "") else "right")
         for row in self.rows:
-            hooked = f"; hooked: {', '.join(row.hooks)}" if row.hooks else ""
-            mark = "" if row.within else Text(f"← misses{hooked}", style="red")
+            mark = Text(_mark(row), style="red")
             table.add_row(row.place, number(row.measured), number(row.parts), number(row.gap), mark)
         yield table
 
@@ -80,6 +88,15 @@ class GapReport:
         with console.capture() as capture:
             console.print(self)
         return capture.get()
+
+    def __repr__(self) -> str:
+        first = self.first()
+        found = "no gap beyond rounding" if first is None else f"first gap in {first.place}: {number(first.gap)}"
+        return f"GapReport({len(self.rows)} places, {found})"
+
+    def _repr_html_(self) -> str:
+        rows = [(row.place, number(row.measured), number(row.parts), number(row.gap), _mark(row)) for row in self.rows]
+        return html_rows(_TITLE, _COLUMNS, rows)
 
 
 def explain(model: ModelAdapter, plan: Plan, asked: Asked, law: Law) -> GapReport:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from dla.labels import Label
 from dla.origins import Origin
+from dla.views.brief import listed, mean_of
+from dla.views.html import html_rows
 from dla.views.table import number
 
 _SLICE = 8192
@@ -47,6 +49,14 @@ class TokenEffects:
             console.print(self)
         return capture.get()
 
+    def __repr__(self) -> str:
+        return f"TokenEffects({self.part}, up: {listed(self.up)}; down: {listed(self.down)})"
+
+    def _repr_html_(self) -> str:
+        pairs = zip(self.up, self.down, strict=True)
+        rows = [(repr(up), number(more), repr(down), number(less)) for (up, more), (down, less) in pairs]
+        return html_rows(f"The tokens that {self.part} pushes most", ("up", "logits", "down", "logits"), rows)
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -62,6 +72,13 @@ class Part:
     label: Label
     values: Float[Tensor, "*direction_batch_and_pos"]
     origin: Origin | None = field(repr=False)
+
+    def __repr__(self) -> str:
+        return f"Part({self.label}, logits {mean_of(self.values)})"
+
+    def _repr_html_(self) -> str:
+        rows = [(str(label), label.kind) for label in self.label.path()]
+        return html_rows(f"{self.label}: {mean_of(self.values)} logits", ("part", "kind"), rows)
 
     def vector(self) -> Float[Tensor, "batch kept d_model"]:
         """What the part adds to the stream that enters the final norm, for each prompt and position asked about.

@@ -1,7 +1,9 @@
 """The promises that several tests hold their subjects to, each written once."""
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import dla
 from dla.routes import Activations
@@ -61,3 +63,10 @@ def assert_contract_is_vectors(write: dla.Write, activations: Activations, direc
     dotted, size = products.sum(-1), products.abs().sum(-1)
     contracted = contracted.expand_as(dotted)
     assert_close(contracted, dotted, size + size.mean(), torch.finfo(direction.dtype).eps, "the contracted values")
+
+
+def hooks_on(model: Any) -> list[Any]:
+    """Every hook on the model, in order."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "fwd_hooks", "bwd_hooks")
+    modules = [*model.modules(), *getattr(model, "original_model", nn.Module()).modules()]
+    return [(id(m), kind, list(getattr(m, kind))) for m in modules for kind in kinds if getattr(m, kind, None)]

@@ -163,6 +163,34 @@ def test_a_file_of_ours_that_lacks_a_variable_or_has_a_broken_record(tmp_path: P
             dla.load(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "y.csv",
+            r"writes netCDF, and 'y\.csv' has the ending of another format\. Name it 'y\.nc'\. For a \.csv",
+        ),
+        ("y.JSON", r"Name it 'y\.nc'\. For a \.json file use to_dataframe\(\)\.to_json\('y\.JSON'\)"),
+        ("y.parquet", r"For a \.parquet file use to_dataframe\(\)\.to_parquet\('y\.parquet'\)"),
+        ("y.csv.gz", r"For a \.csv file use to_dataframe\(\)\.to_csv\('y\.csv\.gz'\)"),
+        ("y.pkl", r"For a \.pkl file use to_dataframe\(\)\.to_pickle\('y\.pkl'\)"),
+        ("y.html", r"For a \.html file use to_dataframe\(\)\.to_html\('y\.html'\)"),
+        ("y.png", r"'y\.png' has the ending of another format\. Name it 'y\.nc'\.$"),
+        ("y.nc.gz", r"'y\.nc\.gz' has the ending of another format\. Name it 'y\.nc'\.$"),
+    ],
+)
+def test_the_ending_of_another_format(name: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        attribution().save(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_endings_that_promise_nothing_else(tmp_path: Path) -> None:
+    for name in ("y", "y.nc", "y.NC", "y.h5", "run.2024", "csv"):
+        attribution().save(tmp_path / name)
+        assert dla.load(tmp_path / name).labels == attribution().labels
+
+
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"There is no file '.*nothing\.nc'"):
         dla.load(tmp_path / "nothing.nc")

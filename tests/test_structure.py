@@ -32,7 +32,7 @@ ORDER = (
         "groups",
     ),
     *("directions", "adapters", "decomposers", "streaming", "readings", "sampling", "passes", "asking", "caches"),
-    *("origins", "views", "parts", "attribution", "gaps", "attributor", "direct", "sweeps", "summaries", ""),
+    *("origins", "views", "parts", "attribution", "results", "gaps", "attributor", "direct", "sweeps", "summaries", ""),
     *("testing", "demo", "cli"),
 )
 """Each subject imports from those before it. A package is one subject, `views` comes before what it shows, and ""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from assertions import hooks_on
 from subjects import GPT2, LLAMA, Subject, params, some_tokens
 from torch import Tensor, nn
 
@@ -19,20 +20,13 @@ def zero(activation: Tensor, hook: Any) -> Tensor:
     return 0 * activation
 
 
-def state(model: Any) -> list[Any]:
-    """Every hook on the model, in order."""
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "fwd_hooks", "bwd_hooks")
-    modules = [*model.modules(), *getattr(model, "original_model", nn.Module()).modules()]
-    return [(id(m), kind, list(getattr(m, kind))) for m in modules for kind in kinds if getattr(m, kind, None)]
-
-
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_only_the_users_hooks_are_found_and_silenced(subject: Subject) -> None:
     model, tokens = subject.model(), some_tokens(1)
     with torch.no_grad():
         own = model(tokens)  # a bridge puts hooks of its own on its modules when it first runs
     assert hooks_of(model) == ()
-    before = state(model)
+    before = hooks_on(model)
     module = model.blocks[0].attn
     handles = [
         module.register_forward_hook(lambda _m, _a, output: torch.utils._pytree.tree_map(lambda t: 0 * t, output)),
@@ -44,22 +38,22 @@ def test_only_the_users_hooks_are_found_and_silenced(subject: Subject) -> None:
         with model.hooks(fwd_hooks=[(Z, zero)], bwd_hooks=[(Z, zero)]):
             found = [(hook.place, hook.layer) for hook in user_hooks(model)]
             assert sorted(found) == [*[("blocks.0.attn", 0)] * 2, (Z, 1), ("blocks.1.hook_resid_pre", 1)]
-            hooked = state(model)
+            hooked = hooks_on(model)
             with torch.no_grad(), silenced(model):
                 torch.testing.assert_close(model(tokens), own, rtol=0, atol=0)
                 assert hooks_of(model) == ()
-            assert state(model) == hooked
+            assert hooks_on(model) == hooked
             with torch.no_grad():
                 assert not torch.allclose(model(tokens), own)
             with pytest.raises(KeyboardInterrupt), silenced(model):
                 raise KeyboardInterrupt
-            assert state(model) == hooked
+            assert hooks_on(model) == hooked
     finally:
         model.reset_hooks(including_permanent=True)
         model.blocks[1].mlp._backward_hooks.clear()
         for handle in handles:
             handle.remove()
-    assert state(model) == before
+    assert hooks_on(model) == before
 
 
 def test_what_was_registered_while_the_hooks_were_silent_stays_and_what_was_removed_stays_away() -> None:
