@@ -28,7 +28,8 @@ class FeatureDecomposer(Decomposer):
 
     Attributes:
         dictionaries: One object with `encode`, `W_dec` and `b_dec` (an SAE or Transcoder of SAELens, or your own with
-            a `site`), which treats each position alone, a list of them, or a dict from hook name to object; from `(reads, writes)` for a transcoder.
+            a `site`), which treats each position alone, a list of them, or a dict from hook name to object; from
+            `(reads, writes)` for a transcoder.
         top_k: Show only so many rows of each dictionary's features, the others as one, `5_mlp_out_other_features`: the
             sum of their own values. Chosen as in `NeuronDecomposer`. None shows all.
 
