@@ -44,6 +44,7 @@ from dla.errors import (
     PromptWarning,
     ReconstructionError,
     ReconstructionWarning,
+    RunChangedError,
     UnsupportedModelError,
 )
 from dla.labels import Label
@@ -111,6 +112,7 @@ __all__ = [
     "Rounding",
     "Route",
     "Rows",
+    "RunChangedError",
     "Scaled",
     "Site",
     "SourceDecomposer",

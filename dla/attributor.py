@@ -13,7 +13,7 @@ from dla.adapters.base import ModelAdapter
 from dla.adapters.settled import Settled
 from dla.adapters.upstream import up_to
 from dla.asking import ask
-from dla.attribution import Attribution, attribution_of
+from dla.attribution import Attribution
 from dla.autocast import refuse_autocast, without_autocast
 from dla.caches import read_cache, read_prompts_or_cache
 from dla.decomposers.base import Decomposer
@@ -25,11 +25,12 @@ from dla.errors import (
     UnsupportedModelError,
     warn_caller,
 )
-from dla.gaps import GapReport, explain
+from dla.gaps import GapReport, edits, explain
 from dla.given import shown
 from dla.passes import run_pass
 from dla.plans import Plan
 from dla.prompts import Mask, Position, Prompts, Text, read_positions
+from dla.results import attribution_of
 
 if TYPE_CHECKING:
     Asking = (
@@ -211,10 +212,15 @@ def _diagnosis(result: Attribution, excess: Tensor) -> str:
     where = dict(zip(result.record.dims, np.unravel_index(worst, tuple(excess.shape)), strict=True))
     position = result.positions.expand(excess.shape).flatten()[worst]
     place = f"prompt {int(where.get('batch', 0))}, position {int(position)}"
+    direction = int(where.get("direction", 0))
     if "direction" in where:
-        place += f", direction {result.directions[int(where['direction'])]!r}"
+        place += f", direction {result.directions[direction]!r}"
+    assert result.origin is not None
+    origin = result.origin.of_direction(direction)
+    likely = edits(origin.model, origin.plan, origin.asked, origin.law)
     return (
         f"The {len(result.parts)} parts of {result.record.decomposer} miss the model's logit by {abs(gap):.1e} "
-        f"(allowed: {allowed:.1e}), worst at {place}. A bias that the model adds is the part most often forgotten; "
+        f"(allowed: {allowed:.1e}), worst at {place}. "
+        f"{likely or 'A bias that the model adds is the part most often forgotten;'} "
         "`attributor.explain_gap(prompts, direction)` lists the gap block by block."
     )

@@ -20,6 +20,10 @@ class ReconstructionError(DLAError):
     """The parts, with the constant, miss the logit that the model itself computed."""
 
 
+class RunChangedError(DLAError):
+    """A result was asked more about the run that it came from, and the model does not run like that any more."""
+
+
 class ReconstructionWarning(DLAWarning):
     """The same finding as `ReconstructionError`, where the user asked for a warning."""
 

@@ -35,7 +35,7 @@ ORDER = (
         "groups",
     ),
     *("directions", "adapters", "decomposers", "streaming", "readings", "sampling", "passes", "asking", "caches"),
-    *("origins", "views", "parts", "attribution", "gaps", "attributor", "direct", "sweeps", "summaries", ""),
+    *("origins", "views", "parts", "attribution", "results", "gaps", "attributor", "direct", "sweeps", "summaries", ""),
     *("testing", "demo", "cli"),
 )
 """Each subject imports from those before it. A package is one subject, `views` comes before what it shows, and ""
@@ -48,9 +48,9 @@ PUBLIC = """
     GroupDecomposer HeadDecomposer HookedTransformerAdapter Interval Label Law LayerDecomposer LensDecomposer
     LocalEngine LogProbability Logit LogitDifference LogitSet MissingPackageError MixedDecomposer ModelAdapter
     ModelDepartureWarning NeuronDecomposer NextToken Norm NormalInterval Part PromptWarning RayEngine
-    ReconstructionError ReconstructionWarning ResidualVector Rounding Route Rows Scaled Site SourceDecomposer Sources
-    SumOf Summary SweepFolder TokenEffects TopTokens TransformerBridgeAdapter UnsupportedModelError Whole Write
-    __version__ adapt direct_logit_attribution load mean open_sweep sweep
+    ReconstructionError ReconstructionWarning ResidualVector Rounding Route Rows RunChangedError Scaled Site
+    SourceDecomposer Sources SumOf Summary SweepFolder TokenEffects TopTokens TransformerBridgeAdapter
+    UnsupportedModelError Whole Write __version__ adapt direct_logit_attribution load mean open_sweep sweep
 """.split()
 
 
