@@ -220,9 +220,7 @@ class Attribution:
         rows = Grouping(rule)(Rows(self.parts, self.values))
         if isinstance(key, Mapping):
             check_groups(key, rows.labels)
-        origin = self.origin
-        if origin is not None:
-            origin = replace(origin, plan=origin.plan.then(Grouping(rule), adding=True))
+        origin = None if self.origin is None else self.origin.coarser(rule)
         return replace(self, parts=tuple(rows.labels), values=rows.values, origin=origin)
 
     def to_xarray(self) -> xr.Dataset:

@@ -4,7 +4,7 @@ A result knows its run by what that run computed. A later question is answered f
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import final
 
 import torch
@@ -17,9 +17,10 @@ from dla.adapters.user_hooks import UserHook, user_hooks
 from dla.autocast import autocast_on, refuse_autocast
 from dla.decomposers.base import Decomposer, Law
 from dla.errors import RunChangedError
+from dla.groups import Grouping, Renaming
 from dla.labels import ROUNDING, Label
 from dla.passes import TOLERANCE, Asked, Pass, directions_of, questions_of, run_pass, selection, watch
-from dla.plans import Entry, Item, Plan, Rows, kept
+from dla.plans import Entry, Item, Plan, Rows, kept, merged
 from dla.streaming import Contraction
 
 _ROUNDINGS = 64.0
@@ -44,6 +45,7 @@ class Origin:
         tolerance: How much of it is rounding.
         eps: The model's rounding unit.
         hooks: The hooks of the user's that were on the model.
+        rounding: The row that holds what is rounded away, if there is such a row.
     """
 
     model: ModelAdapter
@@ -56,6 +58,7 @@ class Origin:
     tolerance: Float[Tensor, "direction batch kept"]
     eps: float
     hooks: tuple[UserHook, ...] = ()
+    rounding: Label = field(default_factory=lambda: Label(ROUNDING))
 
     @staticmethod
     def of(run: Pass, model: ModelAdapter, plan: Plan, asked: Asked, law: Law) -> "Origin":
@@ -67,6 +70,11 @@ class Origin:
         """The same, asked only one of several directions."""
         asked = replace(self.asked, readouts=(self.asked.readouts[i],))
         return replace(self, asked=asked, logit=self.logit[i : i + 1], tolerance=self.tolerance[i : i + 1])
+
+    def coarser(self, rule: Renaming) -> "Origin":
+        """The same, with rows added up in groups."""
+        plan = self.plan.then(Grouping(lambda label: rule(merged(label))), adding=True)
+        return replace(self, plan=plan, rounding=rule(self.rounding))
 
     def finer(self, label: Label, by: Decomposer) -> tuple["Origin", Pass]:
         """One part in pieces: a plan that has them instead of it, and what each contributes.
@@ -106,12 +114,12 @@ class Origin:
 
         Raises:
             RunChangedError: If the model does not run any more as it did.
-            ValueError: If the part is what was rounded away.
+            ValueError: If the part holds what was rounded away.
         """
-        if label.kind == ROUNDING:
+        if label == self.rounding and (label.kind == ROUNDING or self.model.anatomy.unembedding.rounding is not None):
             raise ValueError(
-                f"{str(label)!r} is what many steps of the model's arithmetic round away, those of the readout among "
-                "them; it is no one vector of the stream. Look at another part."
+                f"{str(label)!r} holds what many steps of the model round away, also those of the readout; "
+                "that is no one vector of the stream. Look at another part."
             )
         refuse_autocast(autocast_on(), self.model.anatomy.unembedding.W_U.device)
         self._check_weights()

@@ -184,7 +184,7 @@ class Plan:
         return not self.apart and all(label.kind == ROUNDING for label in labels)
 
     def _merged(self, label: Label) -> Label:
-        return Label(ROUNDING) if label.kind == ROUNDING and not self.apart else label
+        return label if self.apart else merged(label)
 
     def _shown(self, labels: Sequence[Label]) -> list[Label]:
         """The labels, what is rounded away as one, and last."""
@@ -201,6 +201,11 @@ class Plan:
         if twice:
             raise ValueError(f"{self.name} names two parts {twice[0]!r}. Give every part a label of its own.")
         return tuple(labels)
+
+
+def merged(label: Label) -> Label:
+    """The label of the row that a row is added to: all that is rounded away is one row."""
+    return Label(ROUNDING) if label.kind == ROUNDING else label
 
 
 def room_for(count: int, like: Float[Tensor, "_ *more"]) -> Float[Tensor, "{count} *more"]:

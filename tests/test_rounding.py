@@ -296,6 +296,20 @@ def test_gaps_are_explained_block_by_block(dtype: torch.dtype) -> None:
 
 def test_what_is_rounded_away_is_no_vector() -> None:
     result = attributed(bridge("gpt2", torch.bfloat16), dla.HeadDecomposer())
-    with pytest.raises(ValueError, match=r"'rounding' is what many steps .* no one vector of the stream\. Look at"):
+    with pytest.raises(ValueError, match=r"'rounding' holds what many steps .* no one vector of the stream\. Look at"):
         result.part("rounding").top_tokens()
     assert len(result.part("L0H1").top_tokens(3).up) == 3
+
+
+@each_half
+def test_groups_of_a_result_are_looked_at_as_it_has_them(dtype: torch.dtype) -> None:
+    """What is rounded away is no member of its layer, nor of the part whose pieces it was rounded away in."""
+    parts = attributed(bridge("gpt2", dtype), dla.ComponentDecomposer())
+    fine = parts.refine("1_attn_out", by=dla.HeadDecomposer())
+    for result in (parts.group_by("layer"), fine.group_by("parent"), fine.group_by({"both": ["L1H1", "embed"]})):
+        for label in result.labels:
+            if label != "rounding":
+                assert len(result.part(label).top_tokens(1).up) == 1
+    for result, label in ((parts.group_by("kind"), "rounding"), (parts.group_by({"x": ["embed", "rounding"]}), "x")):
+        with pytest.raises(ValueError, match=rf"'{label}' holds what many steps .* also those of the readout; that"):
+            result.part(label).vector()

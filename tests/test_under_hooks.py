@@ -316,3 +316,24 @@ def test_pieces_that_a_hook_edits_after_they_are_read() -> None:
         ):
             result.refine("L1H1", by=dla.SourceDecomposer())
         assert result.refine("L1H2", by=dla.SourceDecomposer()).origin is not None
+
+
+@pytest.mark.parametrize("subject", params([Subject("bridge", "gpt2", dtype=torch.bfloat16)]))
+def test_half_precision_under_hooks(subject: Subject) -> None:
+    """What is rounded away is neither taken for an edit, nor an edit for rounding."""
+    model, tokens = subject.model(), some_tokens(1)
+    attributor = dla.Attributor(model, HEADS)
+    plain = attributor.attribute(tokens, dla.Logit(5))
+    assert attributor.explain_gap(tokens, dla.Logit(5)).first() is None
+    with model.hooks(fwd_hooks=[(Z, without_head)]):
+        edited = attributor.attribute(tokens, dla.Logit(5))
+        assert bool((edited.part("L1H1").vector() == 0).all())
+        with pytest.raises(dla.RunChangedError, match=r"hooks then: none; now: blocks\.1\.attn\.hook_z"):
+            plain.part("L1H1").vector()
+    with (
+        model.hooks(fwd_hooks=[(PRE, steered)]),
+        pytest.raises(
+            dla.ReconstructionError, match=r"between block 0 and block 1; hooked there: blocks\.1\.hook_resid"
+        ),
+    ):
+        attributor.attribute(tokens, dla.Logit(5))
