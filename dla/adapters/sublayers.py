@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dla.adapters.anatomy import Heads, Mixture, Neurons, Sublayer, whole
 from dla.adapters.experts import recognise_experts
+from dla.adapters.linear import Linear, linears, reader_of
 from dla.adapters.parts import Parts
 from dla.adapters.probe import Probe
 from dla.adapters.recognise import (
@@ -153,33 +154,40 @@ class BlockView:
     def _heads(self, child: str, module: nn.Module, output: Output, why: dict[str, str]) -> Heads | None:
         """The child's heads, if their writes and the bias are the sublayer's output."""
         path = f"blocks.{self.layer}.{child}"
-        W_O, b_O, z = tensor_of(module, "W_O"), tensor_of(module, "b_O"), self._seen(f"{path}.hook_z")
-        if W_O is None or W_O.ndim != 3 or z is None or z.flatten(2).shape[-1] != W_O.shape[0] * W_O.shape[1]:
+        z = self._seen(f"{path}.hook_z")
+        shape = None if z is None else _heads_in(module, z)
+        if shape is None:
             return None
-        site = self.site(f"{path}.hook_z", _Unflatten(W_O.shape[0], W_O.shape[1]))
-        steps: list[Step] = [partial(Product, site, W_O.flatten(0, 1), b_O), partial(Products, site, W_O, b_O)]
-        rounding = self._whole_as(site, steps, W_O.dtype, output, why, ("attention heads", "z @ W_O + b_O"))
-        if rounding is None:
-            return None
-        values = recognise_values(path, module, self.probe, site, output.label, W_O, output.route)
-        if isinstance(values, str):
-            why["sources of attention heads"] = values
-        known = None if isinstance(values, str) else values
-        return Heads(output.label, site, W_O, b_O, output.route, known, rounding)
+        site = self.site(f"{path}.hook_z", _Unflatten(*shape))
+        for linear in linears(module, reader_of(module, "hook_z"), "W_O", "b_O", shape[0] * shape[1]):
+            W_O, b_O = linear.weight.unflatten(0, shape), linear.bias
+            steps = [_product(site, linear), _products(site, W_O, linear)]
+            rounding = self._whole_as(site, steps, linear.dtype, output, why, ("attention heads", "z @ W_O + b_O"))
+            if rounding is None:
+                continue
+            why.pop("attention heads", None)
+            values = recognise_values(path, module, self.probe, site, output.label, W_O, output.route)
+            if isinstance(values, str):
+                why["sources of attention heads"] = values
+            known = None if isinstance(values, str) else values
+            return Heads(output.label, site, W_O, b_O, output.route, known, rounding)
+        return None
 
     def _neurons(self, child: str, module: nn.Module, output: Output, why: dict[str, str]) -> Neurons | None:
         """The child's neurons, if their writes and the bias are the sublayer's output."""
         name = f"blocks.{self.layer}.{child}.hook_post"
-        W_out, b_out, post = tensor_of(module, "W_out"), tensor_of(module, "b_out"), self._seen(name)
-        if W_out is None or W_out.ndim != 2 or post is None:
-            return None
-        if post.ndim != 3 or post.shape[-1] != W_out.shape[0] or W_out.shape[1] != output.put_out.shape[-1]:
+        post, d_model = self._seen(name), output.put_out.shape[-1]
+        if post is None or post.ndim != 3:
             return None
         site = self.site(name)
-        rounding = self._whole_as(
-            site, [partial(Product, site, W_out, b_out)], W_out.dtype, output, why, ("neurons", "post @ W_out + b_out")
-        )
-        return None if rounding is None else Neurons(output.label, site, W_out, b_out, output.route, rounding)
+        for linear in linears(module, reader_of(module, "hook_post"), "W_out", "b_out", post.shape[-1]):
+            steps = [_product(site, linear)] if linear.weight.shape[1] == d_model else []
+            what = ("neurons", "post @ W_out + b_out")
+            rounding = self._whole_as(site, steps, linear.dtype, output, why, what) if steps else None
+            if rounding is not None:
+                why.pop("neurons", None)
+                return Neurons(output.label, site, linear.weight, linear.bias, output.route, rounding)
+        return None
 
     def _experts(self, child: str, module: nn.Module, output: Output, why: dict[str, str]) -> Mixture | None:
         path = f"blocks.{self.layer}.{child}"
@@ -220,6 +228,21 @@ class BlockView:
         through: Step = step if norm is None else lambda precision: Normed(step(precision), norm, precision)
         route = DIRECT.after(output.route.multiplier)
         return rounded(through, self.site(output.name), label, self.probe, route)
+
+
+def _product(x: Site, linear: Linear) -> Step:
+    return lambda precision: Product(x, linear.weight, linear.bias, linear.precision(precision))
+
+
+def _products(x: Site, weight: Float[Tensor, "part d_in d_out"], linear: Linear) -> Step:
+    return lambda precision: Products(x, weight, linear.bias, linear.precision(precision))
+
+
+def _heads_in(module: nn.Module, z: Tensor) -> tuple[int, int] | None:
+    """How many heads there are, and how wide they are: as `W_O` says, or the hook where no weight is shown."""
+    W_O = tensor_of(module, "W_O")
+    heads, d_head = z.shape[2:] if W_O is None and z.ndim == 4 else (0, 0) if W_O is None or W_O.ndim != 3 else W_O.shape[:2]
+    return (heads, d_head) if z.shape[2:].numel() == heads * d_head else None
 
 
 @final
