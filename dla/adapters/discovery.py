@@ -45,7 +45,7 @@ def discover(
         embeddings=embeddings,
         blocks=blocks,
         unembedding=unembedding,
-        eps=least_unit(parts, probe, unembedding.norm),
+        eps=least_unit(probe, unembedding),
         dtype=coarsest_dtype(probe),
         departures=departures(replaced, probe, unembedding, parts),
         compatibility=parts.compatibility,

@@ -29,7 +29,7 @@ class HookedTransformerAdapter(ModelAdapter):
         """
         self._model = model
         self._hook_points: HookPoints = {**model.hook_dict, **taps_of(model.blocks)}
-        self._vocabulary = vocabulary_of(model, int(model.unembed.W_U.shape[1]))
+        self._vocabulary = vocabulary_of(model)
         self._anatomy = AnatomyCache(model, self._hook_points, self._parts, self._forward)
 
     @property
@@ -87,8 +87,6 @@ class HookedTransformerAdapter(ModelAdapter):
             blocks=list(model.blocks),
             ln_final=self._final_norm(),
             unembed=model.unembed,
-            W_U=model.unembed.W_U,
-            b_U=model.unembed.b_U,
             centred=str(cfg.normalization_type).startswith("LN"),
             transforms=transforms,
         )

@@ -14,8 +14,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dla.adapters.probe import first_tensor, widened
-from dla.adapters.recognise import tensor_of
-from dla.writes import Precision, is_half
+from dla.adapters.recognise import Step, tensor_of
+from dla.sites import Site
+from dla.writes import Precision, Product, Products, is_half
 
 _ROWS = 1024
 """How many unit vectors a module is asked about together."""
@@ -46,6 +47,15 @@ class Linear:
     def precision(self, precision: Precision) -> Precision:
         """That of a product with this weight."""
         return precision.added_in(self.update) if self.update else precision
+
+    def product(self, x: Site) -> Step:
+        """The map as a step from what is read at a site, all further axes of it as one."""
+        return lambda precision: Product(x, self.weight, self.bias, self.precision(precision))
+
+    def products(self, x: Site, count: int) -> Step:
+        """The same, a sum of so many products each of which is rounded."""
+        weight = self.weight.unflatten(0, (count, -1))
+        return lambda precision: Products(x, weight, self.bias, self.precision(precision))
 
 
 def linears(module: nn.Module, asked: nn.Module | None, weight: str, bias: str, width: int) -> Iterator[Linear]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dla.adapters.anatomy import Heads, Mixture, Neurons, Sublayer, whole
 from dla.adapters.experts import recognise_experts
-from dla.adapters.linear import Linear, linears, reader_of
+from dla.adapters.linear import linears, reader_of
 from dla.adapters.parts import Parts
 from dla.adapters.probe import Probe
 from dla.adapters.recognise import (
@@ -30,7 +30,7 @@ from dla.adapters.values import recognise_values
 from dla.labels import ROUNDING, Label
 from dla.routes import DIRECT, Norm, Route
 from dla.sites import Site, as_it_is
-from dla.writes import Addition, Normed, Product, Products, Write
+from dla.writes import Addition, Normed, Write
 
 
 @final
@@ -161,7 +161,7 @@ class BlockView:
         site = self.site(f"{path}.hook_z", _Unflatten(*shape))
         for linear in linears(module, reader_of(module, "hook_z"), "W_O", "b_O", shape[0] * shape[1]):
             W_O, b_O = linear.weight.unflatten(0, shape), linear.bias
-            steps = [_product(site, linear), _products(site, W_O, linear)]
+            steps = [linear.product(site), linear.products(site, shape[0])]
             rounding = self._whole_as(site, steps, linear.dtype, output, why, ("attention heads", "z @ W_O + b_O"))
             if rounding is None:
                 continue
@@ -181,7 +181,7 @@ class BlockView:
             return None
         site = self.site(name)
         for linear in linears(module, reader_of(module, "hook_post"), "W_out", "b_out", post.shape[-1]):
-            steps = [_product(site, linear)] if linear.weight.shape[1] == d_model else []
+            steps = [linear.product(site)] if linear.weight.shape[1] == d_model else []
             what = ("neurons", "post @ W_out + b_out")
             rounding = self._whole_as(site, steps, linear.dtype, output, why, what) if steps else None
             if rounding is not None:
@@ -230,19 +230,13 @@ class BlockView:
         return rounded(through, self.site(output.name), label, self.probe, route)
 
 
-def _product(x: Site, linear: Linear) -> Step:
-    return lambda precision: Product(x, linear.weight, linear.bias, linear.precision(precision))
-
-
-def _products(x: Site, weight: Float[Tensor, "part d_in d_out"], linear: Linear) -> Step:
-    return lambda precision: Products(x, weight, linear.bias, linear.precision(precision))
-
-
 def _heads_in(module: nn.Module, z: Tensor) -> tuple[int, int] | None:
     """How many heads there are, and how wide they are: as `W_O` says, or the hook where no weight is shown."""
     W_O = tensor_of(module, "W_O")
-    heads, d_head = z.shape[2:] if W_O is None and z.ndim == 4 else (0, 0) if W_O is None or W_O.ndim != 3 else W_O.shape[:2]
-    return (heads, d_head) if z.shape[2:].numel() == heads * d_head else None
+    if W_O is None:
+        return (z.shape[2], z.shape[3]) if z.ndim == 4 else None
+    fits = W_O.ndim == 3 and z.shape[2:].numel() == W_O.shape[0] * W_O.shape[1]
+    return (W_O.shape[0], W_O.shape[1]) if fits else None
 
 
 @final

@@ -40,7 +40,7 @@ class TransformerBridgeAdapter(ModelAdapter):
         self._model = model
         self._hook_points: HookPoints = {**model.hook_dict, **taps_of(model.blocks)}
         self._options = _run_options(model)
-        self._vocabulary = vocabulary_of(model, int(model.unembed.W_U.shape[1]))
+        self._vocabulary = vocabulary_of(model)
         self._anatomy = AnatomyCache(model, self._hook_points, self._parts, self._forward)
 
     @property
@@ -97,8 +97,6 @@ class TransformerBridgeAdapter(ModelAdapter):
             blocks=list(model.blocks),
             ln_final=getattr(model, "ln_final", None),
             unembed=model.unembed,
-            W_U=model.unembed.W_U,
-            b_U=model.unembed.b_U,
             centred=str(getattr(model.cfg, "normalization_type", "LN")).startswith("LN"),
             compatibility=bool(getattr(model, "compatibility_mode", False)),
             transforms=transforms,

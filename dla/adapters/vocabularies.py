@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from dla.adapters.recognise import tensor_of
 from dla.vocabulary import Vocabulary
 
 
-def vocabulary_of(model: Any, d_vocab: int) -> Vocabulary:
+def vocabulary_of(model: Any) -> Vocabulary:
     """The vocabulary of a `HookedTransformer` or a `TransformerBridge`; the two share this part of their interface."""
-    tokenizer = model.tokenizer
+    W_U, tokenizer = tensor_of(model.unembed, "W_U"), model.tokenizer
+    d_vocab = int(model.cfg.d_vocab if W_U is None else W_U.shape[1])
     input_size = int(getattr(model.cfg, "d_vocab", d_vocab))
     if tokenizer is None:
         return Vocabulary(d_vocab, input_size)
