@@ -6,6 +6,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy
+from dla.adapters.copies import check_copies
 from dla.adapters.faithful import departures, replaced_modules
 from dla.adapters.parts import Parts
 from dla.adapters.probe import Probe, take_probe
@@ -39,6 +40,7 @@ def discover(
     stream = recognise_stream(parts, probe)
     unembedding = recognise_unembedding(parts, probe, stream)
     embeddings, blocks = recognise_blocks(parts, probe, stream, _mixes(parts, hook_points, forward, probe))
+    check_copies(parts, forward, tokens)
     replaced = replaced_modules(parts, forward, tokens)
     return Anatomy(
         name=parts.name,

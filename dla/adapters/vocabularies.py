@@ -2,14 +2,12 @@
 
 from typing import Any
 
-from dla.adapters.recognise import tensor_of
 from dla.vocabulary import Vocabulary
 
 
-def vocabulary_of(model: Any) -> Vocabulary:
+def vocabulary_of(model: Any, d_vocab: int) -> Vocabulary:
     """The vocabulary of a `HookedTransformer` or a `TransformerBridge`; the two share this part of their interface."""
-    W_U, tokenizer = tensor_of(model.unembed, "W_U"), model.tokenizer
-    d_vocab = int(model.cfg.d_vocab if W_U is None else W_U.shape[1])
+    tokenizer = model.tokenizer
     input_size = int(getattr(model.cfg, "d_vocab", d_vocab))
     if tokenizer is None:
         return Vocabulary(d_vocab, input_size)
