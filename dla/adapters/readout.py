@@ -50,7 +50,9 @@ def recognise_unembedding(parts: Parts, probe: Probe, stream: Stream) -> Unembed
     if parts.ln_final is not None:
         norm = recognise_norm("ln_final", parts.ln_final, probe, parts.centred)
         normed = probe.outputs["ln_final"]
-        if norm is None:
+        if norm is None and constant_factor(probe.inputs["ln_final"], normed) is not None:
+            normed = probe.inputs["ln_final"]  # TransformerLens' own models without norms have one that does nothing
+        elif norm is None:
             raise UnsupportedModelError(
                 f"The final norm ({type(parts.ln_final).__name__}) is not a LayerNorm or RMSNorm given its scale, so "
                 "the logits are not linear in the residual stream. This model cannot be attributed exactly."
