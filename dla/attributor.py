@@ -82,8 +82,8 @@ class Attributor:
         self.check = check
         self._sampled = unembed == "sample"
         self._plans: dict[str | None, tuple[Anatomy, ModelAdapter, Plan]] = {}
+        self._reported: Anatomy | None = None
         self._planned()
-        self._report_departures()
 
     @jaxtyped(typechecker=beartype)
     def attribute(
@@ -144,9 +144,11 @@ class Attributor:
         model, plan = self._planned(asked.at)
         return explain(model, plan, asked, self.decomposer.law)
 
-    def _report_departures(self) -> None:
+    def _report_departures(self, anatomy: Anatomy) -> None:
         """Says where the model that runs is not the checkpoint that it was made from."""
-        anatomy = self.model.anatomy
+        if anatomy is self._reported:
+            return
+        self._reported = anatomy
         for sentence in anatomy.departures:
             if self.check == "raise" and not anatomy.compatibility:
                 raise UnsupportedModelError(f"{sentence} With check='warn' it is attributed as it runs.")
@@ -155,6 +157,7 @@ class Attributor:
     def _planned(self, at: str | None = None) -> tuple[ModelAdapter, Plan]:
         """The model up to a place, and the decomposer's plan for it; made again only when its weights changed."""
         anatomy = self.model.anatomy
+        self._report_departures(anatomy)
         known = self._plans.get(at)
         if known is None or known[0] is not anatomy:
             model = Settled(self.model, anatomy) if at is None else up_to(self.model, at)

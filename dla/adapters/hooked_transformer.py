@@ -11,7 +11,7 @@ from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.parts import Parts
 from dla.adapters.probe import keeping_rows, watching
-from dla.adapters.running import AnatomyCache, check_runnable, context_length
+from dla.adapters.running import AnatomyCache, answers_of, check_runnable, context_length
 from dla.adapters.taps import HookPoints, taps_of
 from dla.adapters.vocabularies import vocabulary_of
 from dla.vocabulary import Vocabulary
@@ -29,7 +29,7 @@ class HookedTransformerAdapter(ModelAdapter):
         """
         self._model = model
         self._hook_points: HookPoints = {**model.hook_dict, **taps_of(model.blocks)}
-        self._vocabulary = vocabulary_of(model)
+        self._vocabulary = vocabulary_of(model, answers_of(model))
         self._anatomy = AnatomyCache(model, self._hook_points, self._parts, self._forward)
 
     @property
