@@ -12,6 +12,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from dla.adapters.linear import Linear
+from dla.adapters.offloaded import at_hand
 from dla.adapters.parts import Parts
 from dla.adapters.probe import first_tensor, widened
 from dla.adapters.recognise import explained, tensor_of
@@ -35,7 +36,8 @@ def check_copies(
     Raises:
         UnsupportedModelError: If a module that is not called computes something else than its weight says.
     """
-    lost = {(path, name): module for path, name, module in _maps(parts) if not _is_its_weight(module)}
+    with at_hand(*parts.watched().values()):
+        lost = {(path, name): module for path, name, module in _maps(parts) if not _is_its_weight(module)}
     if not lost:
         return
     called: set[nn.Module] = set()

@@ -8,6 +8,7 @@ from torch import Tensor
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.copies import check_copies
 from dla.adapters.faithful import departures, replaced_modules
+from dla.adapters.offloaded import at_hand
 from dla.adapters.parts import Parts
 from dla.adapters.probe import Probe, take_probe
 from dla.adapters.readout import check_causal, coarsest_dtype, least_unit, recognise_unembedding
@@ -38,8 +39,10 @@ def discover(
     probe = _run(parts, hook_points, forward, tokens)
     check_causal(probe)
     stream = recognise_stream(parts, probe)
-    unembedding = recognise_unembedding(parts, probe, stream)
-    embeddings, blocks = recognise_blocks(parts, probe, stream, _mixes(parts, hook_points, forward, probe))
+    mixes = _mixes(parts, hook_points, forward, probe)
+    with at_hand(*parts.watched().values()):
+        unembedding = recognise_unembedding(parts, probe, stream)
+        embeddings, blocks = recognise_blocks(parts, probe, stream, mixes)
     check_copies(parts, forward, tokens)
     replaced = replaced_modules(parts, forward, tokens)
     return Anatomy(

@@ -69,6 +69,8 @@ def linears(module: nn.Module, asked: nn.Module | None, weight: str, bias: str, 
         width: How many numbers go in.
     """
     W, b = tensor_of(module, weight), tensor_of(module, bias)
+    if b is None and asked is not None:
+        b = tensor_of(asked, "bias")  # TransformerLens' own name may still hold what was offloaded
     shown = None if W is None or W.shape[:-1].numel() != width else W.flatten(0, -2)
     if shown is not None:
         yield Linear(shown, b, shown.dtype)
@@ -100,9 +102,10 @@ def ask(module: nn.Module, width: int) -> Linear | None:
     dtypes = {tensor.dtype for tensor in original.parameters() if tensor.is_floating_point()}
     dtype = max(dtypes, key=lambda held: torch.finfo(held).eps, default=torch.float32)
     device = next((tensor.device for tensor in original.parameters()), torch.device("cpu"))
-    if device.type == "meta":
-        return None
-    asked = copy.deepcopy(original).float() if any(map(is_half, dtypes)) else original
+    half = any(map(is_half, dtypes))
+    if half and any("_hf_hook" in inner.__dict__ for inner in original.modules()):
+        return None  # a copy would take with it all that accelerate keeps for the model
+    asked = copy.deepcopy(original).float() if half else original
     finest = torch.float64 if dtypes == {torch.float64} else torch.float32
     try:
         with torch.no_grad():

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.discovery import discover
+from dla.adapters.offloaded import at_hand, home_of
 from dla.adapters.parts import Parts
 from dla.adapters.probe import probe_tokens
 from dla.adapters.recognise import tensor_of
@@ -118,13 +119,15 @@ def check_runnable(model: Any, tokens: Int[Tensor, "batch pos"]) -> None:
 
 def _known_ids(model: Any) -> int:
     """How many ids the embedding knows; the vocabulary of the answers may be another."""
-    W_E = tensor_of(model.embed, "W_E", "weight")
+    with at_hand(model.embed):
+        W_E = tensor_of(model.embed, "W_E", "weight")
     return int(model.cfg.d_vocab) if W_E is None else min(int(model.cfg.d_vocab), W_E.shape[0])
 
 
 def answers_of(model: Any) -> int:
     """How many tokens the unembedding answers with."""
-    W_U = tensor_of(model.unembed, "W_U")
+    with at_hand(model.unembed):
+        W_U = tensor_of(model.unembed, "W_U")
     return int(model.cfg.d_vocab if W_U is None else W_U.shape[1])
 
 
@@ -136,4 +139,4 @@ def context_length(model: Any) -> int | None:
 def device_of(model: Any) -> torch.device:
     """Where token ids must be for the model to run."""
     device: torch.device = next(iter(model.parameters())).device
-    return device
+    return home_of(model.embed) if device.type == "meta" else device

@@ -159,7 +159,7 @@ class BlockView:
         if shape is None:
             return None
         site = self.site(f"{path}.hook_z", _Unflatten(*shape))
-        for linear in linears(module, reader_of(module, "hook_z"), "W_O", "b_O", shape[0] * shape[1]):
+        for linear in linears(module, self._asked(child, "hook_z", output), "W_O", "b_O", shape[0] * shape[1]):
             W_O, b_O = linear.weight.unflatten(0, shape), linear.bias
             steps = [linear.product(site), linear.products(site, shape[0])]
             rounding = self._whole_as(site, steps, linear.dtype, output, why, ("attention heads", "z @ W_O + b_O"))
@@ -180,7 +180,7 @@ class BlockView:
         if post is None or post.ndim != 3:
             return None
         site = self.site(name)
-        for linear in linears(module, reader_of(module, "hook_post"), "W_out", "b_out", post.shape[-1]):
+        for linear in linears(module, self._asked(child, "hook_post", output), "W_out", "b_out", post.shape[-1]):
             steps = [linear.product(site)] if linear.weight.shape[1] == d_model else []
             what = ("neurons", "post @ W_out + b_out")
             rounding = self._whole_as(site, steps, linear.dtype, output, why, what) if steps else None
@@ -188,6 +188,11 @@ class BlockView:
                 why.pop("neurons", None)
                 return Neurons(output.label, site, linear.weight, linear.bias, output.route, rounding)
         return None
+
+    def _asked(self, child: str, hook: str, output: Output) -> nn.Module | None:
+        """What in the output's own module reads a hook. To ask it costs much, so no other is asked."""
+        own = output.label.kind == f"{child}_out"
+        return reader_of(self.parts.children[self.layer][child], hook) if own else None
 
     def _experts(self, child: str, module: nn.Module, output: Output, why: dict[str, str]) -> Mixture | None:
         path = f"blocks.{self.layer}.{child}"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter, Observer
+from dla.adapters.offloaded import at_hand
 from dla.adapters.parts import Parts
 from dla.adapters.probe import keeping_rows, watching
 from dla.adapters.running import AnatomyCache, answers_of, check_runnable, context_length
@@ -79,7 +80,8 @@ class TransformerBridgeAdapter(ModelAdapter):
 
     def tensors(self) -> list[tuple[str, Tensor]]:
         """Every parameter and buffer, by name."""
-        return [*self._model.named_parameters(), *self._model.named_buffers()]
+        with at_hand(self._model):
+            return [*self._model.named_parameters(), *self._model.named_buffers()]
 
     def owns(self, cache: Any) -> bool:
         return getattr(cache, "model", self._model) is self._model
