@@ -1,5 +1,6 @@
 """The attributor: the one place where a model, a decomposition, a direction and prompts meet."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, final
 
@@ -185,6 +186,11 @@ def _diagnosis(result: Attribution, excess: Tensor) -> str:
     place = f"prompt {int(where.get('batch', torch.zeros(())))}, position {int(position)}"
     if "direction" in where:
         place += f", direction {result.directions[int(where['direction'])]!r}"
+    if not math.isfinite(gap):
+        return (
+            f"The model's logit, or a part of it, is not finite at {place}: a weight, a hook or an overflow in half "
+            "precision makes NaN or infinity of it. LayerDecomposer() with check='warn' shows from which layer on."
+        )
     return (
         f"The {len(result.parts)} parts of {result.record.decomposer} miss the model's logit by {abs(gap):.1e} "
         f"(allowed: {allowed:.1e}), worst at {place}. A bias that the model adds is the part most often forgotten; "

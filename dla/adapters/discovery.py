@@ -8,6 +8,7 @@ from torch import Tensor
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.copies import check_copies
 from dla.adapters.faithful import departures, replaced_modules
+from dla.adapters.finite import check_finite
 from dla.adapters.offloaded import at_hand
 from dla.adapters.parts import Parts
 from dla.adapters.probe import Probe, take_probe
@@ -37,6 +38,7 @@ def discover(
         UnsupportedModelError: If the model does not run, or cannot be attributed exactly; says why.
     """
     probe = _run(parts, hook_points, forward, tokens)
+    check_finite(parts, probe)
     check_causal(probe)
     stream = recognise_stream(parts, probe)
     mixes = _mixes(parts, hook_points, forward, probe)
