@@ -78,17 +78,31 @@ def linears(module: nn.Module, asked: nn.Module | None, weight: str, bias: str, 
     if answer is None or shown is None:
         yield from () if answer is None else (answer,)
     elif shown.shape == answer.weight.shape:
-        added = answer.weight - shown.detach().to(answer.weight)
-        update = float((added.norm(dim=0) / answer.weight.norm(dim=0).clamp(min=_LEAST)).max())
-        if update > _NOTHING or not _same(answer.bias, b):
-            yield replace(answer, update=update)
+        answer = updated(answer, Linear(shown, b, shown.dtype))
+        if answer.update > _NOTHING or not _same(answer.bias, b):
+            yield answer
+
+
+def updated(answer: Linear, shown: Linear) -> Linear:
+    """What a module said of itself, with how far that is from the weight that it shows."""
+    added = answer.weight - shown.weight.detach().to(answer.weight)
+    return replace(answer, update=float((added.norm(dim=0) / answer.weight.norm(dim=0).clamp(min=_LEAST)).max()))
 
 
 def reader_of(module: nn.Module, hook: str) -> nn.Module | None:
     """The inner module whose input is what the hook shows."""
+    return _inner(module, hook, "hook_in")
+
+
+def writer_of(module: nn.Module, hook: str) -> nn.Module | None:
+    """The inner module whose output is what the hook shows."""
+    return _inner(module, hook, "hook_out")
+
+
+def _inner(module: nn.Module, hook: str, side: str) -> nn.Module | None:
     point = _hook_point(module, hook)
-    inners = (inner for inner in module.modules() if point is not None and inner is not point)
-    return next((inner for inner in inners if _hook_point(inner, "hook_in") is point), None)
+    inners = (inner for inner in module.modules() if point is not None and inner is not module)
+    return next((inner for inner in inners if _hook_point(inner, side) is point), None)
 
 
 def ask(module: nn.Module, width: int) -> Linear | None:

@@ -108,10 +108,11 @@ def _product(parts: Parts, probe: Probe) -> tuple[Linear, Product]:
             if isinstance(product, Product):
                 return linear, product
             missed = miss(step, activations, logits, *dtypes)
-    original = getattr(parts.unembed, "original_component", parts.unembed)
+    kind = type(getattr(parts.unembed, "original_component", parts.unembed))
     raise UnsupportedModelError(
-        f"The unembedding's output is not `x @ W_U + b_U`: that of this {type(original).__name__} {missed}. This "
-        "model's logits cannot be attributed exactly; attribute it with a linear unembedding that is not quantised."
+        f"The unembedding's output is not `x @ W_U + b_U`: that of {kind.__module__}.{kind.__name__} "
+        f"{missed}. This model's logits cannot be attributed exactly; attribute it with a linear unembedding that is "
+        "not quantised."
     )
 
 

@@ -155,7 +155,7 @@ class BlockView:
         """The child's heads, if their writes and the bias are the sublayer's output."""
         path = f"blocks.{self.layer}.{child}"
         z = self._seen(f"{path}.hook_z")
-        shape = None if z is None else _heads_in(module, z)
+        shape = None if z is None else _heads_in(module, z, self.probe.once(f"{path}.hook_pattern"))
         if shape is None:
             return None
         site = self.site(f"{path}.hook_z", _Unflatten(*shape))
@@ -235,13 +235,14 @@ class BlockView:
         return rounded(through, self.site(output.name), label, self.probe, route)
 
 
-def _heads_in(module: nn.Module, z: Tensor) -> tuple[int, int] | None:
-    """How many heads there are, and how wide they are: as `W_O` says, or the hook where no weight is shown."""
-    W_O = tensor_of(module, "W_O")
-    if W_O is None:
-        return (z.shape[2], z.shape[3]) if z.ndim == 4 else None
-    fits = W_O.ndim == 3 and z.shape[2:].numel() == W_O.shape[0] * W_O.shape[1]
-    return (W_O.shape[0], W_O.shape[1]) if fits else None
+def _heads_in(module: nn.Module, z: Tensor, pattern: Tensor | None) -> tuple[int, int] | None:
+    """How many heads there are, and how wide they are: as `W_O` says, or the pattern where no weight is shown."""
+    W_O, width = tensor_of(module, "W_O"), z.shape[2:].numel()
+    if W_O is not None:
+        fits = W_O.ndim == 3 and width == W_O.shape[0] * W_O.shape[1]
+        return (W_O.shape[0], W_O.shape[1]) if fits else None
+    heads = 0 if pattern is None or pattern.ndim != 4 else pattern.shape[1]
+    return (heads, width // heads) if heads and width % heads == 0 else None
 
 
 @final
