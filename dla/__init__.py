@@ -37,11 +37,14 @@ from dla.directions import (
 from dla.errors import (
     CoarseDecompositionWarning,
     DLAError,
+    DLAWarning,
     FileFormatError,
     MissingPackageError,
     ModelDepartureWarning,
+    PromptWarning,
     ReconstructionError,
     ReconstructionWarning,
+    RunChangedError,
     UnsupportedModelError,
 )
 from dla.labels import Label
@@ -52,7 +55,7 @@ from dla.sites import Site
 from dla.summaries import BootstrapInterval, Interval, NormalInterval, Summary
 from dla.sweeps import Engine, LocalEngine, RayEngine, SweepFolder, open_sweep, sweep
 from dla.version import __version__
-from dla.writes import Change, Constant, Experts, Factored, Features, Scaled, Sources, SumOf, Whole, Write
+from dla.writes import Change, Constant, Experts, Factored, Features, Rounding, Scaled, Sources, SumOf, Whole, Write
 
 __all__ = [
     "Attribution",
@@ -66,6 +69,7 @@ __all__ = [
     "ComponentDecomposer",
     "Constant",
     "DLAError",
+    "DLAWarning",
     "Decomposer",
     "Direction",
     "Directions",
@@ -100,12 +104,15 @@ __all__ = [
     "Norm",
     "NormalInterval",
     "Part",
+    "PromptWarning",
     "RayEngine",
     "ReconstructionError",
     "ReconstructionWarning",
     "ResidualVector",
+    "Rounding",
     "Route",
     "Rows",
+    "RunChangedError",
     "Scaled",
     "Site",
     "SourceDecomposer",

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
 import pandas as pd
 import torch
@@ -14,17 +14,18 @@ from rich.console import Console, ConsoleOptions, Group
 from rich.table import Table
 from torch import Tensor
 
-from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer, Law
 from dla.errors import ReconstructionError
+from dla.given import Count, count, shown
 from dla.groups import Grouping, Renaming, Selector, check_groups, named_groups, rule_of
 from dla.labels import Label
 from dla.origins import Origin
 from dla.parts import Part
-from dla.passes import TOLERANCE, Asked, Pass
-from dla.plans import Plan, Rows
-from dla.version import versions
+from dla.passes import TOLERANCE, Pass
+from dla.plans import Rows, rounding_last
+from dla.views.brief import mean_of, shortened
 from dla.views.dataset import Record, from_dataset, to_dataset
+from dla.views.endings import NETCDF, check_ending
 from dla.views.files import read_dataset, write_dataset
 from dla.views.html import html_table
 from dla.views.table import rich_table
@@ -102,7 +103,7 @@ class Attribution:
         origin = None if self.origin is None else self.origin.of_direction(i)
         return replace(self, values=self.values[:, i], record=record, origin=origin, **tensors)
 
-    def top(self, k: int = 5, *, by: Literal["value", "abs"] = "value") -> list[tuple[str, float]]:
+    def top(self, k: Count = 5, *, by: str = "value") -> list[tuple[str, float]]:
         """The `k` parts that contribute most, averaged over prompts and positions.
 
         Args:
@@ -110,15 +111,14 @@ class Attribution:
             by: "value" for the most positive, "abs" for the largest of either sign.
 
         Raises:
-            ValueError: If several directions were asked for.
+            TypeError: If `k` is not a whole number.
+            ValueError: If several directions were asked for, `k` is negative, or `by` is neither.
         """
-        means = self._means()
-        return self._ranked(means.abs() if by == "abs" else means, k)
+        return self._ranked(by, k, 1)
 
-    def bottom(self, k: int = 5, *, by: Literal["value", "abs"] = "value") -> list[tuple[str, float]]:
+    def bottom(self, k: Count = 5, *, by: str = "value") -> list[tuple[str, float]]:
         """The `k` parts that contribute least: the most negative, or with `by="abs"` the smallest of either sign."""
-        means = self._means()
-        return self._ranked(-(means.abs() if by == "abs" else means), k)
+        return self._ranked(by, k, -1)
 
     def select(
         self,
@@ -173,6 +173,7 @@ class Attribution:
 
         Raises:
             ReconstructionError: If the pieces do not add up to the part.
+            RunChangedError: If the model does not run any more as it ran for this result.
             ValueError: If there is no such part, or the decomposer has no pieces of it.
         """
         i, origin = self._place(label), self._origin("refine")
@@ -184,12 +185,14 @@ class Attribution:
         if bool((gap > allowed.to(gap) + self.tolerance.to(gap)).any()):
             raise ReconstructionError(
                 f"The {len(run.labels)} pieces that {type(by).__name__} has of {label!r} miss it by up to "
-                f"{float(gap.nan_to_num().max()):.1e}. A bias that the part adds is the piece most often forgotten."
+                f"{float(gap.nan_to_num().max()):.1e}. {origin.likely_cause()}"
             )
+        labels = [*self.parts[:i], *run.labels, *self.parts[i + 1 :]]
+        rows = rounding_last(Rows(labels, torch.cat([self.values[:i], pieces, self.values[i + 1 :]])))
         return replace(
             self,
-            parts=(*self.parts[:i], *run.labels, *self.parts[i + 1 :]),
-            values=torch.cat([self.values[:i], pieces, self.values[i + 1 :]]),
+            parts=tuple(rows.labels),
+            values=rows.values,
             total=(self.total.double() + (added - self.values[i])).to(self.total),
             tolerance=self.tolerance + allowed.to(self.tolerance),
             record=replace(self.record, decomposer=finer.plan.name),
@@ -234,7 +237,12 @@ class Attribution:
         return frame.dropna(subset="value").reset_index(drop=True)
 
     def save(self, path: str | Path) -> None:
-        """Writes everything, with its provenance, to one netCDF file. The file appears whole or not at all."""
+        """Writes everything, with its provenance, to one netCDF file. The file appears whole or not at all.
+
+        Raises:
+            ValueError: If the name has the ending of another format, such as `.csv`; says what writes that.
+        """
+        check_ending(Path(path), NETCDF, "netCDF")
         write_dataset(self.to_xarray(), Path(path))
 
     def table(self, shown: int = SHOWN) -> Table:
@@ -250,6 +258,15 @@ class Attribution:
         with console.capture() as capture:
             console.print(self)
         return capture.get()
+
+    def __repr__(self) -> str:
+        worst, allowed = (float(tensor.nan_to_num().abs().max()) for tensor in (self.gap, self.tolerance))
+        several = len(self.directions)
+        told = f"{several} directions" if several else f"logit {mean_of(self.logit)}"
+        return (
+            f"Attribution({shortened(self.record.direction)}, {self.record.decomposer}: {len(self.parts)} parts, "
+            f"{told}, largest gap {worst:.1e}, allowed {allowed:.1e})"
+        )
 
     def _repr_html_(self) -> str:
         each = [self.direction(name) for name in self.directions] or [self]
@@ -270,7 +287,9 @@ class Attribution:
 
     def _origin(self, what: str) -> Origin:
         if self.origin is None:
-            raise ValueError(f"{what} runs the model again, and this result was read from a file. Attribute again.")
+            raise ValueError(
+                f"{what} runs the model again, and this result was read from a file or a pickle. Attribute again."
+            )
         return self.origin
 
     def _in_shape(self, run: Pass) -> Float[Tensor, "part *direction_batch_and_pos"]:
@@ -283,8 +302,11 @@ class Attribution:
             raise ValueError(f"Rows are ranked for one direction at a time: result.direction({self.directions[0]!r}).")
         return self.values.flatten(1).nanmean(-1) if self.values.ndim > 1 else self.values
 
-    def _ranked(self, order: Float[Tensor, " part"], k: int) -> list[tuple[str, float]]:
-        means = self._means()
+    def _ranked(self, by: str, k: object, sign: int) -> list[tuple[str, float]]:
+        if by not in ("value", "abs"):
+            raise ValueError(f"by={shown(by)}; pass 'value' or 'abs'.")
+        means, k = self._means(), count(k, "k", "parts", least=0)
+        order = sign * (means.abs() if by == "abs" else means)
         best = order.argsort(descending=True, stable=True)[:k].tolist()
         return [(str(self.parts[i]), float(means[i])) for i in best]
 
@@ -321,54 +343,6 @@ def load(path: str | Path) -> Attribution:
     parts, tensors, record = from_dataset(read_dataset(Path(path)), _TENSORS)
     fields: dict[str, Any] = {name: tensors[name] for name in _TENSORS}
     return Attribution(parts=parts, record=record, **fields)
-
-
-def attribution_of(
-    run: Pass, model: ModelAdapter, plan: Plan, asked: Asked, law: Law, direction: str, names: Sequence[str]
-) -> Attribution:
-    """A pass as a result: without the axes that were not asked for, NaN where a prompt has no such position.
-
-    Args:
-        run: The pass.
-        model: The model, up to the place that was asked about.
-        plan: What was read of it.
-        asked: What was asked.
-        law: What the rows are.
-        direction: The directions in words.
-        names: The names of several directions; empty for one.
-    """
-    anatomy, positions = model.anatomy, asked.positions
-    there = {"direction": bool(names), "batch": asked.batched, "position": not positions.single}
-    record = Record(
-        tokens=tuple(tuple(prompt) for prompt in asked.prompts.texts()),
-        direction=direction,
-        decomposer=plan.name,
-        law=law.value,
-        model=anatomy.name,
-        dtype=str(anatomy.unembedding.W_U.dtype).removeprefix("torch."),
-        dims=tuple(name for name, kept in there.items() if kept),
-        versions=versions(),
-        directions=tuple(names),
-    )
-    axes = [i for i, kept in enumerate(there.values(), start=-3) if not kept]
-
-    def shaped(tensor: Tensor) -> Tensor:
-        if not bool(positions.valid.all()):
-            tensor = tensor.masked_fill(~positions.valid.to(tensor.device), torch.nan)
-        return tensor.squeeze(tuple(axis for axis in axes if -axis <= tensor.ndim))
-
-    return Attribution(
-        parts=tuple(run.labels),
-        values=shaped(run.values),
-        total=shaped(run.total(law)),
-        constant=shaped(run.constant),
-        logit=shaped(run.logit),
-        output_logit=shaped(run.output_logit),
-        tolerance=shaped(run.tolerance(law)),
-        positions=torch.where(positions.valid, positions.index, -1).squeeze([axis for axis in axes if axis > -3]),
-        record=record,
-        origin=Origin(model, plan, asked, run.scale, run.eps),
-    )
 
 
 _PROOF = ("total", "constant", "logit", "output_logit", "tolerance")

@@ -8,6 +8,10 @@ class DLAError(Exception):
     """Base class of the library's own errors."""
 
 
+class DLAWarning(UserWarning):
+    """Base class of the library's own warnings."""
+
+
 class UnsupportedModelError(DLAError):
     """The model, or a part of it that was asked for, cannot be attributed exactly. Says why, and what to do."""
 
@@ -16,16 +20,24 @@ class ReconstructionError(DLAError):
     """The parts, with the constant, miss the logit that the model itself computed."""
 
 
-class ReconstructionWarning(UserWarning):
+class RunChangedError(DLAError):
+    """A result was asked more about the run that it came from, and the model does not run like that any more."""
+
+
+class ReconstructionWarning(DLAWarning):
     """The same finding as `ReconstructionError`, where the user asked for a warning."""
 
 
-class ModelDepartureWarning(UserWarning):
+class ModelDepartureWarning(DLAWarning):
     """The model that runs is not the checkpoint that it was made from; an attribution is exact for what runs."""
 
 
-class CoarseDecompositionWarning(UserWarning):
+class CoarseDecompositionWarning(DLAWarning):
     """Rows are coarser than was asked: a sublayer has no pieces that are known to add up to it. Names them, and why."""
+
+
+class PromptWarning(DLAWarning):
+    """What the model reads may not be what was meant: words that it does not know, a second BOS token."""
 
 
 class MissingPackageError(DLAError, ImportError):

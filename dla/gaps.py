@@ -8,14 +8,22 @@ import torch
 from jaxtyping import Float
 from rich.console import Console, ConsoleOptions
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor
 
 from dla.adapters.base import ModelAdapter
+from dla.adapters.hook_places import hooks_at_readout, hooks_at_start, hooks_between, hooks_in_block
+from dla.adapters.user_hooks import UserHook, silenced, user_hooks
 from dla.decomposers.base import Law
 from dla.labels import Label
 from dla.passes import Asked, run_pass
 from dla.plans import Plan
+from dla.views.html import html_rows
 from dla.views.table import number
+from dla.writes import Whole
+
+_TITLE = "What the stream gained, and what the parts say"
+_COLUMNS = ("place", "measured", "parts", "gap", "")
 
 
 @final
@@ -24,16 +32,20 @@ class GapRow:
     """One stretch of the stream, averaged over nothing: the prompt with the largest gap there.
 
     Attributes:
-        place: "embeddings", "block 3", or "no layer" for parts whose label names none.
+        place: "embeddings", "block 3", or "between block 2 and block 3", where no part writes.
         measured: What the direction reads of the stream's growth there, in logits.
         parts: What the parts labelled with that place come to.
         allowed: The largest difference that rounding explains.
+        hooks: The hooks of the user's there.
+        written: Whether parts write there; between two blocks none do.
     """
 
     place: str
     measured: float
     parts: float
     allowed: float
+    hooks: tuple[str, ...] = ()
+    written: bool = True
 
     @property
     def gap(self) -> float:
@@ -44,6 +56,11 @@ class GapRow:
     def within(self) -> bool:
         """Whether the gap is rounding."""
         return abs(self.gap) <= self.allowed
+
+
+def _mark(row: GapRow) -> str:
+    hooked = f"; hooked: {', '.join(row.hooks)}" if row.hooks else ""
+    return "" if row.within else f"← misses{hooked}"
 
 
 @final
@@ -58,11 +75,11 @@ class GapReport:
         return next((row for row in self.rows if not row.within), None)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
-        table = Table(title="What the stream gained, and what the parts say", title_justify="left")
-        for column in ("place", "measured", "parts", "gap", ""):
+        table = Table(title=_TITLE, title_justify="left")
+        for column in _COLUMNS:
             table.add_column(column, justify="left" if column in ("place", "") else "right")
         for row in self.rows:
-            mark = "" if row.within else "[red]← misses[/red]"
+            mark = Text(_mark(row), style="red")
             table.add_row(row.place, number(row.measured), number(row.parts), number(row.gap), mark)
         yield table
 
@@ -72,6 +89,15 @@ class GapReport:
             console.print(self)
         return capture.get()
 
+    def __repr__(self) -> str:
+        first = self.first()
+        found = "no gap beyond rounding" if first is None else f"first gap in {first.place}: {number(first.gap)}"
+        return f"GapReport({len(self.rows)} places, {found})"
+
+    def _repr_html_(self) -> str:
+        rows = [(row.place, number(row.measured), number(row.parts), number(row.gap), _mark(row)) for row in self.rows]
+        return html_rows(_TITLE, _COLUMNS, rows)
+
 
 def explain(model: ModelAdapter, plan: Plan, asked: Asked, law: Law) -> GapReport:
     """Compares the parts of each layer with what the measured stream gained in it.
@@ -79,7 +105,7 @@ def explain(model: ModelAdapter, plan: Plan, asked: Asked, law: Law) -> GapRepor
     Args:
         model: The model.
         plan: The parts; those without a layer are taken to be written before the first block.
-        asked: One direction, at one position.
+        asked: One direction, at one position or several.
         law: What the rows of the plan are.
 
     Raises:
@@ -87,14 +113,99 @@ def explain(model: ModelAdapter, plan: Plan, asked: Asked, law: Law) -> GapRepor
     """
     if law is Law.LENS:
         raise ValueError("The rows of a lens do not add up, so there is no gap to explain.")
-    blocks = model.anatomy.blocks
-    streams = (blocks[0].resid_pre, *(block.resid_post for block in blocks))
-    places = Plan("the stream", tuple(replace(s, label=Label("place", i)) for i, s in enumerate(streams)))
-    run, measured = run_pass(model, plan, asked), run_pass(model, places, asked)
+    stretches = _stretches(model, () if asked.cache is not None else user_hooks(model), law)
+    streams = [replace(stretch.end, label=Label("place", i)) for i, stretch in enumerate(stretches)]
+    run, measured = (
+        run_pass(model, replace(plan, apart=True), asked),
+        run_pass(model, Plan("the stream", tuple(streams)), asked),
+    )
     labels, values = run.labels, run.values[:, 0]
     if law is Law.TRAJECTORY:
         labels, values = _steps_of(labels, values)
-    return _report(labels, values, measured.values[:, 0], run.tolerance(Law.TRAJECTORY)[0])
+    gained = torch.cat([measured.values[:1, 0], measured.values[:, 0].diff(dim=0)])
+    tolerance = run.tolerance(Law.TRAJECTORY)[0]
+    rows = [_row(place, change, labels, values, tolerance) for place, change in zip(stretches, gained, strict=True)]
+    return GapReport(tuple(row for row in rows if row.written or not row.within))
+
+
+def edits(model: ModelAdapter, plan: Plan, asked: Asked, law: Law) -> str:
+    """Which hooks of the user's edit the run beside the parts that were read of it, as sentences; "" for none.
+
+    Args:
+        model: The model.
+        plan: The parts, which miss what is asked.
+        asked: One direction.
+        law: What the rows of the plan are.
+    """
+    if asked.cache is not None:
+        first = None if law is Law.LENS else explain(model, plan, asked, law).first()
+        known = first is not None and not first.written
+        return f"The stream in the cache changes {first.place}: a hook edited its run." if first and known else ""
+    hooks = user_hooks(model)
+    if not hooks or not _adds_up_without_hooks(model, plan, asked, law):
+        return ""
+    first = None if law is Law.LENS else explain(model, plan, asked, law).first()
+    if first is None:
+        place, there = "at the readout", tuple(map(str, hooks_at_readout(hooks, model)))
+    else:
+        place, there = f"in {first.place}" if first.written else first.place, first.hooks
+    culprits = f"hooked there: {', '.join(there)}" if there else f"hooked: {', '.join(map(str, hooks))}"
+    return (
+        f"Without your hooks they do not. It goes wrong {place}; {culprits}. What a hook changes beside the parts, or "
+        f"after they were read, is none of them. Take it off, or edit what is itself a part{_such_as(model)}, with a "
+        "decomposer that reads it there."
+    )
+
+
+def _adds_up_without_hooks(model: ModelAdapter, plan: Plan, asked: Asked, law: Law) -> bool:
+    with silenced(model):
+        run = run_pass(model, plan, asked, law).with_readout(law)
+    gap = (run.logit - run.total(law) - run.constant).abs()
+    return bool((gap <= run.tolerance(law))[:, asked.positions.valid.to(gap.device)].all())
+
+
+def _such_as(model: ModelAdapter) -> str:
+    outputs = [
+        site.name for layer in range(model.n_layers) for s in model.block(layer).sublayers for site, _ in s.outputs
+    ]
+    return f", such as {outputs[-1]!r}" if outputs else ""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Stretch:
+    """The stream up to a place.
+
+    Attributes:
+        place: Its name.
+        end: The stream at its end.
+        layer: The layer that the parts written there name.
+        written: Whether parts write there; else the stream must stay what it was.
+        hooks: The hooks of the user's on the way.
+    """
+
+    place: str
+    end: Whole
+    layer: int | None
+    written: bool
+    hooks: Sequence[UserHook]
+
+
+def _stretches(model: ModelAdapter, hooks: Sequence[UserHook], law: Law) -> list[_Stretch]:
+    """Through the embeddings, the blocks, and what lies between them, where a step of a trajectory passes, too."""
+    blocks = model.anatomy.blocks
+    found = [_Stretch("embeddings", blocks[0].resid_pre, None, True, hooks_at_start(hooks, model))]
+    for i, block in enumerate(blocks):
+        inside, next_ = hooks_in_block(hooks, i, model), i + 1
+        onward = None if next_ == len(blocks) else blocks[next_].resid_pre
+        after = [] if onward is None else hooks_between(hooks, i, model)
+        if onward is not None and law is Law.TRAJECTORY:
+            found.append(_Stretch(f"block {i}", onward, i, True, [*inside, *after]))
+            continue
+        found.append(_Stretch(f"block {i}", block.resid_post, i, True, inside))
+        if onward is not None:
+            found.append(_Stretch(f"between block {i} and block {next_}", onward, None, False, after))
+    return found
 
 
 def _steps_of(
@@ -104,20 +215,15 @@ def _steps_of(
     return (Label("embed"), *labels[:-1]), torch.cat([values[:1], values.diff(dim=0)])
 
 
-def _report(
+def _row(
+    stretch: _Stretch,
+    gained: Float[Tensor, "batch kept"],
     labels: Sequence[Label],
     values: Float[Tensor, "part batch kept"],
-    streams: Float[Tensor, "place batch kept"],
     tolerance: Float[Tensor, "batch kept"],
-) -> GapReport:
-    gained = torch.cat([streams[:1], streams.diff(dim=0)])
-    rows = []
-    for place in range(len(gained)):
-        layer = place - 1 if place else None
-        of_layer = [i for i, label in enumerate(labels) if label.layer == layer]
-        parts = values[of_layer].sum(0)
-        worst = int((gained[place] - parts).abs().argmax())
-        measured, told = float(gained[place].flatten()[worst]), float(parts.flatten()[worst])
-        name = f"block {layer}" if place else "embeddings"
-        rows.append(GapRow(name, measured, told, float(tolerance.flatten()[worst])))
-    return GapReport(tuple(rows))
+) -> GapRow:
+    there = [i for i, label in enumerate(labels) if stretch.written and label.layer == stretch.layer]
+    parts = values[there].sum(0)
+    worst = int((gained - parts).abs().argmax())
+    measured, told, allowed = (float(tensor.flatten()[worst]) for tensor in (gained, parts, tolerance))
+    return GapRow(stretch.place, measured, told, allowed, tuple(map(str, stretch.hooks)), stretch.written)

@@ -1,4 +1,7 @@
-"""Where an attribution comes from, so that it can be looked at more closely: the model is run again for one part."""
+"""Where an attribution comes from, so that it can be looked at more closely: the model is run again for one part.
+
+A result knows its run by what that run computed. A later question is answered for that run, or refused.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,45 +12,73 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dla.adapters.base import ModelAdapter
+from dla.adapters.settled import Settled
+from dla.adapters.user_hooks import UserHook, user_hooks
+from dla.autocast import autocast_on, refuse_autocast
 from dla.decomposers.base import Decomposer, Law
-from dla.labels import Label
-from dla.passes import Asked, Pass, directions_of, questions_of, run_pass, selection, watch
-from dla.plans import Entry, Item, Plan, kept
+from dla.errors import RunChangedError
+from dla.labels import ROUNDING, Label
+from dla.passes import TOLERANCE, Asked, Pass, directions_of, questions_of, run_pass, selection, watch
+from dla.plans import Entry, Item, Plan, Rows, kept
 from dla.streaming import Contraction
+
+_ROUNDINGS = 64.0
+"""How many rounding units, of its typical entry, the final stream may differ by between two runs that are the same."""
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """The model, the plan and the question of an attribution.
+    """The model, the plan and the question of an attribution, and by what its run is known again.
+
+    A pickled origin comes back as None, and a copied one is the same: a result never takes the model with it.
 
     Attributes:
         model: The model, as it was asked.
         plan: What was read of it.
         asked: What was asked.
+        law: What the rows are.
         scale: The final norm's scale then; None where there is no norm.
+        sketch: By what the stream that was unembedded is known again.
+        logit: The model's own answer then.
+        tolerance: How much of it is rounding.
         eps: The model's rounding unit.
+        hooks: The hooks of the user's that were on the model.
     """
 
     model: ModelAdapter
     plan: Plan
     asked: Asked
+    law: Law
     scale: Float[Tensor, "batch kept"] | None
+    sketch: Float[Tensor, "batch kept five"]
+    logit: Float[Tensor, "direction batch kept"]
+    tolerance: Float[Tensor, "direction batch kept"]
     eps: float
+    hooks: tuple[UserHook, ...] = ()
+
+    @staticmethod
+    def of(run: Pass, model: ModelAdapter, plan: Plan, asked: Asked, law: Law) -> "Origin":
+        """The origin of what one pass gave."""
+        hooks = () if asked.cache is not None else user_hooks(model)
+        return Origin(model, plan, asked, law, run.scale, run.sketch, run.logit, run.tolerance(law), run.eps, hooks)
 
     def of_direction(self, i: int) -> "Origin":
         """The same, asked only one of several directions."""
-        return replace(self, asked=replace(self.asked, readouts=(self.asked.readouts[i],)))
+        asked = replace(self.asked, readouts=(self.asked.readouts[i],))
+        return replace(self, asked=asked, logit=self.logit[i : i + 1], tolerance=self.tolerance[i : i + 1])
 
     def finer(self, label: Label, by: Decomposer) -> tuple["Origin", Pass]:
         """One part in pieces: a plan that has them instead of it, and what each contributes.
 
         Raises:
             ValueError: If the decomposer has no pieces of that part.
+            RunChangedError: If the model does not run any more as it did.
         """
         name = type(by).__name__
         if by.law is not Law.PARTITION:
             raise ValueError(f"The rows of {name} do not add up, so they cannot be the pieces of a part.")
+        self._check_weights()
         items = [item for item in by.writes(self.model) if _may_hold_pieces(item, label)]
         if not items:
             raise ValueError(_no_pieces(name, label))
@@ -55,26 +86,133 @@ class Origin:
         run = run_pass(self.model, pieces, self.asked)
         if not run.labels:
             raise ValueError(_no_pieces(name, label))
+        self._check_run(run.logit, run.sketch)
         rest = self.plan.then(lambda rows: kept(rows, lambda other: other != label), self.plan.adding)
         plan = Plan(f"{self.plan.name} refined by {name}", (*rest.items, *pieces.items), self.plan.adding)
         return replace(self, plan=plan), run
 
-    def vector(self, label: Label) -> Float[Tensor, "batch kept d_model"]:
-        """What one part adds to the stream that enters the final norm.
+    @torch.no_grad()
+    def vector(
+        self, label: Label, values: Float[Tensor, "*direction_batch_and_pos"]
+    ) -> Float[Tensor, "batch kept d_model"]:
+        """What one part adds to the stream that enters the final norm; a lens' row, divided by its own scale.
 
         A part's value is linear in the direction, so its vector is the gradient of the value by the direction. That
         holds for every kind of row, and builds the vector of this one alone.
+
+        Args:
+            label: The part.
+            values: What it contributed, as the result says.
+
+        Raises:
+            RunChangedError: If the model does not run any more as it did.
+            ValueError: If the part is what was rounded away.
         """
+        if label.kind == ROUNDING:
+            raise ValueError(
+                f"{str(label)!r} is what many steps of the model's arithmetic round away, those of the readout among "
+                "them; it is no one vector of the stream. Look at another part."
+            )
+        refuse_autocast(autocast_on(), self.model.anatomy.unembedding.W_U.device)
+        self._check_weights()
         steps = [step for step in self.plan.steps(self.asked.prompts) if step.reductions or label in step.write.labels]
         shape, select = self.asked.positions.index.shape, selection(self.model, self.asked)
-        directions = directions_of(questions_of(self.model, self.asked, select))
-        directions = directions.detach().expand(-1, *shape, -1).clone().requires_grad_()
+        questions = questions_of(self.model, self.asked, select)
+        directions = directions_of(questions).detach().expand(-1, *shape, -1).clone().requires_grad_()
         contraction = Contraction(steps, directions, select)
-        watch(self.model, self.asked, [contraction.observers()])
-        rows = [kept(rows, lambda other: other == label).values.sum() for rows in contraction.rows(*shape)]
-        (gradient,) = torch.autograd.grad(torch.stack(rows).sum(), directions)
+        watch(self.model, self.asked, [contraction.observers(), *(question.observers() for question in questions)])
+        self._check_run(torch.stack([q.answer().expand(shape) for q in questions]), questions[0].sketch())
+        with torch.enable_grad():
+            row = torch.stack([_rows_of(label, rows) for rows in contraction.rows(*shape)]).sum(0)
+            self._check_row(label, row.detach(), values)
+            (gradient,) = torch.autograd.grad(row.sum(), directions)
         vector: Tensor = gradient[0]
         return vector
+
+    def frozen_scale(self) -> Float[Tensor, "batch kept"] | None:
+        """What the final norm divides `vector` by; 1 where that was done; None where there is no norm."""
+        return self.scale if self.scale is None or self.law is not Law.LENS else torch.ones_like(self.scale)
+
+    def likely_cause(self) -> str:
+        """Why the pieces of a part may miss it, as a sentence."""
+        if not self.hooks:
+            return "A bias that the part adds is the piece most often forgotten."
+        return f"What a hook edits after they were read is in none of them; hooked: {_listed(self.hooks)}."
+
+    def _check_weights(self) -> None:
+        if isinstance(self.model, Settled) and not self.model.is_current:
+            raise RunChangedError(
+                "The model's weights, their dtype or device, or its switches are not those of the run that this result "
+                "comes from, so that run cannot be looked at more closely. Attribute again."
+            )
+
+    def _check_run(
+        self, logit: Float[Tensor, "direction batch kept"], sketch: Float[Tensor, "batch kept five"]
+    ) -> None:
+        """Whether another run is the one that the result comes from."""
+        self._compare("the model's own logit", logit, self.logit, self.tolerance)
+        d_model = self.model.anatomy.unembedding.W_U.shape[0]
+        length, *others = self.sketch.unbind(-1)
+        allowed = _ROUNDINGS * self.eps * length / d_model**0.5
+        for now, then in zip(sketch.unbind(-1), (length, *others), strict=True):
+            self._compare("a projection of the final stream", now[None], then[None], allowed[None])
+
+    def _check_row(self, label: Label, row: Tensor, values: Tensor) -> None:
+        scale, told = self.frozen_scale(), values.reshape(self.logit.shape)
+        row = row if scale is None else row / scale
+        allowed = self.tolerance + TOLERANCE * self.eps * told.abs().to(self.tolerance)
+        self._compare(f"the value of {str(label)!r}", row, told, allowed)
+
+    def _compare(
+        self,
+        what: str,
+        now: Float[Tensor, "direction batch kept"],
+        then: Float[Tensor, "direction batch kept"],
+        allowed: Float[Tensor, "direction batch kept"],
+    ) -> None:
+        difference = (now.to(then) - then).abs()
+        changed = ~(difference <= allowed.to(then)) & self.asked.positions.valid.to(then.device)
+        if not bool(changed.any()):
+            return
+        where = [int(i) for i in changed.nonzero()[0]]
+        before, after = (float(values[tuple(where)]) for values in (then, now))
+        place = f"prompt {where[1]}, position {int(self.asked.positions.index[where[1], where[2]])}"
+        raise RunChangedError(
+            f"The model does not run as it ran for this result: at {place} {what} was {before:+.4f} and is now "
+            f"{after:+.4f}. {self._cause()} Ask under the same hooks and weights, or attribute again."
+        )
+
+    def _cause(self) -> str:
+        now = user_hooks(self.model)
+        if now != self.hooks:
+            return f"Its hooks then: {_listed(self.hooks)}; now: {_listed(now)}."
+        if now:
+            return (
+                f"Its hooks are the same ({_listed(now)}); either they do not do the same each time, or it was edited."
+            )
+        return "No hook is on it; its weights, or what its modules do, were edited."
+
+    def __copy__(self) -> "Origin":
+        return self
+
+    def __deepcopy__(self, memo: object) -> "Origin":
+        return self
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return _none, ()
+
+
+def _none() -> None:
+    return None
+
+
+def _listed(hooks: tuple[UserHook, ...]) -> str:
+    return ", ".join(map(str, hooks)) or "none"
+
+
+def _rows_of(label: Label, rows: Rows) -> Float[Tensor, "direction batch kept"]:
+    values: Tensor = kept(rows, lambda other: other == label).values.sum(0)
+    return values
 
 
 def _below(label: Label) -> Callable[[Label], bool]:

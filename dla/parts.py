@@ -12,6 +12,8 @@ from torch import Tensor
 
 from dla.labels import Label
 from dla.origins import Origin
+from dla.views.brief import listed, mean_of
+from dla.views.html import html_rows
 from dla.views.table import number
 
 _SLICE = 8192
@@ -47,6 +49,14 @@ class TokenEffects:
             console.print(self)
         return capture.get()
 
+    def __repr__(self) -> str:
+        return f"TokenEffects({self.part}, up: {listed(self.up)}; down: {listed(self.down)})"
+
+    def _repr_html_(self) -> str:
+        pairs = zip(self.up, self.down, strict=True)
+        rows = [(repr(up), number(more), repr(down), number(less)) for (up, more), (down, less) in pairs]
+        return html_rows(f"The tokens that {self.part} pushes most", ("up", "logits", "down", "logits"), rows)
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -63,25 +73,38 @@ class Part:
     values: Float[Tensor, "*direction_batch_and_pos"]
     origin: Origin | None = field(repr=False)
 
+    def __repr__(self) -> str:
+        return f"Part({self.label}, logits {mean_of(self.values)})"
+
+    def _repr_html_(self) -> str:
+        rows = [(str(label), label.kind) for label in self.label.path()]
+        return html_rows(f"{self.label}: {mean_of(self.values)} logits", ("part", "kind"), rows)
+
     def vector(self) -> Float[Tensor, "batch kept d_model"]:
         """What the part adds to the stream that enters the final norm, for each prompt and position asked about.
 
+        A row of `LensDecomposer` is no part of that stream: its vector is the stream there, divided by its own scale.
+
         Raises:
             ValueError: If the result was read from a file.
+            RunChangedError: If the model does not run any more as it ran for the result: under other hooks, or with
+                other weights.
         """
-        return self._origin().vector(self.label)
+        return self._origin().vector(self.label, self.values)
 
     def top_tokens(self, k: int = 5) -> TokenEffects:
         """The tokens whose logits the part pushes up and down most, on average over prompts and positions.
 
-        Its vector is read through the final norm, with the scale that it has in this run, and the unembedding, a slice
-        of the vocabulary at a time. Each number is the value that `Logit(token)` attributes to this part.
+        Its vector is read through the final norm, with the scale that it has in this run (the row of a lens with its
+        own), and the unembedding, a slice of the vocabulary at a time. Each number is the value that `Logit(token)`
+        attributes to this part.
 
         Args:
             k: How many of each.
 
         Raises:
             ValueError: If the result was read from a file, or is about a place before the end of the stream.
+            RunChangedError: As `vector`.
         """
         origin = self._origin()
         if origin.asked.at is not None:
@@ -98,8 +121,8 @@ class Part:
     def _origin(self) -> Origin:
         if self.origin is None:
             raise ValueError(
-                f"To see what {str(self.label)!r} writes the model is run again, and this result was read from a file. "
-                "Attribute again."
+                f"To see what {str(self.label)!r} writes the model is run again, and this result was read from a file "
+                "or a pickle. Attribute again."
             )
         return self.origin
 
@@ -108,8 +131,9 @@ class Part:
         unembedding, valid = origin.model.anatomy.unembedding, origin.asked.positions.valid
         vector = self.vector()
         if unembedding.norm is not None:
-            assert origin.scale is not None
-            vector = unembedding.norm.push_forward(vector, origin.scale)
+            scale = origin.frozen_scale()
+            assert scale is not None
+            vector = unembedding.norm.push_forward(vector, scale)
         mean = vector[valid.to(vector.device)].mean(0) * unembedding.multiplier
         return torch.cat([mean @ W_U.to(mean) for W_U in unembedding.W_U.split(_SLICE, -1)])
 

@@ -11,6 +11,8 @@ from torch import Tensor
 from dla.adapters.anatomy import Unembedding
 from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.probe import in_slices
+from dla.adapters.user_hooks import is_readout_hooked
+from dla.autocast import autocast_on, refuse_autocast
 from dla.decomposers.base import Law
 from dla.directions import Readout, one_place
 from dla.labels import ROUNDING, Label
@@ -76,6 +78,7 @@ class Pass:
         output_logit: The model's own answer after it.
         magnitude: How large the numbers are that cancel in the answer.
         scale: The final norm's scale; None where there is no norm.
+        sketch: By what the stream that is unembedded is known again.
         eps: The model's rounding unit.
     """
 
@@ -87,6 +90,7 @@ class Pass:
     output_logit: Float[Tensor, "direction batch kept"]
     magnitude: Float[Tensor, "direction batch kept"]
     scale: Float[Tensor, "batch kept"] | None
+    sketch: Float[Tensor, "batch kept five"]
     eps: float
 
     def total(self, law: Law) -> Float[Tensor, "direction batch kept"]:
@@ -140,7 +144,9 @@ def run_pass(model: ModelAdapter, plan: Plan, asked: Asked, law: Law = Law.PARTI
 
     Raises:
         ReconstructionError: If, on the sample, the columns of `W_U` are not the model's own logits.
+        ValueError: If autocast would round what is computed.
     """
+    refuse_autocast(autocast_on(), model.anatomy.unembedding.W_U.device)
     shape, select = asked.positions.index.shape, selection(model, asked)
     questions = questions_of(model, asked, select)
     directions = directions_of(questions)
@@ -171,6 +177,7 @@ def run_pass(model: ModelAdapter, plan: Plan, asked: Asked, law: Law = Law.PARTI
         output_logit=each(lambda question: question.transformed_answer(logits)),
         magnitude=each(Question.magnitude),
         scale=scale,
+        sketch=questions[0].sketch(),
         eps=max(model.anatomy.eps, _unit_of(asked.cache, names, model)),
     )
 
@@ -220,6 +227,8 @@ def _slice_width(model: ModelAdapter, asked: Asked) -> int:
     unembedding, (batch, kept) = model.anatomy.unembedding, asked.positions.index.shape
     W_U, most = unembedding.W_U, asked.prompts.tokens.shape[1]
     if asked.cache is not None or unembedding.module is None or unembedding.transform is None or kept > most:
+        return 0
+    if is_readout_hooked(model, unembedding.module):
         return 0
     room = SLICE_ON_CPU if W_U.device.type == "cpu" else SLICE_ELSEWHERE
     width = max(1, room // (batch * W_U.shape[1] * W_U.element_size()))

@@ -218,6 +218,16 @@ def kept(rows: Rows, keep: Callable[[Label], bool]) -> Rows:
     return Rows([rows.labels[i] for i in places], rows.values[places])
 
 
+def rounding_last(rows: Rows) -> Rows:
+    """All that is rounded away as one row, the last."""
+    lost = [i for i, label in enumerate(rows.labels) if label.kind == ROUNDING]
+    if len(lost) < 2:
+        return rows
+    own = kept(rows, lambda label: label.kind != ROUNDING)
+    row = rows.values[lost].sum(0, keepdim=True)
+    return Rows([*own.labels, Label(ROUNDING)], torch.cat([own.values, row]))
+
+
 def added_up(rows: Rows) -> Rows:
     """Rows with the same label as one, in the order of the first of each."""
     places = {label: i for i, label in enumerate(dict.fromkeys(rows.labels))}

@@ -139,6 +139,14 @@ class Question:
     def _keep(self, site: Site, activation: Tensor) -> None:
         self._arrived[site] = self._select(site, activation).to(self._asked.device)
 
+    def sketch(self) -> Float[Tensor, "batch pos five"]:
+        """A few numbers that another run's stream would hardly share: its length, and four fixed random projections."""
+        stream = torch.cat(self._normalised, 1)
+        d_model = stream.shape[-1]
+        generator = torch.Generator(device="cpu").manual_seed(d_model)
+        signs = torch.randint(2, (d_model, 4), generator=generator, device="cpu") * 2 - 1
+        return torch.cat([stream.norm(dim=-1, keepdim=True), stream @ (signs.to(stream) / d_model**0.5)], -1)
+
     def _keep_logits(self, logits: Tensor) -> None:
         logits = self._select.rows_of(logits, 1)
         transform, start = self._unembedding.transform, sum(told.shape[1] for told in self._told)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dla.adapters.base import ModelAdapter
 from dla.adapters.probe import in_sample, is_hooked
+from dla.adapters.user_hooks import is_readout_hooked
 from dla.directions import Readout
 from dla.errors import ReconstructionError
 from dla.prompts import Positions
@@ -30,6 +31,7 @@ def can_sample(model: ModelAdapter, positions: Positions, readouts: Sequence[Rea
     unembedding = model.anatomy.unembedding
     module, kept = unembedding.module, positions.index.shape[1]
     known = module is not None and unembedding.transform is not None and not is_hooked(module)
+    known = known and not is_readout_hooked(model, module)
     return known and kept > EVERY and all(readout.dense is None and readout.at is None for readout in readouts)
 
 
@@ -47,7 +49,7 @@ def run_in_sample(
     """
     unembedding = model.anatomy.unembedding
     assert unembedding.module is not None
-    sample = torch.arange(0, index.shape[1], EVERY)
+    sample = torch.arange(0, index.shape[1], EVERY, device="cpu")
 
     def see(stream: Tensor) -> None:
         for question in questions:

@@ -133,13 +133,21 @@ class Contraction:
             values = step.write.contract(self._arrived, self._directions[device])
             rows = step.reduced(values.movedim(-3, 0).to(self._home))
         if self._places:
-            self._places[i].add_(rows.values) if step.adds else self._places[i].copy_(rows.values)
+            _put(rows.values, self._places[i], step.adds)
             rows = Rows(rows.labels, self._places[i])
         self._rows[i] = rows
 
     def _release(self) -> None:
         for site in [s for s in self._arrived if not any(self._waiting[i] for i in self._readers[s])]:
             del self._arrived[site]
+
+
+def _put(values: Tensor, place: Tensor, adds: bool) -> None:
+    """Puts the rows of a step where they belong; all into one row, where there is one for what is rounded away."""
+    if not adds:
+        place.copy_(values)
+    else:
+        place.add_(values if len(place) == len(values) else values.sum(0, keepdim=True))
 
 
 def replay(cache: Any, observe: Mapping[str, Callable[[Tensor], None]]) -> None:

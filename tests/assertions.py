@@ -1,7 +1,9 @@
 """The promises that several tests hold their subjects to, each written once."""
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import dla
 from dla.routes import Activations
@@ -33,6 +35,19 @@ def size_of(result: dla.Attribution) -> Tensor:
     return of_parts + result.constant.abs() + result.logit.abs()
 
 
+TENSORS = ("values", "total", "constant", "logit", "output_logit", "tolerance", "positions", "gap")
+
+
+def assert_identical(actual: dla.Attribution, expected: dla.Attribution) -> None:
+    """The two say the same, bit for bit, wherever they come from."""
+    assert actual.parts == expected.parts
+    assert actual.record == expected.record
+    for name in TENSORS:
+        left, right = getattr(actual, name), getattr(expected, name)
+        assert left.dtype == right.dtype
+        torch.testing.assert_close(left, right, rtol=0, atol=0, equal_nan=True)
+
+
 def assert_contract_is_vectors(write: dla.Write, activations: Activations, direction: Tensor) -> None:
     """What a write contracts with a direction is the dot product of its vectors with that direction.
 
@@ -48,3 +63,10 @@ def assert_contract_is_vectors(write: dla.Write, activations: Activations, direc
     dotted, size = products.sum(-1), products.abs().sum(-1)
     contracted = contracted.expand_as(dotted)
     assert_close(contracted, dotted, size + size.mean(), torch.finfo(direction.dtype).eps, "the contracted values")
+
+
+def hooks_on(model: Any) -> list[Any]:
+    """Every hook on the model, in order."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "fwd_hooks", "bwd_hooks")
+    modules = [*model.modules(), *getattr(model, "original_model", nn.Module()).modules()]
+    return [(id(m), kind, list(getattr(m, kind))) for m in modules for kind in kinds if getattr(m, kind, None)]

@@ -1,5 +1,6 @@
 """The result: ranking, selection, tables, frames, datasets."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -162,7 +163,25 @@ def test_html_is_a_table_and_escapes_what_it_shows() -> None:
 
 
 def test_repr_is_short() -> None:
-    assert "record" not in repr(attribution())
+    """A line at a Python prompt says what it is; a notebook shows a table."""
+    model = GPT2.model()
+    result = dla.Attributor(model, dla.NeuronDecomposer()).attribute([PROMPT, PROMPT], dla.Logit(" Mary"), pos=None)
+    several = dla.Attributor(model, dla.HeadDecomposer()).attribute(PROMPT, dla.TopTokens(3))
+    report = dla.Attributor(model, dla.HeadDecomposer()).explain_gap(PROMPT, dla.Logit(" Mary"))
+    part = several.direction(several.directions[0]).part("L1H1")
+    shown = {
+        result: rf"Attribution\(logit of ' Mary', Neuron\w+: {len(result.parts)} parts, logit [-+.0-9]+ \(mean of",
+        several: r"Attribution\(.*, HeadDecomposer: 14 parts, 3 directions, largest gap .*, allowed .*\)$",
+        part: r"Part\(L1H1, logits [-+.0-9]+\)$",
+        part.top_tokens(9): r"TokenEffects\(L1H1, up: '.*' \+.*; down: '.*' -.*\)$",
+        report: r"GapReport\(3 places, no gap beyond rounding\)$",
+    }
+    for thing, pattern in shown.items():
+        assert re.match(pattern, repr(thing)), repr(thing)
+        assert len(repr(thing)) < 200
+        html = thing._repr_html_()
+        assert html.startswith("<table>")
+        assert html.endswith("</table>")
 
 
 def test_a_warning_instead_of_an_error_returns_the_numbers_with_their_gap() -> None:

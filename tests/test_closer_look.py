@@ -1,13 +1,16 @@
 """The writer's view of a part, and the logit lens."""
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
 import torch
-from assertions import assert_close, size_of
+from assertions import assert_close, assert_identical, size_of
 from subjects import DECOMPOSERS, GPT2, LLAMA, Subject, each_of_a_few, some_tokens
 
 import dla
+from dla.testing.models import VOCABULARY_SIZE
 
 ADDED = [decomposer for decomposer in DECOMPOSERS if decomposer.law is dla.Law.PARTITION]
 
@@ -38,6 +41,45 @@ def test_what_a_part_does_to_a_token_is_what_the_tokens_logit_gives_it(subject: 
         asked = attributor.attribute(some_tokens(2), dla.Logit(token), pos=None)
         expected = asked.select("L1H0").values.mean()
         assert_close(torch.tensor(value), expected, size_of(asked).mean(), subject.eps, text)
+
+
+@each_of_a_few
+def test_a_row_of_a_lens_pushes_a_token_as_the_tokens_logit_says(subject: Subject) -> None:
+    """Each prompt and position has a scale of its own in every row of a lens; the mean is of the values."""
+    attributor = dla.Attributor(subject.model(), dla.LensDecomposer())
+    tokens = some_tokens(2, 3)
+    for pos in (-1, [0, 3]):
+        result = attributor.attribute(tokens, dla.Logit(9), pos=pos)
+        every = attributor.attribute(tokens, [dla.Logit(token) for token in range(VOCABULARY_SIZE)], pos=pos)
+        for label in (result.labels[0], result.labels[-2], "final_post"):
+            rows = every.select(label).values[0].flatten(1).mean(1)
+            up, down = (rows.topk(2, largest=largest).values for largest in (True, False))
+            effects = result.part(label).top_tokens(2)
+            size = size_of(every).amax()
+            assert_close(torch.tensor([value for _, value in effects.up]), up, size, subject.eps, label)
+            assert_close(torch.tensor([value for _, value in effects.down]), down, size, subject.eps, label)
+
+
+def test_a_copy_asks_the_same_model_and_a_pickle_none() -> None:
+    attributor = dla.Attributor(GPT2.model(), dla.SourceDecomposer())
+    result = attributor.attribute("Mary John gave", {"a": dla.Logit(5), "b": dla.Logit(6)}, pos=None)
+    for whole in (result, result.direction("a"), result.group_by("parent").select(kind="head")):
+        for again in (copy.copy(whole), copy.deepcopy(whole)):
+            assert again.origin is whole.origin
+            assert_identical(again, whole)
+        restored = pickle.loads(pickle.dumps(whole))
+        assert_identical(restored, whole)
+        assert len(pickle.dumps(whole)) < 100_000
+        assert restored.origin is None
+        assert [str(part.parent) for part in restored.parts] == [str(part.parent) for part in whole.parts]
+    part = result.direction("a").part("L1H1 <- 1")
+    torch.testing.assert_close(copy.deepcopy(part).vector(), part.vector())
+    restored = pickle.loads(pickle.dumps(part))
+    assert (restored.label, restored.origin) == (part.label, None)
+    with pytest.raises(ValueError, match=r"the model is run again, and this result was read from a file or a pickle"):
+        restored.vector()
+    with pytest.raises(ValueError, match=r"refine runs the model again, and this result .* or a pickle"):
+        pickle.loads(pickle.dumps(result)).refine("0_mlp_out", by=dla.NeuronDecomposer())
 
 
 def test_a_piece_of_a_refined_and_of_a_grouped_result_has_its_vector() -> None:

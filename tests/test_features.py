@@ -1,6 +1,6 @@
 """Features of dictionaries, against the activation that they explain."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -150,3 +150,140 @@ def test_a_hook_that_is_not_there_is_named() -> None:
     transcoder = {("blocks.1.ln2.hook_normalised", MLP): Random(GPT2.model().cfg.d_model, 1)}
     with pytest.raises(ValueError, match=r"no hook 'blocks\.1\.ln2\.hook_normalised'.* such as .*hook_normalized'"):
         attribute(GPT2, dla.FeatureDecomposer(transcoder))
+
+
+class _Made:
+    """A dictionary of chosen functions, with its weights drawn."""
+
+    def __init__(self, encode: Any, decode: Any = None, features: int = 40, dtype: torch.dtype = torch.float32) -> None:
+        generator, d = torch.Generator().manual_seed(0), GPT2.model().cfg.d_model
+        self.W_dec = torch.randn(features, d, generator=generator).to(dtype)
+        self.W_enc, self.b_dec = (self.W_dec.T / d**0.5).contiguous(), torch.randn(d, generator=generator).to(dtype)
+        self.encode = lambda x: encode(self, x)
+        if decode is not None:
+            self.decode = lambda features: decode(self, features)
+
+
+def _before(sae: Any, x: Tensor) -> Tensor:
+    activations: Tensor = (x @ sae.W_enc).relu()
+    return activations
+
+
+def _top(activations: Tensor, k: int) -> Tensor:
+    best = activations.topk(k, -1)
+    return torch.zeros_like(activations).scatter(-1, best.indices, best.values)
+
+
+def _batch_top(sae: Any, x: Tensor, axes: int = 3) -> Tensor:
+    activations = _before(sae, x)
+    flat = activations.flatten(-axes)
+    return _top(flat, 3 * flat.shape[-1] // len(sae.W_dec)).reshape(activations.shape)
+
+
+DEPENDENT: dict[str, Any] = {
+    "top k of the whole batch": _batch_top,
+    "top k of each prompt": lambda sae, x: _batch_top(sae, x, 2),
+    "top k of each position over the prompts": lambda sae, x: _batch_top(sae, x.transpose(0, 1), 2).transpose(0, 1),
+    "a threshold from the batch": lambda sae, x: _before(sae, x) * (_before(sae, x) > _before(sae, x).mean()),
+    "the mean of the batch": lambda sae, x: _before(sae, x - x.mean((0, 1))),
+    "what came before": lambda sae, x: _before(sae, x.cumsum(1)),
+}
+
+ALONE: dict[str, Any] = {
+    "relu": _before,
+    "top k": lambda sae, x: _top(_before(sae, x), 3),
+    "threshold": lambda sae, x: _before(sae, x) * (_before(sae, x) > 0.5),
+    "normed": lambda sae, x: _before(sae, x / x.norm(dim=-1, keepdim=True)),
+}
+
+
+@pytest.mark.parametrize("kind", DEPENDENT)
+def test_features_that_depend_on_the_batch_are_refused_when_they_are_read(kind: str) -> None:
+    with pytest.raises(
+        dla.UnsupportedModelError, match=r"_Made\.encode does not treat each position alone: .* JumpReLU"
+    ):
+        dla.FeatureDecomposer({MLP: _Made(DEPENDENT[kind])})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", ALONE)
+def test_features_of_each_position_alone_do_not_depend_on_the_others(kind: str, dtype: torch.dtype) -> None:
+    decomposer = dla.FeatureDecomposer({MLP: _Made(ALONE[kind], features=400, dtype=dtype)})
+    attributor = dla.Attributor(GPT2.model(), decomposer)
+    together = attributor.attribute(some_tokens(1, 3), dla.Logit(5), pos=None)
+    if dtype == torch.float32:
+        one = attributor.attribute(some_tokens(1, 3)[1:2], dla.Logit(5), pos=2)
+        assert_close(together.values[:, 1, 2], one.values[:, 0], size_of(one), 8 * GPT2.eps)
+
+
+def test_features_that_depend_on_the_batch_are_refused_when_activations_are_read() -> None:
+    """Of a transcoder whose input's width is not known beforehand."""
+    W_enc = _Made(_before).W_enc
+    transcoder = _Made(lambda sae, x: ((x - x.mean((0, 1))) @ W_enc).relu())
+    with pytest.raises(dla.UnsupportedModelError, match=r"_Made\.encode does not treat each position alone"):
+        dla.FeatureDecomposer({("blocks.1.ln2.hook_normalized", MLP): transcoder})
+    del transcoder.W_enc
+    decomposer = dla.FeatureDecomposer({("blocks.1.ln2.hook_normalized", MLP): transcoder})
+    attributor = dla.Attributor(GPT2.model(), decomposer)
+    with pytest.raises(dla.UnsupportedModelError, match=r"_Made\.encode does not treat each position alone"):
+        attributor.attribute(some_tokens(1), dla.Logit(5), pos=None)
+
+
+class Sparse(NamedTuple):
+    """What sparsify's `encode` gives."""
+
+    top_acts: Tensor
+    top_indices: Tensor
+    pre_acts: Tensor
+
+
+class Sparsified:
+    """As EleutherAI's sparsify has it: only the features that are active, and their places."""
+
+    def __init__(self, dense: _Made) -> None:
+        self.W_dec, self.b_dec, self.W_enc = dense.W_dec, dense.b_dec, dense.W_enc
+
+    def encode(self, x: Tensor) -> Sparse:
+        activations = _before(self, x)
+        return Sparse(*activations.topk(3, -1), activations)
+
+    def decode(self, top_acts: Tensor, top_indices: Tensor) -> Tensor:
+        return (self.W_dec[top_indices] * top_acts.unsqueeze(-1)).sum(-2) + self.b_dec
+
+
+def test_features_given_by_their_places_are_those_of_the_dense_form() -> None:
+    dense = _Made(ALONE["top k"], lambda sae, features: features @ sae.W_dec + sae.b_dec)
+    expected, found = (attribute(GPT2, dla.FeatureDecomposer({MLP: sae})) for sae in (dense, Sparsified(dense)))
+    assert found.labels == expected.labels
+    torch.testing.assert_close(found.values, expected.values)
+
+
+@pytest.mark.parametrize(
+    ("encode", "decode", "error", "message"),
+    [
+        (
+            lambda sae, x: (_before(sae, x), x),
+            None,
+            TypeError,
+            r"_Made\.encode gave a tuple .* must give a tensor \[batch",
+        ),
+        (
+            lambda sae, x: _before(sae, x)[..., :7],
+            None,
+            TypeError,
+            r"gave a Tensor of shape \[1, 1, 7\] for 1 prompts of",
+        ),
+        (_before, lambda sae, f: (f.pow(2)) @ sae.W_dec, dla.UnsupportedModelError, r"decode is not `features @ W_dec"),
+        (_before, lambda sae, f: f[..., ::2] @ sae.W_dec[::2], dla.UnsupportedModelError, r"decode is not `features"),
+    ],
+)
+def test_dictionaries_that_give_something_else(encode: Any, decode: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        dla.FeatureDecomposer({MLP: _Made(encode, decode)})
+
+
+def test_a_decode_that_takes_something_else() -> None:
+    sae = _Made(_before)
+    sae.decode = lambda features, scale: features @ sae.W_dec
+    with pytest.raises(TypeError, match=r"_Made\.decode takes features, scale\. It must take the features"):
+        dla.FeatureDecomposer({MLP: sae})

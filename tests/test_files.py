@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from assertions import assert_identical
 from subjects import GPT2, LLAMA, each_decomposer, some_tokens
 
 import dla
 from dla.testing.models import PROMPT
 
 HEADS = dla.HeadDecomposer()
-TENSORS = ("values", "total", "constant", "logit", "output_logit", "tolerance", "positions", "gap")
 
 
 def attribution(
@@ -25,15 +25,6 @@ def attribution(
 ) -> dla.Attribution:
     attributor = dla.Attributor(GPT2.model(), decomposer or dla.HeadDecomposer())
     return attributor.attribute(prompts, dla.LogitDifference(" Mary", " John"), pos=pos)
-
-
-def assert_identical(actual: dla.Attribution, expected: dla.Attribution) -> None:
-    assert actual.parts == expected.parts
-    assert actual.record == expected.record
-    for name in TENSORS:
-        left, right = getattr(actual, name), getattr(expected, name)
-        assert left.dtype == right.dtype
-        torch.testing.assert_close(left, right, rtol=0, atol=0, equal_nan=True)
 
 
 @each_decomposer
@@ -170,6 +161,34 @@ def test_a_file_of_ours_that_lacks_a_variable_or_has_a_broken_record(tmp_path: P
         dataset.to_netcdf(path, engine="h5netcdf")
         with pytest.raises(dla.FileFormatError):
             dla.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "y.csv",
+            r"writes netCDF, and 'y\.csv' has the ending of another format\. Name it 'y\.nc'\. For a \.csv",
+        ),
+        ("y.JSON", r"Name it 'y\.nc'\. For a \.json file use to_dataframe\(\)\.to_json\('y\.JSON'\)"),
+        ("y.parquet", r"For a \.parquet file use to_dataframe\(\)\.to_parquet\('y\.parquet'\)"),
+        ("y.csv.gz", r"For a \.csv file use to_dataframe\(\)\.to_csv\('y\.csv\.gz'\)"),
+        ("y.pkl", r"For a \.pkl file use to_dataframe\(\)\.to_pickle\('y\.pkl'\)"),
+        ("y.html", r"For a \.html file use to_dataframe\(\)\.to_html\('y\.html'\)"),
+        ("y.png", r"'y\.png' has the ending of another format\. Name it 'y\.nc'\.$"),
+        ("y.nc.gz", r"'y\.nc\.gz' has the ending of another format\. Name it 'y\.nc'\.$"),
+    ],
+)
+def test_the_ending_of_another_format(name: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        attribution().save(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_endings_that_promise_nothing_else(tmp_path: Path) -> None:
+    for name in ("y", "y.nc", "y.NC", "y.h5", "run.2024", "csv"):
+        attribution().save(tmp_path / name)
+        assert dla.load(tmp_path / name).labels == attribution().labels
 
 
 def test_no_file(tmp_path: Path) -> None:

@@ -219,7 +219,7 @@ def test_what_is_more_than_rounding_counts_as_nothing() -> None:
     weight = torch.randn(6, 4).bfloat16()
     activation = torch.randn(2, 3, 6).bfloat16()
     product = (activation.float() @ weight.float()).bfloat16()
-    write = Rounding(Product(x, weight, None, precision), y, dla.Label("rounding"))
+    write = Rounding(Product(x, weight, None, precision), y, [dla.Label("rounding")])
     exact = activation.double() @ weight.double()
     lost = write.vectors({x: activation.float(), y: product.float()})[0].double()
     torch.testing.assert_close(lost, product.double() - exact, rtol=0, atol=1e-6)
@@ -267,3 +267,35 @@ def test_a_cache_in_half_precision_has_the_tolerance_of_its_dtype() -> None:
     ratio = (result.tolerance / exact.tolerance).median() * torch.finfo(torch.float32).eps
     assert 0.5 < float(ratio) / torch.finfo(torch.float16).eps < 2
     torch.testing.assert_close(result.values, exact.values, rtol=0, atol=0.02)
+
+
+@each_half
+def test_a_part_in_pieces(dtype: torch.dtype) -> None:
+    """Heads by source, an attention sublayer by head: what the pieces lose in adding up goes to the one row."""
+    result = attributed(bridge("llama", dtype), dla.ComponentDecomposer())
+    heads = result.refine("1_attn_out", by=dla.HeadDecomposer())
+    sources = heads.refine("L1H2", by=dla.SourceDecomposer())
+    assert sources.labels.count("rounding") == 1
+    assert sources.labels[-1] == "rounding"
+    for finer in (heads, sources):
+        torch.testing.assert_close(finer.total, result.total, rtol=0, atol=1e-5)
+        assert bool((finer.gap.abs() <= finer.tolerance).all())
+    exact = attributed(bridge("llama", dtype), dla.SourceDecomposer())
+    torch.testing.assert_close(sources.select(kind="source").values, exact.select(kind="source").values[18:24])
+
+
+@each_half
+def test_gaps_are_explained_block_by_block(dtype: torch.dtype) -> None:
+    attributor = dla.Attributor(bridge("gpt2", dtype), dla.HeadDecomposer())
+    assert attributor.explain_gap(TOKENS, dla.Logit(5)).first() is None
+    wrong = dla.Attributor(bridge("gpt2", dtype), WithoutBias(), check="warn")
+    first = wrong.explain_gap(TOKENS, dla.Logit(5)).first()
+    assert first is not None
+    assert first.place == "block 0"
+
+
+def test_what_is_rounded_away_is_no_vector() -> None:
+    result = attributed(bridge("gpt2", torch.bfloat16), dla.HeadDecomposer())
+    with pytest.raises(ValueError, match=r"'rounding' is what many steps .* no one vector of the stream\. Look at"):
+        result.part("rounding").top_tokens()
+    assert len(result.part("L0H1").top_tokens(3).up) == 3

@@ -23,7 +23,10 @@ ORDER = (
         "errors",
         "labels",
         "sites",
+        "given",
+        "autocast",
         "vocabulary",
+        "padding",
         "prompts",
         "routes",
         "dictionaries",
@@ -32,19 +35,20 @@ ORDER = (
         "groups",
     ),
     *("directions", "adapters", "decomposers", "streaming", "readings", "sampling", "passes", "asking", "caches"),
-    *("origins", "views", "parts", "attribution", "gaps", "attributor", "direct", "sweeps", "summaries", ""),
+    *("origins", "views", "parts", "attribution", "results", "gaps", "attributor", "direct", "sweeps", "summaries", ""),
     *("testing", "demo", "cli"),
 )
 """Each subject imports from those before it. A package is one subject, `views` comes before what it shows, and ""
 is the package itself, the public names."""
 
 PUBLIC = """
-    Attribution Attributor BiasDecomposer BlockDecomposer BootstrapInterval CentredLogit Change CoarseDecompositionWarning ComponentDecomposer
-    Constant DLAError Decomposer Direction Directions EmbeddingDecomposer Engine Entry ExpertDecomposer Experts
-    Factored FeatureDecomposer Features FileFormatError GroupDecomposer HeadDecomposer HookedTransformerAdapter
-    Interval Label Law LayerDecomposer LensDecomposer LocalEngine LogProbability Logit LogitDifference LogitSet
-    MissingPackageError MixedDecomposer ModelAdapter ModelDepartureWarning NeuronDecomposer NextToken Norm
-    NormalInterval Part RayEngine ReconstructionError ReconstructionWarning ResidualVector Route Rows Scaled Site
+    Attribution Attributor BiasDecomposer BlockDecomposer BootstrapInterval CentredLogit Change
+    CoarseDecompositionWarning ComponentDecomposer Constant DLAError DLAWarning Decomposer Direction Directions
+    EmbeddingDecomposer Engine Entry ExpertDecomposer Experts Factored FeatureDecomposer Features FileFormatError
+    GroupDecomposer HeadDecomposer HookedTransformerAdapter Interval Label Law LayerDecomposer LensDecomposer
+    LocalEngine LogProbability Logit LogitDifference LogitSet MissingPackageError MixedDecomposer ModelAdapter
+    ModelDepartureWarning NeuronDecomposer NextToken Norm NormalInterval Part PromptWarning RayEngine
+    ReconstructionError ReconstructionWarning ResidualVector Rounding Route Rows RunChangedError Scaled Site
     SourceDecomposer Sources SumOf Summary SweepFolder TokenEffects TopTokens TransformerBridgeAdapter
     UnsupportedModelError Whole Write __version__ adapt direct_logit_attribution load mean open_sweep sweep
 """.split()

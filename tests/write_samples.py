@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 import dla
 from dla.dictionaries import Dictionary
 from dla.routes import Activations
+from dla.writes import Addition, Carried, Precision, Rounding
 
 
 @final
@@ -132,6 +133,25 @@ def _experts(shape: Shape, route: dla.Route, generator: Generator) -> tuple[dla.
     return dla.Experts(x, index, weight, call, True, shared, gate, labels, route), activations
 
 
+def _rounding(shape: Shape, route: dla.Route, generator: Generator) -> tuple[dla.Write, Activations]:
+    """What each head loses when it adds up its sources in half precision."""
+    sources, activations = _sources(shape, route, generator)
+    assert isinstance(sources, dla.Sources)
+    z, precision = dla.Site("z"), Precision.of(torch.bfloat16)
+    step = Carried(sources.pattern, sources.v, precision)
+    rounded = step.at(activations).value.bfloat16().double()
+    labels = [dla.Label("rounding", 0, head) for head in range(2 * shape.parts)]
+    return Rounding(step, z, labels, sources.W_O, route), {**activations, z: rounded}
+
+
+def _rounding_of_a_sum(shape: Shape, route: dla.Route, generator: Generator) -> tuple[dla.Write, Activations]:
+    left, right, after = dla.Site("left"), dla.Site("right"), dla.Site("after")
+    activations = {left: stream(shape, generator), right: stream(shape, generator)}
+    step = Addition([(left, 1.0), (right, 0.3)], Precision.of(torch.float16))
+    activations[after] = step.at(activations).value.half().double()
+    return Rounding(step, after, [dla.Label("rounding", 0)], None, route), activations
+
+
 KINDS: dict[str, Callable[[Shape, dla.Route, Generator], tuple[dla.Write, Activations]]] = {
     "whole": _whole,
     "change": _change,
@@ -142,6 +162,8 @@ KINDS: dict[str, Callable[[Shape, dla.Route, Generator], tuple[dla.Write, Activa
     "sources": _sources,
     "features": _features,
     "experts": _experts,
+    "rounding": _rounding,
+    "rounding of a sum": _rounding_of_a_sum,
 }
 
 

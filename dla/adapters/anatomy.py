@@ -29,7 +29,7 @@ class Values:
         pattern: Where the attention pattern is read, `[batch head pos source]`.
         v: Where the values are read, `[batch source group d_head]`; each group serves heads that follow each other.
         b_V: The value bias, which is in `v`, `[group d_head]`; None if there is none.
-        rounding: What adding up the sources rounds away, in half precision; a piece of the sublayer.
+        rounding: What adding up the sources rounds away, in half precision; a piece of each head.
     """
 
     pattern: Site
@@ -225,9 +225,12 @@ class Unembedding:
     module: nn.Module | None = None
 
     def read_back(self, weights: Float[Tensor, "*more d_vocab"]) -> Float[Tensor, "*more d_model"]:
-        """`W_U @ weights`, a slice of the vocabulary at a time: no second `W_U` in the precision of the sums."""
+        """`W_U @ weights`, a slice of the vocabulary at a time: no second `W_U` in the precision of the sums.
+
+        Summed in float64: tens of thousands of terms in float32 lose more than an attribution may.
+        """
         slices = zip(weights.split(_SLICE, -1), self.W_U.split(_SLICE, -1), strict=True)
-        return torch.stack([w @ W_U.T.to(w) for w, W_U in slices]).sum(0)
+        return torch.stack([w.double() @ W_U.T.to(w.device, torch.float64) for w, W_U in slices]).sum(0).to(weights)
 
     def logits_of(
         self, stream: Float[Tensor, "batch pos d_model"], ids: Int[Tensor, "#batch #pos term"], precision: Precision

@@ -10,9 +10,7 @@ from torch import Tensor, nn
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.parts import Parts
-from dla.adapters.probe import keeping_rows, watching
-from dla.adapters.running import AnatomyCache, answers_of, check_runnable, context_length
-from dla.adapters.taps import HookPoints, taps_of
+from dla.adapters.running import AnatomyCache, HookMap, answers_of, context_length, run_observed
 from dla.adapters.vocabularies import vocabulary_of
 from dla.vocabulary import Vocabulary
 
@@ -28,8 +26,8 @@ class HookedTransformerAdapter(ModelAdapter):
             model: A `HookedTransformer` in evaluation mode.
         """
         self._model = model
-        self._hook_points: HookPoints = {**model.hook_dict, **taps_of(model.blocks)}
-        self._vocabulary = vocabulary_of(model, answers_of(model))
+        self._hook_points = HookMap(model, lambda: model.hook_dict)
+        self._d_vocab = answers_of(model)
         self._anatomy = AnatomyCache(model, self._hook_points, self._parts, self._forward)
 
     @property
@@ -38,7 +36,7 @@ class HookedTransformerAdapter(ModelAdapter):
 
     @property
     def vocabulary(self) -> Vocabulary:
-        return self._vocabulary
+        return vocabulary_of(self._model, self._d_vocab)  # the tokenizer may be told to pad otherwise meanwhile
 
     def run(
         self,
@@ -46,9 +44,7 @@ class HookedTransformerAdapter(ModelAdapter):
         observe: Mapping[str, Observer],
         rows: Int[Tensor, "batch kept"] | None,
     ) -> Float[Tensor, "batch kept d_vocab"]:
-        check_runnable(self._model, tokens)
-        with torch.no_grad(), watching(self._hook_points, observe), keeping_rows(self._model.unembed, rows):
-            return self._forward(tokens)
+        return run_observed(self._model, self._hook_points, self._forward, tokens, observe, rows)
 
     @property
     def source(self) -> Any:
@@ -63,6 +59,10 @@ class HookedTransformerAdapter(ModelAdapter):
     def tensors(self) -> list[tuple[str, Tensor]]:
         """Every parameter and buffer, by name."""
         return [*self._model.named_parameters(), *self._model.named_buffers()]
+
+    def is_current(self, anatomy: Anatomy) -> bool:
+        """Whether an anatomy was found with the very weights that the model has now."""
+        return self._anatomy.is_current(anatomy)
 
     def owns(self, cache: Any) -> bool:
         return getattr(cache, "model", self._model) is self._model

@@ -69,7 +69,7 @@ def probe_tokens(d_vocab: int, n_ctx: int | None) -> Int[Tensor, "prompt pos"]:
     ids = [(d_vocab // 3 + 1 + (7 * i * i + 3 * i) % max(d_vocab // 2, 1)) % d_vocab for i in range(width)]
     shared = min(_SHARED, max(width - 1, 1))
     other = [(token + 1 + i % max(d_vocab - 1, 1)) % d_vocab for i, token in enumerate(ids[shared:])]
-    return torch.tensor([ids, [*ids[:shared], *other]])
+    return torch.tensor([ids, [*ids[:shared], *other]], device="cpu")
 
 
 def widened(tensor: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """What a step rounds away, as a write, where the model's own precision is coarse enough to see it."""
 
+from collections.abc import Sequence
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -14,17 +16,17 @@ from dla.writes import Precision, Rounding, Write, is_half
 def rounded(
     step: Step,
     seen: Site,
-    label: Label,
+    labels: Sequence[Label],
     probe: Probe,
     route: Route = DIRECT,
-    weight: Float[Tensor, "d d_model"] | None = None,
+    weight: Float[Tensor, "part d_in d_model"] | None = None,
 ) -> tuple[Write, ...]:
     """A write of what a step rounds away; none where all is in float32 or finer.
 
     Args:
         step: The step, which explains what was seen.
         seen: Where its result is read.
-        label: The write's.
+        labels: The write's.
         probe: What was seen.
         route: From the result to the stream.
         weight: As in `Rounding`.
@@ -35,4 +37,4 @@ def rounded(
         return ()
     computation = explained(step, probe.at(reads), probe.read(seen), *dtypes)
     assert computation is not None
-    return (Rounding(computation, seen, label, weight, route),)
+    return (Rounding(computation, seen, labels, weight, route),)

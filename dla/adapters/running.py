@@ -1,20 +1,25 @@
 """What running a TransformerLens model takes, whichever class it is."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, final
 from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+from transformer_lens.hook_points import HookPoint
 
 from dla.adapters.anatomy import Anatomy
+from dla.adapters.base import Observer
 from dla.adapters.discovery import discover
 from dla.adapters.offloaded import at_hand, home_of
 from dla.adapters.parts import Parts
-from dla.adapters.probe import probe_tokens
+from dla.adapters.probe import keeping_rows, probe_tokens, watching
 from dla.adapters.recognise import tensor_of
-from dla.adapters.taps import HookPoints
+from dla.adapters.taps import HookPoints, taps_of
+from dla.adapters.user_hooks import is_readout_hooked, silenced
+from dla.errors import UnsupportedModelError
+from dla.sites import take_rows
 
 _SWITCHES = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
 
@@ -23,13 +28,44 @@ _FOUND: WeakKeyDictionary[Any, tuple[tuple[Any, ...], Anatomy]] = WeakKeyDiction
 
 
 @final
+class HookMap:
+    """A model's hook points by name, as they are now: what splices something into a model replaces some for good."""
+
+    def __init__(self, model: Any, named: Callable[[], Mapping[str, nn.Module]]) -> None:
+        """Looks nothing up yet.
+
+        Args:
+            model: The model.
+            named: Gives its hook points by name, aliases included.
+        """
+        self._model, self._named = model, named
+        self._known: tuple[tuple[int, ...], HookPoints] | None = None
+
+    def get(self) -> HookPoints:
+        """Every name with its hook point, or with what a module is called with.
+
+        Raises:
+            UnsupportedModelError: If something else sits where a hook point was.
+        """
+        modules = list(self._model.modules())
+        state = tuple(map(id, modules))
+        if self._known is None or self._known[0] != state:
+            _check_hook_points(modules)
+            self._known = state, {**self._named(), **taps_of(self._model.blocks)}
+        return self._known[1]
+
+
+@final
 class AnatomyCache:
-    """Finds out a model's anatomy once, and again when its weights are no longer the same tensors."""
+    """Finds out a model's anatomy once, and again when its weights are no longer the same tensors.
+
+    It is found without the user's hooks, which edit runs and are no part of the model.
+    """
 
     def __init__(
         self,
         model: Any,
-        hook_points: HookPoints,
+        hook_points: HookMap,
         parts: Callable[[], Parts],
         forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
     ) -> None:
@@ -47,16 +83,22 @@ class AnatomyCache:
     def get(self) -> Anatomy:
         """The anatomy of the model as it is now."""
         check_evaluating(self._model)
-        state = self._state()
+        state, hook_points = self._state(), self._hook_points.get()
         found = _FOUND.get(self._model)
         if found is None or found[0] != state:
             parts = self._parts()
             tokens = probe_tokens(_known_ids(self._model), context_length(self._model))
             check_runnable(self._model, tokens)
             tokens = tokens.to(device_of(self._model))
-            found = (state, discover(parts, self._hook_points, self._forward, tokens))
+            with silenced(self._model):
+                found = (state, discover(parts, hook_points, self._forward, tokens))
             _FOUND[self._model] = found
         return found[1]
+
+    def is_current(self, anatomy: Anatomy) -> bool:
+        """Whether an anatomy was found with the very weights that the model has now."""
+        found = _FOUND.get(self._model)
+        return found is not None and found[1] is anatomy and found[0] == self._state()
 
     def _state(self) -> tuple[Any, ...]:
         """Changes when weights are replaced or edited in place, and with the switches that move hooks."""
@@ -67,6 +109,35 @@ class AnatomyCache:
         weights = ((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors)
         adapters = (_adapters(module) for module in modules if "_active_adapter" in module.__dict__)
         return (*(getattr(model.cfg, switch, None) for switch in _SWITCHES), *adapters, *weights)
+
+
+def run_observed(
+    model: Any,
+    hook_points: HookMap,
+    forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
+    tokens: Int[Tensor, "batch pos"],
+    observe: Mapping[str, Observer],
+    rows: Int[Tensor, "batch kept"] | None,
+) -> Float[Tensor, "batch kept d_vocab"]:
+    """`ModelAdapter.run`. Where a hook of the user's sees logits, it sees those of all positions, as ever."""
+    check_runnable(model, tokens)
+    whole = rows is not None and is_readout_hooked(model, model.unembed)
+    unembedded = keeping_rows(model.unembed, None if whole else rows)
+    with torch.no_grad(), watching(hook_points.get(), observe), unembedded:
+        logits = forward(tokens)
+    return take_rows(logits, rows, 1) if whole and rows is not None else logits
+
+
+def _check_hook_points(modules: Iterable[nn.Module]) -> None:
+    for module in modules:
+        for name, inner in module._modules.items():
+            if name.startswith("hook_") and inner is not None and not isinstance(inner, HookPoint):
+                raise UnsupportedModelError(
+                    f"A {type(inner).__name__} has been put in the place of the hook point {name!r} of "
+                    f"{type(module).__name__}, as SAELens does while an SAE is attached: what runs is not the model's "
+                    "own blocks. Detach it (leave the `with model.saes(...)` block, or call model.reset_saes()), and "
+                    "see what its features contribute with FeatureDecomposer."
+                )
 
 
 def modules_in(modules: Iterable[nn.Module]) -> list[nn.Module]:

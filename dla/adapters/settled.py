@@ -8,6 +8,8 @@ from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter, Observer
+from dla.adapters.hooked_transformer import HookedTransformerAdapter
+from dla.adapters.transformer_bridge import TransformerBridgeAdapter
 from dla.vocabulary import Vocabulary
 
 
@@ -15,14 +17,23 @@ from dla.vocabulary import Vocabulary
 class Settled(ModelAdapter):
     """A model as it was when it was looked at. Only the model itself notices that its weights are others now."""
 
-    def __init__(self, model: ModelAdapter, anatomy: Anatomy) -> None:
+    def __init__(self, model: ModelAdapter, anatomy: Anatomy, whole: Anatomy | None = None) -> None:
         """Takes what was found.
 
         Args:
             model: The model, which runs.
-            anatomy: Its anatomy.
+            anatomy: Its anatomy, or that of a part of it.
+            whole: The anatomy of all of it; None where that is the same.
         """
         self._model, self._anatomy = model, anatomy
+        self._whole = anatomy if whole is None else whole
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the model has the very weights that it was looked at with; True where it does not tell."""
+        if isinstance(self._model, HookedTransformerAdapter | TransformerBridgeAdapter):
+            return self._model.is_current(self._whole)
+        return True
 
     @property
     def anatomy(self) -> Anatomy:

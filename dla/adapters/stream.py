@@ -100,11 +100,11 @@ def _lost_in_block(
     added = [(view.site(name), factor) for name, factor in mix.factors.items()]
     sums = [((pre, mix.carry), *added)] if mid is None else [((pre, 1.0), added[0]), ((mid, 1.0), added[1])]
     ends = [post] if mid is None else [mid, post]
-    parent, route = Label("block", view.layer), DIRECT.after(leaving)
+    route = DIRECT.after(leaving)
     lost: list[tuple[Write, ...]] = [()] * (len(added) - len(sums))
     for i, (terms, end) in enumerate(zip(sums, ends, strict=True), start=len(lost)):
-        label = Label(ROUNDING, view.layer, i, parent=parent)
-        lost.append(rounded(partial(Addition, terms), end, label, view.probe, route))
+        label = Label(ROUNDING, view.layer, i)
+        lost.append(rounded(partial(Addition, terms), end, [label], view.probe, route))
     return lost
 
 
@@ -115,8 +115,8 @@ def _handed_on(block: Block, following: Block, factor: float, probe: Probe) -> B
         return block
     *others, last = block.sublayers
     layer = block.resid_post.label.layer
-    label = Label(ROUNDING, layer, len(block.sublayers), parent=Label("block", layer))
-    lost = rounded(partial(Addition, [(end, factor)]), start, label, probe, following.resid_pre.route)
+    label = Label(ROUNDING, layer, len(block.sublayers))
+    lost = rounded(partial(Addition, [(end, factor)]), start, [label], probe, following.resid_pre.route)
     return replace(block, sublayers=(*others, replace(last, rounding=(*last.rounding, *lost))))
 
 
@@ -153,7 +153,7 @@ def _embeddings(probe: Probe, multiplier: float) -> tuple[Write, ...]:
             terms = [(Site(name), 1.0) for name in chosen]
             if explained(partial(Addition, terms), probe.at([s for s, _ in terms]), stream) is not None:
                 label = Label(ROUNDING, text="embed_rounding")
-                lost = rounded(partial(Addition, terms), Site(start), label, probe, DIRECT.after(multiplier))
+                lost = rounded(partial(Addition, terms), Site(start), [label], probe, DIRECT.after(multiplier))
                 return (*(whole(Site(n), Label(names[n]), multiplier) for n in chosen), *lost)
     return (whole(Site(start), Label("embed"), multiplier),)
 

@@ -1,7 +1,7 @@
 """A block's sublayers, recognised: what each adds, through which norm, by which heads or neurons."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import final
 
@@ -166,11 +166,12 @@ class BlockView:
             if rounding is None:
                 continue
             why.pop("attention heads", None)
-            values = recognise_values(path, module, self.probe, site, output.label, W_O, output.route)
+            heads = Heads(output.label, site, W_O, b_O, output.route, None, rounding)
+            values = recognise_values(path, module, self.probe, site, heads.labels, W_O, output.route)
             if isinstance(values, str):
                 why["sources of attention heads"] = values
-            known = None if isinstance(values, str) else values
-            return Heads(output.label, site, W_O, b_O, output.route, known, rounding)
+                return heads
+            return replace(heads, values=values)
         return None
 
     def _neurons(self, child: str, module: nn.Module, output: Output, why: dict[str, str]) -> Neurons | None:
@@ -232,7 +233,7 @@ class BlockView:
         )
         through: Step = step if norm is None else lambda precision: Normed(step(precision), norm, precision)
         route = DIRECT.after(output.route.multiplier)
-        return rounded(through, self.site(output.name), label, self.probe, route)
+        return rounded(through, self.site(output.name), [label], self.probe, route)
 
 
 def _heads_in(module: nn.Module, z: Tensor, pattern: Tensor | None) -> tuple[int, int] | None:

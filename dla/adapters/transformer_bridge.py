@@ -5,17 +5,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, final
 from weakref import WeakSet
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.offloaded import at_hand
 from dla.adapters.parts import Parts
-from dla.adapters.probe import keeping_rows, watching
-from dla.adapters.running import AnatomyCache, answers_of, check_runnable, context_length
-from dla.adapters.taps import HookPoints, taps_of
+from dla.adapters.running import AnatomyCache, HookMap, answers_of, context_length, run_observed
 from dla.adapters.vocabularies import vocabulary_of
 from dla.errors import UnsupportedModelError
 from dla.vocabulary import Vocabulary
@@ -39,9 +37,10 @@ class TransformerBridgeAdapter(ModelAdapter):
         """
         _check_shape(model)
         self._model = model
-        self._hook_points: HookPoints = {**model.hook_dict, **taps_of(model.blocks)}
+        # not `model.hook_dict`: SAELens' subclass leaves out the aliases
+        self._hook_points = HookMap(model, lambda: TransformerBridge.hook_dict.__get__(model))
         self._options = _run_options(model)
-        self._vocabulary = vocabulary_of(model, answers_of(model))
+        self._d_vocab = answers_of(model)
         self._anatomy = AnatomyCache(model, self._hook_points, self._parts, self._forward)
 
     @property
@@ -56,7 +55,7 @@ class TransformerBridgeAdapter(ModelAdapter):
 
     @property
     def vocabulary(self) -> Vocabulary:
-        return self._vocabulary
+        return vocabulary_of(self._model, self._d_vocab)  # the tokenizer may be told to pad otherwise meanwhile
 
     def run(
         self,
@@ -64,9 +63,7 @@ class TransformerBridgeAdapter(ModelAdapter):
         observe: Mapping[str, Observer],
         rows: Int[Tensor, "batch kept"] | None,
     ) -> Float[Tensor, "batch kept d_vocab"]:
-        check_runnable(self._model, tokens)
-        with torch.no_grad(), watching(self._hook_points, observe), keeping_rows(self._model.unembed, rows):
-            return self._forward(tokens)
+        return run_observed(self._model, self._hook_points, self._forward, tokens, observe, rows)
 
     @property
     def source(self) -> Any:
@@ -82,6 +79,10 @@ class TransformerBridgeAdapter(ModelAdapter):
         """Every parameter and buffer, by name."""
         with at_hand(self._model):
             return [*self._model.named_parameters(), *self._model.named_buffers()]
+
+    def is_current(self, anatomy: Anatomy) -> bool:
+        """Whether an anatomy was found with the very weights that the model has now."""
+        return self._anatomy.is_current(anatomy)
 
     def owns(self, cache: Any) -> bool:
         return getattr(cache, "model", self._model) is self._model

@@ -24,7 +24,7 @@ def up_to(model: ModelAdapter, at: str) -> Settled:
     own = whole.blocks[layer]
     last = replace(own, sublayers=own.sublayers[:written], resid_post=stream)
     unembedding = _readout(whole.unembedding, stream.site, stream.route.multiplier)
-    return Settled(model, replace(whole, blocks=(*whole.blocks[:layer], last), unembedding=unembedding))
+    return Settled(model, replace(whole, blocks=(*whole.blocks[:layer], last), unembedding=unembedding), whole)
 
 
 def _readout(whole: Unembedding, place: Site, multiplier: float) -> Unembedding:

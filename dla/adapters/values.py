@@ -1,6 +1,6 @@
 """What attention heads read, recognised: the pattern and the values that add up to `z`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import final
@@ -24,7 +24,7 @@ def recognise_values(
     module: nn.Module,
     probe: Probe,
     z: Site,
-    label: Label,
+    heads: Sequence[Label],
     W_O: Float[Tensor, "head d_head d_model"],
     route: Route,
 ) -> Values | str:
@@ -35,7 +35,7 @@ def recognise_values(
         module: The attention.
         probe: What was seen.
         z: What the heads made of it.
-        label: The sublayer's.
+        heads: The heads' labels.
         W_O: From `z` to its output.
         route: From there to the stream.
     """
@@ -51,11 +51,14 @@ def recognise_values(
         step = partial(Carried, *sites)
         activations, dtypes = probe.at(sites), probe.dtypes(sites)
         if explained(step, activations, shown, *dtypes) is not None:
-            own = Label(ROUNDING, label.layer, text=f"{label}_z_rounding", parent=label)
-            lost = rounded(step, z, own, probe, route, W_O.flatten(0, 1))
+            lost = rounded(step, z, [_rounding_of(head) for head in heads], probe, route, W_O)
             return Values(*sites, _bias(path, module, probe, sites[1]), lost)
         missed = f"pattern @ v of {path} {miss(step, activations, shown, *dtypes)}"
     return missed
+
+
+def _rounding_of(head: Label) -> Label:
+    return Label(ROUNDING, head.layer, head.index, f"{head} ← rounding", parent=head)
 
 
 def _layouts(v: Tensor, z: Float[Tensor, "batch pos head d_head"]) -> Iterator["_Grouped"]:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from dla.cli.once import Once
 from dla.version import __version__
 
 app = typer.Typer(
@@ -77,7 +78,7 @@ def _options(
     pass
 
 
-@app.command()
+@app.command(cls=Once)
 def demo(
     model: Annotated[
         DemoModel,
@@ -92,7 +93,7 @@ def demo(
         show_demo(model.value)
 
 
-@app.command()
+@app.command(cls=Once)
 def attribute(
     model: Annotated[
         str,
@@ -120,6 +121,13 @@ def attribute(
         int | None,
         typer.Option(min=1, metavar="K", help="Show the K most positive and the K most negative rows."),
     ] = None,
+    prepend_bos: Annotated[
+        bool | None,
+        typer.Option(
+            "--prepend-bos/--no-prepend-bos",
+            help="Whether the BOS token is put in front; if neither is given, as the model does by default.",
+        ),
+    ] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the whole result to this file too.")] = None,
 ) -> None:
     """Attribute a logit, or a difference of two, on a model of your own. It runs on the CPU, in float32."""
@@ -127,10 +135,10 @@ def attribute(
         from dla.cli.attribute import show_attribution
 
     with _errors_in_a_line():
-        show_attribution(model, prompt, answer, incorrect, decompose.value, pos, top, json)
+        show_attribution(model, prompt, answer, incorrect, decompose.value, pos, top, prepend_bos, json)
 
 
-@app.command()
+@app.command(cls=Once)
 def sweep(
     corpus: Annotated[
         str,
@@ -172,7 +180,7 @@ def sweep(
             _fail(" ".join(["Stopped.", *notes]), STOPPED)
 
 
-@app.command()
+@app.command(cls=Once)
 def summary(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that a sweep wrote.")],
     by: Annotated[

@@ -3,26 +3,47 @@
 import contextlib
 import io
 import logging
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 
 from dla.adapters.loading import without_progress_bars
+from dla.errors import DLAWarning
 
 
 @contextlib.contextmanager
 def loading(what: str) -> Iterator[None]:
-    """Shows `what` with a spinner on stderr, if that is a terminal; lets no log, warning or print through."""
+    """Shows `what` with a spinner on stderr, if that is a terminal; lets only our own warnings through."""
     logging.disable(logging.WARNING)
     try:
         with (
             Console(stderr=True).status(what),
             contextlib.redirect_stdout(io.StringIO()),
-            warnings.catch_warnings(),
+            warnings.catch_warnings(record=True) as caught,
             without_progress_bars(),
         ):
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", DLAWarning)
             yield
     finally:
         logging.disable(logging.NOTSET)
+    _tell(caught)
+
+
+@contextlib.contextmanager
+def notes_in_a_line() -> Iterator[None]:
+    """Says on stderr, in a line each, what the library warns about."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DLAWarning)
+        yield
+    for warning in _tell(caught):
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+def _tell(caught: Sequence[warnings.WarningMessage]) -> list[warnings.WarningMessage]:
+    """Says the library's own warnings; gives back the others."""
+    own = [warning for warning in caught if issubclass(warning.category, DLAWarning)]
+    for message in dict.fromkeys(str(warning.message) for warning in own):
+        print(f"dla: note: {message}", file=sys.stderr)
+    return [warning for warning in caught if warning not in own]

@@ -28,13 +28,16 @@ class FeatureDecomposer(Decomposer):
 
     Attributes:
         dictionaries: One object with `encode`, `W_dec` and `b_dec` (an SAE or Transcoder of SAELens, or your own with
-            a `site`), a list of them, or a dict from hook name to object; from `(reads, writes)` for a transcoder.
+            a `site`), which treats each position alone, a list of them, or a dict from hook name to object; from
+            `(reads, writes)` for a transcoder.
         top_k: Show only so many rows of each dictionary's features, the others as one, `5_mlp_out_other_features`: the
             sum of their own values. Chosen as in `NeuronDecomposer`. None shows all.
 
     Raises:
         TypeError: If an object is no dictionary.
         ValueError: If it does not say where it belongs.
+        UnsupportedModelError: If its features of a position depend on the other positions, or its `decode` is not
+            linear in them.
 
     Source: Bricken et al. 2023, "Towards Monosemanticity".
     """

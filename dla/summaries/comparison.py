@@ -95,6 +95,11 @@ class Comparison:
             console.print(self)
         return capture.get()
 
+    def __repr__(self) -> str:
+        return (
+            f"Comparison({self.about.name} - {self.other.name}, {self.pairs} prompts of both, {len(self.labels)} parts)"
+        )
+
     def _repr_html_(self) -> str:
         return self._grid(10, NormalInterval()).html()
 

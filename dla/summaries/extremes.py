@@ -7,6 +7,10 @@ from typing import final
 import numpy as np
 from jaxtyping import Float64, Int64, UInt64
 
+from dla.views.brief import shortened
+from dla.views.html import html_rows
+from dla.views.table import number
+
 
 @final
 @dataclass(frozen=True)
@@ -26,6 +30,16 @@ class Example:
     prompt: str
     answer: str | int | None
     incorrect: str | int | None
+
+    def __repr__(self) -> str:
+        return f"Example(row {self.row}, {number(self.value)}: {shortened(self.prompt)!r}, {self._asked()})"
+
+    def _repr_html_(self) -> str:
+        row = (str(self.row), number(self.value), self.prompt, self._asked())
+        return html_rows("", ("row", "logits", "prompt", "asked"), [row])
+
+    def _asked(self) -> str:
+        return repr(self.answer) if self.incorrect is None else f"{self.answer!r} - {self.incorrect!r}"
 
 
 Text = tuple[int, str, str | int | None, str | int | None]

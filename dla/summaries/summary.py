@@ -25,6 +25,7 @@ from dla.summaries.stability import Stability, stability_of
 from dla.summaries.tables import grouped_grid, plain_grid
 from dla.summaries.tally import Settings, Tallies, Tally, common_rows, in_order, merged, together
 from dla.sweeps import PartOf, open_sweep
+from dla.views.endings import check_ending
 from dla.views.grid import Grid
 
 SHOWN = 10
@@ -83,7 +84,12 @@ class Summary:
         return cls(*read_summary(Path(file)))
 
     def save(self, file: str | Path) -> None:
-        """Writes all that is kept to one JSON file. The file appears whole or not at all."""
+        """Writes all that is kept to one JSON file. The file appears whole or not at all.
+
+        Raises:
+            ValueError: If the name has the ending of another format, such as `.csv`; says what writes that.
+        """
+        check_ending(Path(file), (".json",), "JSON")
         write_summary(Path(file), self.about, self.settings, self.tallies)
 
     @property
@@ -240,6 +246,9 @@ class Summary:
         with console.capture() as capture:
             console.print(self)
         return capture.get()
+
+    def __repr__(self) -> str:
+        return f"Summary({self._title()}, {len(self.labels)} parts)"
 
     def _repr_html_(self) -> str:
         return self._grid(SHOWN, NormalInterval()).html()

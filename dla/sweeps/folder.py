@@ -13,6 +13,7 @@ from jaxtyping import Float
 from dla.errors import FileFormatError
 from dla.sweeps.parquet import read_parquet
 from dla.sweeps.schema import FORMAT, MANIFEST, PARTS, PIECES, PROMPTS, REJECTED, shard_file, shard_numbers
+from dla.views.html import html_rows
 
 
 @final
@@ -114,6 +115,24 @@ class SweepFolder:
             f"{self.path}: {self.manifest['decomposer']} on {self.manifest['model']['name']}, {len(self.parts)} parts\n"
             f"{counts['prompts']} prompts, {counts['rejected']} rejected, {counts['seconds']:.1f} s ({state})"
         )
+
+    def __repr__(self) -> str:
+        return f"SweepFolder({', '.join(' '.join(row) for row in self._facts())})"
+
+    def _repr_html_(self) -> str:
+        return html_rows(str(self.path), ("", ""), self._facts())
+
+    def _facts(self) -> list[tuple[str, str]]:
+        counts = self.manifest["counts"]
+        return [
+            ("path", str(self.path)),
+            ("decomposer", str(self.manifest["decomposer"])),
+            ("model", str(self.manifest["model"]["name"])),
+            ("parts", str(len(self.parts))),
+            ("prompts", str(counts["prompts"])),
+            ("rejected", str(counts["rejected"])),
+            ("complete", "yes" if self.complete else "no"),
+        ]
 
     def _shard(self, number: int) -> Shard:
         prompts = read_parquet(shard_file(self.path, PROMPTS, number)).to_pandas()

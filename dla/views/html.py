@@ -1,6 +1,6 @@
 """An attribution as a table in a notebook."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
 from dla.views.table import Row, number
@@ -14,6 +14,17 @@ def html_table(title: str, top: Sequence[Row], bottom: Sequence[Row], proof: Seq
     rows = "".join(_row(label, value, abs(value) / largest) for label, value in [*top, *bottom])
     rows += "".join(_row(label, value, 0.0) for label, value in proof)
     return f"<table><caption>{escape(title)}</caption><tr><th>part</th><th>logits</th><th></th></tr>{rows}</table>"
+
+
+def html_rows(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Any table of texts, the first column to the left."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in header)
+    lines = "".join(f"<tr>{''.join(_cell(text, i) for i, text in enumerate(row))}</tr>" for row in rows)
+    return f"<table><caption>{escape(title)}</caption><tr>{head}</tr>{lines}</table>"
+
+
+def _cell(text: str, column: int) -> str:
+    return f'<td style="{_CELL.format(align="right" if column else "left")}">{escape(text)}</td>'
 
 
 def _row(label: str, value: float, share: float) -> str:

@@ -19,28 +19,28 @@ from dla.writes.base import Write, dot
 @final
 @dataclass(frozen=True, eq=False)
 class Rounding(Write):
-    """One part: what a hook shows after a step minus what the step comes to exactly.
+    """What a hook shows after a step minus what the step comes to exactly: one part, or one a head.
 
     Only what rounding can make counts. An entry that is further off than the step's own rounding allows counts as
     nothing, so that whatever else happened there (a part that was forgotten, an edit) stays a gap in the sum.
 
     Attributes:
         step: The step.
-        seen: Where its result is read.
-        label: The part's.
-        weight: From that result to what is added, `[d d_model]`; None where it is itself added.
+        seen: Where its result is read, `[batch pos d_model]`, or `[batch pos part d_in]` where there is a weight.
+        parts: One label a part.
+        weight: From each part of that result to what is added, `[part d_in d_model]`; None where it is itself added.
         route: From there to the stream.
     """
 
     step: Computation
     seen: Site
-    label: Label
-    weight: Float[Tensor, "d d_model"] | None = None
+    parts: Sequence[Label]
+    weight: Float[Tensor, "part d_in d_model"] | None = None
     route: Route = DIRECT
 
     @property
     def labels(self) -> Sequence[Label]:
-        return (self.label,)
+        return self.parts
 
     @property
     def reads(self) -> tuple[Site, ...]:
@@ -49,17 +49,18 @@ class Rounding(Write):
     def contract(
         self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
     ) -> Float[Tensor, "*more part #batch #pos"]:
-        pulled = self.route.pull_back(direction)
-        pulled = pulled if self.weight is None else linear(pulled, self.weight.to(pulled))
-        return self.route.rescale(dot(self._lost(activations), pulled), activations).unsqueeze(-3)
+        lost, pulled = lost_in(self.step.at(activations), activations[self.seen]), self.route.pull_back(direction)
+        if self.weight is None:
+            return self.route.rescale(dot(lost, pulled).unsqueeze(-3), activations)
+        pulled = linear(pulled, self.weight.flatten(0, 1).to(pulled)).unflatten(-1, self.weight.shape[:2])
+        return self.route.rescale(dot(lost, pulled).movedim(-1, -3), activations)
 
     def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
-        lost = self._lost(activations)
-        lost = lost if self.weight is None else lost @ self.weight.to(lost)
-        return self.route.push_forward(lost.unsqueeze(0), activations)
-
-    def _lost(self, activations: Activations) -> Float[Tensor, "batch pos d"]:
-        return lost_in(self.step.at(activations), activations[self.seen]).flatten(2)
+        lost = lost_in(self.step.at(activations), activations[self.seen])
+        if self.weight is None:
+            return self.route.push_forward(lost.unsqueeze(0), activations)
+        vectors = torch.einsum("bphi,hid->hbpd", lost, self.weight.to(lost))
+        return self.route.push_forward(vectors, activations)
 
 
 def lost_in(computed: Computed, seen: Float[Tensor, "batch pos *d"]) -> Float[Tensor, "batch pos *d"]:

@@ -43,5 +43,5 @@ def assert_near(actual: Tensor, wanted: Tensor, within: float, labels: Sequence[
     """The two differ by no more than rounding."""
     assert actual.shape == wanted.shape
     error = (actual.double() - wanted.double()).abs()
-    worst = int(error.flatten(1).amax(1).argmax()) if labels else 0
+    worst = int(error.reshape(len(error), -1).amax(1).argmax()) if labels else 0
     assert float(error.max()) <= within, f"{labels[worst] if labels else 'a value'} is off by {float(error.max()):.1e}"

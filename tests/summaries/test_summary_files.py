@@ -100,3 +100,19 @@ def test_a_disk_that_is_full_leaves_the_old_file(summary, tmp_path, monkeypatch)
     monkeypatch.undo()
     assert (tmp_path / "x.json").read_text() == "the old one"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s", "x.json"]
+
+
+def test_the_ending_of_another_format(tmp_path):
+    summary = dla.Summary.load(write_folder(tmp_path / "s", corpus(6), drawn(6)))
+    for name, message in (
+        (
+            "s.csv",
+            r"save writes JSON, and 's\.csv' has the ending of another format\. Name it 's\.json'\. For a \.csv file",
+        ),
+        ("s.nc", r"'s\.nc' has the ending of another format\. Name it 's\.json'\.$"),
+        ("s.parquet", r"use to_dataframe\(\)\.to_parquet\('s\.parquet'\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            summary.save(tmp_path / name)
+    summary.save(tmp_path / "s.JSON")
+    assert dla.Summary.read(tmp_path / "s.JSON").labels == summary.labels

@@ -194,3 +194,23 @@ def test_a_plot_without_plotly(tmp_path, monkeypatch):
         dla.MissingPackageError, match=r"needs plotly, which is not installed: pip install 'dla\[plot\]'"
     ):
         load(tmp_path / "s").plot()
+
+
+def test_a_line_at_a_prompt_and_a_table_in_a_notebook(tmp_path):
+    summary = load(tmp_path / "s", by="order")
+    (example,) = summary.top_prompts("embed", 1)
+    folder = dla.open_sweep(tmp_path / "s")
+    shown = {
+        summary: r"Summary\(.*, mean over 6 prompts, by order, 5 parts\)$",
+        summary.compare(summary): r"Comparison\(.*, 6 prompts of both, 5 parts\)$",
+        example: r"Example\(row [0-9]+, \+[0-9.]+: 'prompt [0-9]+ of corpus 0', ' \w+' - ' Tom'\)$",
+        folder: r"SweepFolder\(path .*s, decomposer .*, parts 5, prompts 6, rejected 0, complete yes\)$",
+    }
+    for thing, pattern in shown.items():
+        assert re.match(pattern, repr(thing)), repr(thing)
+        html = thing._repr_html_()
+        assert html.startswith("<table>")
+        assert "<script>" not in html
+    long = dla.summaries.extremes.Example(3, 1.0, "<script>" + "word " * 400, 7, None)
+    assert len(repr(long)) < 150
+    assert "&lt;script&gt;" in long._repr_html_()

@@ -1,0 +1,235 @@
+"""The user's own hooks: which there are, and a way to look at the model without them.
+
+A model that runs under hooks is attributed as it runs. What it is made of is found without them.
+"""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from torch import nn
+from torch.nn.modules import module as torch_module
+from transformer_lens.hook_points import HookPoint
+
+from dla.adapters.base import ModelAdapter
+from dla.adapters.functions import digest_of, name_of, package_of
+
+_FRAMEWORKS = frozenset(
+    ("torch", "transformers", "transformers_modules", "transformer_lens", "accelerate", "peft", "bitsandbytes")
+)
+"""Packages whose hooks on a module belong to how the model computes: TransformerLens' captures, weight norms,
+offloading. What sits on a hook point is the user's whoever defined it: a hook point does nothing else."""
+
+_WRAPPED = "._original_component"
+
+_FORWARD = ("_forward_pre_hooks", "_forward_hooks")
+_BACKWARD = ("_backward_pre_hooks", "_backward_hooks")
+_GLOBAL: tuple[dict[int, Any], ...] = (
+    torch_module._global_forward_pre_hooks,
+    torch_module._global_forward_hooks,
+)
+"""PyTorch's hooks of all modules at once."""
+
+
+EVERYWHERE = "every module"
+"""The place of a hook of all modules at once."""
+
+
+@final
+@dataclass(frozen=True)
+class UserHook:
+    """A function of the user's that is called while the model runs.
+
+    Attributes:
+        place: The name of the hook point, or the path of the module, that it sits on.
+        function: Its name, `module.qualified_name`.
+        digest: Changes with what it does; see `digest_of`.
+        names: Every name of the place.
+    """
+
+    place: str
+    function: str
+    digest: str
+    names: tuple[str, ...]
+
+    @property
+    def layer(self) -> int | None:
+        """The block that it sits in; None outside of them."""
+        found = re.match(r"blocks\.(\d+)(\.|$)", self.place)
+        return None if found is None else int(found[1])
+
+    def __str__(self) -> str:
+        return f"{' = '.join(self.names)} ({self.function})"
+
+
+def hooks_of(model: Any) -> tuple[str, ...]:
+    """The user's hooks as texts, in the order of the model's modules: what a fingerprint of the model should hold.
+
+    A text has the place, the function's name and a digest of what the function does. Backward hooks are left out; they
+    change no activation.
+
+    Args:
+        model: A model, or an adapter of one.
+
+    Example:
+        >>> import dla.demo
+        >>> model = dla.demo.load("raw")
+        >>> with model.hooks(fwd_hooks=[("blocks.1.attn.hook_z", lambda z, hook: 0 * z)]):
+        ...     print(hooks_of(model)[0].split(": ")[0])
+        blocks.1.attn.hook_z
+        >>> hooks_of(model)
+        ()
+    """
+    return tuple(f"{hook.place}: {hook.function} {hook.digest}" for hook in user_hooks(model))
+
+
+def user_hooks(model: Any) -> tuple[UserHook, ...]:
+    """The user's forward hooks, in the order of the model's modules.
+
+    Args:
+        model: A model, or an adapter of one.
+    """
+    roots = _roots(model)
+    hooked = [module for module in _modules(roots) if module._forward_hooks or module._forward_pre_hooks]
+    there = [(module, function) for module in hooked for function in _users(module)]
+    everywhere = list(_globals())
+    if not there and not everywhere:
+        return ()
+    names = _names(roots)
+    found = [_described(function, names.get(id(module), ("?",))) for module, function in there]
+    return (*(_described(function, (EVERYWHERE,)) for function in everywhere), *found)
+
+
+def is_readout_hooked(model: Any, unembed: nn.Module | None) -> bool:
+    """Whether a hook of the user's may see logits, and so counts on those of every position, in one piece.
+
+    Args:
+        model: A model, or an adapter of one.
+        unembed: What makes the logits.
+    """
+    roots = _roots(model)
+    seeing = [*roots, *([] if unembed is None else _modules([unembed]))]
+    functions = [*_globals(), *(function for module in seeing for function in _users(module))]
+    return bool(functions)
+
+
+@contextlib.contextmanager
+def silenced(model: Any) -> Iterator[None]:
+    """Takes the user's hooks off the model, forward and backward, and puts them back in their order, come what may.
+
+    What others register or remove in the meantime stays so. A handle of the user's removes its hook afterwards as ever.
+
+    Args:
+        model: A model, or an adapter of one.
+    """
+    with contextlib.ExitStack() as stack:
+        for hooks in _GLOBAL:
+            stack.enter_context(_without(hooks, lambda f: package_of(f) not in _FRAMEWORKS))
+        for module in _modules(_roots(model)):
+            for kind in (*_FORWARD, *_BACKWARD):
+                if getattr(module, kind, None):
+                    stack.enter_context(_without(getattr(module, kind), _is_users(module)))
+            if isinstance(module, HookPoint) and (module.fwd_hooks or module.bwd_hooks):
+                stack.enter_context(_unlisted(module))
+        yield
+
+
+@contextlib.contextmanager
+def _without(hooks: dict[int, Any], unwanted: Callable[[Any], bool]) -> Iterator[None]:
+    """Some entries of a dict of hooks taken out of it. The dict stays the same object: handles refer to it."""
+    before = dict(hooks)
+    taken = {key for key, function in before.items() if unwanted(function)}
+    try:
+        for key in taken:
+            del hooks[key]
+        yield
+    finally:
+        now = dict(hooks)
+        kept = {key: function for key, function in before.items() if key in taken or key in now}
+        hooks.clear()
+        hooks.update({**kept, **now})
+
+
+@contextlib.contextmanager
+def _unlisted(point: HookPoint) -> Iterator[None]:
+    """A hook point that says that it has no hooks: TransformerLens computes some activations only where it has."""
+    forward, backward = point.fwd_hooks, point.bwd_hooks
+    point.fwd_hooks, point.bwd_hooks = [], []
+    try:
+        yield
+    finally:
+        point.fwd_hooks, point.bwd_hooks = [*forward, *point.fwd_hooks], [*backward, *point.bwd_hooks]
+
+
+def _users(module: nn.Module) -> Iterator[Any]:
+    """The user's functions on a module that are called in a forward pass."""
+    is_users = _is_users(module)
+    for kind in _FORWARD:
+        hooks: Mapping[int, Any] = getattr(module, kind)
+        yield from (_given(module, key, function) for key, function in hooks.items() if is_users(function))
+
+
+def _globals() -> Iterator[Any]:
+    return (f for hooks in _GLOBAL for f in hooks.values() if package_of(f) not in _FRAMEWORKS)
+
+
+def _is_users(module: nn.Module) -> Callable[[Any], bool]:
+    if isinstance(module, HookPoint):
+        return lambda _: True
+    return lambda function: package_of(function) not in _FRAMEWORKS
+
+
+def _given(module: nn.Module, key: int, function: Any) -> Any:
+    """The function that the user gave to TransformerLens, which wraps it in one of its own."""
+    for handle in module.fwd_hooks if isinstance(module, HookPoint) else ():
+        if handle.hook.id == key:
+            return getattr(handle, "user_hook", None) or function
+    return function
+
+
+def _described(function: Any, names: tuple[str, ...]) -> UserHook:
+    return UserHook(names[0], name_of(function), digest_of(function), names)
+
+
+def _roots(model: Any) -> list[nn.Module]:
+    """The modules that run: of an adapter, those that it holds; of a bridge, the wrapped model too."""
+    if isinstance(model, ModelAdapter):
+        held = getattr(model, "__dict__", {}).values()
+        return [root for value in held if isinstance(value, ModelAdapter | nn.Module) for root in _roots(value)]
+    wrapped = getattr(model, "original_model", None)
+    return [model, wrapped] if isinstance(wrapped, nn.Module) else [model]
+
+
+def _modules(roots: Sequence[nn.Module]) -> list[nn.Module]:
+    """Every module once; for every call, where `nn.Module.modules` takes too long."""
+    waiting, found = list(roots), list[nn.Module]()
+    seen = set(map(id, waiting))
+    while waiting:
+        module = waiting.pop()
+        found.append(module)
+        for inner in reversed(module._modules.values()):
+            if inner is not None and id(inner) not in seen:
+                seen.add(id(inner))
+                waiting.append(inner)
+    return found
+
+
+def _names(roots: list[nn.Module]) -> dict[int, tuple[str, ...]]:
+    """Every name of every module: of a hook point those of TransformerLens, the customary one first."""
+    paths: dict[int, list[tuple[int, str]]] = {}
+    aliases: dict[int, list[str]] = {}
+    for i, root in enumerate(roots):
+        for path, module in root.named_modules(remove_duplicate=False):
+            name = ".".join(["original_model", path] if i and path else [path or type(root).__name__])
+            # a bridge reaches what it wraps by Hugging Face's names, too
+            paths.setdefault(id(module), []).append((i + name.count(_WRAPPED), name.replace(_WRAPPED, "")))
+        for name, point in getattr(root, "hook_dict", {}).items():
+            aliases.setdefault(id(point), []).append(name)
+    return {key: _in_order(min(known)[1], aliases.get(key, ())) for key, known in paths.items()}
+
+
+def _in_order(path: str, aliases: Sequence[str]) -> tuple[str, ...]:
+    """An alias such as `blocks.0.hook_resid_pre` before the path that it stands for."""
+    return (*dict.fromkeys(name for name in aliases if name != path), path)

@@ -1,0 +1,142 @@
+"""Reading a dictionary: whether it is one, where it belongs, and how its `decode` uses the features."""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dla.dictionaries.base import Dictionary, scale_between
+from dla.dictionaries.encoding import check_alone, encoded, encoded_alone
+from dla.errors import UnsupportedModelError
+
+_SIZES = (0.1, 1.0, 10.0)
+"""How large the numbers are that `encode` is tried on; activations differ that much, and more."""
+
+
+def read_dictionary(source: Any, at: str | tuple[str, str] | None) -> Dictionary:
+    """A dictionary and its places in the model.
+
+    Args:
+        source: An object with `encode`, `W_dec` `[feature d_out]` and `b_dec` `[d_out]`, such as one of SAELens.
+        at: The hook name of the activation that it explains; for a transcoder `(reads, writes)`; None takes it from
+            the object: its `site`, or the metadata that SAELens keeps.
+
+    Raises:
+        TypeError: If the object lacks something.
+        ValueError: If it does not say where it belongs, or belongs to a single head.
+        UnsupportedModelError: If its `decode` is not linear in the features.
+    """
+    missing = [name for name in ("encode", "W_dec", "b_dec") if not hasattr(source, name)]
+    if missing:
+        raise TypeError(
+            f"{type(source).__name__} has no `{missing[0]}`. A dictionary is an object with `encode`, `W_dec` and "
+            "`b_dec`, such as an SAE or Transcoder of SAELens."
+        )
+    reads, writes = _places(source, at)
+    by_head = bool(getattr(source, "hook_z_reshaping_mode", False))
+    with torch.no_grad():
+        inputs = list(_inputs(source, reads == writes, by_head))
+        for x in inputs:
+            alone = encoded_alone(source, x)
+            check_alone(source, alone, encoded(source, x))
+        plain, rates = _decoding(source, inputs)
+    return Dictionary(source, reads, writes, by_head, plain, rates)
+
+
+def _places(source: Any, at: str | tuple[str, str] | None) -> tuple[str, str]:
+    metadata = getattr(getattr(source, "cfg", None), "metadata", None)
+    head = getattr(metadata, "hook_head_index", None)
+    if head is not None:
+        raise ValueError(
+            f"The dictionary explains one head (hook_head_index={head}) of a hook that shows all. "
+            "Pass one that explains the whole activation."
+        )
+    if at is None:
+        at = getattr(source, "site", None)
+    if at is None:
+        into, out = (getattr(metadata, name, None) for name in ("hook_name", "hook_name_out"))
+        at = (into, out) if into is not None and out is not None else into
+    if at is None:
+        raise ValueError(
+            f"{type(source).__name__} does not say where it belongs. Pass a dict from the name of the hook that it "
+            "explains to the dictionary, {name: sae}; for a transcoder {(name it reads, name it explains): transcoder}."
+        )
+    return (at, at) if isinstance(at, str) else (str(at[0]), str(at[1]))
+
+
+def _inputs(source: Any, autoencodes: bool, by_head: bool) -> Iterator[Float[Tensor, "batch pos *d_in"]]:
+    """Numbers to try it on, the same ones every time: two prompts whose positions differ a hundredfold in size."""
+    width = source.W_dec.shape[1] if autoencodes else _width_of_input(source)
+    if width is None:
+        return
+    generator = torch.Generator().manual_seed(int(width))
+    for size in _SIZES:
+        x = torch.randn(2, 2, width, generator=generator) * size * torch.tensor([[0.1, 1.0], [10.0, 1.0]]).unsqueeze(-1)
+        yield (x.unsqueeze(2) if by_head else x).to(source.W_dec)
+
+
+def _width_of_input(source: Any) -> int | None:
+    """How wide a transcoder's input is, where it says so."""
+    told = getattr(getattr(source, "cfg", None), "d_in", None)
+    W_enc = getattr(source, "W_enc", None)
+    if told is None and isinstance(W_enc, Tensor) and W_enc.ndim == 2 and len(source.W_dec) in W_enc.shape:
+        return W_enc.numel() // len(source.W_dec)
+    return told
+
+
+def _decoding(
+    source: Any, inputs: list[Float[Tensor, "batch pos *d_in"]]
+) -> tuple[bool, Float[Tensor, " feature"] | None]:
+    """Whether `decode` is linear with offset `b_dec`, and its factor for each feature; tried on all features at once.
+
+    Raises:
+        UnsupportedModelError: If it is not linear in the features, up to a scale for each position.
+    """
+    if not hasattr(source, "decode") or _takes_indices(source):
+        return True, None
+    W_dec, b_dec = source.W_dec.detach().double(), source.b_dec.detach().double()
+    features = torch.rand(2, 2, len(W_dec), generator=torch.Generator().manual_seed(len(W_dec))).to(source.W_dec)
+    for x in inputs[1:2]:
+        source.encode(x)  # a normalising dictionary keeps its scale from here
+    decoded = source.decode(torch.stack([features, torch.zeros_like(features)]))
+    if decoded.numel() == 2 * features[..., 0].numel() * W_dec.shape[1]:
+        whole, offset = decoded.reshape(2, 2, 2, -1).double()
+        for rates in (None, 1 / W_dec.norm(dim=-1)):
+            direct = (features.double() if rates is None else features.double() * rates) @ W_dec
+            scale = scale_between(direct, whole - offset)
+            if _close(scale * direct, whole - offset, source):
+                plain = _close(offset, b_dec.expand_as(offset), source) and _close(
+                    scale, torch.ones_like(scale), source
+                )
+                return plain, rates
+    raise UnsupportedModelError(
+        f"{type(source).__name__}.decode is not `features @ W_dec + b_dec`, so its features cannot be told apart."
+    )
+
+
+def _takes_indices(source: Any) -> bool:
+    """Whether `decode` takes the active features and their places, as sparsify's does, and not all features.
+
+    Raises:
+        TypeError: If it needs something else beside the features.
+    """
+    parameters = list(inspect.signature(source.decode).parameters.values())
+    needed = [
+        p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    if needed == ["top_acts", "top_indices"]:
+        return True
+    if len(needed) > 1:
+        raise TypeError(
+            f"{type(source).__name__}.decode takes {', '.join(needed)}. It must take the features, "
+            "[batch, pos, feature], and give their reconstruction; or top_acts and top_indices."
+        )
+    return False
+
+
+def _close(actual: Tensor, expected: Tensor, source: Any) -> bool:
+    slack = max(1e-3, 4 * torch.finfo(source.W_dec.dtype).eps)
+    return bool((actual - expected).abs().max() <= slack * expected.abs().max() + 1e-5)

@@ -1,0 +1,63 @@
+"""A pass as a result: without the axes that were not asked for."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dla.adapters.base import ModelAdapter
+from dla.attribution import Attribution
+from dla.decomposers.base import Law
+from dla.origins import Origin
+from dla.passes import Asked, Pass
+from dla.plans import Plan
+from dla.version import versions
+from dla.views.dataset import Record
+
+
+def attribution_of(
+    run: Pass, model: ModelAdapter, plan: Plan, asked: Asked, law: Law, direction: str, names: Sequence[str]
+) -> Attribution:
+    """A pass as a result: without the axes that were not asked for, NaN where a prompt has no such position.
+
+    Args:
+        run: The pass.
+        model: The model, up to the place that was asked about.
+        plan: What was read of it.
+        asked: What was asked.
+        law: What the rows are.
+        direction: The directions in words.
+        names: The names of several directions; empty for one.
+    """
+    anatomy, positions = model.anatomy, asked.positions
+    there = {"direction": bool(names), "batch": asked.batched, "position": not positions.single}
+    record = Record(
+        tokens=tuple(tuple(prompt) for prompt in asked.prompts.texts()),
+        direction=direction,
+        decomposer=plan.name,
+        law=law.value,
+        model=anatomy.name,
+        dtype=str(anatomy.unembedding.W_U.dtype).removeprefix("torch."),
+        dims=tuple(name for name, kept in there.items() if kept),
+        versions=versions(),
+        directions=tuple(names),
+    )
+    axes = [i for i, kept in enumerate(there.values(), start=-3) if not kept]
+
+    def shaped(tensor: Tensor) -> Tensor:
+        if not bool(positions.valid.all()):
+            tensor = tensor.masked_fill(~positions.valid.to(tensor.device), torch.nan)
+        return tensor.squeeze(tuple(axis for axis in axes if -axis <= tensor.ndim))
+
+    return Attribution(
+        parts=tuple(run.labels),
+        values=shaped(run.values),
+        total=shaped(run.total(law)),
+        constant=shaped(run.constant),
+        logit=shaped(run.logit),
+        output_logit=shaped(run.output_logit),
+        tolerance=shaped(run.tolerance(law)),
+        positions=torch.where(positions.valid, positions.index, -1).squeeze([axis for axis in axes if axis > -3]),
+        record=record,
+        origin=Origin.of(run, model, plan, asked, law),
+    )

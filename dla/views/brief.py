@@ -1,0 +1,28 @@
+"""Things in a line, as a Python prompt shows them."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dla.views.table import Row, number
+
+_LONGEST = 80
+
+
+def shortened(text: str, longest: int = _LONGEST) -> str:
+    """A text with its middle left out where it is too long."""
+    half = longest // 2 - 2
+    return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"
+
+
+def mean_of(values: Tensor) -> str:
+    """A number, or the mean of several and how many they are; those that are not there do not count."""
+    known = values.detach().to("cpu", torch.float64).flatten()
+    known = known[~known.isnan()]
+    return number(float(known.mean())) + (f" (mean of {len(known)})" if len(known) > 1 else "")
+
+
+def listed(rows: Sequence[Row], shown: int = 3) -> str:
+    """The first rows of a ranking."""
+    return ", ".join(f"{label!r} {number(value)}" for label, value in rows[:shown])
