@@ -210,6 +210,9 @@ class Attributor:
         return result
 
 
+_LOOK_CLOSER = "LayerDecomposer() with check='warn' shows from which layer on."
+
+
 def _diagnosis(result: Attribution, excess: Tensor) -> str:
     worst = int(excess.flatten().argmax())
     gap, allowed = float(result.gap.flatten()[worst]), float(result.tolerance.flatten()[worst])
@@ -219,14 +222,15 @@ def _diagnosis(result: Attribution, excess: Tensor) -> str:
     direction = int(where.get("direction", 0))
     if "direction" in where:
         place += f", direction {result.directions[direction]!r}"
-    if not math.isfinite(gap):
-        return (
-            f"The model's logit, or a part of it, is not finite at {place}: a weight, a hook or an overflow in half "
-            "precision makes NaN or infinity of it. LayerDecomposer() with check='warn' shows from which layer on."
-        )
     assert result.origin is not None
     origin = result.origin.of_direction(direction)
     likely = edits(origin.model, origin.plan, origin.asked, origin.law)
+    if not math.isfinite(gap):
+        return (
+            f"The model's logit, or a part of it, is not finite at {place}: a weight, a hook or an overflow in half "
+            "precision makes NaN or infinity of it. "
+            f"{likely or _LOOK_CLOSER}"
+        )
     return (
         f"The {len(result.parts)} parts of {result.record.decomposer} miss the model's logit by {abs(gap):.1e} "
         f"(allowed: {allowed:.1e}), worst at {place}. "

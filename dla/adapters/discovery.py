@@ -20,6 +20,10 @@ from dla.adapters.taps import HookPoints
 from dla.errors import DLAError, UnsupportedModelError
 
 
+class DoesNotRunError(UnsupportedModelError):
+    """A plain forward pass fails."""
+
+
 def discover(
     parts: Parts,
     hook_points: HookPoints,
@@ -35,7 +39,8 @@ def discover(
         tokens: Two prompts that begin alike, as `probe_tokens` makes them.
 
     Raises:
-        UnsupportedModelError: If the model does not run, or cannot be attributed exactly; says why.
+        DoesNotRunError: If the model does not run.
+        UnsupportedModelError: If it cannot be attributed exactly; says why.
     """
     probe = _run(parts, hook_points, forward, tokens)
     check_finite(parts, probe)
@@ -80,7 +85,7 @@ def _run(
     except DLAError:
         raise
     except Exception as error:
-        raise UnsupportedModelError(
+        raise DoesNotRunError(
             f"The model does not run on {tokens.shape[1]} tokens: {type(error).__name__}: {error}. "
             "Make sure that a plain forward pass works first."
         ) from error

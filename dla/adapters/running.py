@@ -11,13 +11,13 @@ from transformer_lens.hook_points import HookPoint
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import Observer
-from dla.adapters.discovery import discover
+from dla.adapters.discovery import DoesNotRunError, discover
 from dla.adapters.offloaded import at_hand, home_of
 from dla.adapters.parts import Parts
 from dla.adapters.probe import keeping_rows, probe_tokens, watching
 from dla.adapters.recognise import tensor_of
 from dla.adapters.taps import HookPoints, taps_of
-from dla.adapters.user_hooks import is_readout_hooked, silenced
+from dla.adapters.user_hooks import is_readout_hooked, silenced, user_hooks
 from dla.errors import UnsupportedModelError
 from dla.sites import take_rows
 
@@ -59,7 +59,8 @@ class HookMap:
 class AnatomyCache:
     """Finds out a model's anatomy once, and again when its weights are no longer the same tensors.
 
-    It is found without the user's hooks, which edit runs and are no part of the model.
+    It is found without the user's hooks, which edit runs and are no part of the model; but with them where it does not
+    run without, as a head in float32 does not after a body in half precision.
     """
 
     def __init__(
@@ -90,7 +91,12 @@ class AnatomyCache:
             tokens = probe_tokens(_known_ids(self._model), context_length(self._model))
             check_runnable(self._model, tokens)
             tokens = tokens.to(device_of(self._model))
-            with silenced(self._model):
+            try:
+                with silenced(self._model):
+                    found = (state, discover(parts, hook_points, self._forward, tokens))
+            except DoesNotRunError:
+                if not user_hooks(self._model):
+                    raise
                 found = (state, discover(parts, hook_points, self._forward, tokens))
             _FOUND[self._model] = found
         return found[1]

@@ -61,6 +61,23 @@ def test_a_head_in_another_precision_that_unembeds_a_sample() -> None:
     assert bool(((result.total + result.constant - own).abs() <= allowed).all())
 
 
+def test_a_hook_without_which_the_model_does_not_run_is_a_part_of_it() -> None:
+    model: Any = architecture("llama").hugging_face(dtype=torch.bfloat16)
+    model.lm_head.float().register_forward_pre_hook(lambda module, args: (args[0].float(),))
+    with torch.no_grad():
+        own = model(TOKENS).logits
+    bridge = bridge_of(model)
+    result = dla.Attributor(bridge, FINEST).attribute(TOKENS, dla.Logit(7), pos=None)
+    assert (result.total + result.constant - own[..., 7]).abs().max() < 1e-5 * own.std()
+
+    class Forgets(dla.Decomposer):
+        def writes(self, model: dla.ModelAdapter) -> list[dla.Write]:
+            return [*model.embeddings(), *model.sublayers(0)]
+
+    with pytest.raises(dla.ReconstructionError, match=r"A bias that the model adds is the part most often forgotten"):
+        dla.Attributor(bridge, Forgets()).attribute(TOKENS, dla.Logit(7))
+
+
 def test_a_head_that_casts_for_all_answers_at_once() -> None:
     model = with_head(torch.float32, torch.bfloat16)
     with torch.no_grad():
