@@ -10,14 +10,18 @@ from collections.abc import Callable, Iterator
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from dla.adapters.linear import Linear
 from dla.adapters.offloaded import at_hand
 from dla.adapters.parts import Parts
-from dla.adapters.probe import first_tensor, widened
+from dla.adapters.probe import first_tensor, is_hooked, widened
 from dla.adapters.recognise import explained, tensor_of
 from dla.errors import UnsupportedModelError
 from dla.sites import Site
+
+_PLAIN = (nn.Linear.forward, Conv1D.forward)
+"""What multiplies by the weight, and does nothing else: need not be tried."""
 
 _VECTORS = 4
 """How many random vectors a module is tried on."""
@@ -79,6 +83,8 @@ def _inside(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def _is_its_weight(module: nn.Module) -> bool:
     """Whether a module multiplies by the matrix that it shows; one that does not take a vector tells nothing."""
+    if type(module).forward in _PLAIN and "forward" not in module.__dict__ and not is_hooked(module):
+        return True
     weight, bias = tensor_of(module, "weight"), tensor_of(module, "bias")
     assert weight is not None
     tried = False
