@@ -170,7 +170,10 @@ class BlockView:
             values = recognise_values(path, module, self.probe, site, heads.labels, W_O, output.route)
             if isinstance(values, str):
                 why["sources of attention heads"] = values
-                return heads
+                if tensor_of(module, "W_O") is not None:
+                    return heads
+                why["attention heads"] = values  # where no weight says how wide a head is, only its values show it
+                return None
             return replace(heads, values=values)
         return None
 
