@@ -1,5 +1,6 @@
 """The attributor: the one place where a model, a decomposition, a direction and prompts meet."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, final
 
@@ -97,10 +98,10 @@ class Attributor:
         self.check = check
         self._sampled = unembed == "sample"
         self._plans: dict[str | None, tuple[Anatomy, ModelAdapter, Plan]] = {}
+        self._reported: Anatomy | None = None
         with without_autocast():
             self.model = adapt(model)
             self._planned()
-            self._report_departures()
 
     def attribute(
         self,
@@ -176,9 +177,11 @@ class Attributor:
             model, plan = self._planned(asked.at)
             return explain(model, plan, asked, self.decomposer.law)
 
-    def _report_departures(self) -> None:
+    def _report_departures(self, anatomy: Anatomy) -> None:
         """Says where the model that runs is not the checkpoint that it was made from."""
-        anatomy = self.model.anatomy
+        if anatomy is self._reported:
+            return
+        self._reported = anatomy
         for sentence in anatomy.departures:
             if self.check == "raise" and not anatomy.compatibility:
                 raise UnsupportedModelError(f"{sentence} With check='warn' it is attributed as it runs.")
@@ -187,6 +190,7 @@ class Attributor:
     def _planned(self, at: str | None = None) -> tuple[ModelAdapter, Plan]:
         """The model up to a place, and the decomposer's plan for it; made again only when its weights changed."""
         anatomy = self.model.anatomy
+        self._report_departures(anatomy)
         known = self._plans.get(at)
         if known is None or known[0] is not anatomy:
             model = Settled(self.model, anatomy) if at is None else up_to(self.model, at)
@@ -206,6 +210,9 @@ class Attributor:
         return result
 
 
+_LOOK_CLOSER = "LayerDecomposer() with check='warn' shows from which layer on."
+
+
 def _diagnosis(result: Attribution, excess: Tensor) -> str:
     worst = int(excess.flatten().argmax())
     gap, allowed = float(result.gap.flatten()[worst]), float(result.tolerance.flatten()[worst])
@@ -218,6 +225,12 @@ def _diagnosis(result: Attribution, excess: Tensor) -> str:
     assert result.origin is not None
     origin = result.origin.of_direction(direction)
     likely = edits(origin.model, origin.plan, origin.asked, origin.law)
+    if not math.isfinite(gap):
+        return (
+            f"The model's logit, or a part of it, is not finite at {place}: a weight, a hook or an overflow in half "
+            "precision makes NaN or infinity of it. "
+            f"{likely or _LOOK_CLOSER}"
+        )
     return (
         f"The {len(result.parts)} parts of {result.record.decomposer} miss the model's logit by {abs(gap):.1e} "
         f"(allowed: {allowed:.1e}), worst at {place}. "

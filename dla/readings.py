@@ -86,8 +86,9 @@ class Question:
 
     def keep_columns(self, stream: Float[Tensor, "batch kept d_model"]) -> None:
         """Takes the stream that is unembedded, and reads it in the columns of `W_U` that are asked about."""
-        self._lose_in_norm(stream.to(self._asked))
-        unembedding, stream = self._unembedding, stream.to(self._asked)
+        unembedding = self._unembedding
+        stream = unembedding.normalised.read(stream).to(self._asked)
+        self._lose_in_norm(stream)
         columns = unembedding.W_U.T[self._ids].to(stream)
         terms = torch.linalg.vecdot(stream.unsqueeze(2), columns)
         terms = terms if unembedding.b_U is None else terms + unembedding.b_U[self._ids].to(stream)
@@ -107,7 +108,7 @@ class Question:
         ids = self._ids if self._ids.shape[1] == 1 else self._ids.index_select(1, sample.to(self._ids.device))
         own = logits.gather(-1, ids.to(logits.device).expand(*logits.shape[:2], -1)).to(terms)
         rounding = self._unembedding.rounding
-        excused = 0.0 if rounding is None else rounding.logits.unit * terms.abs()
+        excused = 0.0 if rounding is None else rounding.logits.unit * terms.abs() + rounding.logits.sums * size
         missed = ((own - terms).abs() - excused).clamp(min=0.0)
         return missed / size.clamp(min=torch.finfo(size.dtype).tiny)
 

@@ -6,7 +6,10 @@ from jaxtyping import Int
 from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy
+from dla.adapters.copies import check_copies
 from dla.adapters.faithful import departures, replaced_modules
+from dla.adapters.finite import check_finite
+from dla.adapters.offloaded import at_hand
 from dla.adapters.parts import Parts
 from dla.adapters.probe import Probe, take_probe
 from dla.adapters.readout import check_causal, coarsest_dtype, least_unit, recognise_unembedding
@@ -15,6 +18,10 @@ from dla.adapters.silent import silent_outputs, speaking
 from dla.adapters.stream import recognise_blocks, recognise_mixes, recognise_stream
 from dla.adapters.taps import HookPoints
 from dla.errors import DLAError, UnsupportedModelError
+
+
+class DoesNotRunError(UnsupportedModelError):
+    """A plain forward pass fails."""
 
 
 def discover(
@@ -32,20 +39,25 @@ def discover(
         tokens: Two prompts that begin alike, as `probe_tokens` makes them.
 
     Raises:
-        UnsupportedModelError: If the model does not run, or cannot be attributed exactly; says why.
+        DoesNotRunError: If the model does not run.
+        UnsupportedModelError: If it cannot be attributed exactly; says why.
     """
     probe = _run(parts, hook_points, forward, tokens)
+    check_finite(parts, probe)
     check_causal(probe)
     stream = recognise_stream(parts, probe)
-    unembedding = recognise_unembedding(parts, probe, stream)
-    embeddings, blocks = recognise_blocks(parts, probe, stream, _mixes(parts, hook_points, forward, probe))
+    mixes = _mixes(parts, hook_points, forward, probe)
+    with at_hand(*parts.watched().values()):
+        unembedding = recognise_unembedding(parts, probe, stream)
+        embeddings, blocks = recognise_blocks(parts, probe, stream, mixes)
+    check_copies(parts, forward, tokens)
     replaced = replaced_modules(parts, forward, tokens)
     return Anatomy(
         name=parts.name,
         embeddings=embeddings,
         blocks=blocks,
         unembedding=unembedding,
-        eps=least_unit(parts, probe, unembedding.norm),
+        eps=least_unit(probe, unembedding),
         dtype=coarsest_dtype(probe),
         departures=departures(replaced, probe, unembedding, parts),
         compatibility=parts.compatibility,
@@ -73,7 +85,7 @@ def _run(
     except DLAError:
         raise
     except Exception as error:
-        raise UnsupportedModelError(
+        raise DoesNotRunError(
             f"The model does not run on {tokens.shape[1]} tokens: {type(error).__name__}: {error}. "
             "Make sure that a plain forward pass works first."
         ) from error

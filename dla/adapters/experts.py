@@ -9,6 +9,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from dla.adapters.offloaded import home_of
 from dla.adapters.probe import Probe
 from dla.adapters.recognise import Step, explained, like_stream, miss
 from dla.adapters.taps import is_stack_of_experts
@@ -89,10 +90,10 @@ class _Stack:
     count: int
 
     def __call__(self, x: Tensor, index: Tensor) -> Tensor:
-        weight = next(self.module.parameters())
-        x = x.to(weight)
+        weight, home = next(self.module.parameters()), home_of(self.module)
+        x = x.to(home, weight.dtype)
         # `forward`, not the module: this runs inside a hook of its own call.
-        output: Tensor = self.module.forward(x, index.to(weight.device), torch.ones_like(index, dtype=x.dtype))
+        output: Tensor = self.module.forward(x, index.to(home), torch.ones_like(index, dtype=x.dtype))
         return output
 
 
@@ -105,7 +106,7 @@ class _List:
     count: int
 
     def __call__(self, x: Tensor, index: Tensor) -> Tensor:
-        x = x.to(next(self.modules.parameters()))
+        x = x.to(home_of(self.modules), next(self.modules.parameters()).dtype)
         output = torch.zeros_like(x)
         for i in index.unique().tolist():
             chosen = (index == i).squeeze(-1).to(x.device)

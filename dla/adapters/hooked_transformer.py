@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.parts import Parts
-from dla.adapters.running import AnatomyCache, HookMap, context_length, run_observed
+from dla.adapters.running import AnatomyCache, HookMap, answers_of, context_length, run_observed
 from dla.adapters.vocabularies import vocabulary_of
 from dla.vocabulary import Vocabulary
 
@@ -27,7 +27,7 @@ class HookedTransformerAdapter(ModelAdapter):
         """
         self._model = model
         self._hook_points = HookMap(model, lambda: model.hook_dict)
-        self._d_vocab = int(model.unembed.W_U.shape[1])
+        self._d_vocab = answers_of(model)
         self._anatomy = AnatomyCache(model, self._hook_points, self._parts, self._forward)
 
     @property
@@ -87,8 +87,6 @@ class HookedTransformerAdapter(ModelAdapter):
             blocks=list(model.blocks),
             ln_final=self._final_norm(),
             unembed=model.unembed,
-            W_U=model.unembed.W_U,
-            b_U=model.unembed.b_U,
             centred=str(cfg.normalization_type).startswith("LN"),
             transforms=transforms,
         )

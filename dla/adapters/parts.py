@@ -17,8 +17,6 @@ class Parts:
         blocks: The blocks.
         ln_final: The final norm; None if the model has none.
         unembed: The unembedding.
-        W_U: `[d_model d_vocab]`.
-        b_U: `[d_vocab]`, or None.
         centred: Whether the configuration speaks of LayerNorm rather than RMSNorm; settles ties only.
         compatibility: Whether compatibility mode is on.
         transforms: What may turn the unembedding's output into the logits that the model returns.
@@ -28,8 +26,6 @@ class Parts:
     blocks: Sequence[nn.Module]
     ln_final: nn.Module | None
     unembed: nn.Module
-    W_U: Tensor
-    b_U: Tensor | None
     centred: bool
     compatibility: bool = False
     transforms: Sequence[Callable[[Tensor], Tensor]] = ()

@@ -1,11 +1,13 @@
 """The readout, recognised: final norm, unembedding, output transform."""
 
-from functools import partial
+from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
 
 from dla.adapters.anatomy import ReadoutRounding, Unembedding
+from dla.adapters.linear import Linear, linears
 from dla.adapters.parts import Parts
 from dla.adapters.probe import Probe, widened
 from dla.adapters.recognise import constant_factor, explained, explains_norm, miss, recognise_norm
@@ -48,7 +50,9 @@ def recognise_unembedding(parts: Parts, probe: Probe, stream: Stream) -> Unembed
     if parts.ln_final is not None:
         norm = recognise_norm("ln_final", parts.ln_final, probe, parts.centred)
         normed = probe.outputs["ln_final"]
-        if norm is None:
+        if norm is None and constant_factor(probe.inputs["ln_final"], normed) is not None:
+            normed = probe.inputs["ln_final"]  # TransformerLens' own models without norms have one that does nothing
+        elif norm is None:
             raise UnsupportedModelError(
                 f"The final norm ({type(parts.ln_final).__name__}) is not a LayerNorm or RMSNorm given its scale, so "
                 "the logits are not linear in the residual stream. This model cannot be attributed exactly."
@@ -59,24 +63,26 @@ def recognise_unembedding(parts: Parts, probe: Probe, stream: Stream) -> Unembed
             "Between the final norm and the unembedding the stream is transformed by more than a constant factor. "
             "This model cannot be attributed exactly."
         )
-    logits = _check_product(parts, probe)
-    transform = next((t for t in parts.transforms if _same_logits(t(widened(logits)), probe.logits)), None)
+    linear, product = _product(parts, probe)
+    logits = widened(probe.outputs["unembed"])
+    transform = next((t for t in parts.transforms if _same_logits(t(logits), probe.logits)), None)
     return Unembedding(
         norm=norm,
-        W_U=parts.W_U,
-        b_U=parts.b_U,
-        normalised=Site("unembed.hook_in"),
+        W_U=linear.weight,
+        b_U=linear.bias,
+        normalised=product.x,
         logits=Site("unembed.hook_out"),
         transform=transform,
         multiplier=multiplier,
-        rounding=_rounding(norm, multiplier, stream, probe),
+        rounding=_rounding(norm, multiplier, stream, probe, product),
         module=parts.unembed,
     )
 
 
-def least_unit(parts: Parts, probe: Probe, norm: Norm | None) -> float:
+def least_unit(probe: Probe, unembedding: Unembedding) -> float:
     """The rounding unit of what is not measured. Hugging Face's RMSNorm computes in float32 whatever the dtype."""
-    if parts.W_U.dtype != torch.float64 or is_half(coarsest_dtype(probe)):
+    norm = unembedding.norm
+    if unembedding.W_U.dtype != torch.float64 or is_half(coarsest_dtype(probe)):
         return torch.finfo(torch.float32).eps
     if norm is None:
         return torch.finfo(torch.float64).eps
@@ -91,18 +97,41 @@ def coarsest_dtype(probe: Probe) -> torch.dtype:
     return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
 
 
-def _check_product(parts: Parts, probe: Probe) -> Tensor:
-    """The unembedding's output, which is `x @ W_U + b_U`."""
-    entered, logits = probe.inputs["unembed"], probe.outputs["unembed"]
-    x = Site("unembed.hook_in")
-    step = partial(Product, x, parts.W_U, parts.b_U)
-    activations, dtypes = {x: widened(entered)}, (entered.dtype, parts.W_U.dtype)
-    if explained(step, activations, logits, *dtypes) is None:
-        raise UnsupportedModelError(
-            "The unembedding's output is not `x @ W_U + b_U`: that "
-            f"{miss(step, activations, logits, *dtypes)}. This model's logits cannot be attributed exactly."
-        )
-    return logits
+def _product(parts: Parts, probe: Probe) -> tuple[Linear, Product]:
+    """The weight and bias of the unembedding, and how its output is made with them."""
+    entered, logits, missed = probe.inputs["unembed"], probe.outputs["unembed"], "has no weight that could be read"
+    for linear in linears(parts.unembed, parts.unembed, "W_U", "b_U", entered.shape[-1]):
+        for site in _enters(entered.dtype, linear.dtype):
+            x = site.read(entered)
+            step, activations, dtypes = linear.product(site), {site: widened(x)}, (x.dtype, linear.dtype)
+            product = explained(step, activations, logits, *dtypes)
+            if isinstance(product, Product):
+                return linear, product
+            missed = miss(step, activations, logits, *dtypes)
+    kind = type(getattr(parts.unembed, "original_component", parts.unembed))
+    raise UnsupportedModelError(
+        f"The unembedding's output is not `x @ W_U + b_U`: that of {kind.__module__}.{kind.__name__} "
+        f"{missed}. This model's logits cannot be attributed exactly; attribute it with a linear unembedding that is "
+        "not quantised."
+    )
+
+
+def _enters(stream: torch.dtype, weight: torch.dtype) -> list[Site]:
+    """What is multiplied by the weight: what the hook shows, perhaps cast to a coarser dtype first."""
+    shown = Site("unembed.hook_in")
+    coarser = is_half(weight) and weight != stream
+    return [shown, Site("unembed.hook_in", read=_Cast(weight))] if coarser else [shown]
+
+
+@final
+@dataclass(frozen=True)
+class _Cast:
+    """An activation in another dtype."""
+
+    dtype: torch.dtype
+
+    def __call__(self, activation: Tensor) -> Tensor:
+        return activation.to(self.dtype)
 
 
 def _same_logits(transformed: Tensor, returned: Tensor) -> bool:
@@ -116,15 +145,17 @@ _TRANSFORMED = 8.0
 """How many roundings an output transform may make: a division, a hyperbolic tangent, a product."""
 
 
-def _rounding(norm: Norm | None, multiplier: float, stream: Stream, probe: Probe) -> ReadoutRounding | None:
+def _rounding(
+    norm: Norm | None, multiplier: float, stream: Stream, probe: Probe, product: Product
+) -> ReadoutRounding | None:
     """How the readout rounds, where it does so in half precision."""
-    entered, logits = probe.inputs["unembed"].dtype, probe.outputs["unembed"].dtype
+    entered, logits = product.x.read(probe.inputs["unembed"]).dtype, probe.outputs["unembed"].dtype
     last = stream.after[-1]
     if not any(is_half(dtype) for dtype in (entered, logits, last.dtype)):
         return None
     site, onward = Site(stream.ends[-1]), stream.onward[-1]
     precision = precisions_of(entered, last.dtype, torch.float32)[-1]
     if norm is None:
-        return ReadoutRounding(Addition([(site, onward * multiplier)], precision), Precision.of(logits))
+        return ReadoutRounding(Addition([(site, onward * multiplier)], precision), product.precision)
     x = Shown(site) if onward == 1.0 else Addition([(site, onward)], precision)
-    return ReadoutRounding(Normed(x, norm, precision, multiplier), Precision.of(logits))
+    return ReadoutRounding(Normed(x, norm, precision, multiplier), product.precision)

@@ -157,13 +157,16 @@ def like_stream(value: Tensor | None, stream: Tensor) -> Tensor | None:
 
 
 def tensor_of(module: nn.Module, *names: str) -> Tensor | None:
-    """The first of several attributes that is a tensor. TransformerLens raises various errors where there is none."""
+    """The first of several attributes that is a tensor with numbers in it.
+
+    TransformerLens raises various errors where there is none, and has names that still hold what was offloaded.
+    """
     for name in names:
         try:
             value = getattr(module, name)
         except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError, AssertionError):
             continue
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and not value.is_meta:
             return value
     return None
 

@@ -11,12 +11,13 @@ from transformer_lens.hook_points import HookPoint
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import Observer
-from dla.adapters.discovery import discover
+from dla.adapters.discovery import DoesNotRunError, discover
+from dla.adapters.offloaded import at_hand, home_of
 from dla.adapters.parts import Parts
 from dla.adapters.probe import keeping_rows, probe_tokens, watching
 from dla.adapters.recognise import tensor_of
 from dla.adapters.taps import HookPoints, taps_of
-from dla.adapters.user_hooks import is_readout_hooked, silenced
+from dla.adapters.user_hooks import is_readout_hooked, silenced, user_hooks
 from dla.errors import UnsupportedModelError
 from dla.sites import take_rows
 
@@ -58,7 +59,8 @@ class HookMap:
 class AnatomyCache:
     """Finds out a model's anatomy once, and again when its weights are no longer the same tensors.
 
-    It is found without the user's hooks, which edit runs and are no part of the model.
+    It is found without the user's hooks, which edit runs and are no part of the model; but with them where it does not
+    run without, as a head in float32 does not after a body in half precision.
     """
 
     def __init__(
@@ -89,7 +91,12 @@ class AnatomyCache:
             tokens = probe_tokens(_known_ids(self._model), context_length(self._model))
             check_runnable(self._model, tokens)
             tokens = tokens.to(device_of(self._model))
-            with silenced(self._model):
+            try:
+                with silenced(self._model):
+                    found = (state, discover(parts, hook_points, self._forward, tokens))
+            except DoesNotRunError:
+                if not user_hooks(self._model):
+                    raise
                 found = (state, discover(parts, hook_points, self._forward, tokens))
             _FOUND[self._model] = found
         return found[1]
@@ -102,10 +109,12 @@ class AnatomyCache:
     def _state(self) -> tuple[Any, ...]:
         """Changes when weights are replaced or edited in place, and with the switches that move hooks."""
         model = self._model
-        modules = [model.unembed, getattr(model, "ln_final", None), *model.blocks]
-        tensors = parameters_of([module for module in modules if module is not None])
-        weights = tuple((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors)
-        return (*(getattr(model.cfg, switch, None) for switch in _SWITCHES), *weights)
+        parts = [model.unembed, getattr(model, "ln_final", None), *model.blocks]
+        modules = modules_in([part for part in parts if part is not None])
+        tensors = [tensor for module in modules for tensor in module._parameters.values() if tensor is not None]
+        weights = ((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors)
+        adapters = (_adapters(module) for module in modules if "_active_adapter" in module.__dict__)
+        return (*(getattr(model.cfg, switch, None) for switch in _SWITCHES), *adapters, *weights)
 
 
 def run_observed(
@@ -137,19 +146,26 @@ def _check_hook_points(modules: Iterable[nn.Module]) -> None:
                 )
 
 
-def parameters_of(modules: Iterable[nn.Module]) -> list[Tensor]:
-    """Every parameter, in an order of its own; for every call, where `nn.Module.parameters` takes too long."""
-    waiting = list(modules)
-    seen, tensors = set(map(id, waiting)), list[Tensor | None]()
+def modules_in(modules: Iterable[nn.Module]) -> list[nn.Module]:
+    """Every module that may hold something, in an order of its own; for every call, where `modules` takes too long."""
+    waiting, found = list(modules), list[nn.Module]()
+    seen = set(map(id, waiting))
     while waiting:
         module = waiting.pop()
-        tensors += module._parameters.values()
+        found.append(module)
         for inner in module._modules.values():
             # a model has far more hook points, which hold nothing, than anything else
             if inner is not None and (inner._parameters or inner._modules) and id(inner) not in seen:
                 seen.add(id(inner))
                 waiting.append(inner)
-    return [tensor for tensor in tensors if tensor is not None]
+    return found
+
+
+def _adapters(module: nn.Module) -> tuple[Any, ...]:
+    """Which of a layer's adapters (those of peft) are on, and how strongly: switches that no weight shows."""
+    kept = module.__dict__
+    switches = (kept.get("_disable_adapters"), kept.get("_active_adapter"), kept.get("merged_adapters"))
+    return (*map(str, switches), str(kept.get("scaling")))
 
 
 def check_evaluating(model: Any) -> None:
@@ -180,8 +196,16 @@ def check_runnable(model: Any, tokens: Int[Tensor, "batch pos"]) -> None:
 
 def _known_ids(model: Any) -> int:
     """How many ids the embedding knows; the vocabulary of the answers may be another."""
-    W_E = tensor_of(model.embed, "W_E", "weight")
+    with at_hand(model.embed):
+        W_E = tensor_of(model.embed, "W_E", "weight")
     return int(model.cfg.d_vocab) if W_E is None else min(int(model.cfg.d_vocab), W_E.shape[0])
+
+
+def answers_of(model: Any) -> int:
+    """How many tokens the unembedding answers with."""
+    with at_hand(model.unembed):
+        W_U = tensor_of(model.unembed, "W_U")
+    return int(model.cfg.d_vocab if W_U is None else W_U.shape[1])
 
 
 def context_length(model: Any) -> int | None:
@@ -192,4 +216,4 @@ def context_length(model: Any) -> int | None:
 def device_of(model: Any) -> torch.device:
     """Where token ids must be for the model to run."""
     device: torch.device = next(iter(model.parameters())).device
-    return device
+    return home_of(model.embed) if device.type == "meta" else device

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dla.adapters.anatomy import Heads, Mixture, Neurons, Sublayer, whole
 from dla.adapters.experts import recognise_experts
+from dla.adapters.linear import linears, reader_of
 from dla.adapters.parts import Parts
 from dla.adapters.probe import Probe
 from dla.adapters.recognise import (
@@ -29,7 +30,7 @@ from dla.adapters.values import recognise_values
 from dla.labels import ROUNDING, Label
 from dla.routes import DIRECT, Norm, Route
 from dla.sites import Site, as_it_is
-from dla.writes import Addition, Normed, Product, Products, Write
+from dla.writes import Addition, Normed, Write
 
 
 @final
@@ -153,34 +154,49 @@ class BlockView:
     def _heads(self, child: str, module: nn.Module, output: Output, why: dict[str, str]) -> Heads | None:
         """The child's heads, if their writes and the bias are the sublayer's output."""
         path = f"blocks.{self.layer}.{child}"
-        W_O, b_O, z = tensor_of(module, "W_O"), tensor_of(module, "b_O"), self._seen(f"{path}.hook_z")
-        if W_O is None or W_O.ndim != 3 or z is None or z.flatten(2).shape[-1] != W_O.shape[0] * W_O.shape[1]:
+        z = self._seen(f"{path}.hook_z")
+        shape = None if z is None else _heads_in(module, z, self.probe.once(f"{path}.hook_pattern"))
+        if shape is None:
             return None
-        site = self.site(f"{path}.hook_z", _Unflatten(W_O.shape[0], W_O.shape[1]))
-        steps: list[Step] = [partial(Product, site, W_O.flatten(0, 1), b_O), partial(Products, site, W_O, b_O)]
-        rounding = self._whole_as(site, steps, W_O.dtype, output, why, ("attention heads", "z @ W_O + b_O"))
-        if rounding is None:
-            return None
-        heads = Heads(output.label, site, W_O, b_O, output.route, None, rounding)
-        values = recognise_values(path, module, self.probe, site, heads.labels, W_O, output.route)
-        if isinstance(values, str):
-            why["sources of attention heads"] = values
-            return heads
-        return replace(heads, values=values)
+        site = self.site(f"{path}.hook_z", _Unflatten(*shape))
+        for linear in linears(module, self._asked(child, "hook_z", output), "W_O", "b_O", shape[0] * shape[1]):
+            W_O, b_O = linear.weight.unflatten(0, shape), linear.bias
+            steps = [linear.product(site), linear.products(site, shape[0])]
+            rounding = self._whole_as(site, steps, linear.dtype, output, why, ("attention heads", "z @ W_O + b_O"))
+            if rounding is None:
+                continue
+            why.pop("attention heads", None)
+            heads = Heads(output.label, site, W_O, b_O, output.route, None, rounding)
+            values = recognise_values(path, module, self.probe, site, heads.labels, W_O, output.route)
+            if isinstance(values, str):
+                why["sources of attention heads"] = values
+                if tensor_of(module, "W_O") is not None:
+                    return heads
+                why["attention heads"] = values  # where no weight says how wide a head is, only its values show it
+                return None
+            return replace(heads, values=values)
+        return None
 
     def _neurons(self, child: str, module: nn.Module, output: Output, why: dict[str, str]) -> Neurons | None:
         """The child's neurons, if their writes and the bias are the sublayer's output."""
         name = f"blocks.{self.layer}.{child}.hook_post"
-        W_out, b_out, post = tensor_of(module, "W_out"), tensor_of(module, "b_out"), self._seen(name)
-        if W_out is None or W_out.ndim != 2 or post is None:
-            return None
-        if post.ndim != 3 or post.shape[-1] != W_out.shape[0] or W_out.shape[1] != output.put_out.shape[-1]:
+        post, d_model = self._seen(name), output.put_out.shape[-1]
+        if post is None or post.ndim != 3:
             return None
         site = self.site(name)
-        rounding = self._whole_as(
-            site, [partial(Product, site, W_out, b_out)], W_out.dtype, output, why, ("neurons", "post @ W_out + b_out")
-        )
-        return None if rounding is None else Neurons(output.label, site, W_out, b_out, output.route, rounding)
+        for linear in linears(module, self._asked(child, "hook_post", output), "W_out", "b_out", post.shape[-1]):
+            steps = [linear.product(site)] if linear.weight.shape[1] == d_model else []
+            what = ("neurons", "post @ W_out + b_out")
+            rounding = self._whole_as(site, steps, linear.dtype, output, why, what) if steps else None
+            if rounding is not None:
+                why.pop("neurons", None)
+                return Neurons(output.label, site, linear.weight, linear.bias, output.route, rounding)
+        return None
+
+    def _asked(self, child: str, hook: str, output: Output) -> nn.Module | None:
+        """What in the output's own module reads a hook. To ask it costs much, so no other is asked."""
+        own = output.label.kind == f"{child}_out"
+        return reader_of(self.parts.children[self.layer][child], hook) if own else None
 
     def _experts(self, child: str, module: nn.Module, output: Output, why: dict[str, str]) -> Mixture | None:
         path = f"blocks.{self.layer}.{child}"
@@ -221,6 +237,16 @@ class BlockView:
         through: Step = step if norm is None else lambda precision: Normed(step(precision), norm, precision)
         route = DIRECT.after(output.route.multiplier)
         return rounded(through, self.site(output.name), [label], self.probe, route)
+
+
+def _heads_in(module: nn.Module, z: Tensor, pattern: Tensor | None) -> tuple[int, int] | None:
+    """How many heads there are, and how wide they are: as `W_O` says, or the pattern where no weight is shown."""
+    W_O, width = tensor_of(module, "W_O"), z.shape[2:].numel()
+    if W_O is not None:
+        fits = W_O.ndim == 3 and width == W_O.shape[0] * W_O.shape[1]
+        return (W_O.shape[0], W_O.shape[1]) if fits else None
+    heads = 0 if pattern is None or pattern.ndim != 4 else pattern.shape[1]
+    return (heads, width // heads) if heads and width % heads == 0 else None
 
 
 @final

@@ -11,8 +11,9 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter, Observer
+from dla.adapters.offloaded import at_hand
 from dla.adapters.parts import Parts
-from dla.adapters.running import AnatomyCache, HookMap, context_length, run_observed
+from dla.adapters.running import AnatomyCache, HookMap, answers_of, context_length, run_observed
 from dla.adapters.vocabularies import vocabulary_of
 from dla.errors import UnsupportedModelError
 from dla.vocabulary import Vocabulary
@@ -39,7 +40,7 @@ class TransformerBridgeAdapter(ModelAdapter):
         # not `model.hook_dict`: SAELens' subclass leaves out the aliases
         self._hook_points = HookMap(model, lambda: TransformerBridge.hook_dict.__get__(model))
         self._options = _run_options(model)
-        self._d_vocab = int(model.unembed.W_U.shape[1])
+        self._d_vocab = answers_of(model)
         self._anatomy = AnatomyCache(model, self._hook_points, self._parts, self._forward)
 
     @property
@@ -76,7 +77,8 @@ class TransformerBridgeAdapter(ModelAdapter):
 
     def tensors(self) -> list[tuple[str, Tensor]]:
         """Every parameter and buffer, by name."""
-        return [*self._model.named_parameters(), *self._model.named_buffers()]
+        with at_hand(self._model):
+            return [*self._model.named_parameters(), *self._model.named_buffers()]
 
     def is_current(self, anatomy: Anatomy) -> bool:
         """Whether an anatomy was found with the very weights that the model has now."""
@@ -98,8 +100,6 @@ class TransformerBridgeAdapter(ModelAdapter):
             blocks=list(model.blocks),
             ln_final=getattr(model, "ln_final", None),
             unembed=model.unembed,
-            W_U=model.unembed.W_U,
-            b_U=model.unembed.b_U,
             centred=str(getattr(model.cfg, "normalization_type", "LN")).startswith("LN"),
             compatibility=bool(getattr(model, "compatibility_mode", False)),
             transforms=transforms,

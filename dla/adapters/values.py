@@ -9,13 +9,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dla.adapters.anatomy import Values
+from dla.adapters.linear import Linear, ask, updated, writer_of
 from dla.adapters.probe import Probe, widened
 from dla.adapters.recognise import explained, miss, tensor_of
 from dla.adapters.rounded import rounded
 from dla.labels import ROUNDING, Label
 from dla.routes import Route
 from dla.sites import Site
-from dla.writes import Carried, Product
+from dla.writes import Carried
 
 
 def recognise_values(
@@ -97,17 +98,20 @@ def _bias(path: str, module: nn.Module, probe: Probe, v: Site) -> Float[Tensor, 
         return None
     share = b_V.numel() // (groups * d_head)  # expanded to one for each head, as HookedTransformer has them
     weight = W_V.detach().reshape(-1, entered.shape[-1], d_head)[::share].transpose(0, 1).flatten(1)
-    bias = b_V.reshape(-1, d_head)[::share]
+    bias = b_V.reshape(-1, d_head)[::share].flatten()
     x = Site(f"(into {path})")
-    if (
-        explained(
-            partial(Product, x, weight, bias.flatten()),
-            {x: widened(entered)},
-            shown.flatten(2),
-            entered.dtype,
-            W_V.dtype,
-        )
-        is None
-    ):
-        return None
-    return bias if bool(bias.abs().max() > 0) else None
+    for linear in _maps(module, Linear(weight, bias, W_V.dtype)):
+        step, activations = linear.product(x), {x: widened(entered)}
+        if explained(step, activations, shown.flatten(2), entered.dtype, linear.dtype) is not None:
+            found = linear.bias
+            return None if found is None or not bool(found.any()) else found.reshape(groups, d_head)
+    return None
+
+
+def _maps(module: nn.Module, shown: Linear) -> Iterator[Linear]:
+    """How the values may be made: by the weight that is shown, or as the module that makes them says."""
+    yield shown
+    asked = writer_of(module, "hook_v")
+    answer = None if asked is None else ask(asked, shown.weight.shape[0])
+    if answer is not None and answer.weight.shape == shown.weight.shape:
+        yield updated(answer, shown)

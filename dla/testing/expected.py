@@ -137,6 +137,8 @@ def _heads(block: Any, seen: _Seen, i: int, added: Tensor, factor: float) -> Ite
     """The heads whose sum is `added`, as it stands or through an RMSNorm."""
     for child, module in block.named_children():
         z, W_O, b_O = seen.any(f"blocks.{i}.{child}.hook_z"), _weight(module, "W_O"), _weight(module, "b_O")
+        pattern = seen.any(f"blocks.{i}.{child}.hook_pattern")
+        W_O = _linear(module, pattern.shape[1]) if W_O is None and pattern is not None else W_O
         if z is None or W_O is None or W_O.ndim != 3 or z.numel() % (W_O.shape[0] * W_O.shape[1]):
             continue
         z = z.reshape(seen.batch, seen.width, *W_O.shape[:2])
@@ -231,6 +233,14 @@ def _weight(module: Any, name: str) -> Tensor | None:
     except _UNREADABLE:
         return None
     return value.detach().double() if isinstance(value, Tensor) else None
+
+
+def _linear(module: Any, heads: int) -> Tensor | None:
+    """The weight of the linear layer behind `W_O`, where TransformerLens does not tell its heads apart."""
+    output = module._modules.get("o")
+    weight = None if output is None else _weight(output, "weight")
+    fits = weight is not None and weight.ndim == 2 and weight.shape[1] % heads == 0
+    return weight.T.unflatten(0, (heads, -1)) if weight is not None and fits else None
 
 
 def _same(left: Tensor, right: Tensor) -> bool:

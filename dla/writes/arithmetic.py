@@ -50,6 +50,16 @@ class Precision:
             return Precision(_SPARE * info.eps / 2, _SUMS * single.eps, info.smallest_normal * info.eps)
         return Precision(info.eps, _SUMS * info.eps, info.smallest_normal)
 
+    def added_in(self, update: float) -> "Precision":
+        """That of a product whose weight is two addends, of which one was multiplied first, as LoRA's is.
+
+        Each product is rounded, and the sum of the two, and what stands between the update's two factors.
+
+        Args:
+            update: How large that addend is, relative to the sum.
+        """
+        return Precision(2 * self.unit, (1 + 2 * update) * self.sums + 4 * update * self.unit, self.least)
+
 
 def is_half(dtype: torch.dtype) -> bool:
     """Whether a dtype is coarser than float32."""

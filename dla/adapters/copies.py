@@ -1,0 +1,103 @@
+"""Whether TransformerLens runs on copies of a weight that says less than the module it was taken from computes.
+
+Where a matrix is fused (GPT-2's `c_attn`), TransformerLens splits the weight into parts of its own and never calls the
+module again. An adapter beside that weight (LoRA and its kin) is then lost without a word; the module itself is the
+only witness that is left once weights are processed.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from dla.adapters.linear import Linear
+from dla.adapters.offloaded import at_hand
+from dla.adapters.parts import Parts
+from dla.adapters.probe import first_tensor, is_hooked, widened
+from dla.adapters.recognise import explained, tensor_of
+from dla.errors import UnsupportedModelError
+from dla.sites import Site
+
+_PLAIN = (nn.Linear.forward, Conv1D.forward)
+"""What multiplies by the weight, and does nothing else: need not be tried."""
+
+_VECTORS = 4
+"""How many random vectors a module is tried on."""
+
+
+def check_copies(
+    parts: Parts, forward: Callable[[Int[Tensor, "batch pos"]], Tensor], tokens: Int[Tensor, "batch pos"]
+) -> None:
+    """Refuses a model of which a part is lost.
+
+    Args:
+        parts: The model's modules.
+        forward: Runs the model on token ids.
+        tokens: The ids.
+
+    Raises:
+        UnsupportedModelError: If a module that is not called computes something else than its weight says.
+    """
+    with at_hand(*parts.watched().values()):
+        lost = {(path, name): module for path, name, module in _maps(parts) if not _is_its_weight(module)}
+    if not lost:
+        return
+    called: set[nn.Module] = set()
+    handles = [module.register_forward_hook(lambda m, *_: called.add(m)) for module in lost.values()]
+    try:
+        with torch.no_grad():
+            forward(tokens)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for (path, name), module in lost.items():
+        if module not in called:
+            kind = f"{type(module).__module__.partition('.')[0]}'s {type(module).__name__}"
+            raise UnsupportedModelError(
+                f"TransformerLens runs {path} on copies of the weight of {name}, and never calls {name} itself, which "
+                f"computes something else than that weight says: it is {kind}. So this bridge is not the model that "
+                "it was made from. Where that is an adapter, merge it first, with model = model.merge_and_unload(), "
+                "and make the bridge of what that returns."
+            )
+
+
+def _maps(parts: Parts) -> Iterator[tuple[str, str, nn.Module]]:
+    """Every module with a matrix inside the originals of a block's children: the child, its name there, the module."""
+    for path, module in parts.watched().items():
+        original = getattr(module, "original_component", None)
+        if isinstance(original, nn.Module):
+            yield from ((path, name, inner) for name, inner in _inside(original))
+
+
+def _inside(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    for name, inner in module.named_children():
+        original = getattr(inner, "original_component", inner)
+        weight = tensor_of(original, "weight")
+        if weight is None:
+            yield from ((f"{name}.{deeper}", found) for deeper, found in _inside(original))
+        elif weight.ndim == 2 and weight.is_floating_point() and not weight.is_meta:
+            yield name, original
+
+
+def _is_its_weight(module: nn.Module) -> bool:
+    """Whether a module multiplies by the matrix that it shows; one that does not take a vector tells nothing."""
+    if type(module).forward in _PLAIN and "forward" not in module.__dict__ and not is_hooked(module):
+        return True
+    weight, bias = tensor_of(module, "weight"), tensor_of(module, "bias")
+    assert weight is not None
+    tried = False
+    for matrix in (weight.T, weight):  # PyTorch's linear layers hold it transposed, Hugging Face's Conv1D does not
+        x = torch.randn(1, _VECTORS, len(matrix), generator=torch.Generator().manual_seed(0)).to(weight)
+        try:
+            with torch.no_grad():
+                said = first_tensor(module(x))
+        except Exception:  # what a module accepts is its own business
+            continue
+        if said is None or said.shape != (1, _VECTORS, matrix.shape[1]):
+            continue
+        tried, site = True, Site("(what goes in)")
+        if explained(Linear(matrix, bias, weight.dtype).product(site), {site: widened(x)}, said, weight.dtype):
+            return True
+    return not tried

@@ -1,0 +1,47 @@
+"""Whether a model computes numbers at all, and if not, where it stops."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from dla.adapters.parts import Parts
+from dla.adapters.probe import Probe
+from dla.errors import UnsupportedModelError
+
+
+def check_finite(parts: Parts, probe: Probe) -> None:
+    """Refuses a model whose logits are not finite.
+
+    Raises:
+        UnsupportedModelError: If some are not; says where that begins.
+    """
+    if bool(probe.logits.isfinite().all()):
+        return
+    hook = next((name for name, seen in probe.hooks.items() if _breaks(name, seen)), None)
+    where = "" if hook is None else f" {hook} is the first hook that shows it."
+    weight = next(_broken_weights(parts), None)
+    cause = "Look for a hook that edits it."
+    if weight is not None:
+        cause = f"The weight {weight} holds some: load the model again, and see what edited it."
+    elif any(seen.dtype == torch.float16 for seen in probe.hooks.values()):
+        cause = "In float16 large activations overflow: load the model in bfloat16 or float32."
+    raise UnsupportedModelError(
+        f"The model's logits are not finite: it makes NaN or infinity of {probe.tokens.shape[1]} tokens.{where} {cause}"
+    )
+
+
+def _breaks(name: str, seen: Tensor) -> bool:
+    if not seen.is_floating_point():
+        return False
+    broken = ~seen.isfinite()
+    if name.endswith("attn_scores"):  # -inf is how places are masked
+        broken &= ~seen.isneginf()
+    return bool(broken.any())
+
+
+def _broken_weights(parts: Parts) -> Iterator[str]:
+    for path, module in parts.watched().items():
+        for name, weight in module.named_parameters():
+            if weight.is_floating_point() and not weight.is_meta and not bool(weight.isfinite().all()):
+                yield f"{path}.{name.replace('_original_component.', '')}"
