@@ -41,6 +41,7 @@ from dla.errors import (
     ModelDepartureWarning,
     ReconstructionError,
     ReconstructionWarning,
+    SweepWarning,
     UnsupportedModelError,
 )
 from dla.labels import Label
@@ -111,6 +112,7 @@ __all__ = [
     "SumOf",
     "Summary",
     "SweepFolder",
+    "SweepWarning",
     "TokenEffects",
     "TopTokens",
     "TransformerBridgeAdapter",

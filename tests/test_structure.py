@@ -45,7 +45,7 @@ PUBLIC = """
     Interval Label Law LayerDecomposer LensDecomposer LocalEngine LogProbability Logit LogitDifference LogitSet
     MissingPackageError MixedDecomposer ModelAdapter ModelDepartureWarning NeuronDecomposer NextToken Norm
     NormalInterval Part RayEngine ReconstructionError ReconstructionWarning ResidualVector Route Rows Scaled Site
-    SourceDecomposer Sources SumOf Summary SweepFolder TokenEffects TopTokens TransformerBridgeAdapter
+    SourceDecomposer Sources SumOf Summary SweepFolder SweepWarning TokenEffects TopTokens TransformerBridgeAdapter
     UnsupportedModelError Whole Write __version__ adapt direct_logit_attribution load mean open_sweep sweep
 """.split()
 
