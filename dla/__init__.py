@@ -35,10 +35,12 @@ from dla.directions import (
     mean,
 )
 from dla.errors import (
+    CoarseDecompositionWarning,
     DLAError,
     FileFormatError,
     MissingPackageError,
     ModelDepartureWarning,
+    PromptWarning,
     ReconstructionError,
     ReconstructionWarning,
     SweepWarning,
@@ -62,6 +64,7 @@ __all__ = [
     "BootstrapInterval",
     "CentredLogit",
     "Change",
+    "CoarseDecompositionWarning",
     "ComponentDecomposer",
     "Constant",
     "DLAError",
@@ -99,6 +102,7 @@ __all__ = [
     "Norm",
     "NormalInterval",
     "Part",
+    "PromptWarning",
     "RayEngine",
     "ReconstructionError",
     "ReconstructionWarning",

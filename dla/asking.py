@@ -1,18 +1,17 @@
 """Asking: directions as readouts, after one more pass where they depend on what the model answers."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from dla.adapters.base import ModelAdapter
-from dla.directions import Direction, Directions, Several, one_place
+from dla.directions import Direction, Directions, one_place
 from dla.passes import Asked, answers_of
 from dla.prompts import AnswersNeeded, Positions, Prompts
 
 
 def ask(
     model: ModelAdapter,
-    direction: Direction | Directions | Mapping[str, Direction] | Sequence[Direction],
+    direction: Direction | Directions,
     prompts: Prompts,
     positions: Positions,
     cache: Any,
@@ -30,13 +29,10 @@ def ask(
         return _settled(direction, replace(asked, prompts=prompts))
 
 
-def _settled(
-    direction: Direction | Directions | Mapping[str, Direction] | Sequence[Direction], asked: Asked
-) -> tuple[Asked, tuple[str, ...]]:
+def _settled(direction: Direction | Directions, asked: Asked) -> tuple[Asked, tuple[str, ...]]:
     if isinstance(direction, Direction):
         return replace(asked, readouts=(direction.readout(asked.prompts, asked.positions),)), ()
-    several = direction if isinstance(direction, Directions) else Several.of(direction)
-    named = several.named(asked.prompts, asked.positions)
+    named = direction.named(asked.prompts, asked.positions)
     readouts = tuple(one.readout(asked.prompts, asked.positions) for one in named.values())
     one_place(readouts)
     return replace(asked, readouts=readouts), tuple(named)

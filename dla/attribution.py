@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
 import pandas as pd
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer, Law
 from dla.errors import ReconstructionError
+from dla.given import Count, count, shown
 from dla.groups import Grouping, Renaming, Selector, check_groups, named_groups, rule_of
 from dla.labels import Label
 from dla.origins import Origin
@@ -102,7 +103,7 @@ class Attribution:
         origin = None if self.origin is None else self.origin.of_direction(i)
         return replace(self, values=self.values[:, i], record=record, origin=origin, **tensors)
 
-    def top(self, k: int = 5, *, by: Literal["value", "abs"] = "value") -> list[tuple[str, float]]:
+    def top(self, k: Count = 5, *, by: str = "value") -> list[tuple[str, float]]:
         """The `k` parts that contribute most, averaged over prompts and positions.
 
         Args:
@@ -110,15 +111,14 @@ class Attribution:
             by: "value" for the most positive, "abs" for the largest of either sign.
 
         Raises:
-            ValueError: If several directions were asked for.
+            TypeError: If `k` is not a whole number.
+            ValueError: If several directions were asked for, `k` is negative, or `by` is neither.
         """
-        means = self._means()
-        return self._ranked(means.abs() if by == "abs" else means, k)
+        return self._ranked(by, k, 1)
 
-    def bottom(self, k: int = 5, *, by: Literal["value", "abs"] = "value") -> list[tuple[str, float]]:
+    def bottom(self, k: Count = 5, *, by: str = "value") -> list[tuple[str, float]]:
         """The `k` parts that contribute least: the most negative, or with `by="abs"` the smallest of either sign."""
-        means = self._means()
-        return self._ranked(-(means.abs() if by == "abs" else means), k)
+        return self._ranked(by, k, -1)
 
     def select(
         self,
@@ -283,8 +283,11 @@ class Attribution:
             raise ValueError(f"Rows are ranked for one direction at a time: result.direction({self.directions[0]!r}).")
         return self.values.flatten(1).nanmean(-1) if self.values.ndim > 1 else self.values
 
-    def _ranked(self, order: Float[Tensor, " part"], k: int) -> list[tuple[str, float]]:
-        means = self._means()
+    def _ranked(self, by: str, k: object, sign: int) -> list[tuple[str, float]]:
+        if by not in ("value", "abs"):
+            raise ValueError(f"by={shown(by)}; pass 'value' or 'abs'.")
+        means, k = self._means(), count(k, "k", "parts", least=0)
+        order = sign * (means.abs() if by == "abs" else means)
         best = order.argsort(descending=True, stable=True)[:k].tolist()
         return [(str(self.parts[i]), float(means[i])) for i in best]
 

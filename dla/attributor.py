@@ -1,11 +1,10 @@
 """The attributor: the one place where a model, a decomposition, a direction and prompts meet."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
+import numpy as np
 import torch
-from beartype import beartype
-from jaxtyping import jaxtyped
 from torch import Tensor
 
 from dla.adapters import adapt
@@ -15,9 +14,10 @@ from dla.adapters.settled import Settled
 from dla.adapters.upstream import up_to
 from dla.asking import ask
 from dla.attribution import Attribution, attribution_of
-from dla.caches import read_prompts_or_cache
+from dla.autocast import refuse_autocast, without_autocast
+from dla.caches import read_cache, read_prompts_or_cache
 from dla.decomposers.base import Decomposer
-from dla.directions import Direction, Directions, Several
+from dla.directions import Direction, Directions, question
 from dla.errors import (
     ModelDepartureWarning,
     ReconstructionError,
@@ -26,9 +26,24 @@ from dla.errors import (
     warn_caller,
 )
 from dla.gaps import GapReport, explain
+from dla.given import shown
 from dla.passes import run_pass
 from dla.plans import Plan
-from dla.prompts import Position, Text, read_positions
+from dla.prompts import Mask, Position, Prompts, Text, read_positions
+
+if TYPE_CHECKING:
+    Asking = (
+        Direction
+        | Directions
+        | Mapping[str, Direction]
+        | Mapping[str, str]
+        | Mapping[str, int]
+        | Sequence[Direction]
+        | str
+        | int
+    )
+else:  # `question` looks at what is passed, and says in a sentence what is wrong with it
+    Asking = object
 
 
 @final
@@ -76,73 +91,89 @@ class Attributor:
         if unembed not in ("all", "sample"):
             raise ValueError(f"unembed={unembed!r}; pass 'all' or 'sample'.")
         if not isinstance(decomposer, Decomposer):
-            raise TypeError(f"{decomposer!r} is not a Decomposer. Pass an instance, such as HeadDecomposer().")
-        self.model = adapt(model)
+            raise TypeError(f"{shown(decomposer)} is not a Decomposer. Pass an instance, such as HeadDecomposer().")
         self.decomposer = decomposer
         self.check = check
         self._sampled = unembed == "sample"
         self._plans: dict[str | None, tuple[Anatomy, ModelAdapter, Plan]] = {}
-        self._planned()
-        self._report_departures()
+        with without_autocast():
+            self.model = adapt(model)
+            self._planned()
+            self._report_departures()
 
-    @jaxtyped(typechecker=beartype)
     def attribute(
         self,
-        prompts: Text | Tensor | None,
-        direction: Direction | Directions | Mapping[str, Direction] | Sequence[Direction],
+        prompts: Text | Tensor | Prompts | None,
+        direction: Asking,
         *,
         pos: Position = -1,
         cache: Any = None,
-        attention_mask: Tensor | None = None,
+        attention_mask: Mask = None,
         prepend_bos: bool | None = None,
     ) -> Attribution:
         """Attributes what `direction` asks, at the positions asked.
 
         Args:
-            prompts: A string, a list of strings (lengths may differ), or token ids `[pos]` or `[batch pos]`. May be
-                None where a cache is given.
-            direction: What to attribute. Several (a dict by name, a list, or `TopTokens`) are attributed in one pass
-                and become an axis of the result.
+            prompts: A string, a list of strings (lengths may differ); token ids, as a tensor or array `[pos]` or
+                `[batch pos]`, a list, or a list of lists; or what a tokenizer returned. May be None where a cache is
+                given. `docs/prompts.md` says how each is read.
+            direction: What to attribute; a token alone asks for its logit. Several (a dict by name, a list, or
+                `TopTokens`) are attributed in one pass and become an axis of the result.
             pos: An int (-1 is each prompt's last real token), several, a slice, or None for all.
             cache: An `ActivationCache` of these prompts, to use instead of running the model.
             attention_mask: For ids with padding: which of them are real.
-            prepend_bos: For text: whether to put the BOS token in front; None does as the model does by default.
+            prepend_bos: For text: whether to put the BOS token in front; None does as the model does by default, but
+                puts none in front of a text that begins with it.
 
         Raises:
             ReconstructionError: If the parts miss the model's own logit by more than rounding (see `check`).
             ValueError: If a token, prompt, position or cache does not fit; says which and what to do.
-            TypeError: If ids are not integers.
+            TypeError: If an argument is of a kind that cannot be read; says which and what to pass.
         """
-        read = read_prompts_or_cache(self.model, prompts, cache, attention_mask, prepend_bos)
-        asked, names = ask(self.model, direction, read, read_positions(pos, read), cache)
-        model, plan = self._planned(asked.at)
-        run = run_pass(model, plan, asked, self.decomposer.law, self._sampled)
-        described = direction if isinstance(direction, Direction | Directions) else Several.of(direction)
-        return self._checked(attribution_of(run, model, plan, asked, self.decomposer.law, described.describe(), names))
+        with without_autocast() as on:
+            if cache is None:
+                refuse_autocast(on, self.model.anatomy.unembedding.W_U.device)
+            wanted, cache = question(direction), read_cache(self.model, cache)
+            read = read_prompts_or_cache(self.model, prompts, cache, attention_mask, prepend_bos)
+            asked, names = ask(self.model, wanted, read, read_positions(pos, read), cache)
+            model, plan = self._planned(asked.at)
+            run = run_pass(model, plan, asked, self.decomposer.law, self._sampled).with_readout(self.decomposer.law)
+            return self._checked(attribution_of(run, model, plan, asked, self.decomposer.law, wanted.describe(), names))
 
     def explain_gap(
         self,
-        prompts: Text | Tensor,
-        direction: Direction,
+        prompts: Text | Tensor | Prompts,
+        direction: Asking,
         *,
-        pos: int = -1,
+        pos: Position = -1,
+        attention_mask: Mask = None,
         prepend_bos: bool | None = None,
     ) -> GapReport:
         """Where the sum goes wrong: at each block, what the stream gained against what the parts say it gained.
 
         Args:
             prompts: As in `attribute`.
-            direction: What to attribute.
+            direction: What to attribute: one direction.
             pos: One position.
+            attention_mask: As in `attribute`.
             prepend_bos: As in `attribute`.
 
         Returns:
             A table that prints itself; the first block with a gap beyond tolerance is where to look.
+
+        Raises:
+            TypeError: If several directions are asked for, or an argument cannot be read.
+            ValueError: As in `attribute`.
         """
-        read = read_prompts_or_cache(self.model, prompts, None, None, prepend_bos)
-        asked, _ = ask(self.model, direction, read, read_positions(pos, read), None)
-        model, plan = self._planned(asked.at)
-        return explain(model, plan, asked, self.decomposer.law)
+        wanted = question(direction)
+        if not isinstance(wanted, Direction):
+            raise TypeError("A gap is explained for one direction at a time, and several were given. Pass one of them.")
+        with without_autocast() as on:
+            refuse_autocast(on, self.model.anatomy.unembedding.W_U.device)
+            read = read_prompts_or_cache(self.model, prompts, None, attention_mask, prepend_bos)
+            asked, _ = ask(self.model, wanted, read, read_positions(pos, read), None)
+            model, plan = self._planned(asked.at)
+            return explain(model, plan, asked, self.decomposer.law)
 
     def _report_departures(self) -> None:
         """Says where the model that runs is not the checkpoint that it was made from."""
@@ -164,7 +195,7 @@ class Attributor:
 
     def _checked(self, result: Attribution) -> Attribution:
         asked = result.positions >= 0
-        excess = torch.where(asked, result.gap.abs().cpu() / result.tolerance.cpu(), torch.zeros(()))
+        excess = (result.gap.abs().cpu() / result.tolerance.cpu()).where(asked, 0.0)
         if bool((excess <= 1).all()):
             return result
         message = _diagnosis(result, excess.nan_to_num(torch.inf))
@@ -177,9 +208,9 @@ class Attributor:
 def _diagnosis(result: Attribution, excess: Tensor) -> str:
     worst = int(excess.flatten().argmax())
     gap, allowed = float(result.gap.flatten()[worst]), float(result.tolerance.flatten()[worst])
-    where = dict(zip(result.record.dims, torch.unravel_index(torch.tensor(worst), excess.shape), strict=True))
+    where = dict(zip(result.record.dims, np.unravel_index(worst, tuple(excess.shape)), strict=True))
     position = result.positions.expand(excess.shape).flatten()[worst]
-    place = f"prompt {int(where.get('batch', torch.zeros(())))}, position {int(position)}"
+    place = f"prompt {int(where.get('batch', 0))}, position {int(position)}"
     if "direction" in where:
         place += f", direction {result.directions[int(where['direction'])]!r}"
     return (

@@ -1,6 +1,6 @@
 """The one-call form, with the signature, labels and refusals of TransformerLens' `direct_logit_attribution`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -8,13 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.adapters import adapt, in_compatibility_mode
+from dla.adapters import in_compatibility_mode
 from dla.attribution import Attribution
 from dla.attributor import Attributor
-from dla.caches import size_of
+from dla.caches import read_cache, read_prompts_or_cache
 from dla.decomposers import ComponentDecomposer, Decomposer, HeadDecomposer, LayerDecomposer
-from dla.directions import Direction, Logit, LogitDifference
-from dla.prompts import Position
+from dla.directions import Direction, Logit, LogitDifference, Tokens, read_tokens
+from dla.given import Count, count, shown, whole
+from dla.prompts import Position, Text
 
 UNITS: dict[str, Callable[[], Decomposer]] = {
     "component": ComponentDecomposer,
@@ -40,18 +41,18 @@ class DirectLogitAttribution:
     unit: str
     result: Attribution
 
-    def top(self, k: int = 5) -> list[tuple[str, float]]:
+    def top(self, k: Count = 5) -> list[tuple[str, float]]:
         """The `k` largest, averaged over prompts and positions, as `(label, value)`."""
         means = self.attribution.flatten(1).nanmean(-1) if self.attribution.ndim > 1 else self.attribution
-        values, indices = means.topk(min(k, len(self.labels)))
+        values, indices = means.topk(min(count(k, "k", "parts", least=0), len(self.labels)))
         return [(self.labels[i], value) for i, value in zip(indices.tolist(), values.tolist(), strict=True)]
 
 
 def direct_logit_attribution(
     model: Any,
-    input: str | Sequence[str] | Tensor | None = None,
-    answer_tokens: str | int | Tensor | None = None,
-    incorrect_tokens: str | int | Tensor | None = None,
+    input: Text | Tensor | None = None,
+    answer_tokens: Tokens | None = None,
+    incorrect_tokens: Tokens | None = None,
     *,
     unit: str = "component",
     pos: Any = -1,
@@ -62,7 +63,7 @@ def direct_logit_attribution(
     Args:
         model: A `HookedTransformer`, or a `TransformerBridge` in compatibility mode (`Attributor` takes raw ones too).
         input: A prompt, a list of prompts, or token ids. May be left out where a cache is given.
-        answer_tokens: The token, as text, id, or a tensor `[batch]` or `[batch pos]`.
+        answer_tokens: The token, as text, id, a list or a tensor `[batch]`, or a tensor `[batch pos]`.
         incorrect_tokens: The token to compare with, of the same shape; None attributes the logit itself.
         unit: "component" (embeddings and sublayers), "head" (heads, and all else as `remainder`), or "layer" (the
             stream as it grows, on the final norm's frozen scale).
@@ -73,8 +74,8 @@ def direct_logit_attribution(
         ValueError: If the unit is unknown, an argument is missing or does not fit, or a bridge is raw.
         ReconstructionError: If the parts do not add up to the model's own logit.
     """
-    if unit not in UNITS:
-        raise ValueError(f"unit must be one of {tuple(UNITS)}, got {unit!r}.")
+    if unit not in tuple(UNITS):
+        raise ValueError(f"unit must be one of {tuple(UNITS)}, got {shown(unit)}.")
     if answer_tokens is None:
         raise ValueError("answer_tokens is required: pass the token whose logit is to be attributed.")
     if input is None and cache is None:
@@ -84,61 +85,56 @@ def direct_logit_attribution(
             "This TransformerBridge is not in compatibility mode. Call model.enable_compatibility_mode() first, or "
             "use dla.Attributor, which attributes a raw bridge exactly."
         )
-    batch = _batch_of(model, input, cache)
-    direction = _direction(answer_tokens, incorrect_tokens, pos, batch)
-    result = Attributor(model, UNITS[unit]()).attribute(input, direction, pos=_position(pos), cache=cache)
+    attributor, pos = Attributor(model, UNITS[unit]()), _position(pos)
+    cache = read_cache(attributor.model, cache)
+    read = read_prompts_or_cache(attributor.model, input, cache, None, None)
+    direction = _direction(answer_tokens, incorrect_tokens, pos, read.batch)
+    result = attributor.attribute(read if read.known else None, direction, pos=pos, cache=cache)
     values, labels = (_with_remainder(result)) if unit == "head" else (result.values, result.labels)
     return DirectLogitAttribution(values, labels, unit, result)
 
 
-def _direction(answer: str | int | Tensor, incorrect: str | int | Tensor | None, pos: Any, batch: int) -> Direction:
+def _direction(answer: Tokens, incorrect: Tokens | None, pos: Position, batch: int) -> Direction:
     if incorrect is None:
         return Logit(_tokens(answer, pos, batch))
-    shapes = [tuple(t.shape) if isinstance(t, Tensor) else () for t in (answer, incorrect)]
+    shapes = [list(t.shape) if isinstance(t, Tensor) else [] for t in map(read_tokens, (answer, incorrect))]
     if shapes[0] != shapes[1]:
         raise ValueError(
-            f"answer_tokens have shape {list(shapes[0])} and incorrect_tokens {list(shapes[1])}; they must be the same."
+            f"answer_tokens have shape {shapes[0]} and incorrect_tokens {shapes[1]}; they must be the same."
         )
     return LogitDifference(_tokens(answer, pos, batch), _tokens(incorrect, pos, batch))
 
 
-def _tokens(tokens: str | int | Tensor, pos: Any, batch: int) -> str | int | Tensor:
+def _tokens(tokens: Tokens, pos: Position, batch: int) -> Tokens:
     """TransformerLens takes a tensor of one id for every prompt, and with one prompt `[pos]` ids a position each."""
-    if not isinstance(tokens, Tensor):
-        return tokens
-    if tokens.numel() == 1:
-        return int(tokens)
-    if tokens.ndim == 1 and not isinstance(pos, int):
+    read = read_tokens(tokens)
+    if not isinstance(read, Tensor):
+        return read
+    if read.numel() == 1:
+        return int(read)
+    if read.ndim == 1 and whole(pos) is None:
         if batch > 1:
             raise ValueError(
-                f"answer_tokens of shape {list(tokens.shape)} with several prompts and several positions could mean "
+                f"answer_tokens of shape {list(read.shape)} with several prompts and several positions could mean "
                 "one a prompt or one a position. Pass shape [batch, pos]."
             )
-        return tokens[None]
-    return tokens
+        return read[None]
+    return read
 
 
-def _batch_of(model: Any, input: Any, cache: Any) -> int:
-    if isinstance(input, Tensor):
-        return 1 if input.ndim == 1 else input.shape[0]
-    if input is not None:
-        return 1 if isinstance(input, str) else len(input)
-    return size_of(adapt(model), cache)[0]
-
-
-def _position(pos: Any) -> Position:
+def _position(pos: Any) -> Any:
     """TransformerLens' ways to say positions: an int, a `(start, stop)` pair, a list or array, a Slice, or None."""
     pos = getattr(pos, "slice", pos)
-    if pos is None or isinstance(pos, int | slice):
+    if not isinstance(pos, tuple):
         return pos
-    if isinstance(pos, tuple):
-        return slice(*pos)
-    return [int(p) for p in pos]
+    if not 1 <= len(pos) <= 3:
+        raise ValueError(f"pos={shown(pos)}: a tuple is the start and the stop of a slice. Pass a list of positions.")
+    return slice(*pos)
 
 
 def _with_remainder(result: Attribution) -> tuple[Tensor, list[str]]:
     """The heads, then everything that no head wrote, each from its own activation, as one row."""
-    of_heads = torch.tensor([part.kind == "head" for part in result.parts])
+    of_heads = torch.tensor([part.kind == "head" for part in result.parts], device="cpu")
     rest = result.values[~of_heads].sum(0, keepdim=True)
     labels = [str(part) for part in result.parts if part.kind == "head"]
     return torch.cat([result.values[of_heads], rest]), [*labels, "remainder"]

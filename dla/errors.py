@@ -24,6 +24,14 @@ class ModelDepartureWarning(UserWarning):
     """The model that runs is not the checkpoint that it was made from; an attribution is exact for what runs."""
 
 
+class CoarseDecompositionWarning(UserWarning):
+    """Rows are coarser than was asked: a sublayer has no pieces that are known to add up to it. Names them, and why."""
+
+
+class PromptWarning(UserWarning):
+    """What the model reads may not be what was meant: words that it does not know, a second BOS token."""
+
+
 class MissingPackageError(DLAError, ImportError):
     """An optional package is not installed. Names the extra that brings it."""
 

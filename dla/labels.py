@@ -4,6 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import final
 
+ROUNDING = "rounding"
+"""The kind of what the model's own arithmetic rounds away: seen step by step, and one row of a result."""
+
 _SPELLINGS = {
     "head": "L{layer}H{index}",
     "neuron": "L{layer}N{index}",

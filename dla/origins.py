@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dla.adapters.base import ModelAdapter
+from dla.autocast import autocast_on, refuse_autocast
 from dla.decomposers.base import Decomposer, Law
 from dla.labels import Label
 from dla.passes import Asked, Pass, directions_of, questions_of, run_pass, selection, watch
@@ -65,6 +66,7 @@ class Origin:
         A part's value is linear in the direction, so its vector is the gradient of the value by the direction. That
         holds for every kind of row, and builds the vector of this one alone.
         """
+        refuse_autocast(autocast_on(), self.model.anatomy.unembedding.W_U.device)
         steps = [step for step in self.plan.steps(self.asked.prompts) if step.reductions or label in step.write.labels]
         shape, select = self.asked.positions.index.shape, selection(self.model, self.asked)
         directions = directions_of(questions_of(self.model, self.asked, select))

@@ -1,7 +1,7 @@
 """One pass: a plan, a direction and prompts go in, one number a part comes out, beside what the model itself says."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
@@ -11,9 +11,10 @@ from torch import Tensor
 from dla.adapters.anatomy import Unembedding
 from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.probe import in_slices
+from dla.autocast import autocast_on, refuse_autocast
 from dla.decomposers.base import Law
 from dla.directions import Readout, one_place
-from dla.labels import Label
+from dla.labels import ROUNDING, Label
 from dla.plans import Plan, Rows, room_for
 from dla.prompts import Positions, Prompts
 from dla.readings import Question
@@ -71,6 +72,7 @@ class Pass:
         labels: One a part.
         values: The contribution of each part, in logits.
         constant: `β · W_U + b_U`.
+        lost: What the readout itself rounds away, in logits; None where that is not seen (see `with_readout`).
         logit: The model's own answer before its output transform.
         output_logit: The model's own answer after it.
         magnitude: How large the numbers are that cancel in the answer.
@@ -81,6 +83,7 @@ class Pass:
     labels: Sequence[Label]
     values: Float[Tensor, "part direction batch kept"]
     constant: Float[Tensor, "direction batch kept"]
+    lost: Float[Tensor, "direction batch kept"] | None
     logit: Float[Tensor, "direction batch kept"]
     output_logit: Float[Tensor, "direction batch kept"]
     magnitude: Float[Tensor, "direction batch kept"]
@@ -91,11 +94,29 @@ class Pass:
         """What the parts come to, as the law says, summed in float64."""
         return total_of(self.values, law)
 
+    def with_readout(self, law: Law) -> "Pass":
+        """With what the readout rounds away: in the row of all rounding; in the constant, where rows do not add up."""
+        if self.lost is None:
+            return self
+        if law is not Law.PARTITION:
+            return replace(self, constant=self.constant + self.lost, lost=None)
+        labels, values = with_rounding(self.labels), self.values
+        if len(labels) > len(self.labels):
+            values = torch.cat([values, torch.zeros_like(values[:1])])
+        values[labels.index(Label(ROUNDING))] += self.lost
+        return replace(self, labels=labels, values=values, lost=None)
+
     def tolerance(self, law: Law) -> Float[Tensor, "direction batch kept"]:
         """`TOLERANCE * eps * (Σ|part| + |constant| + Σ|weighted logit| + |direction| · rms(normalised stream))`."""
         parts = [torch.linalg.vector_norm(some, 1, 0) for some in self.values.split(_AT_A_TIME)]
         size = torch.stack(parts).sum(0) if law is Law.PARTITION else self.values.abs().amax(0)
         return TOLERANCE * self.eps * (size + self.magnitude)
+
+
+def with_rounding(labels: Sequence[Label]) -> list[Label]:
+    """Labels with that of what is rounded away among them."""
+    rounding = Label(ROUNDING)
+    return list(labels) if rounding in labels else [*labels, rounding]
 
 
 def total_of(values: Float[Tensor, "part *more"], law: Law) -> Float[Tensor, "*more"]:
@@ -120,14 +141,17 @@ def run_pass(model: ModelAdapter, plan: Plan, asked: Asked, law: Law = Law.PARTI
 
     Raises:
         ReconstructionError: If, on the sample, the columns of `W_U` are not the model's own logits.
+        ValueError: If autocast would round what is computed.
     """
+    refuse_autocast(autocast_on(), model.anatomy.unembedding.W_U.device)
     shape, select = asked.positions.index.shape, selection(model, asked)
     questions = questions_of(model, asked, select)
     directions = directions_of(questions)
     steps = plan.steps(asked.prompts)
     labels = plan.labels_of(steps)
     into = None if labels is None else room_for(len(labels), directions.new_empty(0, len(questions), *shape))
-    contraction = Contraction(steps, directions, select, into)
+    names = [site.name for step in steps for site in step.write.reads]
+    contraction = Contraction(steps, directions, select, plan.places(steps, into))
     logits = None
     if sampled and asked.cache is None and can_sample(model, asked.positions, asked.readouts):
         run_in_sample(model, asked.prompts.tokens, asked.positions.index, contraction.observers(), questions)
@@ -145,11 +169,12 @@ def run_pass(model: ModelAdapter, plan: Plan, asked: Asked, law: Law = Law.PARTI
         labels=rows.labels,
         values=rows.values if scale is None or law is Law.LENS else rows.values.div_(scale),
         constant=each(Question.constant),
+        lost=None if model.anatomy.unembedding.rounding is None else each(Question.lost),
         logit=each(Question.answer),
         output_logit=each(lambda question: question.transformed_answer(logits)),
         magnitude=each(Question.magnitude),
         scale=scale,
-        eps=model.anatomy.eps,
+        eps=max(model.anatomy.eps, _unit_of(asked.cache, names, model)),
     )
 
 
@@ -182,6 +207,15 @@ def selection(model: ModelAdapter, asked: Asked) -> Selection:
     width, positions = asked.prompts.tokens.shape[1], asked.positions
     dtype = torch.promote_types(model.anatomy.unembedding.W_U.dtype, torch.float32)
     return Selection(positions.index, width, positions.everything, dtype)
+
+
+def _unit_of(cache: Any, names: Sequence[str], model: ModelAdapter) -> float:
+    """The rounding unit of a cache that was kept in a coarser dtype than the model has; 0 for any other."""
+    if cache is None:
+        return 0.0
+    read = (cache[name].dtype for name in (*names, model.anatomy.unembedding.normalised.name))
+    unit = max(torch.finfo(dtype).eps for dtype in read if dtype.is_floating_point)
+    return unit if unit > torch.finfo(model.anatomy.dtype).eps else 0.0
 
 
 def _slice_width(model: ModelAdapter, asked: Asked) -> int:

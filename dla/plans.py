@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, final
 
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.labels import Label
+from dla.labels import ROUNDING, Label
 from dla.prompts import Prompts
 from dla.writes import Write
 
@@ -73,6 +73,11 @@ class Step:
     write: Write
     reductions: tuple[Reduction, ...] = ()
 
+    @property
+    def adds(self) -> bool:
+        """Whether its row is one that several steps add to: what is rounded away."""
+        return all(label.kind == ROUNDING for label in self.write.labels)
+
     def reduced(self, values: Float[Tensor, "part *more"]) -> Rows:
         """The rows of what was contracted."""
         rows = Rows(self.write.labels, values)
@@ -90,11 +95,13 @@ class Plan:
         name: The decomposer's, for messages.
         items: What it wants to read.
         adding: Whether any rows with the same label add up, not only those of a group.
+        apart: Whether what is rounded away stays apart, a row a step, and is not one row.
     """
 
     name: str
     items: tuple[Item, ...]
     adding: bool = False
+    apart: bool = False
 
     @staticmethod
     def of(name: str, items: Sequence[Any]) -> "Plan":
@@ -119,7 +126,7 @@ class Plan:
         writes = [item for item in self.items if isinstance(item, Write)]
         if len(writes) < len(self.items):
             return None
-        return self._told_apart([label for write in writes for label in write.labels])
+        return self._told_apart(self._shown([label for write in writes for label in write.labels]))
 
     def steps(self, prompts: Prompts) -> tuple[Step, ...]:
         """The writes for some prompts."""
@@ -139,7 +146,7 @@ class Plan:
         labels = [label for step in steps for label in step.write.labels]
         if self.adding or any(step.reductions for step in steps) or any(label.kind == GROUP for label in labels):
             return None
-        return self._told_apart(labels)
+        return self._told_apart(self._shown(labels))
 
     def merged(self, parts: Sequence[Rows]) -> Rows:
         """All rows in one, those of one group added up.
@@ -147,17 +154,47 @@ class Plan:
         Raises:
             ValueError: If two rows could not be told apart.
         """
+        parts = sorted(parts, key=lambda rows: self._is_merged(rows.labels))
         values = room_for(sum(len(rows.labels) for rows in parts), parts[0].values)
         for place, rows in zip(values.split([len(rows.labels) for rows in parts]), parts, strict=True):
             place.copy_(rows.values)
-        rows = Rows([label for rows in parts for label in rows.labels], values)
-        rows = added_up(rows) if self.adding or any(label.kind == GROUP for label in rows.labels) else rows
+        labels = [self._merged(label) for rows in parts for label in rows.labels]
+        rows = Rows(labels, values)
+        rows = added_up(rows) if self.adding or any(label.kind in (GROUP, ROUNDING) for label in labels) else rows
         return Rows(self._told_apart(rows.labels), rows.values)
+
+    def places(
+        self, steps: Sequence[Step], into: Float[Tensor, "part *more"] | None
+    ) -> Sequence[Float[Tensor, "_ *more"]]:
+        """Where the rows of each step belong among those of `labels_of`; none where that is not known.
+
+        What is rounded away is added up in its place, which is 0 now.
+        """
+        if into is None:
+            return ()
+        own = [step for step in steps if not self._is_merged(step.write.labels)]
+        places = iter(into[: sum(len(step.write.labels) for step in own)].split([len(s.write.labels) for s in own]))
+        found = [into[-1:] if self._is_merged(step.write.labels) else next(places) for step in steps]
+        for place, step in zip(found, steps, strict=True):
+            if step.adds:
+                place.zero_()
+        return found
+
+    def _is_merged(self, labels: Sequence[Label]) -> bool:
+        return not self.apart and all(label.kind == ROUNDING for label in labels)
+
+    def _merged(self, label: Label) -> Label:
+        return Label(ROUNDING) if label.kind == ROUNDING and not self.apart else label
+
+    def _shown(self, labels: Sequence[Label]) -> list[Label]:
+        """The labels, what is rounded away as one, and last."""
+        own = [label for label in labels if self._merged(label) is label]
+        return own if len(own) == len(labels) else [*own, Label(ROUNDING)]
 
     def then(self, reduction: Reduction, adding: bool = False) -> "Plan":
         """This plan, with one more thing done to its rows."""
         items = tuple(Entry.of(item).then(reduction) for item in self.items)
-        return Plan(self.name, items, adding or self.adding)
+        return replace(self, items=items, adding=adding or self.adding)
 
     def _told_apart(self, labels: Sequence[Label]) -> tuple[Label, ...]:
         twice = [label for label, count in Counter(map(str, labels)).items() if count > 1]

@@ -4,18 +4,27 @@ Prompts of unequal lengths are always packed to the left and filled up on the ri
 model can see what follows it, so each row equals that of the prompt run alone, whatever side its tokenizer pads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import TYPE_CHECKING, Any, final
 
+import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from dla.errors import PromptWarning, warn_caller
+from dla.given import items, shown, whole
+from dla.padding import encoded, filler_of, rows_of_ids
 from dla.vocabulary import Vocabulary
 
-Text = str | Sequence[str]
-Position = int | slice | Sequence[int] | None
+if TYPE_CHECKING:
+    Text = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | pd.Series | Mapping[str, Any] | np.ndarray
+    Position = int | slice | Sequence[int] | np.ndarray | Tensor | None
+    Mask = Tensor | np.ndarray | Sequence[int] | Sequence[Sequence[int]] | None
+else:  # `read_prompts` and `read_positions` look at what is passed, and say in a sentence what is wrong with it
+    Text = Position = Mask = object
 
 
 @final
@@ -84,41 +93,51 @@ class Positions:
 
 
 def read_prompts(
-    prompts: Text | Tensor,
+    prompts: Text | Tensor | Prompts,
     vocabulary: Vocabulary,
-    attention_mask: Tensor | None = None,
+    attention_mask: Mask = None,
     prepend_bos: bool | None = None,
 ) -> Prompts:
     """Prompts from text or from ids.
 
     Args:
-        prompts: A string, a list of strings, or ids `[pos]` or `[batch pos]`.
+        prompts: A string or several; ids, as a tensor or array `[pos]` or `[batch pos]`, a list, or a list of lists;
+            or what a tokenizer returned, with its mask. What was read already is returned as it is.
         vocabulary: The model's.
-        attention_mask: For ids with padding: 1 (or True) at real tokens, 0 at padding, `[batch pos]`.
-        prepend_bos: For text: whether to put the BOS token in front; None does as the model does by default.
+        attention_mask: For ids with padding: 1 (or True) at real tokens, 0 at padding, in the form of the ids.
+        prepend_bos: For text: whether to put the BOS token in front; None does as the model does by default, but puts
+            none in front of a text that begins with it.
 
     Raises:
-        TypeError: If ids are not integers, or prompts are neither text nor a tensor.
-        ValueError: If there is no prompt, a prompt is empty, an id is outside the vocabulary, the mask does not fit.
+        TypeError: If ids are not integers, or prompts are neither text nor ids.
+        ValueError: If there is no prompt, a prompt is empty, an id is outside the vocabulary, the mask does not fit, or
+            what is padding cannot be told.
     """
-    if isinstance(prompts, Tensor):
-        return _pack(_rows_of_ids(prompts, attention_mask, vocabulary), vocabulary)
+    if isinstance(prompts, Prompts):
+        return prompts
+    if not isinstance(prepend_bos, bool | None):
+        raise TypeError(f"prepend_bos={shown(prepend_bos)}; pass True, False or None.")
+    if isinstance(prompts, Mapping):
+        prompts, attention_mask = encoded(prompts, attention_mask)
+    texts = _texts(prompts)
+    if texts is None:
+        if prepend_bos:
+            raise ValueError(
+                "prepend_bos=True is for text; ids are taken as they are. Put the BOS token's id in front."
+            )
+        rows = rows_of_ids(prompts, attention_mask, vocabulary)
+        _warn_of_two_bos(rows, vocabulary)
+        return _pack(rows, vocabulary)
     if attention_mask is not None:
         raise ValueError("attention_mask says which ids are padding; with prompts given as text, leave it out.")
-    texts = [prompts] if isinstance(prompts, str) else list(prompts)
-    if not texts:
-        raise ValueError("The list of prompts is empty. Pass at least one prompt.")
-    for text in texts:
-        if not isinstance(text, str):
-            raise TypeError(
-                f"A prompt is {text!r}, of type {type(text).__name__}. Pass strings, or one tensor of token ids."
-            )
-    return _pack([vocabulary.prompt(text, prepend_bos) for text in texts], vocabulary)
+    rows = [vocabulary.prompt(text, prepend_bos) for text in texts]
+    _warn_of_unknown_words(texts, rows, vocabulary)
+    return _pack(rows, vocabulary)
 
 
 def unknown_prompts(batch: int, width: int, vocabulary: Vocabulary) -> Prompts:
     """Prompts of which only the sizes are known."""
-    return Prompts(torch.zeros(batch, width, dtype=torch.long), (width,) * batch, vocabulary, known=False)
+    return Prompts(torch.zeros(batch, width, dtype=torch.long, device="cpu"), (width,) * batch, vocabulary, known=False)
 
 
 def read_positions(pos: Position, prompts: Prompts) -> Positions:
@@ -130,23 +149,93 @@ def read_positions(pos: Position, prompts: Prompts) -> Positions:
         prompts: The prompts.
 
     Raises:
+        TypeError: If it is none of these.
         ValueError: If a prompt has no such position, or the selection is empty.
     """
-    if pos is None:
-        pos = slice(None)
-    if isinstance(pos, slice):
-        rows = [list(range(*pos.indices(length))) for length in prompts.lengths]
+    single, wanted = _wanted(pos)
+    if isinstance(wanted, slice):
+        rows = [list(range(*wanted.indices(length))) for length in prompts.lengths]
     else:
-        wanted = [pos] if isinstance(pos, int) else [int(p) for p in pos]
         rows = [[_within(p, length) for p in wanted] for length in prompts.lengths]
     kept = max(len(row) for row in rows)
     if kept == 0:
-        raise ValueError(f"pos={pos!r} selects no position of prompts with {list(prompts.lengths)} tokens.")
-    index = torch.tensor([row + [0] * (kept - len(row)) for row in rows])
-    valid = torch.tensor([[True] * len(row) + [False] * (kept - len(row)) for row in rows])
+        raise ValueError(f"pos={shown(pos)} selects no position of prompts with {list(prompts.lengths)} tokens.")
+    index = torch.tensor([row + [0] * (kept - len(row)) for row in rows], device="cpu")
+    valid = torch.tensor([[True] * len(row) + [False] * (kept - len(row)) for row in rows], device="cpu")
     width = prompts.tokens.shape[1]
     everything = kept == width and all(row == list(range(width)) for row in rows)
-    return Positions(index, valid, isinstance(pos, int), everything)
+    return Positions(index, valid, single, everything)
+
+
+def _texts(prompts: object) -> list[str] | None:
+    """The prompts where they are text, None where they should be ids.
+
+    Raises:
+        TypeError: If they are neither.
+        ValueError: If there is none.
+    """
+    if isinstance(prompts, str):
+        return [str(prompts)]
+    if isinstance(prompts, Tensor | np.ndarray) and not (
+        isinstance(prompts, np.ndarray) and prompts.dtype.kind in "OUT"
+    ):
+        return None
+    given = items(prompts)
+    if given is None:
+        raise TypeError(f"The prompts are {shown(prompts)}. Pass a string, several in a list, or token ids.")
+    if not given:
+        raise ValueError("The list of prompts is empty. Pass at least one prompt.")
+    if not any(isinstance(text, str) for text in given):
+        return None
+    for i, text in enumerate(given):
+        if not isinstance(text, str):
+            raise TypeError(f"Prompt {i} is {shown(text)}, beside others that are text. Pass strings, or token ids.")
+    return [str(text) for text in given]
+
+
+def _warn_of_two_bos(rows: Sequence[Sequence[int]], vocabulary: Vocabulary) -> None:
+    """Says so where ids begin with BOS twice, as those of a rendered chat template that was tokenized with BOS do."""
+    twice = [i for i, row in enumerate(rows) if vocabulary.bos is not None and row[:2] == [vocabulary.bos] * 2]
+    if twice:
+        warn_caller(
+            f"The ids of prompt {twice[0]} begin with {vocabulary.text(vocabulary.bos or 0)!r} twice, and the model "
+            "reads both. Tokenize a text that holds it with add_special_tokens=False, or pass the text.",
+            PromptWarning,
+        )
+
+
+def _warn_of_unknown_words(texts: Sequence[str], rows: Sequence[Sequence[int]], vocabulary: Vocabulary) -> None:
+    """Says once which words the model does not know."""
+    found = []
+    for i, (text, row) in enumerate(zip(texts, rows, strict=True)):
+        words = vocabulary.unknown_words(text) if vocabulary.unknown in row else []
+        if words:
+            places = [place for place, token in enumerate(row) if token == vocabulary.unknown]
+            found.append(f"{', '.join(map(repr, words[:5]))} (prompt {i}, position {', '.join(map(str, places[:5]))})")
+    if found:
+        more = f", and words of {len(found) - 3} more prompts" if len(found) > 3 else ""
+        instead = vocabulary.text(vocabulary.unknown or 0)
+        warn_caller(f"The model does not know {'; '.join(found[:3])}{more}: it reads {instead!r} there.", PromptWarning)
+
+
+def _wanted(pos: Position) -> tuple[bool, slice | list[int]]:
+    """Whether one position is asked for, and which are."""
+    if pos is None:
+        return False, slice(None)
+    if isinstance(pos, slice):
+        if any(whole(end) is None for end in (pos.start, pos.stop, pos.step) if end is not None):
+            raise TypeError(f"pos={pos!r}: the ends and the step of a slice are whole numbers or None.")
+        if pos.step is not None and int(pos.step) == 0:
+            raise ValueError(f"pos={pos!r}: the step of a slice is not zero.")
+        return False, pos
+    one, several = whole(pos), items(pos)
+    if one is not None:
+        return True, [one]
+    wanted = [whole(item) for item in several or []]
+    if several is None or None in wanted:
+        wrong = pos if several is None else several[wanted.index(None)]
+        raise TypeError(f"pos: {shown(wrong)} is not a position. Pass an int, several, a slice, or None for all.")
+    return False, [position for position in wanted if position is not None]
 
 
 def _within(position: int, length: int) -> int:
@@ -157,57 +246,10 @@ def _within(position: int, length: int) -> int:
     return position % length
 
 
-def _rows_of_ids(ids: Tensor, mask: Tensor | None, vocabulary: Vocabulary) -> list[list[int]]:
-    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
-        raise TypeError(f"Token ids must be integers; the tensor has dtype {ids.dtype}. Pass `tokens.long()`.")
-    if ids.ndim not in (1, 2):
-        raise ValueError(f"Token ids have shape {tuple(ids.shape)}; pass [pos] or [batch, pos].")
-    ids = ids[None] if ids.ndim == 1 else ids
-    if ids.numel() == 0:
-        raise ValueError(f"The token tensor is empty, of shape {tuple(ids.shape)}. Pass at least one token.")
-    low, high = int(ids.min()), int(ids.max())
-    if low < 0 or high >= vocabulary.input_size:
-        raise ValueError(
-            f"Token id {low if low < 0 else high} is outside the vocabulary (0 to {vocabulary.input_size - 1})."
-        )
-    if mask is None:
-        return _without_padding(ids, vocabulary)
-    mask = mask[None] if mask.ndim == 1 else mask
-    if mask.shape != ids.shape:
-        raise ValueError(f"attention_mask has shape {tuple(mask.shape)}, the tokens {tuple(ids.shape)}.")
-    return [row[keep.bool()].tolist() for row, keep in zip(ids, mask, strict=True)]
-
-
-def _without_padding(ids: Tensor, vocabulary: Vocabulary) -> list[list[int]]:
-    """Cuts off runs of a token that can only be padding; refuses to guess where it may be text."""
-    rows: list[list[int]] = ids.tolist()
-    if len(rows) == 1 or vocabulary.decode is None:
-        return rows
-    padded = [row[-1] == vocabulary.pad or row[:2] == [vocabulary.pad] * 2 for row in rows]
-    if not any(padded) or all(padded):
-        return rows
-    if vocabulary.pad_is_text:
-        raise ValueError(
-            f"Row {padded.index(True)} begins or ends in the token {vocabulary.text(vocabulary.pad)!r}, which this "
-            "tokenizer uses both for padding and for text. Pass the prompts as strings, or an attention_mask "
-            "that says which tokens are real."
-        )
-    return [_strip(row, vocabulary.pad) for row in rows]
-
-
-def _strip(row: list[int], pad: int) -> list[int]:
-    start, end = 0, len(row)
-    while end > start and row[end - 1] == pad:
-        end -= 1
-    while start < end and row[start] == pad:
-        start += 1
-    return row[start:end]
-
-
 def _pack(rows: Sequence[list[int]], vocabulary: Vocabulary) -> Prompts:
     lengths = tuple(len(row) for row in rows)
     if 0 in lengths:
         raise ValueError(f"Prompt {lengths.index(0)} has no real token. Leave it out, or give it at least one.")
     width = max(lengths)
-    tokens = torch.tensor([row + [vocabulary.pad] * (width - len(row)) for row in rows])
+    tokens = torch.tensor([row + [filler_of(vocabulary)] * (width - len(row)) for row in rows], device="cpu")
     return Prompts(tokens, lengths, vocabulary)

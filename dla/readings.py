@@ -1,6 +1,7 @@
 """What is measured at the model's readout: the scale, the stream after the final norm, the model's own logits."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import final
 
 import torch
@@ -11,6 +12,7 @@ from dla.adapters.anatomy import Unembedding
 from dla.directions import Readout
 from dla.sites import Site, as_it_is
 from dla.streaming import Selection
+from dla.writes import lost_in
 
 Elementwise = Callable[[Tensor], Tensor]
 
@@ -43,12 +45,13 @@ class Question:
         asked = torch.einsum("bptd,t->bpd", columns, self._weights)
         asked = asked if self._dense is None else asked + unembedding.read_back(self._dense)
         self._asked = asked if self._vector is None else asked + self._vector
-        self._scale: Tensor | None = None
         self._told: list[Tensor] = []
         self._told_after: list[Tensor] = []
         self._size: list[Tensor] = []
         self._normalised: list[Tensor] = []
         self._terms = (torch.empty(0), torch.empty(0))
+        self._lost: list[Tensor] = []
+        self._arrived: dict[Site, Tensor] = {}
 
     def direction(self) -> Float[Tensor, "#batch #pos d_model"]:
         """`d̂` times the final norm's scale: what reads the stream before that norm."""
@@ -69,18 +72,21 @@ class Question:
 
     def observers(self) -> dict[str, Callable[[Tensor], None]]:
         """What to call with the activations at the readout; with slices of positions, in order, where it is sliced."""
-        observers = {
-            self._unembedding.logits.name: self._keep_logits,
+        return {
+            **self.norm_observers(),
             self._unembedding.normalised.name: self._keep_stream,
+            self._unembedding.logits.name: self._keep_logits,
         }
-        return observers if self._unembedding.norm is None else {**observers, self._scale_site().name: self._keep_scale}
 
     def norm_observers(self) -> dict[str, Callable[[Tensor], None]]:
         """The same where the logits are found by `keep_columns`."""
-        return {} if self._unembedding.norm is None else {self._scale_site().name: self._keep_scale}
+        norm, rounding = self._unembedding.norm, self._unembedding.rounding
+        sites = [*(() if norm is None else (norm.scale,)), *(() if rounding is None else rounding.normalised.reads)]
+        return {site.name: partial(self._keep, site) for site in dict.fromkeys(sites)}
 
     def keep_columns(self, stream: Float[Tensor, "batch kept d_model"]) -> None:
         """Takes the stream that is unembedded, and reads it in the columns of `W_U` that are asked about."""
+        self._lose_in_norm(stream.to(self._asked))
         unembedding, stream = self._unembedding, stream.to(self._asked)
         columns = unembedding.W_U.T[self._ids].to(stream)
         terms = torch.linalg.vecdot(stream.unsqueeze(2), columns)
@@ -93,15 +99,26 @@ class Question:
     def columns_miss(
         self, logits: Float[Tensor, "batch some d_vocab"], sample: Int[Tensor, " some"]
     ) -> Float[Tensor, "batch some term"]:
-        """By how much, relative to what adds up in each, the columns miss the model's own logits at a sample."""
+        """By how much, relative to what adds up in each, the columns miss the model's own logits at a sample.
+
+        What rounding the logits themselves explains is not counted.
+        """
         terms, size = (each.index_select(1, sample.to(each.device)) for each in self._terms)
         ids = self._ids if self._ids.shape[1] == 1 else self._ids.index_select(1, sample.to(self._ids.device))
         own = logits.gather(-1, ids.to(logits.device).expand(*logits.shape[:2], -1)).to(terms)
-        return (own - terms).abs() / size.clamp(min=torch.finfo(size.dtype).tiny)
+        rounding = self._unembedding.rounding
+        excused = 0.0 if rounding is None else rounding.logits.unit * terms.abs()
+        missed = ((own - terms).abs() - excused).clamp(min=0.0)
+        return missed / size.clamp(min=torch.finfo(size.dtype).tiny)
 
     def scale(self) -> Float[Tensor, "batch pos"] | None:
         """The final norm's scale; None where there is no norm."""
-        return self._scale
+        norm = self._unembedding.norm
+        return None if norm is None else self._arrived[norm.scale]
+
+    def lost(self) -> Float[Tensor, "batch pos"]:
+        """What the readout rounds away, in logits: the final norm's rounding, and that of the logits themselves."""
+        return torch.cat(self._lost, 1)
 
     def answer(self) -> Float[Tensor, "batch pos"]:
         """The model's own logit, or combination of logits, before its output transform."""
@@ -118,23 +135,44 @@ class Question:
         magnitude: Tensor = torch.cat(self._size, 1) + self.constant().abs() + spread
         return magnitude
 
-    def _keep_scale(self, scale: Tensor) -> None:
-        self._scale = self._select(self._scale_site(), scale).to(self._asked.device)
+    def _keep(self, site: Site, activation: Tensor) -> None:
+        self._arrived[site] = self._select(site, activation).to(self._asked.device)
 
     def _keep_logits(self, logits: Tensor) -> None:
         logits = self._select.rows_of(logits, 1)
         transform, start = self._unembedding.transform, sum(told.shape[1] for told in self._told)
+        self._lose_in_logits(logits, start)
         told = self._weigh(logits, start=start)
         self._told.append(told)
         self._told_after.append(told * torch.nan if transform is None else self._weigh(logits, transform, start=start))
         self._size.append(self._weigh(logits, torch.abs, torch.abs, start))
 
     def _keep_stream(self, normalised: Tensor) -> None:
-        self._normalised.append(self._select(self._unembedding.normalised, normalised).to(self._asked.device))
+        stream = self._select(self._unembedding.normalised, normalised).to(self._asked.device)
+        self._lose_in_norm(stream)
+        self._normalised.append(stream)
 
-    def _scale_site(self) -> Site:
-        assert self._unembedding.norm is not None
-        return self._unembedding.norm.scale
+    def _lose_in_norm(self, stream: Float[Tensor, "batch pos d_model"]) -> None:
+        """Keeps what is lost on the way from the last stream to what is unembedded, at some positions."""
+        rounding, start = self._unembedding.rounding, sum(lost.shape[1] for lost in self._lost)
+        if rounding is None:
+            return
+        here = slice(start, start + stream.shape[1])
+        lost = lost_in(rounding.normalised.at({site: x[:, here] for site, x in self._arrived.items()}), stream)
+        self._lost.append(torch.linalg.vecdot(lost, _slice(self._asked, start, stream.shape[1])))
+
+    def _lose_in_logits(self, logits: Float[Tensor, "batch pos d_vocab"], start: int) -> None:
+        """Adds what the logits that are asked about lost when they were rounded."""
+        rounding = self._unembedding.rounding
+        if rounding is None or not (self._ids.shape[-1] or self._dense is not None):
+            return
+        stream, own = self._normalised[-1], logits.to(self._asked)
+        ids = _slice(self._ids, start, logits.shape[1]).expand(*logits.shape[:2], -1)
+        exact = self._unembedding.logits_of(stream, ids, rounding.logits)
+        self._lost[-1] = self._lost[-1] + lost_in(exact, own.gather(-1, ids)) @ self._weights
+        if self._dense is not None:
+            dense = _slice(self._dense, start, logits.shape[1])
+            self._lost[-1] = self._lost[-1] + self._unembedding.lost_in_all(stream, own, dense, rounding.logits)
 
     def _weigh(
         self,

@@ -55,7 +55,7 @@ class Contraction:
         steps: Sequence[Step],
         directions: Float[Tensor, "direction #batch #pos d_model"],
         select: Selection,
-        into: Float[Tensor, "part direction batch kept"] | None = None,
+        places: Sequence[Float[Tensor, "_ direction batch kept"]] = (),
     ) -> None:
         """Contracts what reads nothing, and waits for the rest.
 
@@ -63,10 +63,11 @@ class Contraction:
             steps: The writes, and what is done with the rows of each.
             directions: What is read of each, up to the final norm's scale.
             select: Takes the positions that are asked about.
-            into: Where all values are put, if it is known how many there are, so that nothing is held twice.
+            places: Where the values of each step are put, if it is known how many there are, so that nothing is held
+                twice; see `Plan.places`.
         """
         self._steps, self._select = steps, select
-        self._places = _places(steps, into)
+        self._places = places
         self._directions = {directions.device: directions}
         self._home = directions.device
         self._rows: list[Rows | None] = [None] * len(steps)
@@ -132,17 +133,13 @@ class Contraction:
             values = step.write.contract(self._arrived, self._directions[device])
             rows = step.reduced(values.movedim(-3, 0).to(self._home))
         if self._places:
-            self._places[i].copy_(rows.values)
+            self._places[i].add_(rows.values) if step.adds else self._places[i].copy_(rows.values)
             rows = Rows(rows.labels, self._places[i])
         self._rows[i] = rows
 
     def _release(self) -> None:
         for site in [s for s in self._arrived if not any(self._waiting[i] for i in self._readers[s])]:
             del self._arrived[site]
-
-
-def _places(steps: Sequence[Step], into: Tensor | None) -> Sequence[Tensor]:
-    return () if into is None else into.split([len(step.write.labels) for step in steps])
 
 
 def replay(cache: Any, observe: Mapping[str, Callable[[Tensor], None]]) -> None:

@@ -4,6 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
+from dla.errors import PromptWarning, warn_caller
+from dla.given import token as text_or_id
+
 
 @final
 @dataclass(frozen=True)
@@ -18,8 +21,10 @@ class Vocabulary:
         decode: One id to its text; None for a model without tokenizer.
         pad: The id that fills up short prompts; any id will do, no prompt reads it.
         pad_is_text: Whether the padding token also occurs as text (GPT-2 pads with its end-of-text token).
+            Where it does not, it is padding wherever it stands in ids that come without a mask.
         pads_left: Whether the tokenizer fills up short prompts on the left.
         unknown: The id that stands for text outside the vocabulary, if there is one.
+        bos: The id that begins a text, if there is one.
     """
 
     size: int
@@ -30,9 +35,14 @@ class Vocabulary:
     pad_is_text: bool = True
     pads_left: bool = False
     unknown: int | None = None
+    bos: int | None = None
 
     def prompt(self, text: str, prepend_bos: bool | None = None) -> list[int]:
-        """The ids of a prompt.
+        """The ids of a prompt. A text that begins with the BOS token itself gets no second one.
+
+        Args:
+            text: The prompt.
+            prepend_bos: Whether to put the BOS token in front; None does as the model does by default.
 
         Raises:
             ValueError: If the prompt is empty, or the model has no tokenizer.
@@ -46,14 +56,22 @@ class Vocabulary:
         ids = self.encode(text, prepend_bos)
         if not ids:
             raise ValueError(f"The prompt {text!r} has no tokens. Pass at least one token.")
-        return ids
+        return self._with_one_bos(text, ids, prepend_bos)
+
+    def unknown_words(self, text: str) -> list[str]:
+        """The words of a prompt that the model does not know, and reads as `unknown`."""
+        if self.encode is None or self.unknown is None:
+            return []
+        return [word for word in dict.fromkeys(text.split()) if self._reads_as_unknown(word)]
 
     def token(self, token: str | int) -> int:
         """The id of one token, given as its text or its id.
 
         Raises:
+            TypeError: If it is neither.
             ValueError: If the text is not exactly one known token, or the id is outside the vocabulary.
         """
+        token = text_or_id(token)
         if isinstance(token, str):
             return self._token_of_text(token)
         if not 0 <= token < self.size:
@@ -65,6 +83,26 @@ class Vocabulary:
     def text(self, token: int) -> str:
         """How a token reads; its id where there is no tokenizer."""
         return str(token) if self.decode is None else self.decode(token)
+
+    def _with_one_bos(self, text: str, ids: list[int], prepend_bos: bool | None) -> list[int]:
+        if self.encode is None or self.bos is None or prepend_bos is False or ids[:2] != [self.bos] * 2:
+            return ids
+        own = self.encode(text, False)
+        if own[:1] != [self.bos] or len(own) >= len(ids):
+            return ids
+        if prepend_bos is None:
+            return own
+        warn_caller(
+            f"A prompt begins with {self.text(self.bos)!r}, and prepend_bos=True puts a second one in front: the model "
+            "reads both. Leave prepend_bos out to have one.",
+            PromptWarning,
+        )
+        return ids
+
+    def _reads_as_unknown(self, word: str) -> bool:
+        assert self.encode is not None and self.unknown is not None
+        ways = (self.encode(way, False) for way in (word, f" {word}"))
+        return self.text(self.unknown).strip() not in word and all(self.unknown in ids for ids in ways)
 
     def _token_of_text(self, text: str) -> int:
         if self.encode is None:

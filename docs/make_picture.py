@@ -6,18 +6,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-import dla
-import dla.demo
-from dla.cli.demo import ANSWER, INCORRECT, PROMPT, print_report
+from dla.cli.demo import EXAMPLES, print_report
 
 PICTURE = Path(__file__).with_name("demo.svg")
 
 
 def draw() -> str:
     """The picture, with nothing in it that a viewer would have to fetch."""
-    attributor = dla.Attributor(dla.demo.load("raw"), dla.HeadDecomposer())
     console = Console(record=True, width=72, file=io.StringIO(), force_terminal=True, color_system="truecolor")
-    print_report(console, attributor.attribute(PROMPT, dla.LogitDifference(ANSWER, INCORRECT)))
+    example = EXAMPLES["small"]
+    print_report(console, example, example.attribute(), [])
     svg = console.export_svg(title="dla demo", unique_id="demo")
     return re.sub(r"[ \t]*@font-face {.*?}\n", "", svg, flags=re.DOTALL)
 

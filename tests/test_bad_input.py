@@ -70,13 +70,13 @@ TOKENS: dict[str, tuple[Any, type[Exception], str]] = {
 def test_tokens(bad: str) -> None:
     token, error, message = TOKENS[bad]
     for direction in (
-        dla.Logit(token),
-        dla.LogitDifference(token, 5),
-        dla.LogitDifference(5, token),
-        -dla.Logit(token),
+        lambda: dla.Logit(token),
+        lambda: dla.LogitDifference(token, 5),
+        lambda: dla.LogitDifference(5, token),
+        lambda: -dla.Logit(token),
     ):
         with pytest.raises(error, match=message):
-            attribute(direction=direction)
+            attribute(direction=direction())
     assert attribute(direction=dla.LogitDifference(" Mary", torch.tensor([5, 6]))).values.shape[1] == 2
 
 
@@ -158,12 +158,6 @@ def test_prompts(bad: str) -> None:
 def test_prompts_longer_than_the_context() -> None:
     with pytest.raises(ValueError, match=r"longest prompt has 65 tokens and the model's context is 64\. Shorten it"):
         attribute(torch.full((1, 65), 5))
-
-
-@pytest.mark.parametrize("prompts", [7, [7, 8], {"a": 1}], ids=str)
-def test_prompts_of_a_wrong_type(prompts: Any) -> None:
-    with pytest.raises(Exception, match=r"prompts|prompt"):
-        attribute(prompts)
 
 
 def test_neither_prompts_nor_a_cache() -> None:
@@ -274,11 +268,6 @@ def test_a_hugging_face_model_that_was_not_wrapped() -> None:
 def test_what_is_not_a_decomposer(decomposer: Any) -> None:
     with pytest.raises(TypeError, match=r"is not a Decomposer\. Pass an instance, such as HeadDecomposer\(\)"):
         as_users_have_it(dla.Attributor.__init__)(object.__new__(dla.Attributor), GPT2.model(), decomposer)
-
-
-def test_a_direction_that_is_not_one() -> None:
-    with pytest.raises(Exception, match="direction"):
-        attribute(direction=" Mary")  # type: ignore[arg-type]  # that is the test
 
 
 def test_a_check_that_does_not_exist() -> None:

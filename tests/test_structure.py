@@ -23,7 +23,10 @@ ORDER = (
         "errors",
         "labels",
         "sites",
+        "given",
+        "autocast",
         "vocabulary",
+        "padding",
         "prompts",
         "routes",
         "dictionaries",
@@ -39,14 +42,15 @@ ORDER = (
 is the package itself, the public names."""
 
 PUBLIC = """
-    Attribution Attributor BiasDecomposer BlockDecomposer BootstrapInterval CentredLogit Change ComponentDecomposer
-    Constant DLAError Decomposer Direction Directions EmbeddingDecomposer Engine Entry ExpertDecomposer Experts
-    Factored FeatureDecomposer Features FileFormatError GroupDecomposer HeadDecomposer HookedTransformerAdapter
-    Interval Label Law LayerDecomposer LensDecomposer LocalEngine LogProbability Logit LogitDifference LogitSet
-    MissingPackageError MixedDecomposer ModelAdapter ModelDepartureWarning NeuronDecomposer NextToken Norm
-    NormalInterval Part RayEngine ReconstructionError ReconstructionWarning ResidualVector Route Rows Scaled Site
-    SourceDecomposer Sources SumOf Summary SweepFolder SweepWarning TokenEffects TopTokens TransformerBridgeAdapter
-    UnsupportedModelError Whole Write __version__ adapt direct_logit_attribution load mean open_sweep sweep
+    Attribution Attributor BiasDecomposer BlockDecomposer BootstrapInterval CentredLogit Change
+    CoarseDecompositionWarning ComponentDecomposer Constant DLAError Decomposer Direction Directions
+    EmbeddingDecomposer Engine Entry ExpertDecomposer Experts Factored FeatureDecomposer Features FileFormatError
+    GroupDecomposer HeadDecomposer HookedTransformerAdapter Interval Label Law LayerDecomposer LensDecomposer
+    LocalEngine LogProbability Logit LogitDifference LogitSet MissingPackageError MixedDecomposer ModelAdapter
+    ModelDepartureWarning NeuronDecomposer NextToken Norm NormalInterval Part PromptWarning RayEngine
+    ReconstructionError ReconstructionWarning ResidualVector Route Rows Scaled Site SourceDecomposer Sources SumOf
+    Summary SweepFolder SweepWarning TokenEffects TopTokens TransformerBridgeAdapter UnsupportedModelError Whole
+    Write __version__ adapt direct_logit_attribution load mean open_sweep sweep
 """.split()
 
 

@@ -3,18 +3,18 @@
 An adapter finds it out once. Decomposers read it to make their plans; it holds weights, never activations.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dla.labels import Label
 from dla.routes import DIRECT, Norm, Route
 from dla.sites import Site
-from dla.writes import Constant, Experts, Factored, Scaled, Whole, Write
+from dla.writes import Computation, Computed, Constant, Experts, Factored, Precision, Scaled, Whole, Write, lost_in
 
 _SLICE = 8192
 """How many tokens of the vocabulary are looked at together."""
@@ -29,11 +29,13 @@ class Values:
         pattern: Where the attention pattern is read, `[batch head pos source]`.
         v: Where the values are read, `[batch source group d_head]`; each group serves heads that follow each other.
         b_V: The value bias, which is in `v`, `[group d_head]`; None if there is none.
+        rounding: What adding up the sources rounds away, in half precision; a piece of the sublayer.
     """
 
     pattern: Site
     v: Site
     b_V: Float[Tensor, "group d_head"] | None
+    rounding: tuple[Write, ...] = ()
 
 
 @final
@@ -48,6 +50,7 @@ class Heads:
         b_O: The output bias; None if there is none.
         route: From the sublayer's output to the stream, post-norm included.
         values: What the heads read; None where it does not add up to `z`.
+        rounding: What adding up the heads rounds away, in half precision; a piece of the sublayer.
     """
 
     label: Label
@@ -56,6 +59,7 @@ class Heads:
     b_O: Float[Tensor, " d_model"] | None
     route: Route = DIRECT
     values: Values | None = None
+    rounding: tuple[Write, ...] = ()
 
     @property
     def labels(self) -> list[Label]:
@@ -67,8 +71,8 @@ class Heads:
         return Factored(self.z, self.W_O, self.labels, self.route)
 
     def biases(self) -> Sequence[Write]:
-        """What no head writes: `b_O`, and the bias of a post-norm."""
-        return biases(self.b_O, "b_O", self.label, self.route, "ln1_post_b")
+        """What no head writes: `b_O`, the bias of a post-norm, what is rounded away."""
+        return [*biases(self.b_O, "b_O", self.label, self.route, "ln1_post_b"), *self.rounding]
 
     def writes(self) -> Sequence[Write]:
         """All of the sublayer."""
@@ -86,6 +90,7 @@ class Neurons:
         W_out: `[neuron d_model]`.
         b_out: The output bias; None if there is none.
         route: From the sublayer's output to the stream, post-norm included.
+        rounding: What adding up the neurons rounds away, in half precision; a piece of the sublayer.
     """
 
     label: Label
@@ -93,6 +98,7 @@ class Neurons:
     W_out: Float[Tensor, "neuron d_model"]
     b_out: Float[Tensor, " d_model"] | None
     route: Route = DIRECT
+    rounding: tuple[Write, ...] = ()
 
     def write(self) -> Scaled:
         """Every neuron."""
@@ -101,12 +107,32 @@ class Neurons:
         return Scaled(self.post, self.W_out, labels, self.route)
 
     def biases(self) -> Sequence[Write]:
-        """What no neuron writes: `b_out`, and the bias of a post-norm."""
-        return biases(self.b_out, "b_out", self.label, self.route, "ln2_post_b")
+        """What no neuron writes: `b_out`, the bias of a post-norm, what is rounded away."""
+        return [*biases(self.b_out, "b_out", self.label, self.route, "ln2_post_b"), *self.rounding]
 
     def writes(self) -> Sequence[Write]:
         """All of the sublayer."""
         return [self.write(), *self.biases()]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """A mixture of experts, seen expert by expert.
+
+    Attributes:
+        label: The sublayer's.
+        experts: The experts, the shared ones among them.
+        rounding: What adding up the experts rounds away, in half precision; a piece of the sublayer.
+    """
+
+    label: Label
+    experts: Experts
+    rounding: tuple[Write, ...] = ()
+
+    def writes(self) -> Sequence[Write]:
+        """All of the sublayer."""
+        return [self.experts, *biases(None, "b_out", self.label, self.experts.route, "ln2_post_b"), *self.rounding]
 
 
 @final
@@ -120,13 +146,18 @@ class Sublayer:
         neurons: Its neurons, if it has neurons whose writes add up to it.
         experts: Its experts, if it is a mixture of experts whose writes add up to it.
         outputs: Where its output is seen, before or after a post-norm, and the way to the stream from there.
+        rounding: What adding it to the stream rounds away, in half precision.
+        whole: Why it has no pieces of some kind ("attention heads", "sources of attention heads", "neurons",
+            "experts"), a clause each, where there was something to look at.
     """
 
     write: Write
     heads: Heads | None = None
     neurons: Neurons | None = None
-    experts: Experts | None = None
+    experts: Mixture | None = None
     outputs: tuple[tuple[Site, Route], ...] = ()
+    rounding: tuple[Write, ...] = ()
+    whole: Mapping[str, str] = field(default_factory=dict)
 
 
 @final
@@ -146,6 +177,24 @@ class Block:
     resid_mid: Whole | None
     resid_post: Whole
 
+    def writes(self, up_to: int | None = None) -> tuple[Write, ...]:
+        """What the sublayers add, each as one part, with what adding them rounds away; all, or the first ones."""
+        return tuple(write for sub in self.sublayers[:up_to] for write in (sub.write, *sub.rounding))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ReadoutRounding:
+    """The steps of the readout, where they round visibly.
+
+    Attributes:
+        normalised: How what is unembedded follows from the last stream.
+        logits: The precision of the logits before the output transform.
+    """
+
+    normalised: Computation
+    logits: Precision
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -161,6 +210,7 @@ class Unembedding:
         transform: From those logits to what the model returns, element by element (soft cap, logit scale);
             None if it could not be found out, in which case the model must be run.
         multiplier: A constant between the final norm and the unembedding.
+        rounding: How the readout itself rounds, in half precision; None where that is not seen.
         module: What unembeds, so that many positions can be unembedded a few at a time; None where only a run can.
     """
 
@@ -171,12 +221,53 @@ class Unembedding:
     logits: Site
     transform: Callable[[Tensor], Tensor] | None
     multiplier: float = 1.0
+    rounding: ReadoutRounding | None = None
     module: nn.Module | None = None
 
     def read_back(self, weights: Float[Tensor, "*more d_vocab"]) -> Float[Tensor, "*more d_model"]:
-        """`W_U @ weights`, a slice of the vocabulary at a time: no second `W_U` in the precision of the sums."""
+        """`W_U @ weights`, a slice of the vocabulary at a time: no second `W_U` in the precision of the sums.
+
+        Summed in float64: tens of thousands of terms in float32 lose more than an attribution may.
+        """
         slices = zip(weights.split(_SLICE, -1), self.W_U.split(_SLICE, -1), strict=True)
-        return torch.stack([w @ W_U.T.to(w) for w, W_U in slices]).sum(0)
+        return torch.stack([w.double() @ W_U.T.to(w.device, torch.float64) for w, W_U in slices]).sum(0).to(weights)
+
+    def logits_of(
+        self, stream: Float[Tensor, "batch pos d_model"], ids: Int[Tensor, "#batch #pos term"], precision: Precision
+    ) -> Computed:
+        """The logits of some tokens, from what is unembedded, and how far rounding may move them."""
+        columns = self.W_U.T[ids].to(stream)
+        value, size = (
+            torch.linalg.vecdot(stream.unsqueeze(2), columns),
+            stream.norm(dim=-1, keepdim=True) * columns.norm(dim=-1),
+        )
+        bias = None if self.b_U is None else self.b_U[ids].to(stream)
+        return _with_bias(value, size, bias, precision)
+
+    def lost_in_all(
+        self,
+        stream: Float[Tensor, "batch pos d_model"],
+        logits: Float[Tensor, "batch pos d_vocab"],
+        weights: Float[Tensor, "#batch #pos d_vocab"],
+        precision: Precision,
+    ) -> Float[Tensor, "batch pos"]:
+        """What rounding took from a weighted sum of all logits; a slice of the vocabulary at a time."""
+        total, length = torch.zeros_like(logits[..., 0]), stream.norm(dim=-1, keepdim=True)
+        for start in range(0, self.W_U.shape[1], _SLICE):
+            some = slice(start, start + _SLICE)
+            W_U = self.W_U[:, some].to(stream)
+            bias = None if self.b_U is None else self.b_U[some].to(stream)
+            exact = _with_bias(stream @ W_U, length * W_U.norm(dim=0), bias, precision)
+            total = total + (lost_in(exact, logits[..., some]) * weights[..., some]).sum(-1)
+        return total
+
+
+def _with_bias(value: Tensor, size: Tensor, bias: Tensor | None, precision: Precision) -> Computed:
+    rounded = value.abs()
+    if bias is not None:
+        value, size = value + bias, size + bias.abs()
+        rounded = rounded + value.abs()
+    return Computed(value, precision.unit * rounded + precision.sums * size + precision.least)
 
 
 @final
@@ -189,7 +280,9 @@ class Anatomy:
         embeddings: What the stream holds before the first block.
         blocks: The blocks in order.
         unembedding: How the last stream becomes logits.
-        eps: The rounding unit of the least exact step in the model's own arithmetic.
+        eps: The rounding unit of the least exact step in the model's own arithmetic that is not measured: of float32,
+            where the model is in half precision.
+        dtype: The coarsest dtype of an activation.
         departures: How the model that runs differs from the checkpoint that it was made from, a sentence each; empty
             where nothing of the kind was found.
         compatibility: Whether TransformerLens' compatibility mode has rewritten the model.
@@ -200,6 +293,7 @@ class Anatomy:
     blocks: tuple[Block, ...]
     unembedding: Unembedding
     eps: float
+    dtype: torch.dtype = torch.float32
     departures: tuple[str, ...] = ()
     compatibility: bool = False
 

@@ -61,7 +61,10 @@ class ModelAdapter(abc.ABC):
 
     @final
     def embeddings(self) -> tuple[Write, ...]:
-        """What the stream holds before the first block: the token embedding, and the position's where it is added."""
+        """What the stream holds before the first block: the token embedding, and the position's where it is added.
+
+        In half precision also what adding the two rounds away.
+        """
         return self.anatomy.embeddings
 
     @final
@@ -71,5 +74,5 @@ class ModelAdapter(abc.ABC):
 
     @final
     def sublayers(self, layer: int) -> tuple[Write, ...]:
-        """One block's sublayers, each as one part."""
-        return tuple(sublayer.write for sublayer in self.block(layer).sublayers)
+        """One block's sublayers, each as one part; in half precision also what adding them rounds away."""
+        return self.block(layer).writes()

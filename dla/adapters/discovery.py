@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import torch
 from jaxtyping import Int
 from torch import Tensor
 
@@ -10,14 +9,12 @@ from dla.adapters.anatomy import Anatomy
 from dla.adapters.faithful import departures, replaced_modules
 from dla.adapters.parts import Parts
 from dla.adapters.probe import Probe, take_probe
-from dla.adapters.readout import check_causal, recognise_unembedding, rounding
-from dla.adapters.recognise import Judge
-from dla.adapters.stream import recognise_blocks, recognise_stream
+from dla.adapters.readout import check_causal, coarsest_dtype, least_unit, recognise_unembedding
+from dla.adapters.recognise import Mix
+from dla.adapters.silent import silent_outputs, speaking
+from dla.adapters.stream import recognise_blocks, recognise_mixes, recognise_stream
 from dla.adapters.taps import HookPoints
 from dla.errors import DLAError, UnsupportedModelError
-
-SLACK = {torch.float64: 1e-5, torch.float32: 3e-5, torch.bfloat16: 0.04, torch.float16: 5e-3}
-"""How far two tensors may differ, relative to their largest entry, and still be called the same, by dtype."""
 
 
 def discover(
@@ -37,22 +34,32 @@ def discover(
     Raises:
         UnsupportedModelError: If the model does not run, or cannot be attributed exactly; says why.
     """
-    judge = Judge(SLACK[parts.dtype])
     probe = _run(parts, hook_points, forward, tokens)
-    check_causal(probe, judge)
-    unembedding = recognise_unembedding(parts, probe, judge)
-    stream = recognise_stream(parts, probe, judge)
-    embeddings, blocks = recognise_blocks(parts, probe, stream, judge)
-    replaced = replaced_modules(parts, forward, tokens, judge)
+    check_causal(probe)
+    stream = recognise_stream(parts, probe)
+    unembedding = recognise_unembedding(parts, probe, stream)
+    embeddings, blocks = recognise_blocks(parts, probe, stream, _mixes(parts, hook_points, forward, probe))
+    replaced = replaced_modules(parts, forward, tokens)
     return Anatomy(
         name=parts.name,
         embeddings=embeddings,
         blocks=blocks,
         unembedding=unembedding,
-        eps=rounding(parts, probe, unembedding),
-        departures=departures(replaced, probe, judge, unembedding, parts),
+        eps=least_unit(parts, probe, unembedding.norm),
+        dtype=coarsest_dtype(probe),
+        departures=departures(replaced, probe, unembedding, parts),
         compatibility=parts.compatibility,
     )
+
+
+def _mixes(
+    parts: Parts, hook_points: HookPoints, forward: Callable[[Int[Tensor, "batch pos"]], Tensor], probe: Probe
+) -> list[Mix | None]:
+    """How each block's output is made, also where a sublayer had nothing to write on the probe."""
+    silent = silent_outputs(parts, hook_points, probe)
+    if silent:
+        probe = _run(parts, hook_points, speaking(forward, silent), probe.tokens)
+    return recognise_mixes(parts, probe)
 
 
 def _run(

@@ -3,57 +3,53 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import final
 
 import torch
 from torch import Tensor, nn
 
 from dla.adapters.probe import Probe
-from dla.adapters.recognise import Judge, like_stream
+from dla.adapters.recognise import Step, explained, like_stream, miss
 from dla.adapters.taps import is_stack_of_experts
 from dla.labels import Label
-from dla.routes import DIRECT, Route
+from dla.routes import Route
 from dla.sites import Site
-from dla.writes import Experts
+from dla.writes import Experts, Routed
 
 
 def recognise_experts(
-    path: str, module: nn.Module, probe: Probe, judge: Judge, output: Tensor, label: Label, route: Route
-) -> Experts | None:
-    """The experts of the mixture at `path`; None if it is none, or they do not add up to its output.
+    path: str, module: nn.Module, probe: Probe, output: Tensor, label: Label, route: Route
+) -> tuple[Experts, Step] | str | None:
+    """The experts of the mixture at `path` and how they make its output; or why not; None if it is no mixture.
 
     Args:
         path: The mixture's, such as "blocks.0.mlp".
         module: The mixture.
         probe: What was seen.
-        judge: What counts as the same.
         output: What it put out, `[batch pos d_model]`.
         label: The sublayer's.
         route: From its output to the stream.
     """
-    names = _names(path, probe)
-    call = _call_of(module)
+    names, call = _names(path, probe), _call_of(module)
     if names is None or call is None:
         return None
-    shown = {name: like_stream(probe.hooks[name], output) for name in names}
-    if any(value is None for value in shown.values()):
+    shown = [like_stream(probe.hooks[name], output) for name in names]
+    if any(value is None for value in shown):
         return None
     sites = [_site(name, probe, output) for name in names]
     experts = [Label("expert", label.layer, i, parent=label) for i in range(call.count)]
-    plain = Experts(sites[0], sites[1], sites[2], call, False, None, None, experts, route)
-    together = Label("shared_experts", label.layer, parent=label)
+    plain = Experts(sites[0], sites[1], sites[2], call, False, None, None, experts)
+    together, missed = Label("shared_experts", label.layer, parent=label), ""
     for normalised, (shared, gate) in itertools.product((False, True), _beside(path, probe, output)):
         parts = experts if shared is None else [*experts, together]
-        guess = replace(plain, normalised=normalised, shared=shared, gate=gate, parts=parts, route=DIRECT)
-        if judge.same(_sum(guess, probe, output), output):
-            return replace(guess, route=route)
-    return None
-
-
-def _sum(experts: Experts, probe: Probe, output: Tensor) -> Tensor:
-    """What the experts add up to, on what the probe saw."""
-    seen = {site: like_stream(probe.hooks[site.name], output) for site in experts.reads}
-    return experts.vectors({site: value for site, value in seen.items() if value is not None}).sum(0)
+        guess = replace(plain, normalised=normalised, shared=shared, gate=gate, parts=parts)
+        step = partial(Routed, guess)
+        activations, dtypes = probe.at(guess.reads), probe.dtypes(guess.reads)
+        if explained(step, activations, output, *dtypes) is not None:
+            return replace(guess, route=route), step
+        missed = missed or miss(step, activations, output, *dtypes)
+    return f"the weighted sum of the experts of {path} {missed}"
 
 
 def _names(path: str, probe: Probe) -> tuple[str, str, str] | None:

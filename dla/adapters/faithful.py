@@ -15,15 +15,17 @@ from transformers import Cache
 
 from dla.adapters.anatomy import Unembedding
 from dla.adapters.parts import Parts
-from dla.adapters.probe import Probe, first_tensor
-from dla.adapters.recognise import Judge, tensor_of
+from dla.adapters.probe import Probe, first_tensor, widened
+from dla.adapters.recognise import constant_factor, tensor_of
+
+SLACK = {torch.float64: 1e-5, torch.float32: 3e-5, torch.bfloat16: 0.04, torch.float16: 5e-3}
+"""How far two ways to compute one thing may differ, relative to the largest entry, by dtype."""
 
 
 def replaced_modules(
     parts: Parts,
     forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
     tokens: Int[Tensor, "batch pos"],
-    judge: Judge,
 ) -> list[str]:
     """The paths of modules whose output is not that of the Hugging Face module which they stand for.
 
@@ -34,7 +36,6 @@ def replaced_modules(
         parts: The model's modules.
         forward: Runs the model on token ids.
         tokens: The ids.
-        judge: What counts as the same.
     """
     given: dict[str, tuple[Any, Any]] = {}
     calls: dict[str, tuple[Any, Any, Any]] = {}
@@ -57,12 +58,10 @@ def replaced_modules(
             stack.callback(module.register_forward_pre_hook(taker(path), with_kwargs=True).remove)
             stack.callback(module.register_forward_hook(recorder(path)).remove)
         forward(tokens)
-    return [path for path, call in calls.items() if not _agrees(_original(originals[path]), call, judge)]
+    return [path for path, call in calls.items() if not _agrees(_original(originals[path]), call)]
 
 
-def departures(
-    replaced: list[str], probe: Probe, judge: Judge, unembedding: Unembedding, parts: Parts
-) -> tuple[str, ...]:
+def departures(replaced: list[str], probe: Probe, unembedding: Unembedding, parts: Parts) -> tuple[str, ...]:
     """Sentences that say how the model that runs differs from the checkpoint; empty where nothing was found."""
     found = []
     if replaced:
@@ -76,7 +75,7 @@ def departures(
             )
         )
     if parts.compatibility:
-        causes = (_sinks(probe, parts), _capped(probe, judge, unembedding), _stream_through_norm(probe, judge, parts))
+        causes = (_sinks(probe, parts), _capped(probe, unembedding), _stream_through_norm(probe, parts))
         found += [text for text in causes if text is not None]
     return tuple(found)
 
@@ -97,12 +96,11 @@ def _sinks(probe: Probe, parts: Parts) -> str | None:
     return None
 
 
-def _capped(probe: Probe, judge: Judge, unembedding: Unembedding) -> str | None:
+def _capped(probe: Probe, unembedding: Unembedding) -> str | None:
     """An unembedding centred although the logits pass a soft cap, which does not commute with a shift."""
-    W_U, logits = unembedding.W_U.detach(), probe.outputs["unembed"]
-    centred = bool(W_U.mean(1).abs().max() <= judge.slack * W_U.abs().max())
-    size = (probe.logits * logits).sum() / logits.pow(2).sum()
-    if centred and not judge.same(probe.logits, size * logits):
+    W_U, logits = widened(unembedding.W_U.detach()), probe.outputs["unembed"]
+    centred = bool(W_U.mean(1).abs().max() <= SLACK[unembedding.W_U.dtype] * W_U.abs().max())
+    if centred and constant_factor(logits, probe.logits) is None:
         return (
             "Compatibility mode has centred the unembedding, and this model caps its logits: the cap sees shifted "
             "logits, so what the model returns is not what the checkpoint returns. Attribute the raw bridge instead, "
@@ -111,7 +109,7 @@ def _capped(probe: Probe, judge: Judge, unembedding: Unembedding) -> str | None:
     return None
 
 
-def _stream_through_norm(probe: Probe, judge: Judge, parts: Parts) -> str | None:
+def _stream_through_norm(probe: Probe, parts: Parts) -> str | None:
     """A norm's weight folded into what reads the norm, where the stream itself goes on from the norm's output."""
     for i, children in enumerate(parts.children):
         after = probe.hooks[f"blocks.{i}.hook_resid_post"]
@@ -119,7 +117,7 @@ def _stream_through_norm(probe: Probe, judge: Judge, parts: Parts) -> str | None
         rests = [after - write for write in writes if write is not None and write.shape == after.shape]
         for child in (name for name in children if f"blocks.{i}.{name}.hook_scale" in probe.hooks):
             output = probe.outputs.get(f"blocks.{i}.{child}")
-            if output is not None and any(judge.same(output, rest) for rest in rests):
+            if output is not None and any(alike(output, rest) for rest in rests):
                 return (
                     f"Compatibility mode has folded the weight of blocks.{i}.{child} into what reads it, but in this "
                     "model the residual stream itself goes on from that norm's output. Attribute the raw bridge "
@@ -157,7 +155,7 @@ def _original(module: nn.Module) -> nn.Module | None:
     return original if isinstance(original, nn.Module) else None
 
 
-def _agrees(original: nn.Module | None, call: tuple[Any, Any, Any], judge: Judge) -> bool:
+def _agrees(original: nn.Module | None, call: tuple[Any, Any, Any]) -> bool:
     args, kwargs, output = call
     assert original is not None
     try:
@@ -167,4 +165,14 @@ def _agrees(original: nn.Module | None, call: tuple[Any, Any, Any], judge: Judge
         return True
     if expected is None or output is None or expected.shape != output.shape:
         return True
-    return judge.same(expected.double().cpu(), output.double().cpu())
+    return alike(expected, output)
+
+
+def alike(left: Tensor, right: Tensor) -> bool:
+    """Whether two ways to compute one thing agree at each token, up to the rounding of many steps between."""
+    if left.shape != right.shape:
+        return False
+    slack = max(SLACK[left.dtype], SLACK[right.dtype])
+    left, right = widened(left), widened(right)
+    size = torch.maximum(left.abs().amax(-1), right.abs().amax(-1))
+    return bool(((left - right).abs().amax(-1) <= slack * size).all())

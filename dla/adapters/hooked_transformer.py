@@ -29,7 +29,7 @@ class HookedTransformerAdapter(ModelAdapter):
         """
         self._model = model
         self._hook_points: HookPoints = {**model.hook_dict, **taps_of(model.blocks)}
-        self._vocabulary = vocabulary_of(model, int(model.unembed.W_U.shape[1]))
+        self._d_vocab = int(model.unembed.W_U.shape[1])
         self._anatomy = AnatomyCache(model, self._hook_points, self._parts, self._forward)
 
     @property
@@ -38,7 +38,7 @@ class HookedTransformerAdapter(ModelAdapter):
 
     @property
     def vocabulary(self) -> Vocabulary:
-        return self._vocabulary
+        return vocabulary_of(self._model, self._d_vocab)  # the tokenizer may be told to pad otherwise meanwhile
 
     def run(
         self,
@@ -90,6 +90,5 @@ class HookedTransformerAdapter(ModelAdapter):
             W_U=model.unembed.W_U,
             b_U=model.unembed.b_U,
             centred=str(cfg.normalization_type).startswith("LN"),
-            dtype=model.unembed.W_U.dtype,
             transforms=transforms,
         )

@@ -34,8 +34,10 @@ def load_model(name_or_folder: str) -> TransformerBridge:
     return _from_hub(name_or_folder)
 
 
-def load_hugging_face(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Loads the Hugging Face model (float32, eager attention, eval mode) and tokenizer of a local folder."""
+def load_hugging_face(
+    path: str | Path, dtype: torch.dtype = torch.float32
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Loads the Hugging Face model (eager attention, eval mode) and tokenizer of a local folder."""
     folder = checked_folder(Path(path))
     with without_progress_bars():
         model = AutoModelForCausalLM.from_pretrained(
@@ -43,7 +45,7 @@ def load_hugging_face(path: str | Path) -> tuple[PreTrainedModel, PreTrainedToke
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
-            dtype=torch.float32,
+            dtype=dtype,
             attn_implementation="eager",
         )
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -51,9 +53,9 @@ def load_hugging_face(path: str | Path) -> tuple[PreTrainedModel, PreTrainedToke
 
 
 def boot(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> TransformerBridge:
-    """A raw bridge around a Hugging Face model that is already loaded, on the CPU and in eval mode."""
+    """A raw bridge around a Hugging Face model that is already loaded, on the CPU, in its dtype and in eval mode."""
     bridge = TransformerBridge.boot_transformers(
-        str(model.name_or_path), hf_model=model, tokenizer=tokenizer, device="cpu"
+        str(model.name_or_path), hf_model=model, tokenizer=tokenizer, device="cpu", dtype=model.dtype
     )
     return bridge.eval()
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
-import torch
 from torch import Tensor, nn
 
 
@@ -21,7 +20,6 @@ class Parts:
         W_U: `[d_model d_vocab]`.
         b_U: `[d_vocab]`, or None.
         centred: Whether the configuration speaks of LayerNorm rather than RMSNorm; settles ties only.
-        dtype: The model's dtype.
         compatibility: Whether compatibility mode is on.
         transforms: What may turn the unembedding's output into the logits that the model returns.
     """
@@ -33,7 +31,6 @@ class Parts:
     W_U: Tensor
     b_U: Tensor | None
     centred: bool
-    dtype: torch.dtype
     compatibility: bool = False
     transforms: Sequence[Callable[[Tensor], Tensor]] = ()
     children: list[dict[str, nn.Module]] = field(default_factory=list)

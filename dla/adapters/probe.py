@@ -1,8 +1,8 @@
 """The probe: one small forward pass that shows what each hook of a model really holds."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 from typing import Any, final
@@ -12,18 +12,19 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dla.adapters.taps import HookPoints, Tap
-from dla.sites import take_rows
+from dla.sites import Site, take_rows
 
-SHARED = 3
-"""How many leading tokens the two prompts of a probe have in common."""
+_WIDTH, _SHARED = 5, 3
+"""How many tokens each prompt of a probe has, and how many leading ones the two have in common."""
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """What was seen in the pass, copied, in float64.
+    """What was seen in the pass: copies, as the model had them.
 
     Attributes:
+        tokens: The two prompts.
         hooks: The activation at each hook name, aliases included.
         inputs: The first tensor that went into each watched module, by the module's path.
         outputs: The first tensor that came out of it.
@@ -31,17 +32,49 @@ class Probe:
         logits: What the model returned, `[batch pos d_vocab]`.
     """
 
+    tokens: Int[Tensor, "prompt pos"]
     hooks: dict[str, Tensor]
     inputs: dict[str, Tensor]
     outputs: dict[str, Tensor]
     repeated: frozenset[str]
     logits: Tensor
 
+    def once(self, name: str) -> Tensor | None:
+        """What a hook showed, if it fired just once."""
+        return None if name in self.repeated else self.hooks.get(name)
 
-def probe_tokens(d_vocab: int) -> Int[Tensor, "prompt pos"]:
-    """Two prompts of five tokens that agree in the first three: enough to tell a causal model from others."""
-    ids = [(d_vocab // 3 + 1 + (7 * i * i + 3 * i) % max(d_vocab // 2, 1)) % d_vocab for i in range(7)]
-    return torch.tensor([ids[:5], [*ids[:SHARED], ids[5], ids[6]]])
+    def read(self, site: Site) -> Tensor:
+        """What a site shows, in the model's own dtype."""
+        activation = self.hooks[site.name]
+        return site.read(activation.unflatten(0, tuple(self.tokens.shape)) if site.flattened else activation)
+
+    def at(self, sites: Iterable[Site]) -> dict[Site, Tensor]:
+        """What some sites show, in float32 or finer."""
+        return {site: widened(self.read(site)) for site in dict.fromkeys(sites)}
+
+    def dtypes(self, sites: Iterable[Site]) -> list[torch.dtype]:
+        """The dtypes of the activations there; of ids and masks there are none."""
+        dtypes = (self.hooks[site.name].dtype for site in sites)
+        return [dtype for dtype in dtypes if dtype.is_floating_point]
+
+
+def probe_tokens(d_vocab: int, n_ctx: int | None) -> Int[Tensor, "prompt pos"]:
+    """Two prompts that begin alike and end differently: enough to tell a causal model from others.
+
+    Args:
+        d_vocab: How many ids the embedding knows.
+        n_ctx: How many tokens a prompt may have; None where there is no limit.
+    """
+    width = _WIDTH if n_ctx is None else min(_WIDTH, n_ctx)
+    ids = [(d_vocab // 3 + 1 + (7 * i * i + 3 * i) % max(d_vocab // 2, 1)) % d_vocab for i in range(width)]
+    shared = min(_SHARED, max(width - 1, 1))
+    other = [(token + 1 + i % max(d_vocab - 1, 1)) % d_vocab for i, token in enumerate(ids[shared:])]
+    return torch.tensor([ids, [*ids[:shared], *other]], device="cpu")
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """A tensor in the precision in which we compare: float32, or its own where that is finer."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32)) if tensor.is_floating_point() else tensor
 
 
 def take_probe(
@@ -63,7 +96,7 @@ def take_probe(
     for name, point in hook_points.items():
         if not isinstance(point, Tap):
             names.setdefault(point, []).append(name)
-    seen = Probe({}, {}, {}, frozenset(), torch.empty(0))
+    seen = Probe(tokens, {}, {}, {}, frozenset(), torch.empty(0))
     counts: dict[str, int] = {}
 
     def show(shown: Sequence[str], output: Any) -> None:
@@ -93,7 +126,7 @@ def take_probe(
         logits = _copy(forward(tokens))
     assert logits is not None
     repeated = frozenset(name for name, count in counts.items() if count > 1)
-    return Probe(seen.hooks, seen.inputs, seen.outputs, repeated, logits)
+    return replace(seen, repeated=repeated, logits=logits)
 
 
 @contextlib.contextmanager
@@ -210,5 +243,5 @@ def _copy(value: Any) -> Tensor | None:
     value = first_tensor(value)
     if value is None:
         return None
-    copy: Tensor = value.detach().to("cpu", torch.float64 if value.is_floating_point() else value.dtype, copy=True)
+    copy: Tensor = value.detach().clone()
     return copy

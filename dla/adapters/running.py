@@ -12,6 +12,7 @@ from dla.adapters.anatomy import Anatomy
 from dla.adapters.discovery import discover
 from dla.adapters.parts import Parts
 from dla.adapters.probe import probe_tokens
+from dla.adapters.recognise import tensor_of
 from dla.adapters.taps import HookPoints
 
 _SWITCHES = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
@@ -49,7 +50,7 @@ class AnatomyCache:
         found = _FOUND.get(self._model)
         if found is None or found[0] != state:
             parts = self._parts()
-            tokens = probe_tokens(min(self._model.cfg.d_vocab, parts.W_U.shape[1]))
+            tokens = probe_tokens(_known_ids(self._model), context_length(self._model))
             check_runnable(self._model, tokens)
             tokens = tokens.to(device_of(self._model))
             found = (state, discover(parts, self._hook_points, self._forward, tokens))
@@ -104,6 +105,12 @@ def check_runnable(model: Any, tokens: Int[Tensor, "batch pos"]) -> None:
         raise ValueError(
             f"The longest prompt has {tokens.shape[1]} tokens and the model's context is {n_ctx}. Shorten it."
         )
+
+
+def _known_ids(model: Any) -> int:
+    """How many ids the embedding knows; the vocabulary of the answers may be another."""
+    W_E = tensor_of(model.embed, "W_E", "weight")
+    return int(model.cfg.d_vocab) if W_E is None else min(int(model.cfg.d_vocab), W_E.shape[0])
 
 
 def context_length(model: Any) -> int | None:

@@ -1,22 +1,24 @@
 """The residual stream, recognised: one stream from the embeddings to the final norm, and what each block adds to it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import final
 
-import torch
 from torch import Tensor
 
 from dla.adapters.anatomy import Block, Sublayer, whole
 from dla.adapters.parts import Parts
 from dla.adapters.probe import Probe
-from dla.adapters.recognise import Judge, Mix, constant_factor, distinct, recognise_mix
+from dla.adapters.recognise import Mix, constant_factor, distinct, equal, explained, recognise_mix
+from dla.adapters.rounded import rounded
+from dla.adapters.silent import outputs_of
 from dla.adapters.sublayers import BlockView
 from dla.errors import UnsupportedModelError
-from dla.labels import Label
-from dla.routes import Route
+from dla.labels import ROUNDING, Label
+from dla.routes import DIRECT, Route
 from dla.sites import Site
-from dla.writes import Change, Write
+from dla.writes import Addition, Change, Write
 
 
 @final
@@ -25,26 +27,28 @@ class Stream:
     """The stream through the blocks.
 
     Attributes:
+        ends: The hook name of the stream that leaves each block.
         before: The stream that enters each block.
         after: The stream that leaves it.
         onward: The constant by which it is multiplied before the next block, or the final norm.
     """
 
+    ends: list[str]
     before: list[Tensor]
     after: list[Tensor]
     onward: list[float]
 
 
-def recognise_stream(parts: Parts, probe: Probe, judge: Judge) -> Stream:
+def recognise_stream(parts: Parts, probe: Probe) -> Stream:
     """Makes sure that there is one stream.
 
     Raises:
         UnsupportedModelError: If the stream cannot be read, or is changed between two blocks.
     """
-    ends = [[_once(probe, f"blocks.{i}.hook_resid_{end}") for i in range(len(parts.blocks))] for end in ("pre", "post")]
-    before, after = ends
+    starts, ends = ([f"blocks.{i}.hook_resid_{end}" for i in range(len(parts.blocks))] for end in ("pre", "post"))
+    before, after = ([_once(probe, name) for name in names] for names in (starts, ends))
     following = [*before[1:], probe.inputs["ln_final" if parts.ln_final is not None else "unembed"]]
-    onward = [constant_factor(left, right, judge) for left, right in zip(after, following, strict=True)]
+    onward = [constant_factor(left, right) for left, right in zip(after, following, strict=True)]
     if None in onward:
         i = onward.index(None)
         where = f"block {i + 1}" if i + 1 < len(before) else "the final norm"
@@ -53,22 +57,24 @@ def recognise_stream(parts: Parts, probe: Probe, judge: Judge) -> Stream:
             "more than a constant factor, or there are several streams. Such a model has no single stream to "
             "attribute; attribute one whose blocks add to one stream."
         )
-    return Stream(before, after, [factor for factor in onward if factor is not None])
+    return Stream(ends, before, after, [factor for factor in onward if factor is not None])
 
 
 def recognise_blocks(
-    parts: Parts, probe: Probe, stream: Stream, judge: Judge
+    parts: Parts, probe: Probe, stream: Stream, mixes: Sequence[Mix | None]
 ) -> tuple[tuple[Write, ...], tuple[Block, ...]]:
     """The embeddings and the blocks, each write in the units of the stream that enters the final norm."""
-    mixes = _mixes(parts, probe, stream, judge)
     multiplier, blocks = 1.0, []
     for i in reversed(range(len(mixes))):
         mix = mixes[i]
         leaving = multiplier * stream.onward[i]
         multiplier = leaving * (1.0 if mix is None else mix.carry)
-        view = BlockView(parts, probe, judge, i, stream.before[i])
+        view = BlockView(parts, probe, i, stream.before[i])
         blocks.append(_block(view, i, mix, multiplier, leaving))
-    return _embeddings(probe, judge, multiplier), tuple(reversed(blocks))
+    blocks.reverse()
+    for i, factor in enumerate(stream.onward[:-1]):
+        blocks[i] = _handed_on(blocks[i], blocks[i + 1], factor, probe)
+    return _embeddings(probe, multiplier), tuple(blocks)
 
 
 def _block(view: BlockView, i: int, mix: Mix | None, entering: float, leaving: float) -> Block:
@@ -77,45 +83,83 @@ def _block(view: BlockView, i: int, mix: Mix | None, entering: float, leaving: f
     resid_pre, resid_post = whole(pre, Label("pre", i), entering), whole(post, Label("post", i), leaving)
     if mix is None:
         gained = Change(pre, post, Label("block", i), Route().after(leaving))
-        return Block((Sublayer(gained),), resid_pre, None, resid_post)
-    sublayers = tuple(view.sublayer(name, factor * leaving) for name, factor in mix.factors.items())
+        return Block((Sublayer(gained, whole=dict.fromkeys(_PIECES, _NO_SUM)),), resid_pre, None, resid_post)
     mid = view.resid_mid(mix)
+    lost = _lost_in_block(view, mix, mid, pre, post, leaving)
+    sublayers = tuple(
+        view.sublayer(name, factor * leaving, rounding)
+        for (name, factor), rounding in zip(mix.factors.items(), lost, strict=True)
+    )
     return Block(sublayers, resid_pre, None if mid is None else whole(mid, Label("mid", i), leaving), resid_post)
 
 
-def _mixes(parts: Parts, probe: Probe, stream: Stream, judge: Judge) -> list[Mix | None]:
-    """How each block's output is made. What held for the block before is tried first."""
+def _lost_in_block(
+    view: BlockView, mix: Mix, mid: Site | None, pre: Site, post: Site, leaving: float
+) -> list[tuple[Write, ...]]:
+    """What adding each sublayer to the stream rounds away; all of it with the last one where no place is between."""
+    added = [(view.site(name), factor) for name, factor in mix.factors.items()]
+    sums = [((pre, mix.carry), *added)] if mid is None else [((pre, 1.0), added[0]), ((mid, 1.0), added[1])]
+    ends = [post] if mid is None else [mid, post]
+    route = DIRECT.after(leaving)
+    lost: list[tuple[Write, ...]] = [()] * (len(added) - len(sums))
+    for i, (terms, end) in enumerate(zip(sums, ends, strict=True), start=len(lost)):
+        label = Label(ROUNDING, view.layer, i)
+        lost.append(rounded(partial(Addition, terms), end, label, view.probe, route))
+    return lost
+
+
+def _handed_on(block: Block, following: Block, factor: float, probe: Probe) -> Block:
+    """A block whose last sublayer has what is rounded away on the way to the next block."""
+    end, start = block.resid_post.site, following.resid_pre.site
+    if factor == 1.0 and equal(probe.hooks[end.name], probe.hooks[start.name]):
+        return block
+    *others, last = block.sublayers
+    layer = block.resid_post.label.layer
+    label = Label(ROUNDING, layer, len(block.sublayers))
+    lost = rounded(partial(Addition, [(end, factor)]), start, label, probe, following.resid_pre.route)
+    return replace(block, sublayers=(*others, replace(last, rounding=(*last.rounding, *lost))))
+
+
+def recognise_mixes(parts: Parts, probe: Probe) -> list[Mix | None]:
+    """How each block's output is made; None where it is no sum. What held for the block before is tried first."""
+    stream = recognise_stream(parts, probe)
     mixes: list[Mix | None] = []
     for i, (before, after) in enumerate(zip(stream.before, stream.after, strict=True)):
-        candidates = _candidates(parts, probe, i, before, judge)
+        candidates = _candidates(parts, probe, i, before)
         likely: list[Sequence[str]] = [(f"blocks.{i}.hook_attn_out", f"blocks.{i}.hook_mlp_out")]
         likely += [tuple(_moved(n, i) for n in mix.factors) for mix in mixes[-1:] if mix is not None]
-        mixes.append(recognise_mix(before, after, candidates, likely, judge))
+        mixes.append(recognise_mix(before, after, candidates, likely))
     return mixes
 
 
-def _candidates(parts: Parts, probe: Probe, i: int, like: Tensor, judge: Judge) -> dict[str, Tensor]:
+def _candidates(parts: Parts, probe: Probe, i: int, like: Tensor) -> dict[str, Tensor]:
     """What a block might add to the stream, by hook name; each value once, TransformerLens' own names first."""
-    names = [f"blocks.{i}.hook_attn_out", f"blocks.{i}.hook_mlp_out"]
-    names += [f"blocks.{i}.{child}.hook_out" for child in parts.children[i]]
-    found = ((name, probe.hooks.get(name)) for name in names if name not in probe.repeated)
-    return {n: v for n, v in distinct(found, like, judge).items() if not judge.same(v, like)}
+    found = distinct(((name, probe.once(name)) for name in outputs_of(parts, i)), like)
+    return {n: v for n, v in found.items() if not equal(v, like)}
 
 
 def _moved(name: str, layer: int) -> str:
     return ".".join(["blocks", str(layer), *name.split(".")[2:]])
 
 
-def _embeddings(probe: Probe, judge: Judge, multiplier: float) -> tuple[Write, ...]:
+def _embeddings(probe: Probe, multiplier: float) -> tuple[Write, ...]:
     """The token and position embeddings where they add up to the first stream, else that stream as one part."""
-    stream = probe.hooks["blocks.0.hook_resid_pre"]
+    start = "blocks.0.hook_resid_pre"
+    stream = probe.hooks[start]
     names = {"hook_embed": "embed", "hook_pos_embed": "pos_embed"}
-    found = {n: probe.hooks[n] for n in names if n in probe.hooks and n not in probe.repeated}
+    found = {name: seen for name in names if (seen := probe.once(name)) is not None and seen.shape == stream.shape}
     for chosen in (list(found), ["hook_embed"]):
-        fits = bool(chosen) and all(n in found and found[n].shape == stream.shape for n in chosen)
-        if fits and judge.same(torch.stack([found[n] for n in chosen]).sum(0), stream):
-            return tuple(whole(Site(n), Label(names[n]), multiplier) for n in chosen)
-    return (whole(Site("blocks.0.hook_resid_pre"), Label("embed"), multiplier),)
+        if chosen and all(name in found for name in chosen):
+            terms = [(Site(name), 1.0) for name in chosen]
+            if explained(partial(Addition, terms), probe.at([s for s, _ in terms]), stream) is not None:
+                label = Label(ROUNDING, text="embed_rounding")
+                lost = rounded(partial(Addition, terms), Site(start), label, probe, DIRECT.after(multiplier))
+                return (*(whole(Site(n), Label(names[n]), multiplier) for n in chosen), *lost)
+    return (whole(Site(start), Label("embed"), multiplier),)
+
+
+_PIECES = ("attention heads", "sources of attention heads", "neurons", "experts")
+_NO_SUM = "what the sublayers put out does not add up to what the block adds to the stream"
 
 
 def _once(probe: Probe, name: str) -> Tensor:

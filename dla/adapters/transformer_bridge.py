@@ -40,7 +40,7 @@ class TransformerBridgeAdapter(ModelAdapter):
         self._model = model
         self._hook_points: HookPoints = {**model.hook_dict, **taps_of(model.blocks)}
         self._options = _run_options(model)
-        self._vocabulary = vocabulary_of(model, int(model.unembed.W_U.shape[1]))
+        self._d_vocab = int(model.unembed.W_U.shape[1])
         self._anatomy = AnatomyCache(model, self._hook_points, self._parts, self._forward)
 
     @property
@@ -55,7 +55,7 @@ class TransformerBridgeAdapter(ModelAdapter):
 
     @property
     def vocabulary(self) -> Vocabulary:
-        return self._vocabulary
+        return vocabulary_of(self._model, self._d_vocab)  # the tokenizer may be told to pad otherwise meanwhile
 
     def run(
         self,
@@ -100,7 +100,6 @@ class TransformerBridgeAdapter(ModelAdapter):
             W_U=model.unembed.W_U,
             b_U=model.unembed.b_U,
             centred=str(getattr(model.cfg, "normalization_type", "LN")).startswith("LN"),
-            dtype=model.unembed.W_U.dtype,
             compatibility=bool(getattr(model, "compatibility_mode", False)),
             transforms=transforms,
         )

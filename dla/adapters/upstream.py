@@ -29,7 +29,7 @@ def up_to(model: ModelAdapter, at: str) -> Settled:
 
 def _readout(whole: Unembedding, place: Site, multiplier: float) -> Unembedding:
     """A vector reads the stream as it is there, before the constants that later blocks multiply it by."""
-    return replace(whole, norm=None, b_U=None, normalised=place, multiplier=1 / multiplier)
+    return replace(whole, norm=None, b_U=None, normalised=place, multiplier=1 / multiplier, rounding=None)
 
 
 def _end(blocks: tuple[Block, ...], at: str) -> tuple[Whole, int, int]:

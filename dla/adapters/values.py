@@ -2,43 +2,59 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dla.adapters.anatomy import Values
-from dla.adapters.probe import Probe
-from dla.adapters.recognise import Judge, tensor_of
+from dla.adapters.probe import Probe, widened
+from dla.adapters.recognise import explained, miss, tensor_of
+from dla.adapters.rounded import rounded
+from dla.labels import ROUNDING, Label
+from dla.routes import Route
 from dla.sites import Site
+from dla.writes import Carried, Product
 
 
 def recognise_values(
-    path: str, module: nn.Module, probe: Probe, judge: Judge, z: Float[Tensor, "batch pos head d_head"]
-) -> Values | None:
-    """The pattern and values of the attention at `path`; None where they do not add up to `z`.
+    path: str,
+    module: nn.Module,
+    probe: Probe,
+    z: Site,
+    label: Label,
+    W_O: Float[Tensor, "head d_head d_model"],
+    route: Route,
+) -> Values | str:
+    """The pattern and values of the attention at `path`, or why they are not known.
 
     Args:
         path: The attention's, such as "blocks.0.attn".
         module: The attention.
         probe: What was seen.
-        judge: What counts as the same.
         z: What the heads made of it.
+        label: The sublayer's.
+        W_O: From `z` to its output.
+        route: From there to the stream.
     """
     names = [f"{path}.hook_pattern", f"{path}.hook_v"]
-    if any(name not in probe.hooks or name in probe.repeated for name in names):
-        return None
-    pattern, v = (probe.hooks[name] for name in names)
-    if pattern.shape != (z.shape[0], z.shape[2], z.shape[1], z.shape[1]):
-        return None
-    for read in _layouts(v, z):
-        grouped = read(v)
-        carried = grouped.repeat_interleave(z.shape[2] // grouped.shape[2], 2)
-        if judge.same(torch.einsum("bhqs,bshd->bqhd", pattern, carried), z):
-            b_V = _bias(path, module, probe, judge, grouped)
-            return Values(Site(names[0], 2), Site(names[1], None, read), b_V)
-    return None
+    shown, pattern, v = probe.read(z), *(probe.once(name) for name in names)
+    if pattern is None or v is None:
+        return f"{names[0] if pattern is None else names[1]} does not fire once"
+    if pattern.shape != (shown.shape[0], shown.shape[2], shown.shape[1], shown.shape[1]):
+        return f"{names[0]} has shape {list(pattern.shape)}"
+    missed = f"{names[1]} has shape {list(v.shape)}"
+    for read in _layouts(v, shown):
+        sites = Site(names[0], 2), Site(names[1], None, read)
+        step = partial(Carried, *sites)
+        activations, dtypes = probe.at(sites), probe.dtypes(sites)
+        if explained(step, activations, shown, *dtypes) is not None:
+            own = Label(ROUNDING, label.layer, text=f"{label}_z_rounding", parent=label)
+            lost = rounded(step, z, own, probe, route, W_O.flatten(0, 1))
+            return Values(*sites, _bias(path, module, probe, sites[1]), lost)
+        missed = f"pattern @ v of {path} {miss(step, activations, shown, *dtypes)}"
+    return missed
 
 
 def _layouts(v: Tensor, z: Float[Tensor, "batch pos head d_head"]) -> Iterator["_Grouped"]:
@@ -66,22 +82,29 @@ class _Grouped:
         return v.reshape(v.shape[0], -1, self.groups, self.d_head)
 
 
-def _bias(
-    path: str, module: nn.Module, probe: Probe, judge: Judge, v: Float[Tensor, "batch source group d_head"]
-) -> Float[Tensor, "group d_head"] | None:
+def _bias(path: str, module: nn.Module, probe: Probe, v: Site) -> Float[Tensor, "group d_head"] | None:
     """The value bias, if what went into the attention times `W_V`, and this bias, is what the values are."""
     W_V, b_V, entered = tensor_of(module, "W_V"), tensor_of(module, "b_V"), probe.inputs.get(path)
     if W_V is None or b_V is None or entered is None or b_V.numel() == 0:
         return None
     entered = entered[:, :, 0] if entered.ndim == 4 else entered  # split inputs: each head is shown the same
-    groups, d_head = v.shape[2:]
+    shown = probe.read(v)
+    groups, d_head = shown.shape[2:]
     if W_V.numel() != entered.shape[-1] * b_V.numel() or b_V.numel() % (groups * d_head):
         return None
-    weight = W_V.detach().cpu().double().reshape(-1, entered.shape[-1], d_head)
-    bias = b_V.detach().cpu().double().reshape(-1, d_head)
-    share = len(bias) // groups
-    found = torch.einsum("bsm,hmd->bshd", entered, weight) + bias
-    if not judge.same(found[:, :, ::share], v):
+    share = b_V.numel() // (groups * d_head)  # expanded to one for each head, as HookedTransformer has them
+    weight = W_V.detach().reshape(-1, entered.shape[-1], d_head)[::share].transpose(0, 1).flatten(1)
+    bias = b_V.reshape(-1, d_head)[::share]
+    x = Site(f"(into {path})")
+    if (
+        explained(
+            partial(Product, x, weight, bias.flatten()),
+            {x: widened(entered)},
+            shown.flatten(2),
+            entered.dtype,
+            W_V.dtype,
+        )
+        is None
+    ):
         return None
-    same: Tensor = b_V.reshape(-1, d_head)[::share]
-    return same if bool(same.abs().max() > 0) else None
+    return bias if bool(bias.abs().max() > 0) else None

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from dla.cli.once import Once
 from dla.version import __version__
 
 app = typer.Typer(
@@ -42,6 +43,13 @@ class Split(StrEnum):
     BLOCK = "block"
 
 
+class DemoModel(StrEnum):
+    """The values of `--model` of `dla demo`."""
+
+    SMALL = "small"
+    SMOLLM2 = "smollm2"
+
+
 class Where(StrEnum):
     """The values of `--engine`."""
 
@@ -70,17 +78,22 @@ def _options(
     pass
 
 
-@app.command()
-def demo() -> None:
-    """Attribute a prompt on the small trained model that the package carries, head by head."""
+@app.command(cls=Once)
+def demo(
+    model: Annotated[
+        DemoModel,
+        typer.Option(help="The small trained model that the package carries, or a real one: SmolLM2-135M-Instruct."),
+    ] = DemoModel.SMALL,
+) -> None:
+    """Attribute a prompt head by head, and print the proof that the rows add up."""
     with _errors_in_a_line():
         with _starting():
             from dla.cli.demo import show_demo
 
-        show_demo()
+        show_demo(model.value)
 
 
-@app.command()
+@app.command(cls=Once)
 def attribute(
     model: Annotated[
         str,
@@ -108,6 +121,13 @@ def attribute(
         int | None,
         typer.Option(min=1, metavar="K", help="Show the K most positive and the K most negative rows."),
     ] = None,
+    prepend_bos: Annotated[
+        bool | None,
+        typer.Option(
+            "--prepend-bos/--no-prepend-bos",
+            help="Whether the BOS token is put in front; if neither is given, as the model does by default.",
+        ),
+    ] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the whole result to this file too.")] = None,
 ) -> None:
     """Attribute a logit, or a difference of two, on a model of your own. It runs on the CPU, in float32."""
@@ -115,10 +135,10 @@ def attribute(
         with _starting():
             from dla.cli.attribute import show_attribution
 
-        show_attribution(model, prompt, answer, incorrect, decompose.value, pos, top, json)
+        show_attribution(model, prompt, answer, incorrect, decompose.value, pos, top, prepend_bos, json)
 
 
-@app.command()
+@app.command(cls=Once)
 def sweep(
     corpus: Annotated[
         str,
@@ -156,7 +176,7 @@ def sweep(
         run_sweep(corpus, model, out, decompose.value, actors if engine is Where.RAY else None, limit, batch_tokens)
 
 
-@app.command()
+@app.command(cls=Once)
 def summary(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that a sweep wrote.")],
     by: Annotated[

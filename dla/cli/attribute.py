@@ -8,9 +8,10 @@ from dla.adapters.loading import load_model
 from dla.attribution import SHOWN, Attribution
 from dla.attributor import Attributor
 from dla.cli.json_file import write_json
-from dla.cli.quiet import loading
+from dla.cli.quiet import loading, notes_in_a_line
 from dla.direct import UNITS
 from dla.directions import Direction, Logit, LogitDifference
+from dla.vocabulary import Vocabulary
 
 
 def show_attribution(
@@ -21,6 +22,7 @@ def show_attribution(
     unit: str,
     pos: int,
     top: int | None,
+    prepend_bos: bool | None,
     json: Path | None,
 ) -> None:
     """Loads the model, attributes, prints the table and writes the file.
@@ -33,6 +35,7 @@ def show_attribution(
         unit: One of `UNITS`.
         pos: The position.
         top: How many rows to show at each end; None for as many as are usually shown.
+        prepend_bos: Whether to put the BOS token in front; None as the model does by default.
         json: Where to write the whole result, or None.
 
     Raises:
@@ -43,10 +46,11 @@ def show_attribution(
         raise ValueError("--top chooses among parts that add up; the rows of 'layer' are a sequence. Leave it out.")
     if json is not None:
         _check_target(json)
-    direction = _direction(answer, incorrect)
     with loading(f"loading {model}"):
         attributor = Attributor(load_model(model), UNITS[unit]())
-    result = attributor.attribute(prompt, direction, pos=pos)
+    direction = _direction(answer, incorrect, attributor.model.vocabulary)
+    with notes_in_a_line():
+        result = attributor.attribute(prompt, direction, pos=pos, prepend_bos=prepend_bos)
     console = Console()
     console.print(_heading(model, result), highlight=False, markup=False)
     console.print(result.table(SHOWN if top is None else top))
@@ -54,16 +58,26 @@ def show_attribution(
         write_json(result, json)
 
 
-def _direction(answer: str, incorrect: str | None) -> Direction:
+def _direction(answer: str, incorrect: str | None, vocabulary: Vocabulary) -> Direction:
     if incorrect is None:
-        return Logit(_token(answer))
-    return LogitDifference(_token(answer), _token(incorrect))
+        return Logit(_token(answer, vocabulary))
+    return LogitDifference(_token(answer, vocabulary), _token(incorrect, vocabulary))
 
 
-def _token(token: str) -> str | int:
+def _token(token: str, vocabulary: Vocabulary) -> str | int:
     """Its text, or its id where that is what was written."""
     marked, _, number = token.partition("id:")
-    return int(number) if not marked and number.isdecimal() else token
+    if marked or not token:
+        return token
+    if number.isdecimal():
+        return int(number)
+    try:
+        return vocabulary.token(token)
+    except ValueError:
+        raise ValueError(
+            f"{token!r} is not a token, and {number!r} is not an id, which is a whole number. Write id:464, or the "
+            "token's text."
+        ) from None
 
 
 def _check_target(path: Path) -> None:

@@ -1,38 +1,104 @@
-"""`dla demo`: the main job on the model that the package carries."""
+"""`dla demo`: the main job on the model that the package carries, or on a real one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, final
 
 from rich.console import Console
 
 from dla.attribution import Attribution
 from dla.attributor import Attributor
 from dla.cli.quiet import loading
-from dla.decomposers import HeadDecomposer
-from dla.demo import load
+from dla.decomposers import HeadDecomposer, SourceDecomposer
+from dla.demo import load, load_smollm2
 from dla.directions import LogitDifference
 
-PROMPT = "When Mary and John went to the store , John gave a drink to"
-ANSWER, INCORRECT = " Mary", " John"
+
+@final
+@dataclass(frozen=True)
+class Example:
+    """A model, and what it is asked.
+
+    Attributes:
+        model: Loads the model.
+        about: What it is, with its layers and heads to be filled in.
+        prompt: The prompt.
+        answer: The token that it answers.
+        incorrect: The token to compare with.
+        sources: Whether to say which tokens the strongest head reads.
+    """
+
+    model: Callable[[], Any]
+    about: str
+    prompt: str
+    answer: str
+    incorrect: str
+    sources: bool = False
+
+    def attribute(self) -> Attribution:
+        """The answer, head by head."""
+        attributor = Attributor(self.model(), HeadDecomposer())
+        return attributor.attribute(self.prompt, LogitDifference(self.answer, self.incorrect))
 
 
-def show_demo() -> None:
-    """Loads the model, attributes the prompt and prints what was found."""
+EXAMPLES = {
+    "small": Example(
+        partial(load, "raw"),
+        "The model is small and synthetic: a GPT-2 of {layers} layers and {heads} heads,\n"
+        "trained on made-up sentences, which this package carries.",
+        "When Mary and John went to the store , John gave a drink to",
+        " Mary",
+        " John",
+    ),
+    "smollm2": Example(
+        load_smollm2,
+        "The model is SmolLM2-135M-Instruct: a Llama of {layers} layers and {heads} heads, by\n"
+        "Hugging Face (Apache License 2.0).",
+        "The Eiffel Tower is in the city of",
+        " Paris",
+        " Rome",
+        sources=True,
+    ),
+}
+"""The values of `--model`."""
+
+
+def show_demo(name: str) -> None:
+    """Loads the model, attributes the prompt and prints what was found.
+
+    Args:
+        name: One of `EXAMPLES`.
+
+    Raises:
+        MissingPackageError: If the model is not part of this package, and its own is not installed.
+    """
+    example = EXAMPLES[name]
     with loading("loading the model"):
-        attributor = Attributor(load("raw"), HeadDecomposer())
-    print_report(Console(), attributor.attribute(PROMPT, LogitDifference(ANSWER, INCORRECT)))
+        result = example.attribute()
+        reads = [_reads(result)] if example.sources else []
+    print_report(Console(), example, result, reads)
 
 
-def print_report(console: Console, result: Attribution) -> None:
-    """The header, the table, and what it says."""
+def print_report(console: Console, example: Example, result: Attribution, reads: list[str]) -> None:
+    """The header, the table, and what it says.
+
+    Args:
+        console: Where to print.
+        example: What was asked.
+        result: What was found.
+        reads: What else is known of the strongest head.
+    """
     heads = result.select(kind="head")
-    layers = len({part.layer for part in heads.parts})
+    about = example.about.format(layers=len({part.layer for part in heads.parts}), heads=len(heads.parts))
     console.print(
-        f"The model is small and synthetic: a GPT-2 of {layers} layers and {len(heads.parts)} heads,\n"
-        "trained on made-up sentences, which this package carries. The prompt:\n"
-        f"  {PROMPT}\n"
-        f"How much does each part favour{ANSWER} over{INCORRECT} as the next word?\n",
+        f"{about} The prompt:\n"
+        f"  {example.prompt}\n"
+        f"How much does each part favour{example.answer} over{example.incorrect} as the next word?\n",
         highlight=False,
     )
     console.print(result.table())
-    console.print(f"{_strongest(heads)}\n{_proof(result)}", highlight=False)
+    console.print("\n".join([_strongest(heads), *reads, _proof(result)]), highlight=False)
 
 
 def _strongest(heads: Attribution) -> str:
@@ -41,6 +107,19 @@ def _strongest(heads: Attribution) -> str:
     named = [(label, value) for label, value in ranked if value >= ranked[0][1] / 2]
     words = " and ".join(f"{label} ({value:+.2f})" for label, value in named)
     return f"Strongest: {'head' if len(named) == 1 else 'heads'} {words}, of {float(heads.logit):+.2f} in all."
+
+
+def _reads(result: Attribution) -> str:
+    """The token from which the strongest head takes most of what it writes."""
+    strongest = result.select(kind="head")
+    ((head, value),) = strongest.top(1)
+    layer = strongest.select(head).parts[0].layer
+    assert layer is not None
+    sources = result.refine(head, by=SourceDecomposer(layers=[layer])).select(kind="source")
+    ((label, part),) = sources.top(1)
+    source = sources.select(label).parts[0].source
+    assert source is not None
+    return f"{head} reads {result.tokens[0][source]!r}: {part:+.2f} of its {value:+.2f} come from that token."
 
 
 def _proof(result: Attribution) -> str:

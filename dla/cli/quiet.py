@@ -3,12 +3,14 @@
 import contextlib
 import io
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 
 from rich.console import Console
 
 from dla.adapters.loading import without_progress_bars
+from dla.errors import PromptWarning
 
 
 @contextlib.contextmanager
@@ -26,3 +28,16 @@ def loading(what: str) -> Iterator[None]:
             yield
     finally:
         logging.disable(logging.NOTSET)
+
+
+@contextlib.contextmanager
+def notes_in_a_line() -> Iterator[None]:
+    """Says on stderr, in a line each, what the library warns about in the prompt."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", PromptWarning)
+        yield
+    for warning in caught:
+        if issubclass(warning.category, PromptWarning):
+            print(f"dla: note: {warning.message}", file=sys.stderr)
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)

@@ -32,7 +32,7 @@ class BiasDecomposer(Decomposer):
 
 def _without_biases(sublayer: Sublayer) -> Sequence[Item] | None:
     if sublayer.heads is not None:
-        return [_heads(sublayer.heads), *sublayer.heads.biases()]
+        return [*_heads(sublayer.heads), *sublayer.heads.biases()]
     if sublayer.neurons is not None:
         neurons, label = sublayer.neurons, sublayer.neurons.label
         together = Label("neurons", label.layer, parent=label)
@@ -40,11 +40,11 @@ def _without_biases(sublayer: Sublayer) -> Sequence[Item] | None:
     return None
 
 
-def _heads(heads: Heads) -> Item:
+def _heads(heads: Heads) -> Sequence[Item]:
     """What the heads carry, without the value bias, and that bias, where it is known."""
     layer = heads.label.layer
     together, bias = (Label(kind, layer, parent=heads.label) for kind in ("heads", "b_V"))
     if heads.values is None or heads.values.b_V is None:
-        return SumOf([Factored(heads.z, heads.W_O, heads.labels, heads.route)], together)
+        return [SumOf([Factored(heads.z, heads.W_O, heads.labels, heads.route)], together)]
     apart = Grouping(lambda label: bias if label.kind == "b_V" else together)
-    return Entry(heads.label, lambda prompts: sources_of(heads, prompts), (apart,))
+    return [Entry(heads.label, lambda prompts: sources_of(heads, prompts), (apart,)), *heads.values.rounding]

@@ -16,5 +16,9 @@ class BlockDecomposer(Decomposer):
     """One part for each block, `3_block`: the sum of its sublayers. The embeddings keep theirs."""
 
     def writes(self, model: ModelAdapter) -> Sequence[Write]:
-        blocks = [(Label("block", layer), model.sublayers(layer)) for layer in range(model.n_layers)]
-        return [*model.embeddings(), *(SumOf(writes, label) for label, writes in blocks if writes)]
+        plan = list(model.embeddings())
+        for layer in range(model.n_layers):
+            sublayers = model.block(layer).sublayers
+            plan += [SumOf([sub.write for sub in sublayers], Label("block", layer))] if sublayers else []
+            plan += [write for sublayer in sublayers for write in sublayer.rounding]
+        return plan

@@ -67,9 +67,9 @@ def _components(name: str, label: Label, model: ModelAdapter, whole: Mapping[Lab
 
 def _before(kind: str, layer: int, model: ModelAdapter) -> list[Label]:
     """Everything that wrote to the stream up to a place in block `layer`."""
-    written = {"pre": 0, "mid": 1, "post": len(model.sublayers(layer))}[kind]
+    last = model.block(layer).writes({"pre": 0, "mid": 1, "post": None}[kind])
     blocks = [write for i in range(layer) for write in model.sublayers(i)]
-    return [write.labels[0] for write in (*model.embeddings(), *blocks, *model.sublayers(layer)[:written])]
+    return [write.labels[0] for write in (*model.embeddings(), *blocks, *last)]
 
 
 def _is_whole(label: Label, pieces: Sequence[Item]) -> bool:

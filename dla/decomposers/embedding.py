@@ -21,9 +21,10 @@ class EmbeddingDecomposer(Decomposer):
 
     def writes(self, model: ModelAdapter) -> Sequence[Item]:
         blocks = Label(GROUP, text="blocks")
-        sublayers = [write for layer in range(model.n_layers) for write in model.sublayers(layer)]
+        sublayers = [sublayer for layer in range(model.n_layers) for sublayer in model.block(layer).sublayers]
 
         def together(rows: Rows) -> Rows:
             return replace(rows, labels=[blocks] * len(rows.labels))
 
-        return [*model.embeddings(), *(Entry.of(write).then(together) for write in sublayers)]
+        rounding = [write for sublayer in sublayers for write in sublayer.rounding]
+        return [*model.embeddings(), *(Entry.of(sublayer.write).then(together) for sublayer in sublayers), *rounding]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from dla.adapters.anatomy import Sublayer, biases
+from dla.adapters.anatomy import Sublayer
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer
 from dla.decomposers.layers import Layers, split_sublayers
@@ -40,8 +40,4 @@ class ExpertDecomposer(Decomposer):
 
 
 def _experts(sublayer: Sublayer) -> Sequence[Write] | None:
-    experts = sublayer.experts
-    if experts is None:
-        return None
-    label = sublayer.write.labels[0]
-    return [experts, *biases(None, "b_out", label, experts.route, "ln2_post_b")]
+    return None if sublayer.experts is None else sublayer.experts.writes()

@@ -5,13 +5,16 @@ from typing import TypeVar
 
 from dla.adapters.anatomy import Sublayer
 from dla.adapters.base import ModelAdapter
-from dla.errors import UnsupportedModelError
+from dla.errors import CoarseDecompositionWarning, UnsupportedModelError, warn_caller
 from dla.plans import Item
 from dla.writes import Write
 
 Piece = TypeVar("Piece", bound=Item)
 Layers = Collection[int] | None
 """Layers by number; None for all."""
+
+_SHOWN = 3
+"""How many sublayers a message names before it counts the rest."""
 
 
 def split_sublayers(
@@ -23,23 +26,56 @@ def split_sublayers(
         model: The model.
         layers: The layers whose sublayers are split.
         split: The pieces of a sublayer, or None if it has none.
-        what: What the pieces are, for messages.
+        what: What the pieces are, for messages: "attention heads", "neurons".
 
     Raises:
         ValueError: If the model has no such layer.
         UnsupportedModelError: If a layer that was named has nothing to split.
+
+    Warns:
+        CoarseDecompositionWarning: If a sublayer stays whole although it may have such pieces.
     """
     for layer in layers or ():
         if not 0 <= layer < model.n_layers:
             raise ValueError(f"There is no layer {layer}; the model has layers 0 to {model.n_layers - 1}.")
     yield from model.embeddings()
+    whole: list[Sublayer] = []
     for layer in range(model.n_layers):
         chosen = layers is None or layer in layers
         sublayers = model.block(layer).sublayers
         pieces = [split(sublayer) if chosen else None for sublayer in sublayers]
         if layers is not None and chosen and all(piece is None for piece in pieces):
             raise UnsupportedModelError(
-                f"Layer {layer} has no {what} whose writes add up to a sublayer of it. Leave it out of `layers`."
+                f"Layer {layer} has no {what} whose writes add up to a sublayer of it"
+                f"{_because(sublayers, what)}. Leave it out of `layers`."
             )
         for sublayer, piece in zip(sublayers, pieces, strict=True):
             yield from [sublayer.write] if piece is None else piece
+            yield from sublayer.rounding
+        unsplit = [sublayer for sublayer, piece in zip(sublayers, pieces, strict=True) if piece is None]
+        whole += [sublayer for sublayer in unsplit if chosen and _may_have(sublayer, what)]
+    if whole:
+        warn_caller(_left_whole(whole, what), CoarseDecompositionWarning)
+
+
+def _may_have(sublayer: Sublayer, what: str) -> bool:
+    """Whether a sublayer may have such pieces: it looked so, or nothing is known of what is in it."""
+    known = sublayer.heads is not None or sublayer.neurons is not None or sublayer.experts is not None
+    return what in sublayer.whole or not (known or what in _CERTAIN)
+
+
+def _left_whole(sublayers: Sequence[Sublayer], what: str) -> str:
+    names = [str(sublayer.write.labels[0]) for sublayer in sublayers]
+    more = f" and {len(names) - _SHOWN} more, up to {names[-1]}" if len(names) > _SHOWN else ""
+    verb = "stays" if len(names) == 1 else "stay"
+    some, because = ", ".join(names[:_SHOWN]), _because(sublayers, what)
+    return f"No {what} are known to add up to {some}{more}, which {verb} whole{because}."
+
+
+def _because(sublayers: Sequence[Sublayer], what: str) -> str:
+    """The first reason that is known, in brackets."""
+    return next((f" ({sublayer.whole[what]})" for sublayer in sublayers if what in sublayer.whole), "")
+
+
+_CERTAIN = ("experts", "biases")
+"""Pieces that a sublayer has, or was seen not to have."""

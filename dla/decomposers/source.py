@@ -38,14 +38,15 @@ class SourceDecomposer(Decomposer):
             ValueError: If the model has no such layer.
             UnsupportedModelError: If a layer that was named has no heads whose sources are known.
         """
-        return list(split_sublayers(model, self.layers, _sources, "attention heads"))
+        return list(split_sublayers(model, self.layers, _sources, "sources of attention heads"))
 
 
 def _sources(sublayer: Sublayer) -> Sequence[Item] | None:
     heads = sublayer.heads
     if heads is None or heads.values is None:
         return None
-    return [Entry(heads.label, lambda prompts: sources_of(heads, prompts)), *heads.biases()]
+    sources = Entry(heads.label, lambda prompts: sources_of(heads, prompts))
+    return [sources, *heads.biases(), *heads.values.rounding]
 
 
 def sources_of(heads: Heads, prompts: Prompts) -> Sources:

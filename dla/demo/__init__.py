@@ -1,9 +1,10 @@
-"""A small trained model for examples and tests: it knows who was given the drink."""
+"""Models for examples and tests: a small trained one that knows who was given the drink, and a real one, SmolLM2."""
 
 from dla.adapters.loading import load_hugging_face
 from dla.demo.evaluation import Evaluation, evaluate
 from dla.demo.grammar import ORDERS, TEMPLATES, Order, Prompt, name_pairs, prompts
 from dla.demo.loading import FOLDER, KINDS, load, load_folder
+from dla.demo.smollm2 import load_smollm2, smollm2_folder
 
 __all__ = [
     "FOLDER",
@@ -17,6 +18,8 @@ __all__ = [
     "load",
     "load_folder",
     "load_hugging_face",
+    "load_smollm2",
     "name_pairs",
     "prompts",
+    "smollm2_folder",
 ]

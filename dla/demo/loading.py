@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -12,6 +13,7 @@ from dla.demo.hooked import hooked_transformer
 
 FOLDER = Path(__file__).parent / "model"
 KINDS = ("hooked", "bridge", "raw")
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 def load(kind: str = "bridge") -> Any:
@@ -29,19 +31,34 @@ def load(kind: str = "bridge") -> Any:
     return load_folder(FOLDER, kind)
 
 
-def load_folder(path: str | Path, kind: str = "bridge") -> Any:
+def load_folder(path: str | Path, kind: str = "bridge", dtype: torch.dtype = torch.float32) -> Any:
     """Loads a causal language model and its tokenizer from a local folder in Hugging Face's format.
 
     Args:
         path: The folder: config.json, weights as safetensors, and the tokenizer's files.
-        kind: As in `load`. "hooked" needs a GPT-2.
+        kind: As in `load`. "hooked" needs a GPT-2 or a Llama.
+        dtype: Of the parameters: float32, bfloat16, float16 or float64.
 
     Returns:
-        The HookedTransformer or TransformerBridge: on the CPU, in float32, in eval mode, with its tokenizer.
+        The HookedTransformer or TransformerBridge: on the CPU, in eval mode, with its tokenizer.
+
+    Raises:
+        ValueError: If there is no such kind or model folder, or the dtype is another.
     """
-    if kind not in _LOADERS:
+    check_choice(kind, dtype)
+    return _LOADERS[kind](*load_hugging_face(path, dtype))
+
+
+def check_choice(kind: str, dtype: torch.dtype) -> None:
+    """Whether a model can be had in this way.
+
+    Raises:
+        ValueError: If there is no such kind, or models are not run in that dtype.
+    """
+    if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(map(repr, KINDS))}.")
-    return _LOADERS[kind](*load_hugging_face(path))
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype is {dtype}; it must be one of {', '.join(map(str, DTYPES))}.")
 
 
 def _bridge(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> TransformerBridge:

@@ -7,9 +7,10 @@ of the stream at an earlier place. Directions therefore add, subtract and scale:
 
 from dla.directions.answers import CentredLogit, LogProbability
 from dla.directions.base import Combination, Direction, Readout, mean, one_place
-from dla.directions.several import Directions, Several, TopTokens
-from dla.directions.shapes import Tokens
-from dla.directions.tokens import Logit, LogitDifference, LogitSet, NextToken
+from dla.directions.sets import LogitSet
+from dla.directions.several import Directions, Several, TopTokens, question
+from dla.directions.shapes import Tokens, read_tokens
+from dla.directions.tokens import Logit, LogitDifference, NextToken
 from dla.directions.vectors import ResidualVector
 
 __all__ = [
@@ -29,4 +30,6 @@ __all__ = [
     "TopTokens",
     "mean",
     "one_place",
+    "question",
+    "read_tokens",
 ]

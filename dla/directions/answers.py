@@ -5,8 +5,8 @@ from typing import final
 
 import torch
 
-from dla.directions.base import Direction, Readout
-from dla.directions.shapes import Tokens, ids_of, words
+from dla.directions.base import Direction, Readout, weights_of
+from dla.directions.shapes import Tokens, ids_of, read_tokens, words
 from dla.prompts import Positions, Prompts
 
 
@@ -21,10 +21,14 @@ class CentredLogit(Direction):
 
     token: Tokens
 
+    def __post_init__(self) -> None:
+        read_tokens(self.token)
+
     def readout(self, prompts: Prompts, positions: Positions) -> Readout:
         size = prompts.vocabulary.size
-        dense = torch.full((1, 1, 1), -1 / size).expand(1, 1, size)
-        return Readout(ids_of(self.token, prompts, positions).unsqueeze(-1), torch.ones(1), dense=dense)
+        dense = torch.full((1, 1, 1), -1 / size, dtype=torch.float64, device="cpu").expand(1, 1, size)
+        ids = ids_of(self.token, prompts, positions).unsqueeze(-1)
+        return Readout(ids, weights_of([1.0]), dense=dense)
 
     def describe(self) -> str:
         return f"centred logit of {words(self.token)}"
@@ -53,9 +57,14 @@ class LogProbability(Direction):
 
     token: Tokens
 
+    def __post_init__(self) -> None:
+        read_tokens(self.token)
+
     def readout(self, prompts: Prompts, positions: Positions) -> Readout:
         ids = ids_of(self.token, prompts, positions).unsqueeze(-1)
-        return Readout(ids, torch.ones(1), dense=-prompts.answered().softmax(-1))
+        # in float32 the probabilities of a real vocabulary add up to 1 ± 1e-5, and all logits share a large offset
+        answers = prompts.answered()
+        return Readout(ids, weights_of([1.0]), dense=-answers.double().softmax(-1).to(answers.dtype))
 
     def describe(self) -> str:
         return f"log-probability direction of {words(self.token)}"

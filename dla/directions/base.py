@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dla.given import items, number, shown, whole
 from dla.prompts import Positions, Prompts
 
 
@@ -19,7 +20,7 @@ class Readout:
 
     Attributes:
         ids: Token ids; axes of size 1 mean "the same for all".
-        weights: One weight a term, the same for all prompts and positions.
+        weights: One weight a term, the same for all prompts and positions; `weights_of` makes them.
         vector: A direction on the final norm's output (or on the stream at the place `at`), or None.
         dense: A weight for each token of the vocabulary, or None.
         at: The hook name of the place in the stream that the vector reads; None for the final norm's output.
@@ -34,7 +35,7 @@ class Readout:
     @staticmethod
     def of_vector(vector: Float[Tensor, "#batch #pos d_model"], at: str | None = None) -> "Readout":
         """No token, only a vector."""
-        return Readout(torch.zeros(1, 1, 0, dtype=torch.long), torch.zeros(0), vector, at=at)
+        return Readout(torch.zeros(1, 1, 0, dtype=torch.long, device="cpu"), weights_of([]), vector, at=at)
 
 
 class Direction(abc.ABC):
@@ -54,16 +55,19 @@ class Direction(abc.ABC):
     def describe(self) -> str:
         """The direction in words, for tables and files."""
 
-    def __add__(self, other: "Direction") -> "Direction":
-        return Combination(((1.0, self), (1.0, other)))
+    def __add__(self, other: object) -> "Direction":
+        return Combination(((1.0, self), (1.0, _direction(other, "+"))))
 
-    def __sub__(self, other: "Direction") -> "Direction":
-        return Combination(((1.0, self), (-1.0, other)))
+    def __radd__(self, other: object) -> "Direction":
+        return self if whole(other) == 0 else self + _direction(other, "+")  # `sum` begins with 0
 
-    def __mul__(self, factor: float) -> "Direction":
-        return Combination(((float(factor), self),))
+    def __sub__(self, other: object) -> "Direction":
+        return Combination(((1.0, self), (-1.0, _direction(other, "-"))))
 
-    def __rmul__(self, factor: float) -> "Direction":
+    def __mul__(self, factor: object) -> "Direction":
+        return Combination(((number(factor, "a factor"), self),))
+
+    def __rmul__(self, factor: object) -> "Direction":
         return self * factor
 
     def __neg__(self) -> "Direction":
@@ -81,24 +85,33 @@ class Combination(Direction):
         readouts = [(factor, direction.readout(prompts, positions)) for factor, direction in self.terms]
         shape = torch.broadcast_shapes(*(readout.ids.shape[:2] for _, readout in readouts))
         ids = torch.cat([readout.ids.expand(*shape, -1) for _, readout in readouts], -1)
-        weights = torch.cat([factor * readout.weights for factor, readout in readouts])
-        vectors = [factor * readout.vector for factor, readout in readouts if readout.vector is not None]
-        dense = [factor * readout.dense for factor, readout in readouts if readout.dense is not None]
+        weights = torch.cat([factor * readout.weights.cpu().double() for factor, readout in readouts])
+        vectors = [factor * _exact(readout.vector) for factor, readout in readouts if readout.vector is not None]
+        dense = [factor * _exact(readout.dense) for factor, readout in readouts if readout.dense is not None]
         return Readout(ids, weights, _sum(vectors), _sum(dense), one_place([readout for _, readout in readouts]))
 
     def describe(self) -> str:
         return " ".join(f"{factor:+g} * ({direction.describe()})" for factor, direction in self.terms)
 
 
-def mean(directions: Sequence[Direction]) -> Direction:
+def mean(directions: object) -> Direction:
     """The mean of several directions.
 
     Raises:
+        TypeError: If one of them is none.
         ValueError: If there is none.
     """
-    if not directions:
+    given = items(directions)
+    if given is None:
+        raise TypeError(f"mean wants a list of directions, not {shown(directions)}.")
+    if not given:
         raise ValueError("The mean of no directions is not defined. Pass at least one direction.")
-    return Combination(tuple((1 / len(directions), direction) for direction in directions))
+    return Combination(tuple((1 / len(given), _direction(direction, "mean")) for direction in given))
+
+
+def weights_of(weights: Sequence[float]) -> Float[Tensor, " term"]:
+    """Weights in float64, whatever PyTorch's default is."""
+    return torch.tensor(weights, dtype=torch.float64, device="cpu")
 
 
 def one_place(readouts: Sequence[Readout]) -> str | None:
@@ -117,5 +130,21 @@ def one_place(readouts: Sequence[Readout]) -> str | None:
     return places[0]
 
 
+def _direction(value: object, how: str) -> Direction:
+    if not isinstance(value, Direction):
+        raise TypeError(
+            f"{how}: {shown(value)} is not a direction. Pass one, such as dla.Logit(' Mary'); to scale it, multiply."
+        )
+    return value
+
+
+def _exact(tensor: Tensor) -> Tensor:
+    """In a precision in which it can be scaled and added."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 def _sum(tensors: Sequence[Tensor]) -> Tensor | None:
-    return sum(tensors[1:], tensors[0]) if tensors else None
+    if not tensors:
+        return None
+    home = next((tensor.device for tensor in tensors if tensor.device.type != "cpu"), tensors[0].device)
+    return sum((tensor.to(home) for tensor in tensors[1:]), tensors[0].to(home))

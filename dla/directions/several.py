@@ -3,10 +3,11 @@
 import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 from dla.directions.base import Direction
 from dla.directions.tokens import Logit
+from dla.given import Count, count, items, shown, token, whole
 from dla.prompts import Positions, Prompts
 
 
@@ -41,15 +42,16 @@ class Several(Directions):
             raise ValueError("No direction was given. Pass at least one.")
 
     @staticmethod
-    def of(directions: "Mapping[str, Direction] | Sequence[Direction]") -> "Several":
-        """From a mapping; a list takes its names from the directions' own words."""
+    def of(directions: Mapping[Any, Any] | Sequence[Any]) -> "Several":
+        """From a mapping, in which a token stands for its logit; a list takes its names from the directions' words."""
         if isinstance(directions, Mapping):
-            return Several(dict(directions))
-        names = [direction.describe() for direction in directions]
+            return Several({_name(name): _logit(direction) for name, direction in directions.items()})
+        several = [_one(direction) for direction in directions]
+        names = [direction.describe() for direction in several]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise ValueError(f"Two directions are called {twice!r}. Pass a dict, with a name of its own for each.")
-        return Several(dict(zip(names, directions, strict=True)))
+        return Several(dict(zip(names, several, strict=True)))
 
     def named(self, prompts: Prompts, positions: Positions) -> Mapping[str, Direction]:
         return self.directions
@@ -70,11 +72,10 @@ class TopTokens(Directions):
         k: How many.
     """
 
-    k: int = 5
+    k: Count = 5
 
     def __post_init__(self) -> None:
-        if self.k < 1:
-            raise ValueError(f"TopTokens(k={self.k}): ask for at least one token.")
+        count(self.k, "TopTokens: k", "token")
 
     def named(self, prompts: Prompts, positions: Positions) -> Mapping[str, Direction]:
         """The directions.
@@ -82,15 +83,60 @@ class TopTokens(Directions):
         Raises:
             ValueError: If the vocabulary has fewer tokens.
         """
-        answers = prompts.answered()
-        if self.k > answers.shape[-1]:
-            raise ValueError(f"TopTokens(k={self.k}): the vocabulary has {answers.shape[-1]} tokens. Ask for fewer.")
-        ids = answers.topk(self.k).indices
-        names = [f"top {i + 1}" for i in range(self.k)]
+        answers, k = prompts.answered(), count(self.k, "TopTokens: k", "token")
+        if k > answers.shape[-1]:
+            raise ValueError(f"TopTokens(k={k}): the vocabulary has {answers.shape[-1]} tokens. Ask for fewer.")
+        ids = answers.topk(k).indices
+        names = [f"top {i + 1}" for i in range(k)]
         if ids.shape[:2] == (1, 1):
             texts = [prompts.vocabulary.text(int(token)) for token in ids.flatten()]
-            names = texts if len(set(texts)) == self.k else names
+            names = texts if len(set(texts)) == k else names
         return {name: Logit(ids[:, :, i].cpu()) for i, name in enumerate(names)}
 
     def describe(self) -> str:
         return f"logits of the model's own top {self.k} tokens"
+
+
+def question(direction: object) -> Direction | Directions:
+    """What is asked, where it may be said in short: a token asks for its logit, a dict or a list for several things.
+
+    Raises:
+        TypeError: If it is none of these.
+        ValueError: If there is none, or two have one name.
+    """
+    if isinstance(direction, Direction | Directions):
+        return direction
+    if isinstance(direction, Mapping):
+        return Several.of(direction)
+    if isinstance(direction, str) or whole(direction) is not None:
+        return Logit(token(direction))
+    given = items(direction) if isinstance(direction, Sequence) else None
+    if given is None:
+        raise TypeError(f"The direction is {shown(direction)}. Pass an instance, such as dla.Logit(' Mary').")
+    return Several.of(given)
+
+
+def _name(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"A direction is called {shown(name)}. Pass a text as its name.")
+    return name
+
+
+def _logit(direction: object) -> Direction:
+    """The logit of a token; a direction as it is."""
+    if isinstance(direction, str) or whole(direction) is not None:
+        return Logit(token(direction))
+    return _one(direction)
+
+
+def _one(direction: object) -> Direction:
+    if isinstance(direction, Directions):
+        raise TypeError(f"{type(direction).__name__} is several directions itself. Ask for it alone.")
+    if isinstance(direction, str) or whole(direction) is not None:
+        raise TypeError(
+            f"The directions hold the token {shown(direction)}. Pass dla.Logit with the list for one a prompt, or a "
+            "dict with a name for each question."
+        )
+    if not isinstance(direction, Direction):
+        raise TypeError(f"{shown(direction)} is not a direction. Pass an instance, such as dla.Logit(' Mary').")
+    return direction

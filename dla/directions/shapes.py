@@ -1,29 +1,66 @@
 """Tokens and tensors that a direction is given, with a batch and a position axis each."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from dla.given import items, shown, token, whole
 from dla.prompts import Positions, Prompts
 
-Tokens = str | int | Sequence[str | int] | Tensor
+if TYPE_CHECKING:
+    Tokens = str | int | Sequence[str | int] | Tensor | np.ndarray | pd.Series
+    Several = Sequence[str | int] | Sequence[Sequence[str | int]] | Tensor | np.ndarray | pd.Series
+    Weights = Sequence[float] | Sequence[Sequence[float]] | Tensor | np.ndarray | pd.Series | None
+else:  # the directions look at what is passed, and say in a sentence what is wrong with it
+    Tokens = Several = Weights = object
+
+
+def read_tokens(tokens: Tokens) -> str | int | list[str | int] | Tensor:
+    """One token, one a prompt as a list, or a tensor of ids.
+
+    Raises:
+        TypeError: If they are neither texts nor ids.
+        ValueError: If there is none.
+    """
+    if isinstance(tokens, str) or whole(tokens) is not None:
+        return token(tokens)
+    if isinstance(tokens, np.ndarray) and tokens.dtype.kind in "iufcb":
+        tokens = torch.tensor(tokens, device="cpu")
+    if isinstance(tokens, Tensor) and not tokens.is_nested:
+        if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
+            raise TypeError(f"Token ids must be integers; the tensor has dtype {tokens.dtype}.")
+        if not tokens.numel():
+            raise ValueError(f"The token tensor is empty, of shape {tuple(tokens.shape)}. Pass at least one token.")
+        return tokens.detach().long().cpu()
+    given = items(tokens)
+    if given is None:
+        return token(tokens)
+    if not given:
+        raise ValueError(f"No token was given: {shown(tokens)}. Pass one, or one for each prompt.")
+    if any(not isinstance(one, str) and items(one) is not None for one in given):
+        raise ValueError(
+            "The tokens are lists in a list, which could be several tokens a prompt or one a position. Pass a tensor "
+            "of ids [batch, pos] for one a prompt and position, or dla.LogitSet for several a prompt."
+        )
+    return [token(one) for one in given]
 
 
 def ids_of(tokens: Tokens, prompts: Prompts, positions: Positions) -> Int[Tensor, "#batch #pos"]:
     """Ids with a batch and a position axis, each of size 1 where the token is the same for all."""
-    if isinstance(tokens, str | int):
-        return torch.tensor([[prompts.vocabulary.token(tokens)]])
-    if not isinstance(tokens, Tensor):
-        tokens = torch.tensor([prompts.vocabulary.token(token) for token in tokens])
-    if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
-        raise TypeError(f"Token ids must be integers; the tensor has dtype {tokens.dtype}.")
-    check_shape(tokens.shape, prompts, positions, "The token tensor")
-    for extreme in (tokens.min(), tokens.max()):
+    read = read_tokens(tokens)
+    if isinstance(read, str | int):
+        return torch.tensor([[prompts.vocabulary.token(read)]], device="cpu")
+    if isinstance(read, list):
+        read = torch.tensor([prompts.vocabulary.token(one) for one in read], device="cpu")
+    check_shape(read.shape, prompts, positions, "The token tensor")
+    for extreme in (read.min(), read.max()):
         prompts.vocabulary.token(int(extreme))
-    ids = tokens.detach().long().cpu()
-    return ids[None, None] if ids.ndim == 0 else ids[:, None] if ids.ndim == 1 else ids
+    return read[:, None] if read.ndim == 1 else read
 
 
 def check_shape(shape: Sequence[int], prompts: Prompts, positions: Positions, what: str) -> None:
@@ -43,9 +80,13 @@ def check_shape(shape: Sequence[int], prompts: Prompts, positions: Positions, wh
 
 def words(tokens: Tokens) -> str:
     """The tokens as a reader wants to see them; a few, where there are many."""
-    if isinstance(tokens, Tensor):
-        return f"tokens {list(tokens.shape)}" if tokens.ndim else str(int(tokens))
-    if isinstance(tokens, str | int):
-        return repr(tokens)
-    words = [repr(token) for token in tokens]
+    read = read_tokens(tokens)
+    if isinstance(read, Tensor):
+        return f"tokens {list(read.shape)}"
+    return repr(read) if isinstance(read, str | int) else few(read)
+
+
+def few(tokens: Sequence[str | int]) -> str:
+    """The first of some tokens, and how many there are."""
+    words = [repr(one) for one in tokens]
     return ", ".join(words if len(words) <= 4 else [*words[:3], f"... ({len(words)} tokens)"])

@@ -1,13 +1,12 @@
 """Directions made of tokens that the user names, or that the prompt does."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
 import torch
 
-from dla.directions.base import Direction, Readout
-from dla.directions.shapes import Tokens, ids_of, words
+from dla.directions.base import Direction, Readout, weights_of
+from dla.directions.shapes import Tokens, ids_of, read_tokens, words
 from dla.prompts import Positions, Prompts
 
 
@@ -23,8 +22,11 @@ class Logit(Direction):
 
     token: Tokens
 
+    def __post_init__(self) -> None:
+        read_tokens(self.token)
+
     def readout(self, prompts: Prompts, positions: Positions) -> Readout:
-        return Readout(ids_of(self.token, prompts, positions).unsqueeze(-1), torch.ones(1))
+        return Readout(ids_of(self.token, prompts, positions).unsqueeze(-1), weights_of([1.0]))
 
     def describe(self) -> str:
         return f"logit of {words(self.token)}"
@@ -38,6 +40,10 @@ class LogitDifference(Direction):
     token: Tokens
     minus: Tokens
 
+    def __post_init__(self) -> None:
+        read_tokens(self.token)
+        read_tokens(self.minus)
+
     def readout(self, prompts: Prompts, positions: Positions) -> Readout:
         first, second = (ids_of(t, prompts, positions) for t in (self.token, self.minus))
         if first.shape != second.shape and first.numel() > 1 and second.numel() > 1:
@@ -46,40 +52,10 @@ class LogitDifference(Direction):
                 "a logit difference needs one incorrect token for each correct one."
             )
         ids = torch.stack(torch.broadcast_tensors(first, second), -1)
-        return Readout(ids, torch.tensor([1.0, -1.0]))
+        return Readout(ids, weights_of([1.0, -1.0]))
 
     def describe(self) -> str:
         return f"logit difference {words(self.token)} - {words(self.minus)}"
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class LogitSet(Direction):
-    """The mean logit of several tokens, or their weighted sum; the same tokens for all prompts.
-
-    Attributes:
-        tokens: Texts or ids.
-        weights: One weight a token, as they are (they need not add up to 1); None for the mean.
-    """
-
-    tokens: Sequence[str | int]
-    weights: Sequence[float] | None = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.tokens, str) or not len(self.tokens):
-            raise ValueError(f"LogitSet wants a list of at least one token, not {self.tokens!r}.")
-        if self.weights is not None and len(self.weights) != len(self.tokens):
-            raise ValueError(
-                f"LogitSet got {len(self.tokens)} tokens and {len(self.weights)} weights; pass one weight a token."
-            )
-
-    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
-        ids = torch.tensor([prompts.vocabulary.token(token) for token in self.tokens])
-        weights = torch.full((len(ids),), 1 / len(ids)) if self.weights is None else torch.tensor(self.weights)
-        return Readout(ids[None, None], weights.float())
-
-    def describe(self) -> str:
-        return f"{'mean' if self.weights is None else 'weighted'} logit of {words(self.tokens)}"
 
 
 @final
@@ -90,7 +66,7 @@ class NextToken(Direction):
     def readout(self, prompts: Prompts, positions: Positions) -> Readout:
         if not prompts.known:
             raise ValueError("NextToken needs the prompts' tokens, and only a cache was given. Pass the prompts too.")
-        lengths = torch.tensor(prompts.lengths)[:, None]
+        lengths = torch.tensor(prompts.lengths, device="cpu")[:, None]
         beyond = (positions.index + 1 >= lengths) & positions.valid
         if bool(beyond.any()):
             row = int(beyond.any(1).nonzero()[0])
@@ -99,7 +75,7 @@ class NextToken(Direction):
                 "Ask for earlier positions, such as pos=slice(None, -1)."
             )
         following = (positions.index + 1).clamp(max=prompts.tokens.shape[1] - 1)
-        return Readout(prompts.tokens.gather(1, following).unsqueeze(-1), torch.ones(1))
+        return Readout(prompts.tokens.gather(1, following).unsqueeze(-1), weights_of([1.0]))
 
     def describe(self) -> str:
         return "logit of the next token"

@@ -1,14 +1,25 @@
 """Directions that are vectors: a probe, a feature's encoder, a difference of means."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import TYPE_CHECKING, final
 
+import numpy as np
+import pandas as pd
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from dla.directions.base import Direction, Readout
 from dla.directions.shapes import check_shape
+from dla.given import items, shown
 from dla.prompts import Positions, Prompts
+
+if TYPE_CHECKING:
+    Vector = Tensor | np.ndarray | pd.Series | Sequence[float]
+    Place = str | None
+else:  # looked at when the direction is made
+    Vector = Place = object
 
 
 @final
@@ -27,16 +38,41 @@ class ResidualVector(Direction):
             `_mid`); the last block's `hook_resid_post` is the stream before the final norm.
     """
 
-    vector: Float[Tensor, "... d_model"]
-    at: str | None = None
+    vector: Vector
+    at: Place = None
+
+    def __post_init__(self) -> None:
+        self._read()
+        if not isinstance(self.at, str | None):
+            raise TypeError(f"at={shown(self.at)}; pass the hook name of a place in the stream, or None.")
 
     def readout(self, prompts: Prompts, positions: Positions) -> Readout:
-        leading = self.vector.shape[:-1]
-        check_shape(leading, prompts, positions, "The vector without its last axis")
-        vector = self.vector[(None,) * (2 - len(leading))] if not leading else self.vector
-        vector = vector[:, None] if len(leading) == 1 else vector
-        return Readout.of_vector(vector.detach(), self.at)
+        vector = self._read()
+        check_shape(vector.shape[:-1], prompts, positions, "The vector without its last axis")
+        vector = vector[None, None] if vector.ndim == 1 else vector[:, None] if vector.ndim == 2 else vector
+        return Readout.of_vector(vector, self.at)
 
     def describe(self) -> str:
         place = "" if self.at is None else f" at {self.at}"
-        return f"residual vector {list(self.vector.shape)}{place}"
+        return f"residual vector {list(self._read().shape)}{place}"
+
+    def _read(self) -> Float[Tensor, "... d_model"]:
+        """The vector, in single precision at least.
+
+        Raises:
+            TypeError: If it does not hold numbers.
+            ValueError: If it has no axis, or a number is not finite.
+        """
+        given = self.vector
+        if not isinstance(given, Tensor):
+            numbers = np.asarray(items(given))
+            if numbers.dtype.kind not in "iuf":
+                raise TypeError(f"The vector is {shown(given)}. Pass a tensor of numbers [d_model].")
+            given = torch.tensor(numbers, device="cpu")
+        if given.is_complex() or given.dtype == torch.bool:
+            raise TypeError(f"The vector has dtype {given.dtype}. Pass a tensor of numbers [d_model].")
+        if not given.ndim:
+            raise ValueError(f"The vector is the single number {shown(given)}. Pass a tensor [d_model].")
+        if not bool(given.isfinite().all()):
+            raise ValueError("The vector holds numbers that are infinite or NaN. Pass finite ones.")
+        return given.detach().to(torch.promote_types(given.dtype, torch.float32))

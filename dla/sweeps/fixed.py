@@ -61,7 +61,7 @@ class FixedPlan:
         """The labels that a pass gives: those of the plan, and what a pass may add to them."""
         positions = read_positions(-1, prompts)
         asked = Asked(prompts, positions, (Logit(0).readout(prompts, positions),))
-        return tuple(run_pass(self.settled, self.plan, asked, self.law).labels)
+        return tuple(run_pass(self.settled, self.plan, asked, self.law).with_readout(self.law).labels)
 
 
 def _check(plan: Plan, rows: Rows, short: Prompts, long: Prompts) -> None:

@@ -20,7 +20,6 @@ from dla.testing.checks import (
     check_sums,
 )
 from dla.testing.look import take_look
-from dla.testing.reasons import reasons_of
 from dla.testing.report import Report, Step
 
 Check = Callable[[], Iterator[Step]]
@@ -79,7 +78,7 @@ def _look(adapter: ModelAdapter, model: Any, tokens: Tensor) -> Iterator[Step]:
     if not all(step.ok for step in sites):
         return
     yield from _guarded("embeddings", lambda: check_embeddings(look))
-    yield from _guarded("blocks", lambda: check_blocks(look, reasons_of(model, tokens)))
+    yield from _guarded("blocks", lambda: check_blocks(look))
     yield from _guarded("readout", lambda: check_readout(look))
     yield from check_faithful(look)
     yield from _guarded("sums", lambda: check_sums(look))

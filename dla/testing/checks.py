@@ -1,7 +1,7 @@
 """What is checked of an adapter, one function a step. Each says what it found and what is wrong with it."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Int
@@ -10,14 +10,14 @@ from torch import Tensor
 import dla
 from dla.adapters.anatomy import Block
 from dla.adapters.base import ModelAdapter
-from dla.adapters.discovery import SLACK
+from dla.adapters.faithful import SLACK
 from dla.routes import Norm
 from dla.testing.differences import difference, largest
 from dla.testing.look import Look, sites_of
+from dla.testing.reasons import reason_of
 from dla.testing.report import Step
 from dla.writes import Change, Whole, Write
 
-Reason = Callable[[int, str], str]
 """Why a block (its number) has no "heads" or "neurons"."""
 
 
@@ -63,7 +63,7 @@ def check_embeddings(look: Look) -> Iterator[Step]:
     yield Step("embeddings", problem is None, found, _explained(problem, "They must add up to the first resid_pre."))
 
 
-def check_blocks(look: Look, reason: Reason) -> Iterator[Step]:
+def check_blocks(look: Look) -> Iterator[Step]:
     """The stream is handed on from block to block, and each adds its sublayers to it, as heads and neurons too."""
     last: Whole | None = None
     for i, block in enumerate(look.anatomy.blocks):
@@ -73,7 +73,7 @@ def check_blocks(look: Look, reason: Reason) -> Iterator[Step]:
                 yield Step(f"block {i}: stream", False, "", f"What enters is not what left block {i - 1}. {problem}")
         last = block.resid_post
         yield _check_sum(look, i, block)
-        yield from _check_finer(look, i, block, reason)
+        yield from _check_finer(look, i, block)
 
 
 def check_readout(look: Look) -> Iterator[Step]:
@@ -136,7 +136,7 @@ def _check_sum(look: Look, i: int, block: Block) -> Step:
     return Step(f"block {i}", problem is None, found, _explained(problem, law))
 
 
-def _check_finer(look: Look, i: int, block: Block, reason: Reason) -> Iterator[Step]:
+def _check_finer(look: Look, i: int, block: Block) -> Iterator[Step]:
     for kind in ("heads", "neurons"):
         parts = [(s.write, s.heads if kind == "heads" else s.neurons) for s in block.sublayers]
         named = [(write, finer) for write, finer in parts if finer is not None]
@@ -150,7 +150,7 @@ def _check_finer(look: Look, i: int, block: Block, reason: Reason) -> Iterator[S
             law = f"With the biases they must add up to {write.labels[0]}."
             yield Step(f"block {i}: {kind}", problem is None, found, _explained(problem, law))
         if not named:
-            yield Step(f"block {i}: {kind}", True, reason(i, kind))
+            yield Step(f"block {i}: {kind}", True, reason_of(look.anatomy, i, kind))
 
 
 def _described(write: Write) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter
-from dla.adapters.discovery import SLACK
+from dla.adapters.faithful import SLACK
 from dla.sites import Site
 from dla.streaming import Selection
 from dla.testing.differences import difference, largest

@@ -4,24 +4,52 @@ Two ways to the same numbers. `contract` pulls the direction back through the we
 activation, so that no vector of a part is ever built. `vectors` builds them, for small cases and for tests.
 """
 
+from dla.writes.arithmetic import (
+    Addition,
+    Carried,
+    Computation,
+    Computed,
+    Normed,
+    Precision,
+    Product,
+    Products,
+    Shown,
+    is_half,
+    precisions_of,
+)
 from dla.writes.base import Write
-from dla.writes.experts import Experts
+from dla.writes.experts import Experts, Routed
 from dla.writes.factored import Factored, Scaled
 from dla.writes.features import Features
+from dla.writes.rounding import Rounding, lost_in
 from dla.writes.sources import Sources
 from dla.writes.sums import SumOf
 from dla.writes.whole import Change, Constant, Renormed, Whole
 
 __all__ = [
+    "Addition",
+    "Carried",
     "Change",
+    "Computation",
+    "Computed",
     "Constant",
     "Experts",
     "Factored",
     "Features",
+    "Normed",
+    "Precision",
+    "Product",
+    "Products",
     "Renormed",
+    "Rounding",
+    "Routed",
     "Scaled",
+    "Shown",
     "Sources",
     "SumOf",
     "Whole",
     "Write",
+    "is_half",
+    "lost_in",
+    "precisions_of",
 ]

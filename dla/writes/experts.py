@@ -11,6 +11,7 @@ from torch import Tensor
 from dla.labels import Label
 from dla.routes import DIRECT, Activations, Route
 from dla.sites import Site
+from dla.writes.arithmetic import Computation, Computed, Precision
 from dla.writes.base import Write, dot
 
 Call = Callable[[Float[Tensor, "token d_model"], Int[Tensor, "token 1"]], Float[Tensor, "token d_model"]]
@@ -99,3 +100,32 @@ class Experts(Write):
         assert self.shared is not None
         output = activations[self.shared]
         return output if self.gate is None else output * activations[self.gate].sigmoid()
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Routed(Computation):
+    """What a mixture of experts comes to: the experts called again, one a token, and added up.
+
+    Called so, an expert meets its tokens in other company than in the run, which moves its own sums by rounding. What
+    is inside an expert is not seen, so that is taken to be as large as what it puts out for a token at the most.
+    """
+
+    experts: Experts
+    precision: Precision
+
+    @property
+    def reads(self) -> tuple[Site, ...]:
+        return self.experts.reads
+
+    def at(self, activations: Activations) -> Computed:
+        vectors = self.experts.vectors(activations)
+        size = vectors.abs().sum(0)
+        largest = vectors.abs().amax((0, -1)).unsqueeze(-1)
+        precision = self.precision
+        slack = _ROUNDINGS * precision.unit * (size + largest) + precision.sums * largest + precision.least
+        return Computed(vectors.sum(0), slack)
+
+
+_ROUNDINGS = 4
+"""How many roundings of half precision lie between what a token's experts read and the sum of what they put out."""

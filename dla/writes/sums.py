@@ -39,7 +39,7 @@ class SumOf(Write):
         return total
 
     def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
-        total = torch.zeros(())
+        total = torch.zeros((), device="cpu")
         for write in self.writes:
             vectors = write.vectors(activations).sum(0, keepdim=True)
             total = total.to(vectors) + vectors

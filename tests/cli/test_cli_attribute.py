@@ -88,6 +88,26 @@ def test_a_token_by_its_id(attribute):
     assert by_id.split("\n")[3:] == by_text.split("\n")[3:]
 
 
+@pytest.mark.parametrize(("flag", "bos"), [("--prepend-bos", True), ("--no-prepend-bos", False)])
+def test_with_and_without_bos(dla_command, tmp_path, flag, bos):
+    file = tmp_path / "result.json"
+    given = ("--model", dla.demo.FOLDER, "--prompt", PROMPT, "--answer", " Mary", "--json", file)
+    run = dla_command("attribute", *given, flag)
+    assert run.exit_code == 0, run.output
+    data = json.loads(file.read_text())
+    attributor = dla.Attributor(dla.demo.load("raw"), dla.ComponentDecomposer())
+    assert data["values"] == attributor.attribute(PROMPT, " Mary", prepend_bos=bos).values[:, 0].tolist()
+    assert data["tokens"] == (["<s>"] if bos else []) + PROMPT.split()
+
+
+def test_what_may_not_be_meant_is_said_in_a_line(attribute):
+    run = attribute(prompt="When Mary and Zebedee")
+    assert run.exit_code == 0, run.output
+    assert (
+        run.stderr == "dla: note: The model does not know 'Zebedee' (prompt 0, position 4): it reads '<unk>' there.\n"
+    )
+
+
 def test_a_name_that_is_no_folder_is_asked_of_the_hub(attribute, monkeypatch):
     asked, model = [], dla.demo.load("raw")
 

@@ -47,6 +47,25 @@ def test_a_command_line_that_cannot_be_read(attribute, options, words):
     assert_usage(attribute(**options), *words)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("--answer", " Mary", "--answer", " John"), "--answer is given 2 times. Give it once."),
+        (("--answer", " Mary", "--answer", " Mary", "--answer= Mary"), "--answer is given 3 times"),
+        (("--answer", " Mary", "--prompt", "When"), "--prompt is given 2 times"),
+        (("--answer", " Mary", "--prepend-bos", "--no-prepend-bos"), "--prepend-bos is given 2 times"),
+    ],
+)
+def test_an_option_given_twice(dla_command, arguments, word):
+    assert_usage(dla_command("attribute", "--model", dla.demo.FOLDER, "--prompt", "When Mary", *arguments), word)
+
+
+def test_an_option_that_may_be_repeated(dla_command, tmp_path):
+    run = dla_command("summary", tmp_path, "--by", "order", "--by", "template")
+    assert run.stderr.startswith("dla: ")
+    assert_usage(dla_command("summary", tmp_path, "--top", 2, "--top", 3), "--top is given 2 times")
+
+
 def test_a_command_that_does_not_exist(dla_command):
     assert_usage(dla_command("train"), "'train'")
 
@@ -58,6 +77,12 @@ def test_a_command_that_does_not_exist(dla_command):
         ({"answer": " Zebedee"}, ("' Zebedee' is not in the model's vocabulary", "Pass a token")),
         ({"answer": ""}, ("'' is 0 tokens", "Pass one of them")),
         ({"answer": "id:500"}, ("500 is outside the vocabulary (0 to 120)", "Pass an id in that range")),
+        (
+            {"answer": "id:abc"},
+            ("'id:abc' is not a token", "'abc' is not an id, which is a whole number", "Write id:464"),
+        ),
+        ({"answer": "id:"}, ("'' is not an id", "Write id:464")),
+        ({"incorrect": "id:-3"}, ("'-3' is not an id",)),
         ({"incorrect": " John Mary"}, ("is 2 tokens", "written id:464")),
         ({"pos": 15}, ("pos=15 is out of range for a prompt of 15 tokens", "from -15 to 14")),
         ({"pos": -16}, ("pos=-16 is out of range",)),

@@ -4,11 +4,12 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 from transformers.utils import logging
 
 from dla.demo import FOLDER, KINDS, evaluate, load, load_folder, load_hugging_face, prompts
 from dla.demo.evaluation import last_logits, token_ids
+from dla.demo.loading import DTYPES
 
 
 def has_hooked_transformer():
@@ -138,19 +139,44 @@ def test_hooked_names_the_way_out_on_newer_versions():
         load("hooked")
 
 
-@pytest.mark.parametrize("kind", ["bridge", "raw"])
-def test_general_folders_load(kind, tmp_path):
+def test_hooked_refuses_other_architectures(tmp_path):
+    other_architecture(tmp_path, MistralForCausalLM, MistralConfig)
+    with pytest.raises(ValueError, match=r'for GPT2LMHeadModel and LlamaForCausalLM only, .* a MistralFor.*"bridge"'):
+        load_folder(tmp_path, "hooked")
+
+
+@pytest.mark.parametrize(
+    ("switches", "told"),
+    [
+        ({"attention_bias": True}, "attention_bias"),
+        ({"mlp_bias": True, "attention_bias": True}, "attention_bias and mlp_bias"),
+        ({"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}}, "rope_type 'linear'"),
+    ],
+)
+def test_hooked_refuses_llamas_of_which_something_would_be_lost(switches, told, tmp_path):
+    other_architecture(tmp_path, **switches)
+    with pytest.raises(ValueError, match=rf'without biases and .* this one has {told}; use kind "bridge" instead'):
+        load_folder(tmp_path, "hooked")
+
+
+def test_an_unknown_dtype_is_refused():
+    with pytest.raises(ValueError, match=r"dtype is torch\.int8; it must be one of torch\.float32, torch\.bfloat16"):
+        load_folder(FOLDER, "raw", torch.int8)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_dtype_loads(kind, dtype, tmp_path):
     other_architecture(tmp_path)
+    if kind == "hooked" and not has_hooked_transformer():
+        pytest.skip("HookedTransformer exists only in TransformerLens 3.x")
+    model = load_folder(tmp_path, kind, dtype)
+    assert {parameter.dtype for parameter in model.parameters()} == {dtype}
+    assert model.cfg.dtype == dtype
     texts = [prompt.text for prompt in prompts(5)]
     expected = last_logits(*load_hugging_face(tmp_path), texts).log_softmax(dim=-1)
-    actual = lens_logits(load_folder(tmp_path, kind), texts).log_softmax(dim=-1)
-    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-4)
-
-
-def test_hooked_refuses_other_architectures(tmp_path):
-    other_architecture(tmp_path)
-    with pytest.raises(ValueError, match=r'for GPT2LMHeadModel only, and this is a LlamaForCausalLM.*"bridge"'):
-        load_folder(tmp_path, "hooked")
+    actual = lens_logits(model, texts).float().log_softmax(dim=-1)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=max(1e-4, 8 * torch.finfo(dtype).eps))
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
@@ -167,10 +193,10 @@ def test_pickles_are_refused(tmp_path):
         load_folder(tmp_path)
 
 
-def other_architecture(folder):
-    """Writes a tiny random Llama with the demo's tokenizer."""
+def other_architecture(folder, model_class=LlamaForCausalLM, config_class=LlamaConfig, **switches):
+    """Writes a tiny random model, a Llama unless told otherwise, with the demo's tokenizer."""
     _, tokenizer = load_hugging_face(FOLDER)
-    config = LlamaConfig(
+    config = config_class(
         vocab_size=len(tokenizer),
         hidden_size=16,
         intermediate_size=32,
@@ -178,7 +204,8 @@ def other_architecture(folder):
         num_attention_heads=2,
         num_key_value_heads=1,
         max_position_embeddings=32,
+        **switches,
     )
     torch.manual_seed(0)
-    LlamaForCausalLM(config).save_pretrained(folder)
+    model_class(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -218,7 +218,7 @@ class ForgetsTheSharedExpert(dla.Decomposer):
     def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
         plan = list(model.embeddings())
         for sublayer in sublayers(model):
-            experts = sublayer.experts
+            experts = None if sublayer.experts is None else sublayer.experts.experts
             if experts is None or experts.shared is None:
                 plan.append(sublayer.write)
             else:

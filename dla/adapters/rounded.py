@@ -1,0 +1,38 @@
+"""What a step rounds away, as a write, where the model's own precision is coarse enough to see it."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from dla.adapters.probe import Probe
+from dla.adapters.recognise import Step, explained
+from dla.labels import Label
+from dla.routes import DIRECT, Route
+from dla.sites import Site
+from dla.writes import Precision, Rounding, Write, is_half
+
+
+def rounded(
+    step: Step,
+    seen: Site,
+    label: Label,
+    probe: Probe,
+    route: Route = DIRECT,
+    weight: Float[Tensor, "d d_model"] | None = None,
+) -> tuple[Write, ...]:
+    """A write of what a step rounds away; none where all is in float32 or finer.
+
+    Args:
+        step: The step, which explains what was seen.
+        seen: Where its result is read.
+        label: The write's.
+        probe: What was seen.
+        route: From the result to the stream.
+        weight: As in `Rounding`.
+    """
+    reads = step(Precision.of(probe.hooks[seen.name].dtype)).reads
+    dtypes = probe.dtypes((seen, *reads))
+    if not any(map(is_half, dtypes)):
+        return ()
+    computation = explained(step, probe.at(reads), probe.read(seen), *dtypes)
+    assert computation is not None
+    return (Rounding(computation, seen, label, weight, route),)

@@ -1,0 +1,106 @@
+"""What is handed over, as plain values: whole numbers, tokens, several of them; a sentence where it is none."""
+
+import math
+import numbers
+import reprlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, SupportsIndex
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    Count = SupportsIndex
+else:  # `count` looks at what is passed, and says in a sentence what is wrong with it
+    Count = object
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 60
+
+
+def shown(value: object) -> str:
+    """A value as an error shows it, in a few words: nobody wants to read a model's modules or a tensor's numbers."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if isinstance(value, Tensor | np.ndarray) and value.ndim:
+        return f"{_named(value)} of shape {list(value.shape)} and dtype {value.dtype}"
+    if isinstance(value, torch.nn.Module | pd.Series | pd.Index | pd.DataFrame):
+        return _named(value)
+    return _REPR.repr(value)
+
+
+def whole(value: object) -> int | None:
+    """A whole number, of Python, NumPy or a tensor without axes; None for anything else, True and 1.0 included."""
+    if isinstance(value, Tensor):
+        plain = value.ndim == 0 and not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool)
+        return int(value) if plain else None
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    if isinstance(value, bool):
+        return None
+    return int(value) if isinstance(value, numbers.Integral) else None
+
+
+def items(value: object) -> list[Any] | None:
+    """The items of a list, an array, a tensor or a column; None for what is not several things in an order."""
+    if isinstance(value, Tensor):
+        if value.is_nested:
+            return list(value.unbind())
+        return value.tolist() if value.ndim else None
+    if isinstance(value, np.ndarray):
+        return value.tolist() if value.ndim else None
+    if isinstance(value, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
+        return list(value)
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray) else None
+
+
+def count(value: object, what: str, of: str, least: int = 1) -> int:
+    """How many are asked for.
+
+    Raises:
+        TypeError: If it is not a whole number.
+        ValueError: If it is less than `least`.
+    """
+    number = whole(value)
+    if number is None:
+        raise TypeError(f"{what}={shown(value)} is not a whole number. Pass how many, such as 5.")
+    if number < least:
+        raise ValueError(f"{what}={number}: ask for at least {'one' if least == 1 else least} {of}.")
+    return number
+
+
+def token(value: object) -> str | int:
+    """One token: its text or its id.
+
+    Raises:
+        TypeError: If it is neither.
+    """
+    if isinstance(value, str):
+        return str(value)
+    number = whole(value)
+    if number is None:
+        raise TypeError(f"{shown(value)} is not a token. Pass its text, such as ' Mary', or its id, a whole number.")
+    return number
+
+
+def number(value: object, what: str) -> float:
+    """A finite number.
+
+    Raises:
+        TypeError: If it is no number.
+        ValueError: If it is infinite or NaN.
+    """
+    if isinstance(value, Tensor | np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{shown(value)} is given as {what}, and is not a number. Pass one, such as 0.5.")
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is given as {what}. Pass a finite number.")
+    return float(value)
+
+
+def _named(value: object) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"

@@ -1,0 +1,191 @@
+"""Token ids as each prompt's own tokens, without padding. What may be padding or text is not guessed at."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dla.given import items, shown, whole
+from dla.vocabulary import Vocabulary
+
+_IGNORED = ("position_ids", "inputs_embeds", "past_key_values")
+"""What a tokenizer's output may hold that would change the run, and is not read here."""
+
+
+def encoded(prompts: Mapping[str, Any], mask: object) -> tuple[Any, Any]:
+    """The ids and the mask of what a tokenizer returned.
+
+    Raises:
+        TypeError: If it holds no ids.
+        ValueError: If a mask is given twice, or it holds what would change the run.
+    """
+    if prompts.get("input_ids") is None:
+        names = ", ".join(map(shown, list(prompts)[:4])) or "nothing"
+        raise TypeError(
+            f"The prompts are a {type(prompts).__name__} that holds {names}, and no 'input_ids'. Pass what the "
+            "tokenizer returned, strings, or token ids."
+        )
+    for name in _IGNORED:
+        if prompts.get(name) is not None:
+            raise ValueError(f"The prompts hold {name!r}, which is not read here. Pass input_ids and attention_mask.")
+    own = prompts.get("attention_mask")
+    if own is not None and mask is not None:
+        raise ValueError("The prompts hold an attention_mask, and another is given beside them. Leave one of them out.")
+    return prompts["input_ids"], mask if own is None else own
+
+
+def rows_of_ids(ids: object, mask: object, vocabulary: Vocabulary) -> list[list[int]]:
+    """Each prompt's ids without padding.
+
+    Args:
+        ids: A tensor or an array `[pos]` or `[batch pos]`; a list of ids, or of lists of any lengths.
+        mask: Which ids are real, in the same form; None where no padding is there, or it can be told.
+        vocabulary: The model's.
+
+    Raises:
+        TypeError: If ids are not whole numbers.
+        ValueError: If there is none, one is outside the vocabulary, the mask does not fit, or what is padding cannot
+            be told.
+    """
+    rows = _rows(ids)
+    if mask is not None:
+        rows = _masked(rows, _rows_of_mask(mask, rows))
+    elif vocabulary.decode is not None:
+        rows = _without_padding(rows, vocabulary)
+    for i, row in enumerate(rows):
+        if not row:
+            raise ValueError(f"Prompt {i} has no real token. Leave it out, or give it at least one.")
+        for extreme in (min(row), max(row)):
+            if not 0 <= extreme < vocabulary.input_size:
+                raise ValueError(
+                    f"Token id {extreme} is outside the vocabulary (0 to {vocabulary.input_size - 1}). Pass ids of "
+                    "the model's own tokenizer."
+                )
+    return rows
+
+
+def filler_of(vocabulary: Vocabulary) -> int:
+    """An id that fills up short prompts; one that the model can embed, even where its tokenizer pads with another."""
+    return vocabulary.pad if 0 <= vocabulary.pad < vocabulary.input_size else 0
+
+
+def first_doubtful(rows: Sequence[Sequence[int]], vocabulary: Vocabulary) -> int | None:
+    """The first prompt that may be padded; None where there is none.
+
+    Where the tokenizer pads with a token that is text too, it counts at the ends only, and one BOS in front of every
+    prompt is what text begins with.
+    """
+    if not vocabulary.pad_is_text:
+        return next((i for i, row in enumerate(rows) if vocabulary.pad in row), None)
+    leading, ending = zip(*(_ends(row, vocabulary.pad) for row in rows), strict=True)
+    begun = vocabulary.pad == vocabulary.bos and set(leading) == {1}
+    return next((i for i in range(len(rows)) if (leading[i] and not begun) or ending[i]), None)
+
+
+def _rows(ids: object) -> list[list[int]]:
+    if isinstance(ids, np.ndarray) and ids.dtype != object:
+        kind = ids.dtype.kind
+        if kind not in "iu":
+            raise TypeError(f"Token ids must be integers; the array has dtype {ids.dtype}. Pass `ids.astype(int)`.")
+        ids = torch.tensor(ids.astype(np.int64), device="cpu")
+    return _rows_of_tensor(ids) if isinstance(ids, Tensor) and not ids.is_nested else _rows_of_lists(ids)
+
+
+def _rows_of_tensor(ids: Tensor) -> list[list[int]]:
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+        raise TypeError(f"Token ids must be integers; the tensor has dtype {ids.dtype}. Pass `tokens.long()`.")
+    if ids.ndim not in (1, 2):
+        raise ValueError(f"Token ids have shape {tuple(ids.shape)}; pass [pos] or [batch, pos].")
+    if ids.numel() == 0:
+        raise ValueError(f"The token tensor is empty, of shape {tuple(ids.shape)}. Pass at least one token.")
+    rows: list[list[int]] = (ids[None] if ids.ndim == 1 else ids).tolist()
+    return rows
+
+
+def _rows_of_lists(ids: object) -> list[list[int]]:
+    outer = items(ids) or []
+    rows = [outer] if all(whole(item) is not None for item in outer) else [items(item) for item in outer]
+    read = []
+    for i, row in enumerate(rows):
+        if row is None:
+            raise TypeError(
+                f"Prompt {i} is {shown(outer[i])}. Pass strings, or token ids: a list of them, a list of lists, or one "
+                "tensor."
+            )
+        numbers = [whole(item) for item in row]
+        if None in numbers:
+            wrong = row[numbers.index(None)]
+            raise TypeError(f"Prompt {i} holds {shown(wrong)} among its token ids, which are whole numbers.")
+        read.append([number for number in numbers if number is not None])
+    return read
+
+
+def _rows_of_mask(mask: object, rows: Sequence[Sequence[int]]) -> list[list[Any]]:
+    given = items(mask)
+    if given is None:
+        raise TypeError(f"attention_mask is {shown(mask)}. Pass 1 for real tokens and 0 for padding, one for each id.")
+    found = [given] if given and items(given[0]) is None else [items(row) or [] for row in given]
+    sizes, wanted = [len(row) for row in found], [len(row) for row in rows]
+    if sizes != wanted:
+        raise ValueError(f"attention_mask has shape {_shape(sizes)}, the tokens {_shape(wanted)}.")
+    return found
+
+
+def _masked(rows: Sequence[Sequence[int]], mask: Sequence[Sequence[Any]]) -> list[list[int]]:
+    kept = []
+    for i, (row, marks) in enumerate(zip(rows, mask, strict=True)):
+        for mark in marks:
+            if mark not in (0, 1):
+                raise ValueError(
+                    f"attention_mask holds {shown(mark)} for prompt {i}. Pass 1 for real tokens and 0 for padding."
+                )
+        real = [place for place, mark in enumerate(marks) if mark]
+        if real and real[-1] - real[0] >= len(real):
+            hole = next(place for place in range(real[0], real[-1]) if not marks[place])
+            raise ValueError(
+                f"attention_mask has a hole: it masks position {hole} of prompt {i}, between real tokens. Only padding "
+                "at the ends can be left out. Take the token out of the prompt, or let the mask keep it."
+            )
+        kept.append([row[place] for place in real])
+    return kept
+
+
+def _without_padding(rows: list[list[int]], vocabulary: Vocabulary) -> list[list[int]]:
+    """Takes off what can only be padding; refuses where it may be text, or text may be missing."""
+    if vocabulary.pad_is_text:
+        doubtful = first_doubtful(rows, vocabulary)
+        if doubtful is not None:
+            raise ValueError(
+                f"Row {doubtful} begins or ends in the token {vocabulary.text(vocabulary.pad)!r}, which this tokenizer "
+                "uses both for padding and for text. Pass the prompts as strings, or an attention_mask that says "
+                "which tokens are real."
+            )
+        return rows
+    return [_stripped(row, i, vocabulary) for i, row in enumerate(rows)]
+
+
+def _stripped(row: list[int], i: int, vocabulary: Vocabulary) -> list[int]:
+    real = [place for place, token in enumerate(row) if token != vocabulary.pad]
+    if not real:
+        return []
+    if real[-1] - real[0] >= len(real):
+        hole = row.index(vocabulary.pad, real[0])
+        raise ValueError(
+            f"Prompt {i} has the padding token {vocabulary.text(vocabulary.pad)!r} at position {hole}, between real "
+            "tokens. Take it out, or pass an attention_mask that says which tokens are real."
+        )
+    return row[real[0] : real[-1] + 1]
+
+
+def _ends(row: Sequence[int], pad: int) -> tuple[int, int]:
+    """How many padding tokens there are in front, and how many behind; a row of nothing else has none behind."""
+    leading = next((place for place, token in enumerate(row) if token != pad), len(row))
+    ending = next((place for place, token in enumerate(reversed(row[leading:])) if token != pad), 0)
+    return leading, ending
+
+
+def _shape(sizes: Sequence[int]) -> str:
+    """The shape of rows; their lengths where they are unequal."""
+    return str((len(sizes), sizes[0])) if len(set(sizes)) == 1 else f"of {len(sizes)} rows of {list(sizes)}"

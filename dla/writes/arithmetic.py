@@ -1,0 +1,238 @@
+"""The model's own arithmetic, a step at a time: what a step comes to exactly, and how far rounding may move it.
+
+One account serves twice. When a model is looked at, a step is recognised because what its hooks show is what the step
+comes to, entry by entry. When it runs in half precision, what is left between the two is rounding, and is measured.
+"""
+
+import abc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dla.routes import Activations, Norm
+from dla.sites import Site
+
+_SUMS = 16.0
+"""How many rounding units a matrix product may be off, relative to the product of the norms of row and column. Blocked
+sums stay below 1; what else a norm or an expert does in the precision of its sums is covered too."""
+
+_NORM = 4
+"""How many roundings a norm may make of its result: the scale, the division, the weight, the bias."""
+
+_SPARE = 1.02
+"""A little more than the bound of one rounding: the exact value is itself found in float32."""
+
+
+@final
+@dataclass(frozen=True)
+class Precision:
+    """How exact the steps of some arithmetic are.
+
+    Attributes:
+        unit: The largest error of one rounding, relative to what is rounded.
+        sums: The largest error of a sum of products, relative to the product of the norms of what is multiplied.
+        least: The largest error of one rounding near 0.
+    """
+
+    unit: float
+    sums: float
+    least: float
+
+    @staticmethod
+    def of(dtype: torch.dtype) -> "Precision":
+        """That of a dtype. Matrix products of half precision add up in float32, and so do we."""
+        info, single = torch.finfo(dtype), torch.finfo(torch.float32)
+        if is_half(dtype):
+            return Precision(_SPARE * info.eps / 2, _SUMS * single.eps, info.smallest_normal * info.eps)
+        return Precision(info.eps, _SUMS * info.eps, info.smallest_normal)
+
+
+def is_half(dtype: torch.dtype) -> bool:
+    """Whether a dtype is coarser than float32."""
+    return dtype.is_floating_point and torch.finfo(dtype).eps > torch.finfo(torch.float32).eps
+
+
+def precisions_of(seen: torch.dtype, *others: torch.dtype) -> list[Precision]:
+    """What precision a step may have had, the finest first: that of its result, of its coarsest input, of float32.
+
+    A model in float64 may have steps in float32, and a stream in float32 parts in half precision.
+    """
+    coarsest = max((seen, *others), key=lambda dtype: torch.finfo(dtype).eps)
+    single = torch.float32 if coarsest == torch.float64 else coarsest
+    return [Precision.of(dtype) for dtype in dict.fromkeys((seen, coarsest, single))]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Computed:
+    """What a step comes to.
+
+    Attributes:
+        value: Exactly.
+        slack: How far the model's own result may be from it by rounding, entry by entry.
+    """
+
+    value: Float[Tensor, "batch pos *d"]
+    slack: Float[Tensor, "batch pos *d"]
+
+    def misses(self, seen: Float[Tensor, "batch pos *d"]) -> bool:
+        """Whether what was seen is something else."""
+        return seen.shape != self.value.shape or not bool(((seen - self.value).abs() <= self.slack).all())
+
+
+class Computation(abc.ABC):
+    """One step of the model's arithmetic, from what hooks show before it to what they show after it.
+
+    Law: what the model has after the step is within `slack` of `value`.
+    """
+
+    @property
+    @abc.abstractmethod
+    def reads(self) -> tuple[Site, ...]:
+        """Every site that it needs."""
+
+    @abc.abstractmethod
+    def at(self, activations: Activations) -> Computed:
+        """What the step comes to on these activations."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Shown(Computation):
+    """An activation as a hook shows it: nothing is computed."""
+
+    site: Site
+
+    @property
+    def reads(self) -> tuple[Site, ...]:
+        return (self.site,)
+
+    def at(self, activations: Activations) -> Computed:
+        return Computed(activations[self.site], torch.zeros_like(activations[self.site]))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Addition(Computation):
+    """`Σ factor * term`: how a block adds to its stream."""
+
+    terms: Sequence[tuple[Site, float]]
+    precision: Precision
+
+    @property
+    def reads(self) -> tuple[Site, ...]:
+        return tuple(site for site, _ in self.terms)
+
+    def at(self, activations: Activations) -> Computed:
+        terms = [activations[site] if factor == 1.0 else activations[site] * factor for site, factor in self.terms]
+        value = sum(terms[1:], terms[0])
+        roundings = len(terms) - 1 + sum(factor != 1.0 for _, factor in self.terms)
+        # One addition is off by half a unit of its own result; of several the results between are not seen.
+        size = value.abs() if len(terms) <= 2 and roundings <= 1 else torch.stack([t.abs() for t in terms]).sum(0)
+        return Computed(value, self.precision.unit * max(roundings, 1) * size + self.precision.least)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Product(Computation):
+    """`x @ weight + bias`, all further axes of `x` as one: heads and `W_O`, neurons and `W_out`."""
+
+    x: Site
+    weight: Float[Tensor, "d_in d_out"]
+    bias: Float[Tensor, " d_out"] | None
+    precision: Precision
+
+    @property
+    def reads(self) -> tuple[Site, ...]:
+        return (self.x,)
+
+    def at(self, activations: Activations) -> Computed:
+        x = activations[self.x].flatten(2)
+        weight = self.weight.detach().to(x)
+        value, size = x @ weight, x.norm(dim=-1, keepdim=True) * weight.norm(dim=0)
+        rounded = value.abs()
+        if self.bias is not None:
+            bias = self.bias.detach().to(x)
+            value, size = value + bias, size + bias.abs()
+            rounded = rounded + value.abs()
+        precision = self.precision
+        return Computed(value, precision.unit * rounded + precision.sums * size + precision.least)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Products(Computation):
+    """`Σ_h x[h] @ weight[h] + bias`, all that is added rounded first: what `use_attn_result` makes of `Product`."""
+
+    x: Site
+    weight: Float[Tensor, "part d_in d_out"]
+    bias: Float[Tensor, " d_out"] | None
+    precision: Precision
+
+    @property
+    def reads(self) -> tuple[Site, ...]:
+        return (self.x,)
+
+    def at(self, activations: Activations) -> Computed:
+        whole = Product(self.x, self.weight.flatten(0, 1), self.bias, self.precision).at(activations)
+        x = activations[self.x].flatten(2).abs()
+        terms = x @ self.weight.detach().flatten(0, 1).to(x).abs()
+        return Computed(whole.value, whole.slack + 2 * self.precision.unit * terms)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Carried(Computation):
+    """`z = pattern @ v`: what attention heads carry; heads share values."""
+
+    pattern: Site
+    v: Site
+    precision: Precision
+
+    @property
+    def reads(self) -> tuple[Site, ...]:
+        return (self.pattern, self.v)
+
+    def at(self, activations: Activations) -> Computed:
+        pattern, v = activations[self.pattern], activations[self.v]
+        v = v.repeat_interleave(pattern.shape[1] // v.shape[2], 2)
+        value = torch.einsum("bhqs,bshd->bqhd", pattern, v)
+        size = torch.einsum("bhq,bhd->bqhd", pattern.norm(dim=-1), v.norm(dim=1))
+        precision = self.precision
+        return Computed(value, precision.unit * value.abs() + precision.sums * size + precision.least)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Normed(Computation):
+    """A norm on the result of another step: `weight * C(x) / scale + bias`, times a constant."""
+
+    x: Computation
+    norm: Norm
+    precision: Precision
+    multiplier: float = 1.0
+
+    @property
+    def reads(self) -> tuple[Site, ...]:
+        return tuple(dict.fromkeys((*self.x.reads, self.norm.scale)))
+
+    def at(self, activations: Activations) -> Computed:
+        norm, x = self.norm, self.x.at(activations)
+        scale = activations[norm.scale]
+        value = norm.push_forward(x.value, scale)
+        spread, slack = x.value.abs(), x.slack
+        if norm.centred:
+            spread, slack = (each + each.mean(-1, keepdim=True) for each in (spread, slack))
+        factor = 1.0 / scale.unsqueeze(-1)
+        factor = factor if norm.weight is None else factor * norm.weight.detach().to(value).abs()
+        rounded = value.abs()
+        if norm.bias is not None:
+            bias = norm.bias.detach().to(value)
+            value, rounded = value + bias, rounded + bias.abs()
+        precision = self.precision
+        slack = _NORM * precision.unit * rounded + factor * (precision.sums * spread + slack)
+        return Computed(value * self.multiplier, slack * abs(self.multiplier) + precision.least)
