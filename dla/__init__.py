@@ -45,6 +45,7 @@ from dla.errors import (
     ReconstructionError,
     ReconstructionWarning,
     RunChangedError,
+    SweepWarning,
     UnsupportedModelError,
 )
 from dla.labels import Label
@@ -120,6 +121,7 @@ __all__ = [
     "SumOf",
     "Summary",
     "SweepFolder",
+    "SweepWarning",
     "TokenEffects",
     "TopTokens",
     "TransformerBridgeAdapter",

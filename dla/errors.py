@@ -48,6 +48,10 @@ class FileFormatError(DLAError):
     """A file was not written by this library, or was cut short."""
 
 
+class SweepWarning(UserWarning):
+    """Rows of a corpus were rejected, or hold words that the model does not know. Says how many, why, and where."""
+
+
 def warn_caller(message: str, category: type[Warning]) -> None:
     """Warns about the line that called the library, however many frames of type checkers lie between."""
     level, frame = 1, sys._getframe(1)

@@ -49,7 +49,7 @@ PUBLIC = """
     LocalEngine LogProbability Logit LogitDifference LogitSet MissingPackageError MixedDecomposer ModelAdapter
     ModelDepartureWarning NeuronDecomposer NextToken Norm NormalInterval Part PromptWarning RayEngine
     ReconstructionError ReconstructionWarning ResidualVector Rounding Route Rows RunChangedError Scaled Site
-    SourceDecomposer Sources SumOf Summary SweepFolder TokenEffects TopTokens TransformerBridgeAdapter
+    SourceDecomposer Sources SumOf Summary SweepFolder SweepWarning TokenEffects TopTokens TransformerBridgeAdapter
     UnsupportedModelError Whole Write __version__ adapt direct_logit_attribution load mean open_sweep sweep
 """.split()
 

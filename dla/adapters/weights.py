@@ -1,17 +1,24 @@
-"""What a sweep must know of a model beyond its anatomy: its weights, its context, what to send to other machines."""
+"""What a sweep must know of a model beyond its anatomy: its weights and settings, its context, what can be sent."""
 
 import hashlib
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dla.adapters.base import ModelAdapter
 from dla.adapters.hooked_transformer import HookedTransformerAdapter
 from dla.adapters.transformer_bridge import TransformerBridgeAdapter
 
 _CHUNK = 2**18
+_EPSILONS, _ACTIVATIONS = ("eps", "variance_epsilon", "epsilon"), ("act", "act_fn", "activation_fn", "activation")
+_TEXTS = (
+    "The quick brown fox didn't jump over 2,048 lazy dogs!",
+    " Zwölf  Boxkämpfer\n\tjagen\u00a0Viktor.",
+    "x = f(y_1)",
+)
+_TOKENS = 4096
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -27,6 +34,37 @@ def fingerprint(model: ModelAdapter) -> str:
     return total.hexdigest()
 
 
+def settings_of(model: ModelAdapter) -> dict[str, str]:
+    """Each norm's ε and each activation function, by the place of the module: what is set and is no weight.
+
+    Of other adapters than those of TransformerLens' models nothing is known.
+    """
+    if not isinstance(model, HookedTransformerAdapter | TransformerBridgeAdapter):
+        return {}
+    found: dict[str, str] = {}
+    for path, module in model.source.named_modules():
+        own = {**vars(module), **module._modules}
+        place = path.replace("._original_component", "")
+        found |= {f"{place}.{name}": repr(own[name]) for name in _EPSILONS if isinstance(own.get(name), float)}
+        found |= {f"{place}.{name}": _name(own[name]) for name in _ACTIVATIONS if callable(own.get(name))}
+    eps = getattr(model.source.cfg, "eps", None)
+    return found if eps is None else {**found, "cfg.eps": repr(eps)}
+
+
+def tokenizer_fingerprint(model: ModelAdapter) -> str:
+    """Changes when a token gets another id or text, when text is cut otherwise, or with the BOS token's default."""
+    vocabulary = model.vocabulary
+    if vocabulary.encode is None or vocabulary.decode is None:
+        return "none"
+    if isinstance(model, HookedTransformerAdapter | TransformerBridgeAdapter):
+        tokens: Any = sorted(model.source.tokenizer.get_vocab().items())
+    else:
+        step = max(1, vocabulary.input_size // _TOKENS)
+        tokens = [vocabulary.decode(token) for token in range(0, vocabulary.input_size, step)]
+    told = [tokens, *(vocabulary.encode(text, None) for text in _TEXTS)]
+    return hashlib.sha256(repr(told).encode("utf-8", "backslashreplace")).hexdigest()
+
+
 def context_of(model: ModelAdapter) -> int | None:
     """How many tokens a prompt may have, where it is known."""
     if isinstance(model, HookedTransformerAdapter | TransformerBridgeAdapter):
@@ -39,6 +77,10 @@ def source_of(model: ModelAdapter) -> Any:
     if isinstance(model, HookedTransformerAdapter | TransformerBridgeAdapter):
         return model.source
     return model
+
+
+def _name(function: Any) -> str:
+    return type(function).__name__ if isinstance(function, nn.Module) else getattr(function, "__name__", "a function")
 
 
 def _tensors(model: ModelAdapter) -> Iterator[tuple[str, Tensor]]:

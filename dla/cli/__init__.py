@@ -86,10 +86,10 @@ def demo(
     ] = DemoModel.SMALL,
 ) -> None:
     """Attribute a prompt head by head, and print the proof that the rows add up."""
-    with _starting():
-        from dla.cli.demo import show_demo
-
     with _errors_in_a_line():
+        with _starting():
+            from dla.cli.demo import show_demo
+
         show_demo(model.value)
 
 
@@ -131,10 +131,10 @@ def attribute(
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the whole result to this file too.")] = None,
 ) -> None:
     """Attribute a logit, or a difference of two, on a model of your own. It runs on the CPU, in float32."""
-    with _starting():
-        from dla.cli.attribute import show_attribution
-
     with _errors_in_a_line():
+        with _starting():
+            from dla.cli.attribute import show_attribution
+
         show_attribution(model, prompt, answer, incorrect, decompose.value, pos, top, prepend_bos, json)
 
 
@@ -169,15 +169,11 @@ def sweep(
     ] = 8192,
 ) -> None:
     """Attribute every row of a corpus, and keep what was found. Stopped, the same command goes on."""
-    with _starting():
-        from dla.cli.sweep import run_sweep
-
     with _errors_in_a_line():
-        try:
-            run_sweep(corpus, model, out, decompose.value, actors if engine is Where.RAY else None, limit, batch_tokens)
-        except KeyboardInterrupt as stop:
-            notes = vars(stop).get("__notes__", ["Nothing was begun."])
-            _fail(" ".join(["Stopped.", *notes]), STOPPED)
+        with _starting():
+            from dla.cli.sweep import run_sweep
+
+        run_sweep(corpus, model, out, decompose.value, actors if engine is Where.RAY else None, limit, batch_tokens)
 
 
 @app.command(cls=Once)
@@ -202,10 +198,10 @@ def summary(
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a row for each group and part here.")] = None,
 ) -> None:
     """Show what each part contributes on average over a sweep's prompts, with 95 % intervals."""
-    with _starting():
-        from dla.cli.summary import show_summary
-
     with _errors_in_a_line():
+        with _starting():
+            from dla.cli.summary import show_summary
+
         show_summary(folder, by or [], top, prompts, compare, csv)
 
 
@@ -216,16 +212,21 @@ def _starting() -> contextlib.AbstractContextManager[object]:
 
 @contextlib.contextmanager
 def _errors_in_a_line() -> Iterator[None]:
-    """Says what went wrong on stderr. Errors of neither kind are defects, and keep their traceback."""
-    from dla.errors import DLAError
-
+    """Says what went wrong on stderr. Errors of no kind that is expected are defects, and keep their traceback."""
     try:
         yield
+    except KeyboardInterrupt as stop:
+        notes = vars(stop).get("__notes__", ["Nothing was written."])
+        _fail(" ".join(["Stopped.", *notes]), STOPPED)
     except (ValueError, TypeError) as error:
         # the library's messages speak to callers who have ids as integers
         _fail(str(error).replace("or its id.", "or its id, written id:464."), WRONG_USE)
-    except (DLAError, OSError) as error:
-        _fail(str(error), FAILED)
+    except Exception as error:
+        from dla.errors import DLAError
+
+        if not isinstance(error, DLAError | OSError):
+            raise
+        _fail(" ".join([str(error), *vars(error).get("__notes__", [])]), FAILED)
 
 
 def _fail(message: str, code: int) -> None:

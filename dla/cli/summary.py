@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from dla.errors import DLAError
 from dla.summaries import Comparison, Example, Summary
 from dla.summaries.summary import SHOWN
 from dla.sweeps.parquet import replacing
@@ -27,12 +28,16 @@ def show_summary(
 
     Raises:
         ValueError: If an argument does not fit the folder.
-        DLAError: If a folder is no sweep's, or a file of it is damaged.
+        DLAError: If a folder is no sweep's, a file of it is damaged, or it holds no prompt.
     """
     if csv is not None and not csv.absolute().parent.is_dir():
         raise ValueError(f"--csv {str(csv)!r}: there is no folder {str(csv.parent)!r}. Make it, or pass another.")
     summary = Summary.load(folder, by or None, top_k=_PROMPTS)
-    result = summary if compare is None else summary.compare(Summary.load(compare, top_k=0))
+    other = None if compare is None else Summary.load(compare, top_k=0)
+    for one in (summary, other):
+        if one is not None and not one.count:
+            raise DLAError(one.about.nothing())
+    result = summary if other is None else summary.compare(other)
     examples = [] if prompts is None else _examples(result, prompts)
     console = Console()
     if compare is not None:

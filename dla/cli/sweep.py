@@ -1,5 +1,6 @@
 """`dla sweep`: every row of a corpus on a model that the user names."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from dla.decomposers import (
     LayerDecomposer,
     NeuronDecomposer,
 )
+from dla.errors import DLAError, SweepWarning
 from dla.sweeps import Engine, LocalEngine, RayEngine, sweep
 
 SPLITS: Mapping[str, Callable[[], Decomposer]] = {
@@ -31,7 +33,7 @@ SPLITS: Mapping[str, Callable[[], Decomposer]] = {
 def run_sweep(
     corpus: str, model: str, out: Path, split: str, actors: int | None, limit: int | None, batch_tokens: int
 ) -> None:
-    """Loads the model, sweeps, and prints what the folder holds.
+    """Loads the model, sweeps, and prints what the folder holds and which rows were rejected.
 
     Args:
         corpus: A file or folder.
@@ -44,13 +46,17 @@ def run_sweep(
 
     Raises:
         ValueError: If an argument does not fit the others, the model or the file system.
-        DLAError: If the model cannot be loaded or attributed, or a package is missing.
+        DLAError: If the model cannot be loaded or attributed, a package is missing, or no row was kept.
     """
     if not Path(corpus).exists():
         raise ValueError(f"There is no file or folder {corpus!r} to read a corpus from.")
     with loading(f"loading {model}"):
         attributor = Attributor(load_model(model), SPLITS[split]())
-    done = sweep(corpus, attributor, out, limit=limit, batch_tokens=batch_tokens, engine=_engine(model, actors))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SweepWarning)  # the same is printed below
+        done = sweep(corpus, attributor, out, limit=limit, batch_tokens=batch_tokens, engine=_engine(model, actors))
+    if not done.count:
+        raise DLAError(f"{out}: {' '.join(done.notes())}")
     Console(soft_wrap=True).print(str(done), highlight=False, markup=False)
 
 

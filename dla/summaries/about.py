@@ -1,13 +1,15 @@
 """What a summary is of."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from dla.decomposers import Law
 from dla.sweeps import PartOf, SweepFolder
+from dla.sweeps.identity import computes_otherwise, departures
+from dla.sweeps.schema import REJECTED
 
 SUMS = ("total", "constant", "logit", "output_logit", "gap", "misfit")
 """What is measured beside the parts: what they add up to, the model's own logit, and `|gap| / tolerance`."""
@@ -21,6 +23,9 @@ class About:
     Attributes:
         model: The model's name.
         weights: A fingerprint of its weights.
+        identity: What else it is, and what it computes for a fixed prompt, as the sweeps' manifests have it.
+        prepend_bos: Whether a BOS token was put before each prompt; None is as the model does by default.
+        direction: What was asked for: logits, or differences of two.
         decomposer: How the stream was split.
         law: Whether the parts are a partition or a trajectory.
         parts: The parts, in the order of the measures, which `SUMS` follow.
@@ -31,6 +36,9 @@ class About:
 
     model: str
     weights: str
+    identity: Mapping[str, Any] = field(repr=False)
+    prepend_bos: bool | None
+    direction: str
     decomposer: str
     law: str
     parts: tuple[PartOf, ...]
@@ -58,6 +66,18 @@ class About:
     def measures(self) -> int:
         """How many numbers each row has."""
         return len(self.parts) + len(SUMS)
+
+    def nothing(self) -> str:
+        """Why there is nothing to rank, where no prompt was kept."""
+        folders = ", ".join(self.folders)
+        if not self.complete:
+            return f"The sweep in {folders} is not complete, and has no prompt yet. The same call of sweep goes on."
+        if not self.rejected:
+            return f"The corpus of the sweep in {folders} has no rows. Sweep one that has some."
+        return (
+            f"No prompt was kept in the sweep in {folders}: all {self.rejected} rows were rejected. {REJECTED} there "
+            "lists them with their reasons."
+        )
 
     def place(self, label: str) -> int:
         """Where a part, or one of `SUMS`, is among the measures.
@@ -105,7 +125,7 @@ class About:
         """What the rows of both are of.
 
         Raises:
-            ValueError: If they are of different models, decomposers or parts.
+            ValueError: If they are of different models, decomposers, parts or questions.
         """
         names = (f"{self.decomposer} on {self.model!r}", f"{other.decomposer} on {other.model!r}")
         if names[0] != names[1] or self.weights != other.weights:
@@ -114,10 +134,23 @@ class About:
                 f"One summary is of {names[0]}, the other of {names[1]}{apart}; a mean over both says nothing of "
                 "either. To set them side by side, use compare."
             )
+        if self.direction != other.direction:
+            raise ValueError(
+                f"One summary is of the {self.direction}, the other of the {other.direction}; a mean over both says "
+                "nothing of either. Merge summaries of one kind of question."
+            )
         if self.parts != other.parts:
             some = ", ".join(sorted({*self.labels} ^ {*other.labels})[:4]) or "in another order"
             raise ValueError(
                 f"Both summaries are of {names[0]}, but their parts differ ({some}). Merge summaries of the same parts."
+            )
+        told = [*departures(self.identity, other.identity)] or [*computes_otherwise(self.identity, other.identity)]
+        if self.prepend_bos != other.prepend_bos:
+            told = [f"prepend_bos was {self.prepend_bos} there and is {other.prepend_bos} here"]
+        if told:
+            raise ValueError(
+                f"Both summaries are of {names[0]}, but not of the same (the first there, the second here): "
+                f"{'; '.join(told)}. A mean over both says nothing of either; use compare."
             )
         return replace(
             self,
@@ -130,9 +163,13 @@ class About:
 def about(folder: SweepFolder) -> About:
     """What a sweep's folder is of."""
     manifest = folder.manifest
+    fixed = {name: manifest["model"][name][:1] for name in ("samples", "numbers")}  # the others are of the corpus
     return About(
         model=manifest["model"]["name"],
         weights=manifest["model"]["weights"],
+        identity={**manifest["model"], **fixed},
+        prepend_bos=manifest["settings"]["prepend_bos"],
+        direction=manifest["direction"],
         decomposer=manifest["decomposer"],
         law=manifest["law"],
         parts=folder.parts,

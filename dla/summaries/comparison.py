@@ -11,6 +11,7 @@ from rich.console import Console, ConsoleOptions
 from rich.table import Table
 
 from dla.summaries.about import About
+from dla.summaries.asked import check_asked, check_pairs
 from dla.summaries.extremes import Example
 from dla.summaries.frames import parts_frame, sums_frame
 from dla.summaries.gather import Pairing
@@ -56,11 +57,11 @@ class Comparison:
 
     def top(self, k: int = 5, *, by: Literal["value", "abs"] = "value") -> list[tuple[str, float]]:
         """The `k` parts that the first has most more of, on the mean, or with `by="abs"` that differ most."""
-        return ranked(self.labels, self._together(), k, by)
+        return ranked(self.about, self._together(), k, by)
 
     def bottom(self, k: int = 5, *, by: Literal["value", "abs"] = "value") -> list[tuple[str, float]]:
         """The `k` parts that the first has most less of, on the mean, or with `by="abs"` that differ least."""
-        return ranked(self.labels, self._together(), k, by, largest=False)
+        return ranked(self.about, self._together(), k, by, largest=False)
 
     def top_prompts(self, label: str, k: int = 5) -> list[Example]:
         """The prompts on which the first exceeds the second most in a part, or in a sum such as "logit"."""
@@ -131,9 +132,10 @@ def compared(first: About, second: About, settings: Settings) -> Comparison:
         settings: The groups, and how much is kept.
 
     Raises:
-        ValueError: If they have no part in common, or no prompt.
+        ValueError: If they have no part in common, or no prompt, or ask different questions.
         FileFormatError: If a folder is not there any more.
     """
+    check_asked(first, second)
     parts = _common(first, second)
     labels = [part.label for part in parts]
     kept = replace(settings, bootstrap=0, top_k=0)
@@ -141,6 +143,7 @@ def compared(first: About, second: About, settings: Settings) -> Comparison:
     both: tuple[Tallies, Tallies] = {}, {}
     pairing = Pairing(_read(first, labels), _read(second, labels))
     for pair in pairing.pairs():
+        check_pairs(pair, first, second)
         differences = merged(differences, tallies_of(pair.difference(), settings))
         told = Block(pair.first.prompts, pair.second.values)
         both = merged(both[0], tallies_of(pair.first, kept)), merged(both[1], tallies_of(told, kept))

@@ -20,7 +20,7 @@ from dla.summaries.tally import Settings, Tallies, Tally, in_order
 from dla.sweeps import PartOf
 from dla.sweeps.parquet import replacing
 
-FORMAT = "dla.summary/1"
+FORMAT = "dla.summary/2"
 _MOMENTS = ("mean", "squares", "low", "high", "positive")
 
 

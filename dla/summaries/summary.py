@@ -18,11 +18,11 @@ from dla.summaries.frames import parts_frame, sums_frame
 from dla.summaries.gather import gather
 from dla.summaries.intervals import Interval, NormalInterval
 from dla.summaries.plots import figure_of
-from dla.summaries.ranking import examples, ranked
+from dla.summaries.ranking import check_any, examples, ranked
 from dla.summaries.reading import read_rows
 from dla.summaries.splits import By, Group, Split, title_of
 from dla.summaries.stability import Stability, stability_of
-from dla.summaries.tables import grouped_grid, plain_grid
+from dla.summaries.tables import empty_grid, grouped_grid, plain_grid
 from dla.summaries.tally import Settings, Tallies, Tally, common_rows, in_order, merged, together
 from dla.sweeps import PartOf, open_sweep
 from dla.views.endings import check_ending
@@ -68,8 +68,7 @@ class Summary:
             FileFormatError: If it is no sweep's folder, or a file of it is damaged.
             ValueError: If there is no such column.
         """
-        opened = open_sweep(folder)
-        settings = Settings(Split.by(by), top_k, bootstrap, seed)
+        settings, opened = Settings(Split.by(by), top_k, bootstrap, seed), open_sweep(folder)
         settings.split.check(opened.columns)
         return cls(about(opened), settings, gather(read_rows(opened), settings))
 
@@ -133,6 +132,7 @@ class Summary:
             ValueError: If they are of different models or parts, were made with different settings, or are seen to
                 share prompts, which would count twice.
         """
+        _check_summary(other)
         merged_about = self.about.merge(other.about)
         for name in ("top_k", "bootstrap", "seed"):
             self._check_alike(name, getattr(self.settings, name), getattr(other.settings, name))
@@ -174,11 +174,11 @@ class Summary:
 
     def top(self, k: int = 5, *, by: Literal["value", "abs"] = "value") -> list[tuple[str, float]]:
         """The `k` parts with the largest mean over all prompts, or with `by="abs"` the largest of either sign."""
-        return ranked(self.labels, self._together(), k, by)
+        return ranked(self.about, self._together(), k, by)
 
     def bottom(self, k: int = 5, *, by: Literal["value", "abs"] = "value") -> list[tuple[str, float]]:
         """The `k` parts with the smallest mean, or with `by="abs"` the mean nearest to zero."""
-        return ranked(self.labels, self._together(), k, by, largest=False)
+        return ranked(self.about, self._together(), k, by, largest=False)
 
     def top_prompts(self, label: str, k: int = 5) -> list[Example]:
         """The prompts on which a part, or one of the sums such as "logit", is largest; the largest first.
@@ -196,22 +196,32 @@ class Summary:
         """How alike the parts rank in two halves of the prompts, and how many of the top `k` both share.
 
         A prompt's half depends on the prompt and the seed alone.
+
+        Raises:
+            ValueError: If there is no prompt.
         """
+        check_any(self.about, self._together())
         return stability_of(self._together(), len(self.about.parts), k)
 
     def compare(self, other: "Summary") -> Comparison:
         """The differences between two sweeps on the prompts that both have, the same text in the same row.
 
-        The means of sweeps over other prompts are not compared: prompts differ far more than what is asked of them.
-        Both folders are read once more, in step. A row waits in memory until the other sweep comes to it.
+        Both sweeps must have asked the same of these prompts: the same tokens, at the same position. The model, its
+        weights, its hooks and the decomposer may differ. The means of sweeps over other prompts are not compared:
+        prompts differ far more than models do. Both folders are read once more, in step. A row waits in memory until
+        the other sweep comes to it.
 
         Args:
-            other: The summary whose sweep is subtracted: of another model, another corpus' answers, other weights.
+            other: The summary whose sweep is subtracted: of another model, other weights, another decomposer.
 
         Raises:
-            ValueError: If they have no part in common, or no prompt.
+            ValueError: If they have no part in common, or no prompt, or ask different questions.
+            TypeError: If the other is no summary.
             FileFormatError: If a folder is not there any more.
         """
+        _check_summary(other)
+        for one in (self, other):
+            check_any(one.about, one._together())
         return compared(self.about, other.about, self.settings)
 
     def to_dataframe(self, interval: Interval = NormalInterval()) -> pd.DataFrame:  # noqa: B008 - it is immutable
@@ -235,6 +245,7 @@ class Summary:
 
         Groups stand beside each other, as bars. For a map of heads, ask for `summary.select(kind="head").overall()`.
         """
+        check_any(self.about, self._together())
         frames = [(name, one.to_dataframe(interval)) for name, one in self._apart()]
         return figure_of(self._title(), frames)
 
@@ -272,6 +283,8 @@ class Summary:
 
     def _title(self) -> str:
         names = self.settings.split.names
+        if not self.count:
+            return f"{self.about.name}: no prompt was kept"
         title = f"{self.about.name}, mean over {self.count} prompts"
         if len(self.tallies) > 1:
             return f"{title}, by {' and '.join(names)}"
@@ -280,7 +293,14 @@ class Summary:
     def _grid(self, shown: int, interval: Interval) -> Grid:
         whole = self.overall()
         frames = whole.to_dataframe(interval), whole.sums(interval)
+        if not self.count:
+            return empty_grid(self._title(), self.about)
         if len(self.tallies) < 2:
             return plain_grid(self._title(), frames, self.about, shown, interval.level)
         each = [(name, (one.to_dataframe(interval), one.sums(interval))) for name, one in self._apart()]
         return grouped_grid(self._title(), frames, each, self.about, shown, interval.level)
+
+
+def _check_summary(other: Any) -> None:
+    if not isinstance(other, Summary):
+        raise TypeError(f"{other!r} is no Summary, but of type {type(other).__name__}. Pass Summary.load(folder).")

@@ -36,6 +36,11 @@ def plain_grid(title: str, frames: Frames, about: About, shown: int, level: floa
     return _grid(title, header, frames, _mean_bounds_share, about, shown, fits=fits)
 
 
+def empty_grid(title: str, about: About) -> Grid:
+    """No row at all, and why."""
+    return Grid(title, ("mean",), ((),), about.nothing())
+
+
 def grouped_grid(
     title: str, frames: Frames, groups: Sequence[tuple[str, Frames]], about: About, shown: int, level: float
 ) -> Grid:

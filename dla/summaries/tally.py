@@ -35,8 +35,10 @@ class Settings:
     seed: int
 
     def __post_init__(self) -> None:
-        for name, value in (("top_k", self.top_k), ("bootstrap", self.bootstrap)):
-            if value < 0:
+        for name, value in (("top_k", self.top_k), ("bootstrap", self.bootstrap), ("seed", self.seed)):
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} is {value!r}, of type {type(value).__name__}; pass a whole number.")
+            if value < 0 and name != "seed":
                 raise ValueError(f"{name} is {value}; pass how many are to be kept, or 0 for none.")
 
 

@@ -10,7 +10,7 @@ from dla.sweeps.questions import Question
 @final
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Questions that run together, all of one kind: logits, or differences of two.
+    """Questions that run together.
 
     Attributes:
         number: The batch's number: the first row of its window, plus its place in the window.
@@ -31,15 +31,10 @@ def planned(start: int, questions: Sequence[Question], tokens: int, most: int) -
         most: How many prompts a batch has at most.
     """
     batches: list[list[Question]] = [[]]
-    for question in sorted(questions, key=lambda q: (q.incorrect is None, -len(q.ids), q.row)):
+    for question in sorted(questions, key=lambda q: (-len(q.ids), q.row)):
         batch = batches[-1]
-        if batch and not _fits(question, batch, tokens, most):
+        if batch and (len(batch) >= most or (len(batch) + 1) * len(batch[0].ids) > tokens):
             batch = []
             batches.append(batch)
         batch.append(question)
     return [Batch(start + i, tuple(sorted(batch, key=lambda q: q.row))) for i, batch in enumerate(batches)]
-
-
-def _fits(question: Question, batch: Sequence[Question], tokens: int, most: int) -> bool:
-    alike = (question.incorrect is None) == (batch[0].incorrect is None)
-    return alike and len(batch) < most and (len(batch) + 1) * len(batch[0].ids) <= tokens

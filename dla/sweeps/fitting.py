@@ -3,13 +3,15 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import TypeVar, final
 
 import torch
 
 from dla.errors import ReconstructionError
 from dla.sweeps.measuring import Measured
 from dla.sweeps.questions import Question
+
+_T = TypeVar("_T")
 
 _GROW_AFTER = 8
 _WORDS = ("out of memory", "can't allocate memory", "not enough memory")
@@ -74,7 +76,7 @@ class Fitting:
         return [questions[i : i + count] for i in range(0, len(questions), count)]
 
     def _tried(self, questions: Sequence[Question]) -> Measured | Failure:
-        failure = _attempt(self._run, questions)
+        failure = attempt(self._run, questions)
         if isinstance(failure, Measured):
             self._grow()
         elif failure.memory and torch.cuda.is_available():
@@ -88,7 +90,12 @@ class Fitting:
             self._cap = None if self._cap >= self._tokens else self._cap
 
 
-def _attempt(run: Callable[[Sequence[Question]], Measured], questions: Sequence[Question]) -> Measured | Failure:
+def attempt(run: Callable[[Sequence[Question]], _T], questions: Sequence[Question]) -> _T | Failure:
+    """What a run gives for some questions, or why it gives nothing for them.
+
+    Raises:
+        RuntimeError: If it fails for a reason that is neither theirs nor that memory runs out.
+    """
     try:
         return run(questions)
     except (ReconstructionError, ValueError) as error:

@@ -1,7 +1,7 @@
 """Whether a decomposition has the same parts for every prompt, which a sweep needs."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import final
 
 import torch
@@ -12,8 +12,11 @@ from dla.adapters.settled import Settled
 from dla.adapters.weights import checksums
 from dla.attributor import Attributor
 from dla.dictionaries import Dictionary
+from dla.directions import Logit
+from dla.labels import Label
+from dla.passes import Asked, run_pass
 from dla.plans import Plan, Rows
-from dla.prompts import Prompts
+from dla.prompts import Prompts, read_positions
 from dla.writes import Features
 
 _TRIALS = 8
@@ -34,7 +37,7 @@ class FixedPlan:
     """
 
     def __init__(self, attributor: Attributor) -> None:
-        """Makes the plan, and finds the labels without running the model.
+        """Makes the plan, and finds the labels.
 
         Args:
             attributor: The model and the decomposer.
@@ -51,8 +54,14 @@ class FixedPlan:
         rows = _trial(self.plan, short, 0)
         if self.plan.fixed is None:
             _check(self.plan, rows, short, long)
-        self.labels = tuple(rows.labels)
-        self.digest = _digest(self.plan, rows, short)
+        self.labels = self._run(short)
+        self.digest = _digest(self.plan, self.labels, rows, short)
+
+    def _run(self, prompts: Prompts) -> tuple[Label, ...]:
+        """The labels that a pass gives: those of the plan, and what a pass may add to them."""
+        positions = read_positions(-1, prompts)
+        asked = Asked(prompts, positions, (Logit(0).readout(prompts, positions),))
+        return tuple(run_pass(self.settled, self.plan, asked, self.law).with_readout(self.law).labels)
 
 
 def _check(plan: Plan, rows: Rows, short: Prompts, long: Prompts) -> None:
@@ -77,10 +86,10 @@ def _trial(plan: Plan, prompts: Prompts, seed: int) -> Rows:
     )
 
 
-def _digest(plan: Plan, rows: Rows, prompts: Prompts) -> str:
+def _digest(plan: Plan, labels: Sequence[Label], rows: Rows, prompts: Prompts) -> str:
     found = [step.write.dictionary for step in plan.steps(prompts) if isinstance(step.write, Features)]
     tensors = [tensor for dictionary in found for tensor in _tensors(dictionary)]
-    told = [plan.name, list(map(str, rows.labels)), rows.values.flatten().tolist(), *map(checksums, tensors)]
+    told = [plan.name, list(map(str, labels)), rows.values.flatten().tolist(), *map(checksums, tensors)]
     return hashlib.sha256(repr(told).encode()).hexdigest()
 
 

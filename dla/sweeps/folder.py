@@ -11,8 +11,19 @@ import pandas as pd
 from jaxtyping import Float
 
 from dla.errors import FileFormatError
-from dla.sweeps.parquet import read_parquet
-from dla.sweeps.schema import FORMAT, MANIFEST, PARTS, PIECES, PROMPTS, REJECTED, shard_file, shard_numbers
+from dla.sweeps.reasons import Reason, reasons_from, reasons_of, told
+from dla.sweeps.schema import (
+    FORMAT,
+    MANIFEST,
+    PARTS,
+    PIECES,
+    PROMPTS,
+    REJECTED,
+    SEALS,
+    shard_file,
+    shard_numbers,
+)
+from dla.sweeps.seals import Seal, check_sealed, checksum, read_sealed, seal_of, seals_in
 from dla.views.html import html_rows
 
 
@@ -82,24 +93,78 @@ class SweepFolder:
         """Whether every row of the corpus was done or rejected."""
         return bool(self.manifest["complete"])
 
+    @property
+    def count(self) -> int:
+        """How many prompts were attributed."""
+        return int(self.manifest["counts"]["prompts"])
+
+    @property
+    def rejected_file(self) -> Path:
+        """Where the rejected rows are: a Parquet file, or, while the sweep is not complete, a folder of them."""
+        return self.path / (REJECTED if self.complete else PIECES)
+
+    def seals(self) -> list[Seal]:
+        """What was noted of each shard that is there, in order of their numbers.
+
+        Raises:
+            FileFormatError: If a shard is there that the sweep did not write.
+        """
+        if not self.complete:
+            return seals_in(self.path)
+        seals = [seal_of(seal) for seal in self.manifest["shards"]]
+        for kind in (PROMPTS, PARTS):
+            strange = sorted({*shard_numbers(self.path, kind)} - {seal.number for seal in seals})
+            if strange:
+                file = str(shard_file(self.path, kind, strange[0]))
+                raise FileFormatError(f"{file!r} is not of the sweep that its folder holds. Take it away.")
+        return seals
+
+    def check(self) -> None:
+        """Reads every file, and compares it with the checksum that the sweep noted.
+
+        Raises:
+            FileFormatError: If one is missing, or not what the sweep wrote.
+        """
+        for seal in self.seals():
+            check_sealed(self.path, seal.files, self._remedy(seal))
+        check_sealed(self.path, self.manifest["files"], _ANEW)
+
     def shards(self) -> Iterator[Shard]:
         """The shards that are there, one at a time, in order of their numbers.
 
         Raises:
-            FileFormatError: If a file was cut short, or does not belong to this sweep.
+            FileFormatError: If a file is missing, or is not what the sweep wrote.
         """
-        for number in shard_numbers(self.path):
-            yield self._shard(number)
+        for seal in self.seals():
+            yield self._shard(seal)
 
     def rejected(self) -> pd.DataFrame:
-        """The rows that could not be asked, in order, with the reason of each and the corpus' columns as text."""
-        pieces = [shard_file(self.path, PIECES, number) for number in shard_numbers(self.path, PIECES)]
-        there = (
-            [self.path / REJECTED] if self.complete else [p for p in pieces if (self.path / PROMPTS / p.name).exists()]
-        )
-        frames = [read_parquet(file).to_pandas() for file in there]
+        """The rows that could not be asked, in order, with the reason of each and the corpus' columns as text.
+
+        Raises:
+            FileFormatError: If a file is missing, or is not what the sweep wrote.
+        """
+        frames = [frame for frame in self._rejections() if len(frame)]
         empty = pd.DataFrame(columns=["row", "reason", *self.columns])
         return pd.concat(frames).sort_values("row", ignore_index=True) if frames else empty
+
+    def reasons(self) -> tuple[Reason, ...]:
+        """Why rows were rejected: each kind of reason with its count and the first rows, the most frequent first."""
+        return reasons_from(self.manifest["reasons"]) if self.complete else reasons_of(self.rejected())
+
+    def notes(self) -> list[str]:
+        """What one must know of the rows beside their numbers, a line each: which were rejected, and why."""
+        counts = self.manifest["counts"]
+        rejected, unknown = counts["rejected"], counts["unknown"]
+        lines = []
+        if self.complete and not self.count:
+            lines.append("No row was kept: there is nothing to summarise.")
+        if rejected:
+            lines += [f"{rejected} of {self.count + rejected} rows were rejected:", *told(self.reasons())]
+            lines.append(f"The rejected rows, with their reasons, are in {self.rejected_file}")
+        if unknown:
+            lines.append(f"Prompts with words that the model does not know, and reads as its unknown token: {unknown}")
+        return lines
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row a prompt and part, all in memory: `row`, the corpus' columns, `part`, `value`."""
@@ -111,10 +176,12 @@ class SweepFolder:
     def __str__(self) -> str:
         counts = self.manifest["counts"]
         state = "complete" if self.complete else "not complete: the same call goes on"
-        return (
-            f"{self.path}: {self.manifest['decomposer']} on {self.manifest['model']['name']}, {len(self.parts)} parts\n"
-            f"{counts['prompts']} prompts, {counts['rejected']} rejected, {counts['seconds']:.1f} s ({state})"
-        )
+        lines = [
+            f"{self.path}: {self.manifest['decomposer']} on {self.manifest['model']['name']}, {len(self.parts)} parts",
+            f"{counts['prompts']} prompts, {counts['rejected']} rejected, {counts['seconds']:.1f} s ({state})",
+            *self.notes(),
+        ]
+        return "\n".join(lines)
 
     def __repr__(self) -> str:
         return f"SweepFolder({', '.join(' '.join(row) for row in self._facts())})"
@@ -134,16 +201,31 @@ class SweepFolder:
             ("complete", "yes" if self.complete else "no"),
         ]
 
-    def _shard(self, number: int) -> Shard:
-        prompts = read_parquet(shard_file(self.path, PROMPTS, number)).to_pandas()
-        table = read_parquet(shard_file(self.path, PARTS, number))
-        rows, values = table["row"].to_numpy(), table["value"].to_numpy()
-        if not np.array_equal(rows, np.repeat(prompts["row"].to_numpy(), len(self.parts))):
-            raise FileFormatError(
-                f"The two files of shard {number} in {str(self.path)!r} do not belong together. Delete both, and "
-                "call sweep again with the same arguments."
-            )
-        return Shard(number, prompts, values.reshape(len(prompts), len(self.parts)))
+    def _remedy(self, seal: Seal) -> str:
+        if self.complete:
+            return _ANEW
+        path = str(shard_file(self.path, SEALS, seal.number))
+        return f"Delete {path!r}: the same call of sweep then does its batch again."
+
+    def _shard(self, seal: Seal) -> Shard:
+        prompts, table = (self._table(seal, kind) for kind in (PROMPTS, PARTS))
+        rows = prompts["row"].to_numpy()
+        values = table["value"].to_numpy().reshape(len(rows), len(self.parts))
+        assert np.array_equal(table["row"].to_numpy(), np.repeat(rows, len(self.parts)))
+        return Shard(seal.number, prompts.to_pandas(), values)
+
+    def _rejections(self) -> Iterator[pd.DataFrame]:
+        if self.complete:
+            yield read_sealed(self.path, REJECTED, self.manifest["files"][REJECTED], _ANEW).to_pandas()
+            return
+        yield from (self._table(seal, PIECES).to_pandas() for seal in self.seals() if seal.rejected)
+
+    def _table(self, seal: Seal, kind: str) -> Any:
+        name = shard_file(self.path, kind, seal.number).relative_to(self.path).as_posix()
+        return read_sealed(self.path, name, seal.files[name], self._remedy(seal))
+
+
+_ANEW = "Delete the folder, and sweep again."
 
 
 def open_sweep(folder: str | Path) -> SweepFolder:
@@ -153,8 +235,11 @@ def open_sweep(folder: str | Path) -> SweepFolder:
         folder: The folder, of a complete sweep or of one that is still to go on.
 
     Raises:
-        FileFormatError: If it is no sweep's folder.
+        FileFormatError: If it is no sweep's folder, or its manifest is damaged.
+        TypeError: If it is no path.
     """
+    if not isinstance(folder, str | Path):
+        raise TypeError(f"A sweep's folder is {folder!r}, of type {type(folder).__name__}. Pass its path.")
     path = Path(folder)
     if not (path / MANIFEST).is_file():
         raise FileFormatError(
@@ -165,11 +250,19 @@ def open_sweep(folder: str | Path) -> SweepFolder:
         found = manifest.get("format") if isinstance(manifest, dict) else None
         if found != FORMAT:
             raise ValueError(f"its format is {found!r} and this library reads {FORMAT!r}")
+        if manifest.pop("checksum", None) != manifest_checksum(manifest):
+            raise ValueError("its checksum is not that of what it holds")
         return SweepFolder(path, manifest, tuple(PartOf(**part) for part in manifest["parts"]))
     except (KeyError, TypeError, ValueError) as error:
         raise FileFormatError(
-            f"{str(path / MANIFEST)!r} was not written by this library, or was cut short ({error})."
+            f"{str(path / MANIFEST)!r} was not written by this library, or is damaged ({error}). Delete the folder, "
+            "and sweep again."
         ) from error
+
+
+def manifest_checksum(manifest: Mapping[str, Any]) -> str:
+    """The checksum of what a manifest holds beside it."""
+    return checksum(json.dumps(manifest, sort_keys=True).encode())
 
 
 def _long(shard: Shard, columns: list[str], labels: list[str]) -> pd.DataFrame:

@@ -8,13 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dla.adapters.weights import fingerprint
 from dla.attributor import Attributor
-from dla.errors import FileFormatError
 from dla.labels import Label
 from dla.sweeps.corpora import Corpus
 from dla.sweeps.fixed import FixedPlan
-from dla.sweeps.folder import PartOf, open_sweep
+from dla.sweeps.folder import PartOf, manifest_checksum, open_sweep
+from dla.sweeps.identity import computes_otherwise, departures
 from dla.sweeps.parquet import replacing
 from dla.sweeps.schema import FORMAT, MANIFEST
 from dla.sweeps.settings import Settings
@@ -22,26 +21,32 @@ from dla.version import versions
 
 _SHOWN = 300
 
+LOGIT, DIFFERENCE = "logit of answer", "logit of answer - logit of incorrect"
+"""What a sweep asks for: one or the other, for all rows."""
 
-def new_manifest(attributor: Attributor, plan: FixedPlan, corpus: Corpus, settings: Settings) -> dict[str, Any]:
-    """The manifest of a sweep that has not begun."""
-    anatomy = plan.model.anatomy
-    dtype = str(anatomy.unembedding.W_U.dtype).removeprefix("torch.")
+
+def new_manifest(
+    attributor: Attributor, plan: FixedPlan, corpus: Corpus, settings: Settings, model: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The manifest of a sweep that has not begun, with what `identity` gave for the model."""
     return {
         "format": FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "complete": False,
-        "model": {"name": anatomy.name, "dtype": dtype, "weights": fingerprint(plan.model)},
+        "model": model,
         "decomposer": _without_addresses(repr(attributor.decomposer))[:_SHOWN],
         "plan": plan.digest,
         "law": plan.law.value,
-        "direction": "logit difference answer - incorrect; the logit of the answer where there is no incorrect",
+        "direction": DIFFERENCE if corpus.compares else LOGIT,
         "parts": [asdict(_part(label)) for label in plan.labels],
         "corpus": {"fingerprint": corpus.fingerprint(), "rows": corpus.size},
         "columns": list(corpus.columns),
         "settings": asdict(settings),
         "versions": versions(),
-        "counts": {"prompts": 0, "rejected": 0, "seconds": 0.0},
+        "counts": {"prompts": 0, "rejected": 0, "unknown": 0, "seconds": 0.0},
+        "reasons": [],
+        "shards": [],
+        "files": {},
     }
 
 
@@ -56,10 +61,7 @@ def agreed(folder: Path, new: dict[str, Any]) -> dict[str, Any]:
         write_manifest(folder, new)
         return new
     old = dict(open_sweep(folder).manifest)
-    try:
-        differences = list(_differences(old, new))
-    except (KeyError, TypeError) as error:
-        raise FileFormatError(f"{str(folder / MANIFEST)!r} is damaged ({error!r}). Pass another folder.") from error
+    differences = list(_differences(old, new)) or list(computes_otherwise(old["model"], new["model"]))
     if differences:
         raise ValueError(
             f"{str(folder)!r} holds a sweep of something else: {'; '.join(differences)}. Pass another folder, or "
@@ -69,14 +71,15 @@ def agreed(folder: Path, new: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Writes the manifest; the old one stays until the new one is whole."""
+    """Writes the manifest with its checksum; the old one stays until the new one is whole."""
+    plain = json.loads(json.dumps(manifest, allow_nan=False))
     with replacing(folder / MANIFEST) as unfinished:
-        unfinished.write_text(json.dumps(manifest, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        told = {**plain, "checksum": manifest_checksum(plain)}
+        unfinished.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
-    if any(old["model"][key] != new["model"][key] for key in ("weights", "dtype")):
-        yield f"the model's weights differ ({_model(old)} there, {_model(new)} here)"
+    yield from departures(old["model"], new["model"])
     if old["plan"] != new["plan"] or old["law"] != new["law"]:
         yield f"the parts differ ({old['decomposer']} there, {new['decomposer']} here)"
     if old["corpus"] != new["corpus"] or old["columns"] != new["columns"]:
@@ -84,11 +87,6 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str
     for name, value in new["settings"].items():
         if old["settings"][name] != value:
             yield f"{name} was {old['settings'][name]!r} and is {value!r}"
-
-
-def _model(manifest: Mapping[str, Any]) -> str:
-    model = manifest["model"]
-    return f"{model['name']}, {model['dtype']}, {model['weights'][:8]}"
 
 
 def _corpus(manifest: Mapping[str, Any]) -> str:

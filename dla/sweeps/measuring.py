@@ -55,9 +55,9 @@ def measure(plan: FixedPlan, questions: Sequence[Question]) -> Measured:
         plan: The model and what is read of it.
         questions: At least one; all with an incorrect token, or all without.
     """
-    prompts = _prompts(plan, questions)
+    prompts = prompts_of(plan, questions)
     positions = read_positions(-1, prompts)
-    asked = Asked(prompts, positions, (_direction(questions).readout(prompts, positions),))
+    asked = Asked(prompts, positions, (direction_of(questions).readout(prompts, positions),))
     run = run_pass(plan.settled, plan.plan, asked, plan.law).with_readout(plan.law)
     assert tuple(run.labels) == plan.labels, "a plan's labels depend on the prompts, and that was not noticed"
     total = run.total(plan.law)
@@ -90,13 +90,15 @@ def _fault(plan: FixedPlan, gap: float, tolerance: float, finite: bool) -> str:
     )
 
 
-def _direction(questions: Sequence[Question]) -> Direction:
+def direction_of(questions: Sequence[Question]) -> Direction:
+    """What some questions ask, all of one kind."""
     answers = torch.tensor([question.answer for question in questions])
     incorrect = [question.incorrect for question in questions if question.incorrect is not None]
     return LogitDifference(answers, torch.tensor(incorrect)) if incorrect else Logit(answers)
 
 
-def _prompts(plan: FixedPlan, questions: Sequence[Question]) -> Prompts:
+def prompts_of(plan: FixedPlan, questions: Sequence[Question]) -> Prompts:
+    """The prompts of some questions, in a batch."""
     vocabulary = plan.model.vocabulary
     lengths = tuple(len(question.ids) for question in questions)
     tokens: Tensor = torch.full((len(questions), max(lengths)), vocabulary.pad)

@@ -40,31 +40,15 @@ def write_parquet(table: Any, path: Path, repeating: Sequence[str] | None = None
         arrow("parquet").write_table(table, unfinished, compression="zstd", use_dictionary=dictionary)
 
 
-def rows_in(path: Path) -> int:
-    """How many rows a file has; reads only its end.
+def parse_parquet(contents: bytes, path: Path) -> Any:
+    """What a file holds, as an Arrow table.
 
     Raises:
         FileFormatError: If it is no Parquet, or was cut short.
     """
-    with _opened(path) as file:
-        return int(file.metadata.num_rows)
-
-
-def read_parquet(path: Path) -> Any:
-    """A whole file as an Arrow table.
-
-    Raises:
-        FileFormatError: If it is missing, no Parquet, or was cut short.
-    """
-    with _opened(path) as file:
-        return file.read()
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
     try:
-        with arrow("parquet").ParquetFile(path) as file:
-            yield file
+        with arrow("parquet").ParquetFile(arrow().BufferReader(contents)) as file:
+            return file.read()
     except (OSError, arrow().ArrowException) as error:
         raise FileFormatError(f"{str(path)!r} is missing or damaged ({error}).") from error
 

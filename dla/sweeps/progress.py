@@ -30,12 +30,13 @@ class Bar:
             total: How many rows there are.
         """
         self._progress, self._task = progress, progress.add_task("sweep", total=total)
-        self.prompts = self.rejected = 0
+        self.prompts = self.rejected = self.unknown = 0
 
     def advance(self, receipt: Receipt) -> None:
         """Takes a receipt into account."""
         self.prompts += receipt.prompts
         self.rejected += receipt.rejected
+        self.unknown += receipt.unknown
         what = f"sweep ({self.rejected} rejected)" if self.rejected else "sweep"
         self._progress.update(self._task, advance=receipt.prompts + receipt.rejected, description=what)
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, final
 
 import numpy as np
 from jaxtyping import Int
 
 from dla.sweeps.corpora import Unreadable, Window
-from dla.sweeps.corpora.values import as_text
+from dla.sweeps.corpora.values import absent, as_text
 from dla.vocabulary import Vocabulary
 
 _REMEMBERED = 65536
@@ -30,6 +30,7 @@ class Question:
         tokens: How many tokens the whole prompt has.
         answer: The token whose logit is asked for.
         incorrect: The token whose logit is subtracted, or None.
+        unknown: How many of those ids stand for text that the model does not know.
     """
 
     row: int
@@ -38,6 +39,7 @@ class Question:
     tokens: int
     answer: int
     incorrect: int | None
+    unknown: int = 0
 
     @property
     def at(self) -> int:
@@ -49,15 +51,19 @@ class Question:
 class Asker:
     """Makes questions of rows, with one model's vocabulary."""
 
-    def __init__(self, vocabulary: Vocabulary, context: int | None, prepend_bos: bool | None) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, context: int | None, prepend_bos: bool | None, compares: bool = False
+    ) -> None:
         """Asks nothing yet.
 
         Args:
             vocabulary: The model's.
             context: How many tokens a prompt may have; None for no limit.
             prepend_bos: Whether the BOS token is put in front; None does as the model does by default.
+            compares: Whether the corpus asks for differences of logits; then a row without `incorrect` is none of its.
         """
         self._vocabulary, self._context, self._prepend_bos = vocabulary, context, prepend_bos
+        self._compares = compares
         self._token = lru_cache(_REMEMBERED)(vocabulary.token)
 
     def questions(self, window: Window) -> tuple[list[Question], list[Unreadable]]:
@@ -76,17 +82,39 @@ class Asker:
             raise TypeError(f"The prompt is {prompt!r}, of type {type(prompt).__name__}. A prompt is a text.")
         ids = self._vocabulary.prompt(prompt, self._prepend_bos)
         first = self._token_of(answer, "answer")
-        second = None if _absent(incorrect) else self._token_of(incorrect, "incorrect")
-        end = len(ids) if _absent(position) else 1 + _place(position, len(ids))
+        second = None if absent(incorrect) else self._token_of(incorrect, "incorrect")
+        end = len(ids) if absent(position) else 1 + _place(position, len(ids))
         if self._context is not None and end > self._context:
             raise ValueError(
                 f"The prompt has {end} tokens up to the position asked about and the model's context is "
                 f"{self._context}. Shorten it."
             )
-        return Question(row, index, np.array(ids[:end], dtype=np.int64), len(ids), first, second)
+        if self._compares and second is None:
+            raise ValueError(_NO_INCORRECT)
+        if first == second:
+            raise ValueError(
+                f"'answer' and 'incorrect' are the same token ({self._vocabulary.text(first)!r}), and the difference "
+                "of a logit from itself is zero. Give two tokens."
+            )
+        unknown = self._unknown_in(prompt, ids[:end])
+        return Question(row, index, np.array(ids[:end], dtype=np.int64), len(ids), first, second, unknown)
+
+    def _unknown_in(self, prompt: str, ids: list[int]) -> int:
+        unknown = self._vocabulary.unknown
+        if unknown is None or unknown not in ids:
+            return 0
+        # where the BOS token is the same one, or the prompt spells it out, it stands for itself
+        itself = prompt.count(self._vocabulary.text(unknown).strip()) + (ids[0] == unknown and self._begun)
+        return max(0, ids.count(unknown) - itself)
+
+    @cached_property
+    def _begun(self) -> bool:
+        """Whether a BOS token is put before each prompt."""
+        encode = self._vocabulary.encode
+        return encode is not None and len(encode("a", self._prepend_bos)) > len(encode("a", False))
 
     def _token_of(self, token: Any, name: str) -> int:
-        if _absent(token):
+        if absent(token):
             raise ValueError(f"The row has no {name!r}. Give the token, as its text or its id.")
         if isinstance(token, str):
             return self._token(token)
@@ -94,6 +122,11 @@ class Asker:
 
 
 _ASKED = ("prompt", "answer", "incorrect", "position")
+
+_NO_INCORRECT = (
+    "The row has no 'incorrect' token while other rows of the corpus have one, and logits are not averaged with "
+    "differences of logits. Give it one, or sweep such rows by themselves."
+)
 
 
 def texts_of(window: Window, index: int) -> Mapping[str, str | None]:
@@ -105,10 +138,6 @@ def texts_of(window: Window, index: int) -> Mapping[str, str | None]:
 def _text(column: Any) -> str | None:
     value = column.to_pylist()[0]
     return None if value is None else as_text(value)
-
-
-def _absent(value: Any) -> bool:
-    return value is None or value != value  # NaN is what data frames have in the place of nothing
 
 
 def _place(position: Any, length: int) -> int:

@@ -1,7 +1,9 @@
 """What decides on the batches: the same settings and the same corpus give the same batches."""
 
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
+
+import numpy as np
 
 _VALUES = 2**22
 """How many values a batch may hold at most, so that its table of parts stays small."""
@@ -26,10 +28,18 @@ class Settings:
     prepend_bos: bool | None
     check: str
 
-    def __post_init__(self) -> None:
-        for name, value in (("limit", self.limit), ("batch_tokens", self.batch_tokens), ("window", self.window)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value}; pass a whole number from 1 up.")
+    @staticmethod
+    def of(limit: Any, batch_tokens: Any, window: Any, prepend_bos: Any, check: str) -> "Settings":
+        """The settings that a user passes.
+
+        Raises:
+            ValueError: If a number is too small.
+            TypeError: If one is no whole number, or `prepend_bos` is none of True, False and None.
+        """
+        if not isinstance(prepend_bos, bool | None):
+            raise TypeError(f"prepend_bos={prepend_bos!r}; pass True, False, or None for the model's default.")
+        rows = None if limit is None else _whole("limit", limit)
+        return Settings(rows, _whole("batch_tokens", batch_tokens), _whole("window", window), prepend_bos, check)
 
     def rows(self, size: int) -> int:
         """How many rows of a corpus of that size are taken."""
@@ -38,3 +48,12 @@ class Settings:
     def most(self, parts: int) -> int:
         """How many prompts a batch has at most."""
         return max(1, _VALUES // parts)
+
+
+def _whole(name: str, value: Any) -> int:
+    """A whole number from 1 up; NumPy's are as good as Python's."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name}={value!r}, of type {type(value).__name__}; pass a whole number from 1 up.")
+    if value < 1:
+        raise ValueError(f"{name}={value}; pass a whole number from 1 up.")
+    return int(value)

@@ -9,9 +9,10 @@ import numpy as np
 
 from dla.sweeps.corpora import Unreadable, Window
 from dla.sweeps.measuring import Measured
-from dla.sweeps.parquet import UNFINISHED, arrow, read_parquet, replacing, rows_in, write_parquet
+from dla.sweeps.parquet import UNFINISHED, arrow, replacing, write_parquet
 from dla.sweeps.questions import Question
-from dla.sweeps.schema import PARTS, PIECES, PROMPTS, REJECTED, SUMS, shard_file, shard_numbers
+from dla.sweeps.schema import PARTS, PIECES, PROMPTS, REJECTED, SEALS, SUMS, shard_file, shard_numbers
+from dla.sweeps.seals import Seal, checksums_of, read_seal, read_sealed, write_seal
 
 
 @final
@@ -23,13 +24,20 @@ class Receipt:
         number: The batch's number.
         prompts: How many were attributed.
         rejected: How many were rejected.
+        unknown: How many of the prompts hold text that the model does not know.
         new: Whether it was done now, not found in the folder.
     """
 
     number: int
     prompts: int
     rejected: int
+    unknown: int
     new: bool
+
+    @staticmethod
+    def of(seal: Seal, new: bool) -> "Receipt":
+        """The receipt of a shard that is there."""
+        return Receipt(seal.number, seal.prompts, seal.rejected, seal.unknown, new)
 
 
 @final
@@ -48,12 +56,13 @@ class ShardWriter:
         self._labels = arrow().array(labels, "string")
 
     def receipt(self, number: int) -> Receipt | None:
-        """The receipt of a shard that is there."""
-        file = shard_file(self._folder, PROMPTS, number)
-        if not file.exists():
-            return None
-        piece = shard_file(self._folder, PIECES, number)
-        return Receipt(number, rows_in(file), rows_in(piece) if piece.exists() else 0, new=False)
+        """The receipt of a shard that is there.
+
+        Raises:
+            FileFormatError: If its seal is damaged.
+        """
+        seal = read_seal(self._folder, number)
+        return None if seal is None else Receipt.of(seal, new=False)
 
     def write(
         self,
@@ -63,7 +72,7 @@ class ShardWriter:
         measured: Measured,
         rejected: Sequence[Unreadable],
     ) -> Receipt:
-        """Writes a batch: rejected rows and parts first, the prompts last, which makes the shard be there.
+        """Writes a batch: its tables first, the seal last, which makes the shard be there.
 
         Args:
             number: The batch's number.
@@ -72,15 +81,19 @@ class ShardWriter:
             measured: What was measured of each.
             rejected: The rows that were not.
         """
-        piece = shard_file(self._folder, PIECES, number)
+        piece, parts, prompts = (shard_file(self._folder, kind, number) for kind in (PIECES, PARTS, PROMPTS))
         if rejected:
             write_parquet(rejections(rejected, self._columns), piece)
         else:
             piece.unlink(missing_ok=True)  # one that was killed here may have had less memory
         rows = np.array([question.row for question in questions], dtype=np.int64)
-        write_parquet(self._parts(rows, measured), shard_file(self._folder, PARTS, number), ["row", "part"])
-        write_parquet(_prompts(window, questions, rows, measured), shard_file(self._folder, PROMPTS, number))
-        return Receipt(number, len(questions), len(rejected), new=True)
+        write_parquet(self._parts(rows, measured), parts, ["row", "part"])
+        write_parquet(_prompts(window, questions, rows, measured), prompts)
+        unknown = sum(question.unknown > 0 for question in questions)
+        files = checksums_of(self._folder, [*([piece] if rejected else []), parts, prompts])
+        seal = Seal(number, len(questions), len(rejected), unknown, files)
+        write_seal(self._folder, seal)
+        return Receipt.of(seal, new=True)
 
     def _parts(self, rows: Any, measured: Measured) -> Any:
         pyarrow, count = arrow(), len(self._labels)
@@ -119,17 +132,19 @@ def remove_unfinished(folder: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def gather_rejections(folder: Path, columns: Sequence[str]) -> None:
+def gather_rejections(folder: Path, columns: Sequence[str], seals: Sequence[Seal]) -> None:
     """Puts the rejected rows of all shards into one file, in order of the shards."""
     writer, schema = arrow("parquet").ParquetWriter, rejections([], columns).schema
     with replacing(folder / REJECTED) as unfinished, writer(unfinished, schema, compression="zstd") as file:
-        for number in shard_numbers(folder, PIECES):
-            file.write_table(read_parquet(shard_file(folder, PIECES, number)))
+        for seal in seals:
+            for name, expected in seal.of(PIECES).items():
+                file.write_table(read_sealed(folder, name, expected, "Delete the folder, and sweep again."))
 
 
 def remove_pieces(folder: Path) -> None:
-    """Removes what `gather_rejections` gathered."""
-    for number in shard_numbers(folder, PIECES):
-        shard_file(folder, PIECES, number).unlink()
-    if (folder / PIECES).exists():
-        (folder / PIECES).rmdir()
+    """Removes what the manifest and `gather_rejections` have gathered."""
+    for kind in (PIECES, SEALS):
+        for number in shard_numbers(folder, kind):
+            shard_file(folder, kind, number).unlink()
+        if (folder / kind).exists():
+            (folder / kind).rmdir()

@@ -1,21 +1,26 @@
 """The sweep."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from dla.attributor import Attributor
-from dla.errors import DLAError
+from dla.errors import DLAError, FileFormatError, SweepWarning, warn_caller
 from dla.sweeps.corpora import open_corpus
 from dla.sweeps.engines import Engine, Job, LocalEngine, RayEngine
 from dla.sweeps.fixed import FixedPlan
 from dla.sweeps.folder import SweepFolder, open_sweep
+from dla.sweeps.identity import identity, samples
 from dla.sweeps.lock import locked
 from dla.sweeps.manifest import agreed, new_manifest, write_manifest
 from dla.sweeps.parquet import arrow
 from dla.sweeps.progress import Bar, shown
+from dla.sweeps.reasons import reasons_of
+from dla.sweeps.schema import PARTS, PROMPTS, REJECTED
+from dla.sweeps.seals import Seal, checksums_of
 from dla.sweeps.settings import Settings
 from dla.sweeps.shards import gather_rejections, remove_pieces, remove_unfinished
 
@@ -38,12 +43,14 @@ def sweep(
     """Attributes every row of a corpus, and keeps what was found in a folder of Parquet files.
 
     A row has a `prompt`, an `answer`, and perhaps `incorrect` and `position`. Asked is the logit of the answer, minus
-    that of `incorrect` where there is one, at `position` (the last token, where there is none). Tokens are texts or
-    ids. A row that cannot be asked goes to `rejected.parquet` with the reason, and does not stop the sweep.
+    that of `incorrect`, at `position` (the last token, where there is none). Tokens are texts or ids. A sweep asks one
+    kind of question: where any row has an `incorrect` token, a row that has none is rejected. A row that cannot be
+    asked goes to `rejected.parquet` with the reason, and does not stop the sweep; a warning says how many and why.
 
     Whatever stops a sweep (Ctrl-C, a full disk, a killed process) costs the batch under way. The same call goes on
-    where it stopped; on a folder that is complete it returns at once. A call with another model, corpus or setting is
-    refused.
+    where it stopped; on a folder that is complete it returns at once. A call with another corpus or setting is refused,
+    and one whose model has other weights, hooks or settings: what a model computes for some prompts is in the folder,
+    and compared. So are the checksums of all files.
 
     Args:
         corpus: A pandas DataFrame, a Hugging Face `datasets.Dataset`, or the path of a `.jsonl`, `.csv` or `.parquet`
@@ -63,24 +70,35 @@ def sweep(
 
     Raises:
         ValueError: If the corpus lacks a column, the parts depend on the prompts, or the folder holds something else.
+        TypeError: If an argument is of another type.
+        FileFormatError: If a file of the folder was damaged, or is missing.
         DLAError: If another process sweeps into the folder.
         OSError: If a file cannot be written. What is there stays whole.
         MissingPackageError: If an optional package is missing; names the extra.
     """
     arrow()
-    settings = Settings(limit, batch_tokens, window, prepend_bos, attributor.check)
-    chosen = _engine(engine)
-    plan, rows, folder = FixedPlan(attributor), open_corpus(corpus, window), Path(out)
-    new = new_manifest(attributor, plan, rows, settings)
+    _check_types(attributor, out)
+    settings, chosen = Settings.of(limit, batch_tokens, window, prepend_bos, attributor.check), _engine(engine)
+    plan, rows, folder = FixedPlan(attributor), open_corpus(corpus, settings.window), Path(out)
+    asked = samples(plan, rows, settings)
+    new = new_manifest(attributor, plan, rows, settings, identity(plan, asked))
     _make(folder)
     with locked(folder):
         manifest = agreed(folder, new)
+        open_sweep(folder).check()
         remove_unfinished(folder)
         if not manifest["complete"]:
-            job = Job(rows, attributor, plan, settings, folder.absolute(), new["model"]["weights"])
-            _run(job, chosen, manifest, progress)
+            _run(
+                Job(rows, attributor, plan, settings, folder.absolute(), new["model"], asked),
+                chosen,
+                manifest,
+                progress,
+            )
         remove_pieces(folder)
-    return open_sweep(folder)
+    done = open_sweep(folder)
+    if done.notes():
+        warn_caller("\n  ".join([f"{folder}:", *done.notes()]), SweepWarning)
+    return done
 
 
 def _run(job: Job, engine: Engine, manifest: dict[str, Any], progress: bool | None) -> None:
@@ -88,8 +106,34 @@ def _run(job: Job, engine: Engine, manifest: dict[str, Any], progress: bool | No
         for receipt in engine.receipts(job):
             bar.advance(receipt)
     remove_unfinished(job.folder)  # an actor that died left some, though its shards are there
-    gather_rejections(job.folder, manifest["columns"])
-    write_manifest(job.folder, {**manifest, "complete": True})
+    _complete(job, manifest)
+
+
+def _complete(job: Job, manifest: Mapping[str, Any]) -> None:
+    """Writes the last manifest, if what it says is what lies there."""
+    there = open_sweep(job.folder)
+    seals, rows = there.seals(), job.settings.rows(job.corpus.size)
+    found = sum(seal.prompts + seal.rejected for seal in seals)
+    if found != rows:
+        raise FileFormatError(
+            f"The shards in {str(job.folder)!r} hold {found} of the corpus' {rows} rows, done or rejected: files were "
+            "lost or added while the sweep ran, or the engine left rows out. The same call does what is missing."
+        )
+    there.check()
+    gather_rejections(job.folder, there.columns, seals)
+    kept = [replace(seal, files={**seal.of(PROMPTS), **seal.of(PARTS)}) for seal in seals]
+    told = {
+        "complete": True,
+        "counts": {**manifest["counts"], **{name: _total(seals, name) for name in ("prompts", "rejected", "unknown")}},
+        "reasons": [asdict(reason) for reason in reasons_of(there.rejected())],
+        "shards": [asdict(seal) for seal in kept],
+        "files": checksums_of(job.folder, [job.folder / REJECTED]),
+    }
+    write_manifest(job.folder, {**manifest, **told})
+
+
+def _total(seals: Sequence[Seal], name: str) -> int:
+    return sum(int(asdict(seal)[name]) for seal in seals)
 
 
 @contextmanager
@@ -103,7 +147,12 @@ def _counted(folder: Path, manifest: dict[str, Any], bar: Bar) -> Iterator[None]
         raise
     finally:
         seconds = before + time.perf_counter() - start
-        manifest["counts"] = {"prompts": bar.prompts, "rejected": bar.rejected, "seconds": round(seconds, 3)}
+        manifest["counts"] = {
+            "prompts": bar.prompts,
+            "rejected": bar.rejected,
+            "unknown": bar.unknown,
+            "seconds": round(seconds, 3),
+        }
         _noted(folder, manifest)
 
 
@@ -115,12 +164,23 @@ def _noted(folder: Path, manifest: Mapping[str, Any]) -> None:
         return
 
 
-def _engine(engine: Engine | str) -> Engine:
+def _engine(engine: Any) -> Engine:
     if isinstance(engine, Engine):
         return engine
-    if engine not in ENGINES:
+    if not isinstance(engine, str) or engine not in ENGINES:
         raise ValueError(f"engine={engine!r}; pass one of {list(ENGINES)}, or an engine such as RayEngine(actors=2).")
     return ENGINES[engine]()
+
+
+def _check_types(attributor: Any, out: Any) -> None:
+    if not isinstance(attributor, Attributor):
+        what = attributor.__name__ if isinstance(attributor, type) else f"of type {type(attributor).__name__}"
+        raise TypeError(
+            f"The attributor is {what}. Pass an Attributor of a model and a decomposer: "
+            "Attributor(model, HeadDecomposer())."
+        )
+    if not isinstance(out, str | Path):
+        raise TypeError(f"out={out!r}, of type {type(out).__name__}. Pass the path of a folder to write.")
 
 
 def _make(folder: Path) -> None:

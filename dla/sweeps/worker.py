@@ -21,7 +21,13 @@ class Worker:
     """Holds the model and writes into the folder."""
 
     def __init__(
-        self, plan: FixedPlan, context: int | None, settings: Settings, folder: Path, columns: Sequence[str]
+        self,
+        plan: FixedPlan,
+        context: int | None,
+        settings: Settings,
+        folder: Path,
+        columns: Sequence[str],
+        compares: bool,
     ) -> None:
         """Does nothing yet.
 
@@ -31,9 +37,10 @@ class Worker:
             settings: How to go over the corpus.
             folder: Where to write.
             columns: The corpus'.
+            compares: Whether the corpus asks for differences of logits.
         """
         self._plan, self._settings = plan, settings
-        self._asker = Asker(plan.model.vocabulary, context, settings.prepend_bos)
+        self._asker = Asker(plan.model.vocabulary, context, settings.prepend_bos, compares)
         self._fitting = Fitting(lambda questions: measure(plan, questions), settings.batch_tokens)
         self._writer = ShardWriter(folder, [str(label) for label in plan.labels], columns)
 

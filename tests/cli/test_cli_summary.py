@@ -1,9 +1,11 @@
 """`dla summary` on a sweep of the demo model."""
 
+import shutil
 from dataclasses import asdict
 
 import pandas as pd
 import pytest
+import torch
 
 import dla
 import dla.demo
@@ -13,13 +15,22 @@ N = 40
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Two sweeps of one corpus, which ask different questions."""
+    """Three sweeps of one corpus: two models asked the same, and one model asked something else."""
     at = tmp_path_factory.mktemp("sweeps")
     corpus = pd.DataFrame(map(asdict, dla.demo.prompts(N))).rename(columns={"text": "prompt"})
     attributor = dla.Attributor(dla.demo.load("raw"), dla.HeadDecomposer())
     dla.sweep(corpus, attributor, at / "both")
+    dla.sweep(corpus, dla.Attributor(ablated(), dla.HeadDecomposer()), at / "ablated")
     dla.sweep(corpus.drop(columns="incorrect"), attributor, at / "alone")
-    return at / "both", at / "alone"
+    return at / "both", at / "ablated", at / "alone"
+
+
+def ablated():
+    """The model without its head L0H0."""
+    model = dla.demo.load("raw")
+    with torch.no_grad():
+        model.blocks[0].attn.o.weight[: model.cfg.d_head] = 0
+    return model
 
 
 def cells(run):
@@ -106,6 +117,35 @@ def test_mistakes_are_told_in_a_line(dla_command, folders, tmp_path):
     assert_line(dla_command("summary", folders[0], "--csv", tmp_path / "no/x.csv"), 2, "--csv", "Make it")
     assert_line(dla_command("summary", folders[0], "--prompts", "L9H9"), 2, "There is no part 'L9H9'")
     assert_line(dla_command("summary", folders[0], "--compare", tmp_path), 1, "is not a sweep's folder")
+    other = dla_command("summary", folders[0], "--compare", folders[2])
+    assert_line(other, 2, "asks for the logit of answer - logit of incorrect", "sweep again with the same corpus")
+
+
+def test_a_sweep_that_kept_nothing_has_no_table(dla_command, folders, tmp_path):
+    corpus = pd.DataFrame({"prompt": ["When Mary and"] * 3, "answer": [" a b"] * 3})
+    with pytest.warns(dla.SweepWarning, match="No row was kept"):
+        dla.sweep(corpus, dla.Attributor(dla.demo.load("raw"), dla.HeadDecomposer()), tmp_path / "none")
+    told = "all 3 rows were rejected", "rejected.parquet there lists them with their reasons"
+    assert_line(dla_command("summary", tmp_path / "none"), 1, *told)
+    assert_line(dla_command("summary", tmp_path / "none", "--csv", tmp_path / "x.csv"), 1, *told)
+    assert not (tmp_path / "x.csv").exists()
+    assert_line(dla_command("summary", tmp_path / "none", "--by", "answer"), 1, *told)
+    assert_line(dla_command("summary", folders[0], "--compare", tmp_path / "none"), 1, *told)
+
+
+def test_a_damaged_folder(dla_command, folders, tmp_path):
+    folder = shutil.copytree(folders[0], tmp_path / "copy")
+    file = next((folder / "parts").iterdir())
+    file.write_bytes(file.read_bytes()[:-1])
+    assert_line(dla_command("summary", folder), 1, "is missing or damaged", "Delete the folder, and sweep again")
+
+
+def test_ctrl_c(dla_command, folders, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dla.Summary, "load", stop)
+    assert_line(dla_command("summary", folders[0]), 130, "Stopped. Nothing was written.")
 
 
 def test_a_command_line_that_cannot_be_read(dla_command, folders):

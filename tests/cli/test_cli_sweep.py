@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 from test_cli_errors import assert_line, assert_usage
 
@@ -48,6 +49,9 @@ def test_each_decomposition(sweep, tmp_path, split, decomposer):
     folder = dla.open_sweep(tmp_path / "out")
     assert f"{len(folder.parts)} parts" in run.stdout
     assert "8 prompts, 1 rejected" in run.stdout
+    assert "1 of 9 rows were rejected:\n1 × The prompt is empty (''). Pass at least one token. (row 3)" in run.stdout
+    assert f"are in {tmp_path / 'out' / 'rejected.parquet'}" in run.stdout
+    assert run.stderr == ""
     assert "(complete)" in run.stdout
     assert folder.labels == dla.Attributor(load("raw"), decomposer).attribute("When", dla.Logit(" Mary")).labels
 
@@ -57,6 +61,32 @@ def test_the_same_command_again_does_nothing(sweep, tmp_path):
     assert "3 prompts, 0 rejected" in first.stdout
     assert sweep(limit=3).stdout == first.stdout
     assert_line(sweep(limit=4), 2, "limit was 3 and is 4", "Pass another folder")
+
+
+def test_a_sweep_that_keeps_nothing_fails(sweep, tmp_path):
+    lines = [{"prompt": p.text, "answer": " two tokens"} for p in prompts(4)]
+    (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    told = "No row was kept", "4 of 4 rows were rejected: 4 × ' two tokens' is 2 tokens", "(rows 0, 1, 2, 3)"
+    for _ in range(2):
+        assert_line(sweep(of=tmp_path / "c.jsonl"), 1, *told, str(tmp_path / "out" / "rejected.parquet"))
+    pd.DataFrame({"prompt": [], "answer": []}).to_parquet(tmp_path / "empty.parquet")
+    assert_line(sweep(of=tmp_path / "empty.parquet", out=tmp_path / "none"), 1, "No row was kept")
+
+
+def test_words_that_the_model_does_not_know_are_told_in_a_line(sweep, tmp_path):
+    lines = [{"prompt": f"When Zebedee and Mary {'went to ' * i}", "answer": " Mary"} for i in range(4)]
+    (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    run = sweep(of=tmp_path / "c.jsonl")
+    assert (run.exit_code, run.stderr) == (0, "")
+    assert run.stdout.endswith("Prompts with words that the model does not know, and reads as its unknown token: 4\n")
+
+
+def test_a_folder_of_another_sweep(sweep, tmp_path):
+    assert sweep().exit_code == 0
+    assert_line(sweep(decompose="head"), 2, "holds a sweep of something else: the parts differ", "Pass another folder")
+    file = next((tmp_path / "out" / "prompts").iterdir())
+    file.unlink()
+    assert_line(sweep(), 1, "is missing or damaged", "Delete the folder, and sweep again")
 
 
 def test_ray_gets_a_model_to_load_in_its_actors(sweep, monkeypatch):
@@ -88,7 +118,7 @@ def test_ctrl_c_before_anything_was_done(sweep, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("dla.cli.sweep.load_model", stop)
-    assert_line(sweep(), 130, "Stopped. Nothing was begun.")
+    assert_line(sweep(), 130, "Stopped. Nothing was written.")
 
 
 def test_a_corpus_that_is_not_there(sweep):

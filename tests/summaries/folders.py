@@ -1,16 +1,30 @@
 """Sweeps' folders made by hand, whose every number is known."""
 
-import json
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from dla.sweeps.manifest import DIFFERENCE, LOGIT, write_manifest
 from dla.sweeps.parquet import write_parquet
-from dla.sweeps.schema import FORMAT, MANIFEST, PARTS, PROMPTS, SUMS, shard_file
+from dla.sweeps.schema import FORMAT, PARTS, PROMPTS, SUMS, shard_file, shard_numbers
+from dla.sweeps.seals import Seal, checksums_of, write_seal
 
 LABELS = ("embed", "L0H0", "L0H1", "L1H0", "0_b_O")
 TOLERANCE = 1e-4
+
+MODEL = {
+    "name": "a model",
+    "weights": "0123456789abcdef",
+    "dtype": "float32",
+    "settings": {},
+    "hooks": [],
+    "tokenizer": "words",
+    "samples": [[[1, 2], 1, None]],
+    "numbers": [[{"numbers": [1.0, 2.0], "size": 3.0}]],
+}
+"""What a manifest says of the model."""
 
 
 def parts_of(labels):
@@ -79,13 +93,30 @@ def write_folder(folder, prompts, values, *, labels=LABELS, sizes=(), order=None
     usual = {
         "format": FORMAT,
         "parts": list(parts_of(labels)),
-        "model": {"name": "a model", "weights": "0123456789abcdef", "dtype": "float32"},
+        "model": {},
         "decomposer": "HeadDecomposer",
         "law": "partition",
+        "direction": DIFFERENCE if "incorrect" in prompts.columns else LOGIT,
+        "settings": {"prepend_bos": None},
         "complete": True,
         "columns": [name for name in prompts.columns if name != "row"],
-        "counts": {"prompts": len(frame), "rejected": 0, "seconds": 1.0},
+        "counts": {},
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST).write_text(json.dumps({**usual, **manifest}))
+    told = {**usual, **manifest}
+    told["model"] = {**MODEL, **told["model"]}
+    told["counts"] = {"prompts": len(frame), "rejected": 0, "unknown": 0, "seconds": 1.0, **told["counts"]}
+    seal(folder, told)
     return folder
+
+
+def seal(folder, manifest):
+    """Writes the manifest, and the checksums of the files that are there."""
+    files = {"rejected.parquet": "none"} if manifest["complete"] else {}
+    shards = []
+    for number in shard_numbers(folder, PROMPTS):
+        checksums = checksums_of(folder, [shard_file(folder, kind, number) for kind in (PROMPTS, PARTS)])
+        shards.append(Seal(number, 0, 0, 0, checksums))
+        if not manifest["complete"]:
+            write_seal(folder, shards[-1])
+    folder.mkdir(parents=True, exist_ok=True)
+    write_manifest(folder, {**manifest, "files": files, "shards": [asdict(shard) for shard in shards], "reasons": []})

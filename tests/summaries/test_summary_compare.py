@@ -85,10 +85,50 @@ def test_shards_without_rows_do_no_harm(tmp_path, monkeypatch):
     assert dla.Summary.load(first).compare(dla.Summary.load(second, "order")).pairs == 20
 
 
-def test_another_question_about_the_same_prompts_is_compared(tmp_path):
-    first = write_folder(tmp_path / "a", corpus(20), drawn(20))
-    second = write_folder(tmp_path / "b", corpus(20).assign(incorrect=" Ann"), drawn(20, seed=1))
-    assert dla.Summary.load(first).compare(dla.Summary.load(second)).pairs == 20
+def only(column, value):
+    """Another value in the last row alone."""
+    return lambda prompts: prompts.assign(**{column: [*prompts[column][:-1], value]})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (only("incorrect", " Ann"), "Row 19 asks for ' .*' - ' Tom' at position -1 in .*, and for ' .*' - ' Ann' at"),
+        (only("answer", " Ann"), "Row 19 asks for ' .*' - ' Tom' .*, and for ' Ann' - ' Tom'"),
+        (lambda prompts: prompts.assign(answer=7), "Row 0 asks for .*, and for 7 - ' Tom'"),
+        (
+            lambda prompts: prompts.drop(columns="incorrect"),
+            "for the logit of answer - logit of incorrect, and the one",
+        ),
+        (lambda prompts: prompts.assign(incorrect=prompts["answer"], answer=" Tom"), "Row 0 asks for"),
+    ],
+    ids=["another token", "another answer", "an id", "logits", "turned round"],
+)
+def test_another_question_about_the_same_prompts_is_refused(tmp_path, change, message):
+    first = dla.Summary.load(write_folder(tmp_path / "a", corpus(20), drawn(20), sizes=[15]))
+    second = dla.Summary.load(write_folder(tmp_path / "b", change(corpus(20)), drawn(20, seed=1)))
+    with pytest.raises(ValueError, match=message):
+        first.compare(second)
+    with pytest.raises(ValueError, match="Differences are taken between sweeps that ask the same of each prompt"):
+        second.compare(first)
+
+
+def test_ids_are_other_tokens_to_another_tokenizer(tmp_path):
+    ids = corpus(20).assign(answer=5, incorrect=[7.0] * 20)
+    first = dla.Summary.load(write_folder(tmp_path / "a", ids, drawn(20)))
+    same = write_folder(tmp_path / "b", ids.assign(incorrect=7), drawn(20), model={"weights": "1"})
+    assert first.compare(dla.Summary.load(same)).pairs == 20
+    other = write_folder(tmp_path / "c", ids, drawn(20), model={"weights": "1", "tokenizer": "bytes"})
+    with pytest.raises(ValueError, match="Row 0 gives its tokens as ids .5 - 7 at position -1., and the two models'"):
+        first.compare(dla.Summary.load(other))
+    texts = [
+        dla.Summary.load(write_folder(tmp_path / name, corpus(20), drawn(20), model=model))
+        for name, model in (
+            ("d", {}),
+            ("e", {"weights": "1", "tokenizer": "bytes"}),
+        )
+    ]
+    assert texts[0].compare(texts[1]).pairs == 20
 
 
 def test_no_prompt_in_common_is_refused(tmp_path):

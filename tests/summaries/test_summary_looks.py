@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from folders import LABELS, TOLERANCE, corpus, drawn, write_folder
+from folders import LABELS, TOLERANCE, corpus, drawn, seal, write_folder
 
 import dla
 
@@ -115,6 +115,7 @@ def test_a_gap_beyond_tolerance_is_told(tmp_path, monkeypatch):
     place = table.schema.get_field_index("tolerance")
     small = table.column("tolerance").to_numpy() / 10
     pq.write_table(table.set_column(place, "tolerance", [small]), file)
+    seal(folder, dict(dla.open_sweep(folder).manifest))
     summary = dla.Summary.load(folder)
     misfit = f"{summary.sums().set_index('sum').loc['misfit', 'max']:.1f}"
     assert 5 < float(misfit) < 9.5

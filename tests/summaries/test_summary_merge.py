@@ -129,6 +129,15 @@ def test_shards_that_hold_a_row_twice_are_refused(tmp_path):
     [
         ({"model": {"name": "gpt2", "weights": "0"}}, "HeadDecomposer on 'a model', the other of .* on 'gpt2'; a mean"),
         ({"model": {"name": "a model", "weights": "fedcba98"}}, r"with other weights \(01234567 and fedcba98\)"),
+        ({"direction": "logit of answer"}, "is of the logit of answer - .*, the other of the logit of answer; a mean"),
+        ({"settings": {"prepend_bos": False}}, "not of the same .*prepend_bos was None there and is False here"),
+        ({"model": {"hooks": ["hook_z"]}}, "the hooks on the model differ .none there, hook_z here"),
+        ({"model": {"settings": {"ln.eps": "0.1"}}}, "the model's ln.eps is nothing there and 0.1 here"),
+        ({"model": {"tokenizer": "bytes"}}, "the model's tokenizer differs"),
+        (
+            {"model": {"numbers": [[{"numbers": [1.1, 2.0], "size": 3.0}]]}},
+            "computes other numbers .1 there and 1.1 here for the token ids 1, 2.*use compare",
+        ),
         ({"decomposer": "NeuronDecomposer"}, "the other of NeuronDecomposer on 'a model'"),
         ({"parts": list(parts_of(["embed", "L0H0", "L0H1", "L1H0", "1_b_O"]))}, r"their parts differ \(0_b_O, 1_b_O\)"),
         ({"parts": list(parts_of(LABELS[::-1]))}, r"their parts differ \(in another order\)"),

@@ -1,5 +1,8 @@
 """What a summary says, beside formulas over the whole data."""
 
+import re
+from inspect import unwrap
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -96,9 +99,63 @@ def test_no_prompt_has_nothing(tmp_path):
     summary = dla.Summary.load(write_folder(tmp_path / "s", corpus(0), drawn(0), complete=False), bootstrap=5)
     assert (summary.count, summary.groups) == (0, [])
     assert summary.to_dataframe()[["mean", "low", "min", "positive"]].isna().all(axis=None)
-    assert "mean over 0 prompts" in str(summary)
     assert summary.top_prompts("embed", 3) == []
     assert len(dla.Summary.load(tmp_path / "s", "order").to_dataframe()) == 0
+
+
+@pytest.mark.parametrize("by", [None, "order"])
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        ({"counts": {"rejected": 7}}, "No prompt was kept in the sweep in .*: all 7 rows were rejected"),
+        ({}, "The corpus of the sweep in .* has no rows. Sweep one that has some"),
+        ({"complete": False}, "is not complete, and has no prompt yet. The same call of sweep goes on"),
+    ],
+    ids=["rejected", "no rows", "not complete"],
+)
+def test_nothing_is_not_ranked(tmp_path, by, manifest, message):
+    summary = dla.Summary.load(write_folder(tmp_path / "s", corpus(0), drawn(0), **manifest), by)
+    some = dla.Summary.load(write_folder(tmp_path / "t", corpus(9), drawn(9)))
+    for ask in (
+        summary.top,
+        lambda: summary.bottom(2, by="abs"),
+        summary.stability,
+        summary.plot,
+        lambda: summary.compare(some),
+        lambda: some.compare(summary),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ask()
+    printed = " ".join(str(summary).split())
+    assert "HeadDecomposer on a model: no prompt was kept" in printed
+    assert "+0.0000" not in printed
+    assert re.search(message, re.sub(r"/ ", "/", printed)) or "No prompt" in printed or "no " in printed
+    assert "no prompt was kept" in summary._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("ask", "error", "message"),
+    [
+        (lambda s: s.top(0), ValueError, "k=0; pass a whole number from 1 up"),
+        (lambda s: s.bottom(-1), ValueError, "k=-1; pass a whole number from 1 up"),
+        (lambda s: s.top(True), TypeError, "k=True, of type bool; pass a whole number"),
+        (lambda s: unwrap(dla.Summary.top)(s, 2.0), TypeError, "k=2.0, of type float; pass a whole number"),
+        (lambda s: unwrap(dla.Summary.top)(s, by="size"), ValueError, "by='size'; pass 'value' or 'abs'"),
+        (lambda s: s.top_prompts("embed", -1), ValueError, "k=-1; pass a whole number"),
+        (
+            lambda s: unwrap(dla.Summary.compare)(s, "folder"),
+            TypeError,
+            "'folder' is no Summary, but of type str. Pass Summary.load",
+        ),
+        (lambda s: unwrap(dla.Summary.merge)(s, 3), TypeError, "3 is no Summary, but of type int"),
+        (lambda s: unwrap(dla.open_sweep)(5), TypeError, "A sweep's folder is 5, of type int. Pass its path"),
+        (lambda s: dla.Summary.load("x", top_k=True), TypeError, "top_k is True, of type bool; pass a whole number"),
+    ],
+)
+def test_what_cannot_be_asked_of_a_summary(tmp_path, ask, error, message):
+    summary = dla.Summary.load(write_folder(tmp_path / "s", corpus(9), drawn(9)))
+    with pytest.raises(error, match=message):
+        ask(summary)
 
 
 def test_a_number_that_is_none_is_named(tmp_path):

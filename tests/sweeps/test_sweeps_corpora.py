@@ -11,6 +11,8 @@ from sweep_subjects import assert_every_row_once, frame, rows, write_lines
 
 import dla
 
+pytestmark = pytest.mark.filterwarnings("ignore::dla.SweepWarning")
+
 COUNT = 40
 
 
@@ -141,7 +143,7 @@ def test_a_csv_with_wrong_rows(heads, tmp_path):
     path = tmp_path / "d.csv"
     path.write_bytes(
         b"prompt,answer,incorrect,position\n"
-        b"When Mary and, John,,\n"
+        b"When Mary and, John, Mary,\n"
         b"When caf\xe9 and, John, Mary,\n"
         b"\n"
         b"When Mary, and, John, Mary,2\n"
@@ -156,7 +158,7 @@ def test_a_csv_with_wrong_rows(heads, tmp_path):
     assert "The row has 5 fields and the header 4. Put texts with commas in quotes." in told[2]
     assert "The position is 'two'" in told[4]
     assert "'7' is not in the model's vocabulary" in told[5]
-    assert {shard.prompts["prompt"].tolist()[0] for shard in folder.shards()} == {"When Mary and", "When Mary , and"}
+    assert set(folder.to_dataframe()["prompt"]) == {"When Mary and", "When Mary , and"}
 
 
 def test_a_field_that_is_never_closed_costs_what_it_swallows(heads, tmp_path):

@@ -7,6 +7,8 @@ from sweep_subjects import Altered, assert_every_row_once, attributor, frame, ro
 
 import dla
 
+pytestmark = pytest.mark.filterwarnings("ignore::dla.SweepWarning")
+
 PLENTY = 100_000
 
 

@@ -16,7 +16,10 @@ import dla
 import dla.demo
 
 # Ray sets options of its own that it calls deprecated
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::dla.SweepWarning"),
+]
 
 SETTINGS = {"window": 24, "batch_tokens": 128}
 
@@ -112,9 +115,38 @@ def test_a_cluster_goes_on_where_a_local_run_stopped(
 
 def test_another_model_in_the_actors_is_refused(heads, cluster, tmp_path):
     engine = dla.RayEngine(1, address=cluster, load=partial(dla.demo.load, "bridge"))
-    with pytest.raises(ValueError, match=r"In an actor: The model that load\(\) gives in an actor has other weights"):
+    with pytest.raises(
+        ValueError, match="In an actor: The model in an actor .here. is not .*: the model's weights differ"
+    ):
         dla.sweep(frame(4), heads, tmp_path, engine=engine)
     assert not dla.open_sweep(tmp_path).complete
+
+
+def loads(hooked):
+    """Loads the model in an actor, with a hook or without."""
+
+    def load():
+        model = dla.demo.load("bridge")
+        if hooked:
+            model.add_hook("blocks.1.attn.hook_z", lambda z, hook: 0.5 * z)
+        return model
+
+    return load
+
+
+def test_actors_run_under_the_same_hooks_or_not_at_all(cluster, tmp_path):
+    corpus = frame(8)
+    corpus.loc[3, "incorrect"] = None
+    hooked = dla.Attributor(loads(True)(), dla.HeadDecomposer())
+    whole = dla.sweep(corpus, hooked, tmp_path / "whole", window=4)
+    plain = dla.RayEngine(1, address=cluster, load=loads(False))
+    with pytest.raises(ValueError, match="In an actor: .* the model computes other numbers .*with the same hooks"):
+        dla.sweep(corpus, hooked, tmp_path / "mixed", engine=plain, window=4)
+    engine = dla.RayEngine(1, address=cluster, load=loads(True))
+    assert_same(dla.sweep(corpus, hooked, tmp_path / "ray", engine=engine, window=4), whole)
+    plain = dla.Attributor(loads(False)(), dla.HeadDecomposer())
+    with pytest.raises(ValueError, match="holds a sweep of something else: the model computes other numbers"):
+        dla.sweep(corpus, plain, tmp_path / "ray", engine=engine, window=4)
 
 
 def test_a_model_that_actors_cannot_import_is_refused(heads, cluster, tmp_path):

@@ -30,14 +30,12 @@ def difference(row):
 
 
 @pytest.mark.parametrize("decomposer", DECOMPOSERS, ids=lambda d: type(d).__name__)
-def test_each_row_is_that_of_the_prompt_alone(decomposer, tmp_path):
-    corpus = rows(14)
-    for i in (2, 5, 9):
-        corpus[i]["incorrect"] = None
+@pytest.mark.parametrize("compared", [True, False], ids=["differences", "logits"])
+def test_each_row_is_that_of_the_prompt_alone(decomposer, compared, tmp_path):
+    corpus = [row if compared else {**row, "incorrect": None} for row in rows(14 if compared else 4)]
     by = attributor(decomposer)
     folder = dla.sweep(pd.DataFrame(corpus), by, tmp_path, batch_tokens=80)
     for shard in folder.shards():
-        assert len(set(shard.prompts["incorrect"].isna())) == 1, "logits and differences in one batch"
         for (_, told), values in zip(shard.prompts.iterrows(), shard.values, strict=True):
             row = corpus[told["row"]]
             alone = by.attribute(row["prompt"], difference(row))
@@ -49,7 +47,7 @@ def test_each_row_is_that_of_the_prompt_alone(decomposer, tmp_path):
             assert abs(told["gap"]) <= told["tolerance"]
             assert told["gap"] == pytest.approx(told["logit"] - told["total"] - told["constant"], abs=allowed)
             assert (told["tokens"], told["at"]) == (len(alone.tokens[0]), int(alone.positions))
-    assert sum(len(shard.prompts) for shard in folder.shards()) == 14
+    assert sum(len(shard.prompts) for shard in folder.shards()) == len(corpus)
 
 
 def test_a_position_asks_at_that_token(heads, tmp_path):
@@ -89,7 +87,8 @@ def test_a_model_in_double_precision_keeps_its_digits(tmp_path):
 def test_the_manifest_says_where_the_numbers_come_from(heads, tmp_path):
     folder = dla.sweep(frame(5), heads, tmp_path, limit=4)
     told = folder.manifest
-    assert told["format"] == "dla.sweep/1"
+    assert told["format"] == "dla.sweep/2"
+    assert told["direction"] == "logit of answer - logit of incorrect"
     assert told["decomposer"] == "HeadDecomposer(layers=None)"
     assert (told["law"], told["complete"]) == ("partition", True)
     assert told["corpus"]["rows"] == 5

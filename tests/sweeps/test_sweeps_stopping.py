@@ -11,6 +11,8 @@ from sweep_subjects import assert_every_row_once, assert_same, frame, rows, unfi
 
 import dla
 
+pytestmark = pytest.mark.filterwarnings("ignore::dla.SweepWarning")
+
 ROWS = 1500
 KILLS = int(os.environ.get("DLA_KILLS", "20"))
 """How often the sweep is killed."""
@@ -37,7 +39,7 @@ def undisturbed(processes, corpus, tmp_path_factory):
 
 
 def shards_in(out):
-    return len(list((out / "prompts").glob("0*.parquet")))
+    return len(list((out / "seals").glob("0*.json")))
 
 
 def test_a_sweep_that_is_killed_goes_on(processes, corpus, undisturbed, tmp_path):
@@ -155,6 +157,9 @@ def test_pieces_that_a_kill_at_the_very_end_left_are_removed(heads, tmp_path):
     dla.sweep(corpus, heads, tmp_path)
     (tmp_path / "rejected").mkdir()
     (tmp_path / "rejected" / "00000000.parquet").write_bytes((tmp_path / "rejected.parquet").read_bytes())
+    (tmp_path / "seals").mkdir()
+    (tmp_path / "seals" / "00000000.json").write_text("{}")
     again = dla.sweep(corpus, heads, tmp_path)
     assert again.rejected()["row"].tolist() == [2]
     assert not (tmp_path / "rejected").exists()
+    assert not (tmp_path / "seals").exists()

@@ -11,7 +11,8 @@ from jaxtyping import Int
 from dla.sweeps.parquet import arrow
 from dla.sweeps.schema import RESERVED
 
-NEEDED, OPTIONAL = ("prompt", "answer"), ("incorrect", "position")
+INCORRECT = "incorrect"
+NEEDED, OPTIONAL = ("prompt", "answer"), (INCORRECT, "position")
 
 
 @final
@@ -67,6 +68,11 @@ class Corpus(abc.ABC):
     def size(self) -> int:
         """How many rows there are, readable or not."""
 
+    @property
+    @abc.abstractmethod
+    def compares(self) -> bool:
+        """Whether any row names an `incorrect` token: then all rows ask for differences of logits, else for logits."""
+
     @abc.abstractmethod
     def fingerprint(self) -> str:
         """Changes when a row, or the order of rows, does."""
@@ -102,6 +108,12 @@ def check_columns(columns: Sequence[Any], where: str) -> tuple[str, ...]:
             f"names that are taken are {', '.join(sorted(RESERVED))}."
         )
     return tuple(names)
+
+
+def any_named(column: Any) -> bool:
+    """Whether an Arrow column holds anything; NaN, as data frames have it, is nothing."""
+    compute = arrow("compute")
+    return bool(compute.any(compute.invert(compute.is_null(column, nan_is_null=True))).as_py())
 
 
 def window_of(table: Any, start: int) -> Window:

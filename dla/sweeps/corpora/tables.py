@@ -8,7 +8,7 @@ from typing import Any, final
 
 import pandas as pd
 
-from dla.sweeps.corpora.base import Corpus, Window, check_columns, window_of
+from dla.sweeps.corpora.base import INCORRECT, Corpus, Window, any_named, check_columns, window_of
 from dla.sweeps.corpora.values import column_of, column_of_one_type, plain
 from dla.sweeps.parquet import arrow
 
@@ -39,6 +39,10 @@ class FrameCorpus(Corpus):
     def size(self) -> int:
         return int(self._table.num_rows)
 
+    @property
+    def compares(self) -> bool:
+        return INCORRECT in self._columns and any_named(self._table[INCORRECT])
+
     def fingerprint(self) -> str:
         return _fingerprint(self)
 
@@ -68,6 +72,13 @@ class DatasetCorpus(Corpus):
     @property
     def size(self) -> int:
         return len(self._dataset)
+
+    @property
+    def compares(self) -> bool:
+        if INCORRECT not in self._columns:
+            return False
+        column, starts = self._dataset.select_columns([INCORRECT]), range(0, self.size, _ROWS)
+        return any(any_named(column[start : min(start + _ROWS, self.size)][INCORRECT]) for start in starts)
 
     def fingerprint(self) -> str:
         return _fingerprint(self)
@@ -117,6 +128,10 @@ class ParquetCorpus(Corpus):
     @property
     def size(self) -> int:
         return sum(self._counts)
+
+    @property
+    def compares(self) -> bool:
+        return INCORRECT in self._columns and any(map(_compares, self._files))
 
     def fingerprint(self) -> str:
         return fingerprint_of_files(self._files)
@@ -174,6 +189,11 @@ def _tables_of(opened: Any, start: int) -> Iterator[Any]:
         if start < len(batch):
             yield arrow().Table.from_batches([batch]).slice(start)
         start = max(0, start - len(batch))
+
+
+def _compares(file: Path) -> bool:
+    with _opened(file) as opened:
+        return any(any_named(batch[INCORRECT]) for batch in opened.iter_batches(_ROWS, columns=[INCORRECT]))
 
 
 def _opened(file: Path) -> Any:

@@ -8,9 +8,9 @@ from typing import Any, BinaryIO, final
 
 import numpy as np
 
-from dla.sweeps.corpora.base import NEEDED, OPTIONAL, Corpus, Unreadable, Window, check_columns
+from dla.sweeps.corpora.base import INCORRECT, NEEDED, OPTIONAL, Corpus, Unreadable, Window, check_columns
 from dla.sweeps.corpora.tables import fingerprint_of_files
-from dla.sweeps.corpora.values import ColumnKinds, column_of
+from dla.sweeps.corpora.values import ColumnKinds, absent, column_of
 from dla.sweeps.parquet import arrow
 
 BOM = b"\xef\xbb\xbf"
@@ -73,7 +73,7 @@ class TextCorpus(Corpus):
         """
         self._files, self._format, self._every = tuple(files), format_, every
         self._begins: list[tuple[int, int]] = []
-        kinds, self._size, bad = ColumnKinds(), 0, None
+        kinds, self._size, self._compares, bad = ColumnKinds(), 0, False, None
         for place, contents in self._records(0, 0):
             if self._size % every == 0:
                 self._begins.append(place)
@@ -81,6 +81,7 @@ class TextCorpus(Corpus):
             if isinstance(contents, Bad):
                 bad = bad or contents
                 continue
+            self._compares = self._compares or not absent(contents.get(INCORRECT))
             for name, value in contents.items():
                 kinds.see(name, value)
         self._types = kinds.types()
@@ -95,6 +96,10 @@ class TextCorpus(Corpus):
     @property
     def size(self) -> int:
         return self._size
+
+    @property
+    def compares(self) -> bool:
+        return self._compares
 
     def fingerprint(self) -> str:
         return fingerprint_of_files(self._files)

@@ -57,8 +57,14 @@ def as_text(value: Any) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def absent(value: Any) -> bool:
+    """Whether a value stands for nothing: None, or NaN, which is what data frames have in its place."""
+    return value is None or value != value
+
+
 def _missing(value: Any) -> bool:
-    return value is None or value is not value or type(value).__name__ in ("NAType", "NaTType")
+    known = type(value).__name__ in ("NoneType", "NAType", "NaTType")
+    return known or (isinstance(value, float) and absent(value))
 
 
 def _kind(value: Any) -> str:

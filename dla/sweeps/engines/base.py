@@ -1,15 +1,16 @@
 """The interface of an engine."""
 
 import abc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from dla.adapters.weights import context_of
 from dla.attributor import Attributor
 from dla.sweeps.corpora import Corpus
 from dla.sweeps.fixed import FixedPlan
+from dla.sweeps.questions import Question
 from dla.sweeps.settings import Settings
 from dla.sweeps.shards import Receipt
 from dla.sweeps.worker import Worker
@@ -26,7 +27,8 @@ class Job:
         plan: The decomposer's plan for it.
         settings: How to go over the corpus.
         folder: Where to write.
-        weights: The fingerprint of the model.
+        model: What the model is and computes, as the manifest has it.
+        samples: The questions by which that is seen.
     """
 
     corpus: Corpus = field(repr=False)
@@ -34,7 +36,8 @@ class Job:
     plan: FixedPlan = field(repr=False)
     settings: Settings
     folder: Path
-    weights: str
+    model: Mapping[str, Any] = field(repr=False)
+    samples: Sequence[Question] = field(repr=False)
 
     def windows(self) -> list[tuple[int, int]]:
         """The first row of each window, and the row after its last."""
@@ -43,12 +46,12 @@ class Job:
 
     def worker(self) -> Worker:
         """Someone who does it here."""
-        return worker_of(self.plan, self.settings, self.folder, self.corpus.columns)
+        return worker_of(self.plan, self.settings, self.folder, self.corpus)
 
 
-def worker_of(plan: FixedPlan, settings: Settings, folder: Path, columns: Sequence[str]) -> Worker:
+def worker_of(plan: FixedPlan, settings: Settings, folder: Path, corpus: Corpus) -> Worker:
     """A worker with the plan's model."""
-    return Worker(plan, context_of(plan.model), settings, folder, columns)
+    return Worker(plan, context_of(plan.model), settings, folder, corpus.columns, corpus.compares)
 
 
 class Engine(abc.ABC):

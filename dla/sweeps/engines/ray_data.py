@@ -2,7 +2,7 @@
 
 import importlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -13,13 +13,15 @@ from typing import Any, final
 import numpy as np
 import torch
 
-from dla.adapters.weights import fingerprint, source_of
+from dla.adapters.weights import source_of
 from dla.attributor import Attributor
 from dla.decomposers import Decomposer
-from dla.errors import DLAError, MissingPackageError
+from dla.errors import DLAError, FileFormatError, MissingPackageError
 from dla.sweeps.corpora import Corpus
 from dla.sweeps.engines.base import Engine, Job, worker_of
 from dla.sweeps.fixed import FixedPlan
+from dla.sweeps.identity import computes_otherwise, departures, identity
+from dla.sweeps.questions import Question
 from dla.sweeps.settings import Settings
 from dla.sweeps.shards import Receipt
 from dla.sweeps.worker import Worker
@@ -28,8 +30,13 @@ _BLOCKS = 1000
 """How many tasks the windows are spread over at most."""
 
 
-_KINDS: Mapping[str, type[Exception]] = {"OSError": OSError, "ValueError": ValueError, "DLAError": DLAError}
-"""The errors that an actor tells of by name."""
+_KINDS: Mapping[str, type[Exception]] = {
+    "OSError": OSError,
+    "ValueError": ValueError,
+    "FileFormatError": FileFormatError,
+    "DLAError": DLAError,
+}
+"""The errors that an actor tells of by name; the first that fits."""
 
 _RECEIPT = tuple(field.name for field in fields(Receipt))
 
@@ -53,9 +60,9 @@ class RayEngine(Engine):
         address: The address of a cluster; None for the one that this process is connected to, else what `ray.init()`
             finds or starts. A connection that the sweep made ends with it.
         load: Called in each actor, gives the model there: on the actor's device (or devices, where it is spread over
-            the `gpus` that an actor gets), with the weights of the attributor's. It must be importable on every node,
-            or defined in the script that is run. None sends the attributor's own model by pickle, which must be on a
-            device that the actors have.
+            the `gpus` that an actor gets), with the weights and the hooks of the attributor's: an actor whose model
+            computes something else ends the sweep. It must be importable on every node, or defined in the script that
+            is run. None sends the attributor's own model by pickle, which must be on a device that the actors have.
     """
 
     actors: int = 2
@@ -100,8 +107,8 @@ class RayEngine(Engine):
         attributor = job.attributor
         model = source_of(attributor.model) if self.load is None else None
         return _Orders(
-            *(model, self.load, attributor.decomposer, job.settings, job.folder, job.corpus.columns),
-            *(job.weights, job.plan.digest, self.cpus),
+            *(model, self.load, attributor.decomposer, job.settings, job.folder),
+            *(job.model, job.samples, job.plan.digest, self.cpus),
         )
 
 
@@ -115,8 +122,8 @@ class _Orders:
     decomposer: Decomposer
     settings: Settings
     folder: Path
-    columns: tuple[str, ...]
-    weights: str
+    expected: Mapping[str, Any]
+    samples: Sequence[Question]
     digest: str
     threads: int
 
@@ -124,15 +131,18 @@ class _Orders:
         """The plan for the model in this process.
 
         Raises:
-            ValueError: If what was loaded is another model.
+            ValueError: If it is another model than the attributor's, or computes something else.
         """
         model = self.model if self.load is None else self.load()
         attributor = Attributor(model, self.decomposer, check="raise" if self.settings.check == "raise" else "warn")
         plan = FixedPlan(attributor)
-        if self.load is not None and (fingerprint(plan.model), plan.digest) != (self.weights, self.digest):
+        found = identity(plan, self.samples)
+        parts = [] if plan.digest == self.digest else ["its parts differ"]
+        told = [*departures(self.expected, found), *parts] or [*computes_otherwise(self.expected, found)]
+        if told:
             raise ValueError(
-                "The model that load() gives in an actor has other weights than the attributor's. Let it load the same "
-                "model in the same dtype."
+                f"The model in an actor (here) is not the attributor's (there): {'; '.join(told)}. Let load() give the "
+                "same model, in the same dtype and with the same hooks."
             )
         return plan
 
@@ -148,7 +158,8 @@ class _Actor:
     def _work(self) -> tuple[Corpus, Worker]:
         known: _Orders = _received(self._orders)
         torch.set_num_threads(known.threads)
-        return _received(self._corpus), worker_of(known.plan(), known.settings, known.folder, known.columns)
+        corpus: Corpus = _received(self._corpus)
+        return corpus, worker_of(known.plan(), known.settings, known.folder, corpus)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         receipts: list[Receipt] = []
@@ -159,7 +170,7 @@ class _Actor:
             receipts = [receipt for window in windows for receipt in worker.shards(corpus.window(*window))]
         except tuple(_KINDS.values()) as error:  # as data: Ray would tell it in a page of its own calls
             kind = next(name for name, known in _KINDS.items() if isinstance(error, known))
-            receipts, failure = [Receipt(-1, 0, 0, new=False)], str(error)
+            receipts, failure = [Receipt(-1, 0, 0, 0, new=False)], str(error)
         columns = {name: np.array([getattr(receipt, name) for receipt in receipts]) for name in _RECEIPT}
         return {**columns, "kind": np.array([kind] * len(receipts)), "failure": np.array([failure] * len(receipts))}
 
@@ -188,7 +199,8 @@ def _told(row: Mapping[str, Any]) -> Receipt:
     """
     if row["kind"]:
         raise _KINDS[row["kind"]](f"In an actor: {row['failure']}")
-    return Receipt(int(row["number"]), int(row["prompts"]), int(row["rejected"]), bool(row["new"]))
+    number, prompts, rejected, unknown = (int(row[name]) for name in _RECEIPT[:-1])
+    return Receipt(number, prompts, rejected, unknown, bool(row["new"]))
 
 
 def _ray(module: str = "") -> Any:

@@ -1,0 +1,217 @@
+"""A folder holds the numbers of one model as it computes: weights, hooks, settings and tokenizer."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from sweep_subjects import Altered, assert_same, frame
+
+import dla
+import dla.demo
+from dla.adapters.weights import settings_of, tokenizer_fingerprint
+
+
+def by_heads(model):
+    return dla.Attributor(model, dla.HeadDecomposer())
+
+
+def bridge():
+    """In compatibility mode a bridge may run under hooks."""
+    return dla.demo.load("bridge")
+
+
+def scaled(by):
+    return lambda z, hook: by * z
+
+
+def single_position(z, hook):
+    """Acts on long prompts alone."""
+    if z.shape[1] > 17:
+        z[:, 17] = 0
+    return z
+
+
+def other_norm(model):
+    model.ln_final._original_component.eps = 1.1e-5
+
+
+def other_activation(model):
+    model.blocks[1].mlp.act = torch.nn.GELU()
+    model.blocks[1].mlp._original_component.act = torch.nn.GELU()
+
+
+def other_scale(model):
+    for module in (model.blocks[1].attn, model.blocks[1].attn._original_component):
+        if hasattr(module, "scaling"):
+            module.scaling = 2 * module.scaling
+
+
+def in_two_halves(heads, corpus, out, monkeypatch):
+    """A sweep that is stopped after its first shard."""
+    from dla.sweeps.worker import Worker
+
+    shards = Worker.shards
+
+    def first(self, window):
+        yield from shards(self, window)
+        raise OSError("stopped")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Worker, "shards", first)
+        with pytest.raises(OSError, match="stopped"):
+            dla.sweep(corpus, heads, out, window=4)
+    assert not dla.open_sweep(out).complete
+
+
+@pytest.mark.parametrize("complete", [True, False])
+@pytest.mark.parametrize("hooked", ["before", "after"])
+def test_a_hook_makes_another_sweep(tmp_path, monkeypatch, complete, hooked):
+    model, corpus = bridge(), frame(9)
+    hooks = [("blocks.1.attn.hook_z", scaled(0.5))]
+    contexts = [model.hooks(fwd_hooks=hooks), model.hooks(fwd_hooks=[])]
+    for i, context in enumerate(contexts if hooked == "before" else contexts[::-1]):
+        with context:
+            if i:
+                with pytest.raises(ValueError, match="the model computes other numbers .* hooks on it, or something"):
+                    dla.sweep(corpus, by_heads(model), tmp_path, window=4)
+            elif complete:
+                dla.sweep(corpus, by_heads(model), tmp_path, window=4)
+            else:
+                in_two_halves(by_heads(model), corpus, tmp_path, monkeypatch)
+
+
+def test_the_same_hook_goes_on(tmp_path, monkeypatch):
+    model, corpus = bridge(), frame(9)
+    with model.hooks(fwd_hooks=[("blocks.1.attn.hook_z", scaled(0.5))]):
+        whole = dla.sweep(corpus, by_heads(model), tmp_path / "whole", window=4)
+        in_two_halves(by_heads(model), corpus, tmp_path / "halves", monkeypatch)
+    with model.hooks(fwd_hooks=[("blocks.1.attn.hook_z", scaled(0.5))]):
+        assert_same(dla.sweep(corpus, by_heads(model), tmp_path / "halves", window=4), whole)
+
+
+@pytest.mark.parametrize(
+    ("name", "hook"),
+    [
+        ("blocks.0.attn.hook_z", scaled(1.001)),
+        ("blocks.2.mlp.hook_post", scaled(1.001)),
+        ("blocks.1.attn.hook_z", single_position),
+    ],
+    ids=["slight", "in an MLP", "on long prompts"],
+)
+def test_slight_hooks_are_seen(tmp_path, name, hook):
+    model, corpus = bridge(), frame(9)
+    corpus.loc[4, "prompt"] = "Then , " + corpus.loc[4, "prompt"] + " " + corpus.loc[5, "prompt"]
+    corpus.loc[4, "prompt"] = " ".join(corpus.loc[4, "prompt"].split()[:28])
+    dla.sweep(corpus, by_heads(model), tmp_path)
+    with (
+        model.hooks(fwd_hooks=[(name, hook)]),
+        pytest.raises(ValueError, match="the model computes other numbers"),
+    ):
+        dla.sweep(corpus, by_heads(model), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (other_norm, "the model's ln_final.eps is 1e-05 there and 1.1e-05 here"),
+        (other_activation, "the model's blocks.1.*mlp.act is NewGELUActivation there and GELU here"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::dla.ModelDepartureWarning")
+def test_settings_that_are_no_weights(tmp_path, change, message):
+    dla.sweep(frame(3), by_heads(bridge()), tmp_path)
+    model = bridge()
+    change(model)
+    with pytest.raises(ValueError, match=f"holds a sweep of something else: {message}. Pass another folder"):
+        dla.sweep(frame(3), by_heads(model), tmp_path)
+
+
+def test_another_tokenizer(heads, tmp_path, monkeypatch):
+    dla.sweep(frame(3), heads, tmp_path)
+    model = dla.demo.load("raw")
+    vocabulary = model.tokenizer.get_vocab()
+    a, b = vocabulary["Mary"], vocabulary["John"]
+    monkeypatch.setattr(
+        type(model.tokenizer), "get_vocab", lambda self: {**vocabulary, "Mary": b, "John": a}, raising=True
+    )
+    with pytest.raises(ValueError, match="the model's tokenizer differs, or whether it puts a BOS token first"):
+        dla.sweep(frame(3), by_heads(model), tmp_path)
+
+
+def test_another_default_of_the_bos_token(heads, tmp_path):
+    dla.sweep(frame(3), heads, tmp_path)
+    model = dla.demo.load("raw")
+    model.cfg.default_prepend_bos = False
+    with pytest.raises(ValueError, match="tokenizer differs, or whether it puts a BOS token first"):
+        dla.sweep(frame(3), by_heads(model), tmp_path)
+
+
+def rounded(model, tokens, observe, rows):
+    """As on another device: every activation off by some rounding units."""
+    generator = torch.Generator().manual_seed(int(tokens.sum()))
+
+    def noisy(observer):
+        def see(x):
+            noise = torch.rand(x.shape, generator=generator) if x.is_floating_point() else 0
+            observer(x + 4e-7 * x.abs() * noise if x.is_floating_point() else x)
+
+        return see
+
+    return model.run(tokens, {name: noisy(observer) for name, observer in observe.items()}, rows)
+
+
+def test_rounding_is_no_other_model(tmp_path):
+    run = lambda model, *given: model.run(*given)  # noqa: E731
+    dla.sweep(frame(6), by_heads(Altered(run)), tmp_path)
+    assert dla.sweep(frame(6), by_heads(Altered(rounded)), tmp_path).complete
+
+
+def test_another_number_of_threads_is_no_other_model(heads, tmp_path):
+    before = torch.get_num_threads()
+    dla.sweep(frame(20), heads, tmp_path)
+    torch.set_num_threads(1 if before > 1 else 2)
+    try:
+        assert dla.sweep(frame(20), heads, tmp_path).complete
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_adapter_of_a_users_own_is_known_by_what_it_computes(tmp_path):
+    def shifted(model, tokens, observe, rows):
+        return model.run(tokens.flip(1), observe, rows)
+
+    plain = Altered(lambda model, *given: model.run(*given))
+    dla.sweep(frame(3), by_heads(plain), tmp_path)
+    with pytest.raises(ValueError, match="the model computes other numbers"):
+        dla.sweep(frame(3), by_heads(Altered(shifted)), tmp_path)
+    assert settings_of(plain) == {}
+    swapped = dataclasses.replace(plain.vocabulary, decode=lambda token: str(token))
+    assert tokenizer_fingerprint(plain) == tokenizer_fingerprint(Altered(None))
+    plain._model._vocabulary = swapped
+    assert tokenizer_fingerprint(plain) != tokenizer_fingerprint(Altered(None))
+
+
+def test_numbers_that_are_none_are_not_compared(tmp_path):
+    def spoilt(model, tokens, observe, rows):
+        if tokens.shape[1] > 12:
+            raise ValueError("too long for this model")
+        return model.run(tokens, observe, rows)
+
+    corpus = frame(3)
+    corpus.loc[1, "prompt"] = "When Mary and"
+    with pytest.warns(dla.SweepWarning, match="2 × too long for this model"):
+        dla.sweep(corpus, by_heads(Altered(spoilt)), tmp_path)
+    numbers = dla.open_sweep(tmp_path).manifest["model"]["numbers"]
+    assert numbers[0] is None
+    with pytest.warns(dla.SweepWarning, match="too long"):
+        assert dla.sweep(corpus, by_heads(Altered(spoilt)), tmp_path).complete
+
+
+def test_the_manifest_holds_the_model_s_own_logits(heads, tmp_path):
+    told = dla.sweep(frame(3), heads, tmp_path).manifest["model"]
+    for (ids, answer, incorrect), (first, _) in zip(told["samples"], told["numbers"], strict=True):
+        with torch.no_grad():
+            logits = heads.model.source(torch.tensor([ids]))[0, -1]
+        expected = logits[answer] - (0 if incorrect is None else logits[incorrect])
+        np.testing.assert_allclose(first["numbers"][0], float(expected), atol=1e-4)
