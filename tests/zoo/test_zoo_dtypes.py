@@ -82,7 +82,7 @@ def test_half_precision_is_summed_in_single(dtype: torch.dtype) -> None:
 @each_half
 @each_decomposer
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
-def test_half_precision_has_the_tolerance_of_its_dtype(
+def test_half_precision_has_the_tolerance_of_float32(
     name: str, dtype: torch.dtype, decomposer: dla.Decomposer
 ) -> None:
     tokens = some_tokens(4)
@@ -91,10 +91,9 @@ def test_half_precision_has_the_tolerance_of_its_dtype(
     own = picked(hugging_face_logits(name, tokens, dtype), ids).float()
     assert result.record.dtype == str(dtype).removeprefix("torch.")
     assert bool((result.gap.abs() <= result.tolerance).all())
-    assert error_of(result, own) < 8 * torch.finfo(dtype).eps
+    assert error_of(result, own) < 1e-5
     single = dla.Attributor(bridged(name), decomposer).attribute(tokens, dla.Logit(ids), pos=None)
-    ratio = (result.tolerance / single.tolerance).median() * torch.finfo(torch.float32).eps / torch.finfo(dtype).eps
-    assert 0.5 < ratio < 2
+    assert 0.5 < (result.tolerance / single.tolerance).median() < 2
 
 
 @pytest.mark.skipif(LINE >= 4, reason="TransformerLens 4 has no HookedTransformer")
@@ -104,4 +103,4 @@ def test_a_hooked_transformer_in_half_precision(decomposer: dla.Decomposer) -> N
     result = dla.Attributor(model, decomposer).attribute(tokens, dla.Logit(9), pos=None)
     assert result.values.dtype == torch.float32
     assert bool((result.gap.abs() <= result.tolerance).all())
-    assert error_of(result, model(tokens).detach()[..., 9].float()) < 8 * torch.finfo(torch.bfloat16).eps
+    assert error_of(result, model(tokens).detach()[..., 9].float()) < 1e-5
