@@ -113,7 +113,9 @@ def test_layers_that_are_not_there(layers: list[int], error: str) -> None:
 
 def test_a_layer_without_heads_cannot_be_named() -> None:
     model = Subject("bridge", "mamba").model()
-    with pytest.raises(dla.UnsupportedModelError, match=r"Layer 0 has no sources of attention heads .* Leave it out of `layers`"):
+    with pytest.raises(
+        dla.UnsupportedModelError, match=r"Layer 0 has no sources of attention heads .* Leave it out of `layers`"
+    ):
         dla.Attributor(model, dla.SourceDecomposer(layers=[0]))
 
 

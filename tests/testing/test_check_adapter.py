@@ -322,7 +322,7 @@ def test_an_adapter_of_ones_own_without_heads() -> None:
     report = check_adapter(Altered("llama", in_sublayer(0, 0, lambda s: replace(s, heads=None))))
     [found] = [s.found for s in report.steps if s.name == "block 0: heads"]
     assert report.ok
-    assert found == "no module of this block has hook_z or W_O"
+    assert found == "none: no module of this block has hook_z or W_O"
 
 
 def test_the_report_prints_itself() -> None:

@@ -82,9 +82,7 @@ def test_half_precision_is_summed_in_single(dtype: torch.dtype) -> None:
 @each_half
 @each_decomposer
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
-def test_half_precision_has_the_tolerance_of_float32(
-    name: str, dtype: torch.dtype, decomposer: dla.Decomposer
-) -> None:
+def test_half_precision_has_the_tolerance_of_float32(name: str, dtype: torch.dtype, decomposer: dla.Decomposer) -> None:
     tokens = some_tokens(4)
     ids = some_ids(4, *tokens.shape)
     result = dla.Attributor(bridged(name, dtype=dtype), decomposer).attribute(tokens, dla.Logit(ids), pos=None)
