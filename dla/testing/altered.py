@@ -1,6 +1,7 @@
 """An adapter that shows its observers other activations than the model has, or says something else of the model."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, final
 
@@ -8,9 +9,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dla.adapters import ModelAdapter, adapt
-from dla.adapters.anatomy import Anatomy
+from dla.adapters.anatomy import Anatomy, Sublayer
 from dla.adapters.base import Observer
 from dla.vocabulary import Vocabulary
+from dla.writes import Rounding
 
 
 @final
@@ -60,3 +62,25 @@ class Altered(ModelAdapter):
 
     def _pass_on(self, name: str, observer: Observer, activation: Tensor) -> None:
         observer(self._show(name, activation))
+
+
+def without_rounding(anatomy: Anatomy) -> Anatomy:
+    """The same model, as if its own arithmetic rounded nothing away."""
+    blocks = [replace(block, sublayers=tuple(map(_exact, block.sublayers))) for block in anatomy.blocks]
+    embeddings = tuple(write for write in anatomy.embeddings if not isinstance(write, Rounding))
+    unembedding = replace(anatomy.unembedding, rounding=None)
+    return replace(anatomy, embeddings=embeddings, blocks=tuple(blocks), unembedding=unembedding)
+
+
+def _exact(sublayer: Sublayer) -> Sublayer:
+    heads, neurons, experts = sublayer.heads, sublayer.neurons, sublayer.experts
+    if heads is not None:
+        values = None if heads.values is None else replace(heads.values, rounding=())
+        heads = replace(heads, values=values, rounding=())
+    return replace(
+        sublayer,
+        heads=heads,
+        neurons=None if neurons is None else replace(neurons, rounding=()),
+        experts=None if experts is None else replace(experts, rounding=()),
+        rounding=(),
+    )

@@ -11,7 +11,7 @@ from dla.attribution import Attribution
 from dla.decomposers.base import Law
 from dla.directions import Logit
 from dla.labels import ROUNDING
-from dla.testing.altered import Altered
+from dla.testing.altered import Altered, without_rounding
 from dla.testing.laws.case import Case, Check, Problem, attributed, drawn_ids
 from dla.testing.laws.compare import miss, size_of
 from dla.testing.laws.planning import copies, direction_of, precision_of, seen, steps_of
@@ -221,6 +221,7 @@ def _in_double(case: Case, name: str, step: float) -> Altered:
     """The model with everything that is read of it in float64, and one activation changed."""
 
     def widen(anatomy: Anatomy) -> Anatomy:
+        anatomy = without_rounding(anatomy)  # what is more than rounding counts as nothing there, which is not linear
         return replace(anatomy, unembedding=replace(anatomy.unembedding, W_U=anatomy.unembedding.W_U.double()))
 
     def show(hook: str, activation: Tensor) -> Tensor:
