@@ -1,7 +1,6 @@
 """Each law, broken once: `check_decomposer` says which, on what, and why."""
 
 import re
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
@@ -263,7 +262,6 @@ def test_a_model_that_was_written_to_is_built_anew() -> None:
 
 
 def test_a_right_decomposer_passes_and_the_report_says_on_how_many_models() -> None:
-    start = time.process_time()
     report = check_decomposer(HEADS, profile=Profile.QUICK)
     assert report.ok
     assert report.first_failure() is None
