@@ -28,6 +28,7 @@ def attribution(
 
 
 @each_decomposer
+@pytest.mark.filterwarnings("ignore:The model does not know:dla.PromptWarning")
 @pytest.mark.parametrize("pos", [-1, None, [0, -1]], ids=str)
 def test_what_is_loaded_is_what_was_saved(decomposer: dla.Decomposer, pos: object, tmp_path: Path) -> None:
     result = attribution([PROMPT, 'When Mary , "John" <s> \' went'], pos, decomposer)

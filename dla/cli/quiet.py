@@ -24,6 +24,7 @@ def loading(what: str) -> Iterator[None]:
             warnings.catch_warnings(record=True) as caught,
             without_progress_bars(),
         ):
+            warnings.simplefilter("ignore")
             warnings.simplefilter("always", DLAWarning)
             yield
     finally:

@@ -68,6 +68,7 @@ class Altered(dla.ModelAdapter):
     def __init__(self, run: Any) -> None:
         """`run(model, tokens, observe, rows)` stands for the model's own."""
         self._model, self._run = dla.adapt(dla.demo.load("raw")), run
+        self.words: Vocabulary | None = None
 
     @property
     def anatomy(self) -> Any:
@@ -75,7 +76,7 @@ class Altered(dla.ModelAdapter):
 
     @property
     def vocabulary(self) -> Vocabulary:
-        return self._model.vocabulary
+        return self._model.vocabulary if self.words is None else self.words
 
     def run(self, tokens: Tensor, observe: Any, rows: Any) -> Tensor:
         logits: Tensor = self._run(self._model, tokens, observe, rows)

@@ -188,7 +188,7 @@ def test_an_adapter_of_a_users_own_is_known_by_what_it_computes(tmp_path):
     assert settings_of(plain) == {}
     swapped = dataclasses.replace(plain.vocabulary, decode=lambda token: str(token))
     assert tokenizer_fingerprint(plain) == tokenizer_fingerprint(Altered(None))
-    plain._model._vocabulary = swapped
+    plain.words = swapped
     assert tokenizer_fingerprint(plain) != tokenizer_fingerprint(Altered(None))
 
 

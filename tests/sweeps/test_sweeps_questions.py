@@ -1,5 +1,7 @@
 """A sweep asks one kind of question, says which rows it could not ask and why, and never ranks what is not there."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -190,5 +192,6 @@ def test_unknown_words_after_the_position_are_not_read(heads, tmp_path):
 def test_a_bos_token_that_is_the_unknown_one_is_known(heads, tmp_path, monkeypatch):
     bos = heads.model.vocabulary.prompt("When")[0]
     by = attributor()
-    monkeypatch.setattr(by.model, "_vocabulary", __import__("dataclasses").replace(by.model.vocabulary, unknown=bos))
+    words = dataclasses.replace(by.model.vocabulary, unknown=bos)
+    monkeypatch.setattr(type(by.model), "vocabulary", property(lambda _: words))
     assert dla.sweep(frame(3), by, tmp_path).manifest["counts"]["unknown"] == 0
