@@ -161,6 +161,36 @@ def test_what_cannot_be_sent_is_named(heads, cluster, tmp_path):
         dla.sweep(frame(4), by, tmp_path, engine=dla.RayEngine(address=cluster))
 
 
+def test_a_load_that_ends_its_process_ends_the_sweep(heads, cluster, tmp_path):
+    def load():
+        import os
+        import signal
+
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    engine = dla.RayEngine(1, address=cluster, load=load)
+    with pytest.raises(dla.DLAError, match="3 actors died one after the other, .* a load.. that ends its process"):
+        dla.sweep(frame(4), heads, tmp_path, engine=engine)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"actors": 3}, "3 actors with 1 CPUs and 0 GPUs each .* room for 2; its nodes have: 2 CPUs and 0 GPUs"),
+        ({"actors": 1, "cpus": 64}, "1 actors with 64 CPUs .* room for 0"),
+        ({"actors": 1, "gpus": 0.5}, "and 0.5 GPUs each .* room for 0"),
+    ],
+)
+def test_more_than_the_cluster_has_is_refused_at_once(heads, cluster, tmp_path, asked, words):
+    with pytest.raises(ValueError, match=words):
+        dla.sweep(frame(4), heads, tmp_path, engine=dla.RayEngine(**asked, address=cluster))
+
+
+def test_an_address_where_nobody_listens_is_refused_at_once(heads, tmp_path):
+    with pytest.raises(ValueError, match="Nobody answers at the address '127.0.0.1:1' .*ray start --head"):
+        dla.sweep(frame(4), heads, tmp_path, engine=dla.RayEngine(address="127.0.0.1:1"))
+
+
 @pytest.mark.parametrize("wrong", [{"actors": 0}, {"cpus": 0}, {"gpus": -1}])
 def test_an_engine_that_cannot_be(wrong):
     with pytest.raises(ValueError, match="at least one actor with at least one CPU"):

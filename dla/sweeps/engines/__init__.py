@@ -2,6 +2,6 @@
 
 from dla.sweeps.engines.base import Engine, Job
 from dla.sweeps.engines.local import LocalEngine
-from dla.sweeps.engines.ray_data import RayEngine
+from dla.sweeps.engines.ray_actors import RayEngine
 
 __all__ = ["Engine", "Job", "LocalEngine", "RayEngine"]
