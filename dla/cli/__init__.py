@@ -57,6 +57,15 @@ class Where(StrEnum):
     RAY = "ray"
 
 
+PrependBos = Annotated[
+    bool | None,
+    typer.Option(
+        "--prepend-bos/--no-prepend-bos",
+        help="Whether the BOS token is put in front; if neither is given, as the model does by default.",
+    ),
+]
+
+
 def main() -> None:
     """The entry point."""
     app()
@@ -121,13 +130,7 @@ def attribute(
         int | None,
         typer.Option(min=1, metavar="K", help="Show the K most positive and the K most negative rows."),
     ] = None,
-    prepend_bos: Annotated[
-        bool | None,
-        typer.Option(
-            "--prepend-bos/--no-prepend-bos",
-            help="Whether the BOS token is put in front; if neither is given, as the model does by default.",
-        ),
-    ] = None,
+    prepend_bos: PrependBos = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the whole result to this file too.")] = None,
 ) -> None:
     """Attribute a logit, or a difference of two, on a model of your own. It runs on the CPU, in float32."""
@@ -167,13 +170,15 @@ def sweep(
     batch_tokens: Annotated[
         int, typer.Option(min=1, metavar="N", help="How many tokens run together at most, padding included.")
     ] = 8192,
+    prepend_bos: PrependBos = None,
 ) -> None:
     """Attribute every row of a corpus, and keep what was found. Stopped, the same command goes on."""
     with _errors_in_a_line():
         with _starting():
             from dla.cli.sweep import run_sweep
 
-        run_sweep(corpus, model, out, decompose.value, actors if engine is Where.RAY else None, limit, batch_tokens)
+        crew = actors if engine is Where.RAY else None
+        run_sweep(corpus, model, out, decompose.value, crew, limit, batch_tokens, prepend_bos)
 
 
 @app.command(cls=Once)

@@ -31,7 +31,14 @@ SPLITS: Mapping[str, Callable[[], Decomposer]] = {
 
 
 def run_sweep(
-    corpus: str, model: str, out: Path, split: str, actors: int | None, limit: int | None, batch_tokens: int
+    corpus: str,
+    model: str,
+    out: Path,
+    split: str,
+    actors: int | None,
+    limit: int | None,
+    batch_tokens: int,
+    prepend_bos: bool | None,
 ) -> None:
     """Loads the model, sweeps, and prints what the folder holds and which rows were rejected.
 
@@ -43,6 +50,7 @@ def run_sweep(
         actors: How many actors of a Ray cluster; None for this process.
         limit: How many rows to take; None for all.
         batch_tokens: How many tokens run together at most.
+        prepend_bos: Whether to put the BOS token in front; None as the model does by default.
 
     Raises:
         ValueError: If an argument does not fit the others, the model or the file system.
@@ -54,7 +62,10 @@ def run_sweep(
         attributor = Attributor(load_model(model), SPLITS[split]())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SweepWarning)  # the same is printed below
-        done = sweep(corpus, attributor, out, limit=limit, batch_tokens=batch_tokens, engine=_engine(model, actors))
+        engine = _engine(model, actors)
+        done = sweep(
+            corpus, attributor, out, limit=limit, batch_tokens=batch_tokens, prepend_bos=prepend_bos, engine=engine
+        )
     if not done.count:
         raise DLAError(f"{out}: {' '.join(done.notes())}")
     Console(soft_wrap=True).print(str(done), highlight=False, markup=False)

@@ -56,6 +56,18 @@ def test_each_decomposition(sweep, tmp_path, split, decomposer):
     assert folder.labels == dla.Attributor(load("raw"), decomposer).attribute("When", dla.Logit(" Mary")).labels
 
 
+@pytest.mark.parametrize(("flag", "bos"), [("--prepend-bos", True), ("--no-prepend-bos", False)])
+def test_with_and_without_bos(dla_command, corpus, tmp_path, flag, bos):
+    run = dla_command("sweep", corpus, "--model", FOLDER, "--out", tmp_path / "out", "--limit", 1, flag)
+    assert run.exit_code == 0, run.output
+    question = pd.read_json(corpus, lines=True).iloc[0]
+    direction = dla.LogitDifference(question.answer, question.incorrect)
+    attributor = dla.Attributor(load("raw"), dla.ComponentDecomposer())
+    expected = attributor.attribute(question.prompt, direction, prepend_bos=bos)
+    got = dla.open_sweep(tmp_path / "out").to_dataframe()
+    assert got["value"].to_numpy() == pytest.approx(expected.values[:, 0].numpy())
+
+
 def test_the_same_command_again_does_nothing(sweep, tmp_path):
     first = sweep(limit=3)
     assert "3 prompts, 0 rejected" in first.stdout
@@ -92,14 +104,14 @@ def test_a_folder_of_another_sweep(sweep, tmp_path):
 def test_ray_gets_a_model_to_load_in_its_actors(sweep, monkeypatch):
     seen = []
 
-    def note(corpus, attributor, out, *, limit, batch_tokens, engine):
-        seen.append((engine, limit, batch_tokens))
+    def note(corpus, attributor, out, *, limit, batch_tokens, prepend_bos, engine):
+        seen.append((engine, limit, batch_tokens, prepend_bos))
         raise dla.MissingPackageError("This engine needs Ray, which is not installed: pip install 'dla[ray]'")
 
     monkeypatch.setattr("dla.cli.sweep.sweep", note)
     assert_line(sweep(engine="ray", actors=3, limit=2, **{"batch-tokens": 99}), 1, "pip install 'dla[ray]'")
     ((engine, *others),) = seen
-    assert (engine.actors, others) == (3, [2, 99])
+    assert (engine.actors, others) == (3, [2, 99, None])
     assert engine.load.args == (str(FOLDER),)
 
 
