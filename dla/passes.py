@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -165,9 +166,7 @@ def run_pass(model: ModelAdapter, plan: Plan, asked: Asked, law: Law = Law.PARTI
     parts, scale = contraction.rows(*shape), questions[0].scale()
     rows = plan.merged(parts) if labels is None or into is None else Rows(labels, into)
 
-    def each(told: Callable[[Question], Tensor]) -> Float[Tensor, "direction batch kept"]:
-        return torch.stack([told(question).expand(shape) for question in questions])
-
+    each = partial(_of_each, questions, shape)
     return Pass(
         labels=rows.labels,
         values=rows.values if scale is None or law is Law.LENS else rows.values.div_(scale),
@@ -180,6 +179,12 @@ def run_pass(model: ModelAdapter, plan: Plan, asked: Asked, law: Law = Law.PARTI
         sketch=questions[0].sketch(),
         eps=max(model.anatomy.eps, _unit_of(asked.cache, names, model)),
     )
+
+
+def _of_each(
+    questions: Sequence[Question], shape: torch.Size, told: Callable[[Question], Tensor]
+) -> Float[Tensor, "direction batch kept"]:
+    return torch.stack([told(question).expand(shape) for question in questions])
 
 
 @torch.no_grad()

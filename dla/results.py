@@ -1,6 +1,7 @@
 """A pass as a result: without the axes that were not asked for."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from dla.decomposers.base import Law
 from dla.origins import Origin
 from dla.passes import Asked, Pass
 from dla.plans import Plan
+from dla.prompts import Positions
 from dla.version import versions
 from dla.views.dataset import Record
 
@@ -43,12 +45,7 @@ def attribution_of(
         directions=tuple(names),
     )
     axes = [i for i, kept in enumerate(there.values(), start=-3) if not kept]
-
-    def shaped(tensor: Tensor) -> Tensor:
-        if not bool(positions.valid.all()):
-            tensor = tensor.masked_fill(~positions.valid.to(tensor.device), torch.nan)
-        return tensor.squeeze(tuple(axis for axis in axes if -axis <= tensor.ndim))
-
+    shaped = partial(_shaped, positions, axes)
     return Attribution(
         parts=tuple(run.labels),
         values=shaped(run.values),
@@ -61,3 +58,9 @@ def attribution_of(
         record=record,
         origin=Origin.of(run, model, plan, asked, law),
     )
+
+
+def _shaped(positions: Positions, unwanted: Sequence[int], tensor: Tensor) -> Tensor:
+    if not bool(positions.valid.all()):
+        tensor = tensor.masked_fill(~positions.valid.to(tensor.device), torch.nan)
+    return tensor.squeeze(tuple(axis for axis in unwanted if -axis <= tensor.ndim))

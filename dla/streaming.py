@@ -1,6 +1,7 @@
 """The engine: contracts each write with the direction while the model runs, and keeps one number a part."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -87,7 +88,7 @@ class Contraction:
         by_name: dict[str, list[Site]] = {}
         for site in self._readers:
             by_name.setdefault(site.name, []).append(site)
-        return {name: self._observer(name, sites) for name, sites in by_name.items()}
+        return {name: partial(self._observe, name, sites) for name, sites in by_name.items()}
 
     def rows(self, batch: int, kept: int) -> list[Rows]:
         """What the directions read of every part, `[part direction batch kept]`, step by step.
@@ -103,20 +104,17 @@ class Contraction:
             )
         return [Rows(r.labels, r.values.expand(-1, -1, batch, kept)) for r in self._rows if r is not None]
 
-    def _observer(self, name: str, sites: Sequence[Site]) -> Callable[[Tensor], None]:
-        def observe(activation: Tensor) -> None:
-            if name in self._seen:
-                raise UnsupportedModelError(
-                    f"The hook {name!r} fired more than once in one run, so what it shows is not one write. "
-                    "Decompose the model by block, or without this hook."
-                )
-            self._seen.add(name)
-            for site in sites:
-                self._arrived[site] = self._select(site, activation)
-            for site in sites:
-                self._arrive(site)
-
-        return observe
+    def _observe(self, name: str, sites: Sequence[Site], activation: Tensor) -> None:
+        if name in self._seen:
+            raise UnsupportedModelError(
+                f"The hook {name!r} fired more than once in one run, so what it shows is not one write. "
+                "Decompose the model by block, or without this hook."
+            )
+        self._seen.add(name)
+        for site in sites:
+            self._arrived[site] = self._select(site, activation)
+        for site in sites:
+            self._arrive(site)
 
     def _arrive(self, site: Site) -> None:
         for i in self._readers[site]:
@@ -174,8 +172,9 @@ def merged(groups: Sequence[Mapping[str, Callable[[Tensor], None]]]) -> dict[str
 
 
 def _in_turn(calls: Sequence[Callable[[Tensor], None]]) -> Callable[[Tensor], None]:
-    def observe(activation: Tensor) -> None:
-        for call in calls:
-            call(activation)
+    return calls[0] if len(calls) == 1 else partial(_call_all, calls)
 
-    return calls[0] if len(calls) == 1 else observe
+
+def _call_all(calls: Sequence[Callable[[Tensor], None]], activation: Tensor) -> None:
+    for call in calls:
+        call(activation)

@@ -6,6 +6,7 @@ attribution is exact for the model that runs and not for the checkpoint that the
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -40,25 +41,21 @@ def replaced_modules(
     given: dict[str, tuple[Any, Any]] = {}
     calls: dict[str, tuple[Any, Any, Any]] = {}
 
-    def taker(path: str) -> Callable[..., None]:
-        def take(_: nn.Module, args: Any, kwargs: Any) -> None:
-            given[path] = (tuple(_kept(arg) for arg in args), {name: _kept(arg) for name, arg in kwargs.items()})
-
-        return take
-
-    def recorder(path: str) -> Callable[..., None]:
-        def record(_: nn.Module, args: Any, output: Any) -> None:
-            calls[path] = (*given[path], _kept(first_tensor(output)))
-
-        return record
-
     originals = {path: module for path, module in parts.watched().items() if _is_witnessed(module, parts)}
     with torch.no_grad(), contextlib.ExitStack() as stack:
         for path, module in originals.items():
-            stack.callback(module.register_forward_pre_hook(taker(path), with_kwargs=True).remove)
-            stack.callback(module.register_forward_hook(recorder(path)).remove)
+            stack.callback(module.register_forward_pre_hook(partial(_take, given, path), with_kwargs=True).remove)
+            stack.callback(module.register_forward_hook(partial(_record, given, calls, path)).remove)
         forward(tokens)
     return [path for path, call in calls.items() if not _agrees(_original(originals[path]), call)]
+
+
+def _take(given: dict[str, Any], path: str, _: nn.Module, args: Any, kwargs: Any) -> None:
+    given[path] = (tuple(_kept(arg) for arg in args), {name: _kept(arg) for name, arg in kwargs.items()})
+
+
+def _record(given: dict[str, Any], calls: dict[str, Any], path: str, _: nn.Module, args: Any, output: Any) -> None:
+    calls[path] = (*given[path], _kept(first_tensor(output)))
 
 
 def departures(replaced: list[str], probe: Probe, unembedding: Unembedding, parts: Parts) -> tuple[str, ...]:

@@ -99,34 +99,34 @@ def take_probe(
     seen = Probe(tokens, {}, {}, {}, frozenset(), torch.empty(0))
     counts: dict[str, int] = {}
 
-    def show(shown: Sequence[str], output: Any) -> None:
-        value = _copy(output)
-        for name in shown:
-            counts[name] = counts.get(name, 0) + 1
-            if value is not None:
-                seen.hooks[name] = value
-
-    def at_module(path: str) -> Callable[..., None]:
-        def record(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            for store, value in ((seen.inputs, (*args, *kwargs.values())), (seen.outputs, output)):
-                copy = _copy(value)
-                if copy is not None:
-                    store[path] = copy
-
-        return record
-
+    show = partial(_show, seen.hooks, counts)
     with torch.no_grad(), contextlib.ExitStack() as stack:
         for point in names:
             stack.callback(point.register_forward_hook(lambda p, _, output: show(names[p], output)).remove)
         for name, tap in taps.items():
             stack.callback(tap.listen(partial(show, [name])).remove)
         for path, module in modules.items():
-            handle = module.register_forward_hook(at_module(path), with_kwargs=True)
+            handle = module.register_forward_hook(partial(_record, seen, path), with_kwargs=True)
             stack.callback(handle.remove)
         logits = _copy(forward(tokens))
     assert logits is not None
     repeated = frozenset(name for name, count in counts.items() if count > 1)
     return replace(seen, repeated=repeated, logits=logits)
+
+
+def _show(hooks: dict[str, Tensor], counts: dict[str, int], names: Sequence[str], output: Any) -> None:
+    value = _copy(output)
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+        if value is not None:
+            hooks[name] = value
+
+
+def _record(seen: Probe, path: str, _: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    for store, value in ((seen.inputs, (*args, *kwargs.values())), (seen.outputs, output)):
+        copy = _copy(value)
+        if copy is not None:
+            store[path] = copy
 
 
 @contextlib.contextmanager
@@ -135,10 +135,6 @@ def watching(hook_points: HookPoints, observe: Mapping[str, Callable[[Tensor], N
 
     Raw PyTorch hooks, after any hook of the user's own: an edited activation is seen as edited.
     """
-
-    def call(observer: Callable[[Tensor], None]) -> Callable[..., None]:
-        return lambda _module, _args, output: observer(output)
-
     for name in observe:
         if name not in hook_points:
             some = ", ".join(repr(known) for known in get_close_matches(name, hook_points, 3))
@@ -146,7 +142,10 @@ def watching(hook_points: HookPoints, observe: Mapping[str, Callable[[Tensor], N
     with contextlib.ExitStack() as stack:
         for name, observer in observe.items():
             point = hook_points[name]
-            handle = point.listen(observer) if isinstance(point, Tap) else point.register_forward_hook(call(observer))
+            if isinstance(point, Tap):
+                handle = point.listen(observer)
+            else:
+                handle = point.register_forward_hook(lambda _, __, output, observer=observer: observer(output))
             stack.callback(handle.remove)
         yield
 
@@ -162,10 +161,7 @@ def keeping_rows(unembed: nn.Module, rows: Int[Tensor, "batch kept"] | None) -> 
         yield
         return
 
-    def keep(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (take_rows(args[0], rows, 1), *args[1:])
-
-    handle = unembed.register_forward_pre_hook(keep)
+    handle = unembed.register_forward_pre_hook(lambda _, args: (take_rows(args[0], rows, 1), *args[1:]))
     try:
         yield
     finally:

@@ -1,5 +1,6 @@
 """A TransformerLens model's tokenizer as a `Vocabulary`."""
 
+from functools import partial
 from typing import Any
 
 from dla.vocabulary import Vocabulary
@@ -12,26 +13,28 @@ def vocabulary_of(model: Any, d_vocab: int) -> Vocabulary:
     if tokenizer is None:
         return Vocabulary(d_vocab, input_size)
 
-    def encode(text: str, prepend_bos: bool | None) -> list[int]:
-        choice = {} if prepend_bos is None else {"prepend_bos": prepend_bos}
-        # One text has no padding. Where padding is expected on the left, a BOS that pads too is taken for it.
-        ids: list[int] = model.to_tokens(text, truncate=False, padding_side="right", **choice)[0].tolist()
-        return ids
-
-    def decode(token: int) -> str:
-        return str(tokenizer.decode([token]))
-
     # a tokenizer without a padding token is made to pad with the one that ends a text
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     text_ids = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id}
     return Vocabulary(
         size=d_vocab,
         input_size=input_size,
-        encode=encode,
-        decode=decode,
+        encode=partial(_encode, model),
+        decode=partial(_decode, tokenizer),
         pad=0 if pad is None else int(pad),
         pad_is_text=pad is None or pad in text_ids,
         pads_left=tokenizer.padding_side == "left",
         unknown=tokenizer.unk_token_id,
         bos=tokenizer.bos_token_id,
     )
+
+
+def _encode(model: Any, text: str, prepend_bos: bool | None) -> list[int]:
+    choice = {} if prepend_bos is None else {"prepend_bos": prepend_bos}
+    # One text has no padding. Where padding is expected on the left, a BOS that pads too is taken for it.
+    ids: list[int] = model.to_tokens(text, truncate=False, padding_side="right", **choice)[0].tolist()
+    return ids
+
+
+def _decode(tokenizer: Any, token: int) -> str:
+    return str(tokenizer.decode([token]))
