@@ -170,6 +170,15 @@ each_subject = pytest.mark.parametrize("subject", SUBJECTS)
 each_of_a_few = pytest.mark.parametrize("subject", A_FEW)
 each_decomposer = pytest.mark.parametrize("decomposer", DECOMPOSERS, ids=lambda d: type(d).__name__)
 
+# Every decomposer on a third of the subjects, other thirds in turn, and every one on the few that differ most.
+PAIRS = [
+    pytest.param(*subject.values, decomposer, id=f"{subject.id}-{type(decomposer).__name__}", marks=subject.marks)
+    for i, subject in enumerate(SUBJECTS)
+    for j, decomposer in enumerate(DECOMPOSERS)
+    if (i + j) % 3 == 0 or subject.values[0] in FEW
+]
+each_pair = pytest.mark.parametrize(("subject", "decomposer"), PAIRS)
+
 
 any_of_a_few = st.sampled_from([s for s in FEW if s.family == "bridge" or LINE < 4])
 any_decomposer = st.sampled_from(DECOMPOSERS)

@@ -8,8 +8,7 @@ from subjects import (
     DECOMPOSERS,
     GPT2,
     Subject,
-    each_decomposer,
-    each_subject,
+    each_pair,
     some_ids,
     some_tokens,
 )
@@ -24,8 +23,7 @@ def picked(logits: Tensor, ids: Tensor) -> Tensor:
     return logits.gather(-1, ids[..., None]).squeeze(-1)
 
 
-@each_subject
-@each_decomposer
+@each_pair
 def test_rows_add_up_to_the_models_own_logits(subject: Subject, decomposer: dla.Decomposer) -> None:
     tokens = some_tokens(1)
     own = subject.logits(tokens)
