@@ -22,7 +22,7 @@ from dla.labels import Label
 from dla.origins import Origin
 from dla.parts import Part
 from dla.passes import TOLERANCE, Pass
-from dla.plans import Rows, rounding_last
+from dla.plans import Rows, rounding_last, told_apart
 from dla.views.brief import mean_of, shortened
 from dla.views.dataset import Record, from_dataset, to_dataset
 from dla.views.endings import NETCDF, check_ending
@@ -191,7 +191,7 @@ class Attribution:
         rows = rounding_last(Rows(labels, torch.cat([self.values[:i], pieces, self.values[i + 1 :]])))
         return replace(
             self,
-            parts=tuple(rows.labels),
+            parts=told_apart(rows.labels, f"refine({label!r})"),
             values=rows.values,
             total=(self.total.double() + (added - self.values[i])).to(self.total),
             tolerance=self.tolerance + allowed.to(self.tolerance),
@@ -221,7 +221,7 @@ class Attribution:
         if isinstance(key, Mapping):
             check_groups(key, rows.labels)
         origin = None if self.origin is None else self.origin.coarser(rule)
-        return replace(self, parts=tuple(rows.labels), values=rows.values, origin=origin)
+        return replace(self, parts=told_apart(rows.labels, "group_by"), values=rows.values, origin=origin)
 
     def to_xarray(self) -> xr.Dataset:
         """A dataset with dimensions `part`, `direction`, `batch`, `position`, and coordinates for what labels say."""

@@ -111,10 +111,13 @@ class Pass:
         return replace(self, labels=labels, values=values, lost=None)
 
     def tolerance(self, law: Law) -> Float[Tensor, "direction batch kept"]:
-        """`TOLERANCE * eps * (Σ|part| + |constant| + Σ|weighted logit| + |direction| · rms(normalised stream))`."""
+        """`TOLERANCE * eps * (Σ|part| + |constant| + Σ|weighted logit| + |direction| · rms(normalised stream))`.
+
+        And the smallest normal number: below it, what is rounded away is no multiple of what is there.
+        """
         parts = [torch.linalg.vector_norm(some, 1, 0) for some in self.values.split(_AT_A_TIME)]
         size = torch.stack(parts).sum(0) if law is Law.PARTITION else self.values.abs().amax(0)
-        return TOLERANCE * self.eps * (size + self.magnitude)
+        return TOLERANCE * self.eps * (size + self.magnitude) + torch.finfo(size.dtype).tiny
 
 
 def with_rounding(labels: Sequence[Label]) -> list[Label]:

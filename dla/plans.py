@@ -126,7 +126,7 @@ class Plan:
         writes = [item for item in self.items if isinstance(item, Write)]
         if len(writes) < len(self.items):
             return None
-        return self._told_apart(self._shown([label for write in writes for label in write.labels]))
+        return told_apart(self._shown([label for write in writes for label in write.labels]), self.name)
 
     def steps(self, prompts: Prompts) -> tuple[Step, ...]:
         """The writes for some prompts."""
@@ -146,7 +146,7 @@ class Plan:
         labels = [label for step in steps for label in step.write.labels]
         if self.adding or any(step.reductions for step in steps) or any(label.kind == GROUP for label in labels):
             return None
-        return self._told_apart(self._shown(labels))
+        return told_apart(self._shown(labels), self.name)
 
     def merged(self, parts: Sequence[Rows]) -> Rows:
         """All rows in one, those of one group added up.
@@ -161,7 +161,7 @@ class Plan:
         labels = [self._merged(label) for rows in parts for label in rows.labels]
         rows = Rows(labels, values)
         rows = added_up(rows) if self.adding or any(label.kind in (GROUP, ROUNDING) for label in labels) else rows
-        return Rows(self._told_apart(rows.labels), rows.values)
+        return Rows(told_apart(rows.labels, self.name), rows.values)
 
     def places(
         self, steps: Sequence[Step], into: Float[Tensor, "part *more"] | None
@@ -196,11 +196,21 @@ class Plan:
         items = tuple(Entry.of(item).then(reduction) for item in self.items)
         return replace(self, items=items, adding=adding or self.adding)
 
-    def _told_apart(self, labels: Sequence[Label]) -> tuple[Label, ...]:
-        twice = [label for label, count in Counter(map(str, labels)).items() if count > 1]
-        if twice:
-            raise ValueError(f"{self.name} names two parts {twice[0]!r}. Give every part a label of its own.")
-        return tuple(labels)
+
+def told_apart(labels: Sequence[Label], whose: str) -> tuple[Label, ...]:
+    """The labels, each of which names one row.
+
+    Args:
+        labels: The labels.
+        whose: Who made them, for the error.
+
+    Raises:
+        ValueError: If two are alike.
+    """
+    twice = [label for label, count in Counter(map(str, labels)).items() if count > 1]
+    if twice:
+        raise ValueError(f"{whose} names two parts {twice[0]!r}. Give every part a label of its own.")
+    return tuple(labels)
 
 
 def merged(label: Label) -> Label:

@@ -7,6 +7,7 @@ from typing import final
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from dla.adapters.anatomy import Unembedding
 from dla.directions import Readout
@@ -132,8 +133,12 @@ class Question:
 
     def magnitude(self) -> Float[Tensor, "batch pos"]:
         """How large the numbers are that cancel in the answer; the model's rounding is a multiple of this."""
-        spread = self._asked.norm(dim=-1) * torch.cat(self._normalised, 1).pow(2).mean(-1).sqrt()
-        magnitude: Tensor = torch.cat(self._size, 1) + self.constant().abs() + spread
+        # in float64: in float32 the squares of a direction of 1e30 are infinite, and so would be what is allowed
+        length, size = (
+            vector_norm(v, dim=-1, dtype=torch.float64) for v in (self._asked, torch.cat(self._normalised, 1))
+        )
+        spread = length * size / self._asked.shape[-1] ** 0.5
+        magnitude: Tensor = torch.cat(self._size, 1) + self.constant().abs() + spread.to(self._asked)
         return magnitude
 
     def _keep(self, site: Site, activation: Tensor) -> None:

@@ -137,6 +137,22 @@ def test_a_vector_for_each_prompt_or_position() -> None:
     assert_close(numbers(one)[:, 1], numbers(per_prompt)[:, 1], size, GPT2.eps)
 
 
+def test_a_direction_of_any_length() -> None:
+    """What is asked may be nothing at all, or so short or long that its square is not a number of its dtype."""
+    model, tokens = GPT2.model(), some_tokens(5)
+    attributor, vector = dla.Attributor(model, dla.HeadDecomposer()), torch.randn(GPT2.model().cfg.d_model)
+    expected = attributor.attribute(tokens, dla.ResidualVector(vector)).values.double()
+    for length in (1e-42, 1e-30, 1e30):
+        result = attributor.attribute(tokens, dla.ResidualVector(length * vector))
+        rough = 1e-2 if length < 1e-38 else 1e-4
+        torch.testing.assert_close(result.values.double() / length, expected, atol=rough, rtol=rough)
+        assert bool(result.tolerance.isfinite().all())
+    for nothing in (0 * dla.Logit(9), dla.ResidualVector(0 * vector)):
+        result = attributor.attribute(tokens, {"something": dla.Logit(9), "nothing": nothing})
+        assert torch.equal(result.values[:, 1], torch.zeros_like(result.values[:, 1]))
+        assert_reconstructs(attributor.attribute(tokens, dla.Logit(9)), result.logit[0], eps=GPT2.eps)
+
+
 def test_tokens_as_text_ids_tensors_and_lists_are_the_same_tokens() -> None:
     tokenizer = GPT2.model().tokenizer
     mary, john = (tokenizer(name, add_special_tokens=False).input_ids[0] for name in (" Mary", " John"))

@@ -98,6 +98,8 @@ DOUBTFUL = {
     "behind in every row": ("</s>", [[*WORDS[0], EOS], [*WORDS[1], EOS]]),
     "behind in the only row": ("</s>", [[*WORDS[0], EOS]]),
     "in front": ("</s>", [[EOS, *WORDS[0]]]),
+    "a word": (LLAMA.model().tokenizer.decode([9]), [[*WORDS[0], 9]]),
+    "a word in front": (LLAMA.model().tokenizer.decode([9]), [[9, *WORDS[0]]]),
     "BOS twice": ("<s>", [[BOS, BOS, *WORDS[0]]]),
     "BOS behind": ("<s>", [[BOS, *WORDS[0], BOS]]),
     "BOS in front of some rows": ("<s>", [[BOS, *WORDS[0]], [9, *WORDS[1]]]),

@@ -101,6 +101,14 @@ def test_groups_that_are_none(groups: dict[str, str], message: str) -> None:
         attribution(dla.HeadDecomposer()).group_by(groups)
 
 
+def test_a_group_with_the_name_of_another_row_is_refused() -> None:
+    groups = {"L0H1": ["L0H0"]}
+    with pytest.raises(ValueError, match=r"group_by names two parts 'L0H1'\. Give every part a label of its own"):
+        attribution(dla.HeadDecomposer()).group_by(groups)
+    with pytest.raises(ValueError, match=r"GroupDecomposer names two parts 'L0H1'"):
+        attribution(dla.GroupDecomposer(dla.HeadDecomposer(), groups))
+
+
 def test_only_sums_can_be_grouped_or_mixed() -> None:
     with pytest.raises(ValueError, match="rows of LayerDecomposer do not add up, so they cannot be put into groups"):
         dla.GroupDecomposer(dla.LayerDecomposer(), {"a": "0_pre"})

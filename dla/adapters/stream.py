@@ -45,6 +45,11 @@ def recognise_stream(parts: Parts, probe: Probe) -> Stream:
     Raises:
         UnsupportedModelError: If the stream cannot be read, or is changed between two blocks.
     """
+    if not parts.blocks:
+        raise UnsupportedModelError(
+            "The model has no blocks: nothing writes to its stream but the embeddings, whose part is their product "
+            "with the unembedding. Pass a model with at least one block."
+        )
     starts, ends = ([f"blocks.{i}.hook_resid_{end}" for i in range(len(parts.blocks))] for end in ("pre", "post"))
     before, after = ([_once(probe, name) for name in names] for names in (starts, ends))
     following = [*before[1:], probe.inputs["ln_final" if parts.ln_final is not None else "unembed"]]

@@ -1,9 +1,13 @@
 """A TransformerLens model's tokenizer as a `Vocabulary`."""
 
+import re
 from functools import partial
 from typing import Any
 
 from dla.vocabulary import Vocabulary
+
+_NAMES_PADDING = re.compile(r"[<\[].*pad.*[>\]]", re.IGNORECASE)
+"""Such as `<pad>`, `[PAD]`, `<|padding|>`. What has another name may be text: a word, or a mark between documents."""
 
 
 def vocabulary_of(model: Any, d_vocab: int) -> Vocabulary:
@@ -15,14 +19,14 @@ def vocabulary_of(model: Any, d_vocab: int) -> Vocabulary:
 
     # a tokenizer without a padding token is made to pad with the one that ends a text
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    text_ids = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id}
+    others = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id}
     return Vocabulary(
         size=d_vocab,
         input_size=input_size,
         encode=partial(_encode, model),
         decode=partial(_decode, tokenizer),
         pad=0 if pad is None else int(pad),
-        pad_is_text=pad is None or pad in text_ids,
+        pad_is_text=pad is None or pad in others or not _NAMES_PADDING.fullmatch(str(tokenizer.pad_token)),
         pads_left=tokenizer.padding_side == "left",
         unknown=tokenizer.unk_token_id,
         bos=tokenizer.bos_token_id,

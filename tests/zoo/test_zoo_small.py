@@ -114,6 +114,25 @@ def test_a_small_bidirectional_model_is_refused(size: dict[str, int]) -> None:
 
 
 @needs_hooked_transformer
+def test_a_model_without_blocks_is_refused() -> None:
+    with pytest.raises(dla.UnsupportedModelError, match=r"The model has no blocks: .* Pass a model with at least one"):
+        dla.Attributor(hooked(n_layers=0), dla.ComponentDecomposer())
+
+
+@pytest.mark.parametrize(
+    "decomposer", [dla.ComponentDecomposer(), dla.HeadDecomposer()], ids=lambda d: type(d).__name__
+)
+def test_an_unembedding_of_zeros_answers_nothing(decomposer: dla.Decomposer) -> None:
+    """As where a network is trained from an unembedding that starts at zero."""
+    model = native(normalization_type="LN")
+    for parameter in model.unembed.parameters():
+        parameter.data.zero_()
+    result = dla.Attributor(model, decomposer).attribute(torch.tensor([[1, 2, 3]]), dla.Logit(1))
+    assert not result.values.any()
+    assert not result.logit.any()
+
+
+@needs_hooked_transformer
 @pytest.mark.parametrize("size", [{"d_vocab": 5, "d_vocab_out": 2}, {"d_vocab": 2, "d_vocab_out": 5}], ids=str)
 def test_other_answers_than_tokens(size: dict[str, int]) -> None:
     check(hooked(**size))
