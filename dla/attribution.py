@@ -1,8 +1,7 @@
 """The result: how much each part contributed, and the proof that the parts add up."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, final
 
@@ -14,10 +13,11 @@ from rich.console import Console, ConsoleOptions, Group
 from rich.table import Table
 from torch import Tensor
 
-from dla.decomposers.base import Decomposer, Law
+from dla.choice import Kind, Labels, Layer, OneLabel, chosen, no_part, one_label
+from dla.decomposers.base import Decomposer, Law, as_decomposer
 from dla.errors import ReconstructionError
 from dla.given import Count, count, shown
-from dla.groups import Grouping, Renaming, Selector, check_groups, named_groups, rule_of
+from dla.groups import Grouping, Renaming, Selector, check_groups, named_groups, rule_of, told_by
 from dla.labels import Label
 from dla.origins import Origin
 from dla.parts import Part
@@ -25,7 +25,7 @@ from dla.passes import TOLERANCE, Pass
 from dla.plans import Rows, rounding_last, told_apart
 from dla.views.brief import mean_of, shortened
 from dla.views.dataset import Record, from_dataset, to_dataset
-from dla.views.endings import NETCDF, check_ending
+from dla.views.endings import NETCDF, check_target
 from dla.views.files import read_dataset, write_dataset
 from dla.views.html import html_table
 from dla.views.table import rich_table
@@ -122,10 +122,10 @@ class Attribution:
 
     def select(
         self,
-        label: str | Sequence[str] | None = None,
+        label: Labels = None,
         *,
-        kind: str | None = None,
-        layer: int | None = None,
+        kind: Kind = None,
+        layer: Layer = None,
         where: Callable[[Label], bool] | None = None,
     ) -> "Attribution":
         """Only some of the parts. `total` and `gap` still speak of all of them.
@@ -137,34 +137,23 @@ class Attribution:
             where: Says of each label whether to keep it.
 
         Raises:
+            TypeError: If something else is asked for.
             ValueError: If no part is left, or a label does not exist.
         """
-        wanted = None if label is None else {label} if isinstance(label, str) else set(label)
-        for unknown in sorted((wanted or set()) - set(self.labels)):
-            self._place(unknown)
-        keep = [
-            i
-            for i, part in enumerate(self.parts)
-            if (wanted is None or str(part) in wanted)
-            and (kind is None or part.kind == kind)
-            and (layer is None or part.layer == layer)
-            and (where is None or where(part))
-        ]
-        if not keep:
-            kinds = ", ".join(sorted({part.kind for part in self.parts}))
-            raise ValueError(f"No part matches kind={kind!r}, layer={layer!r}; the kinds here are {kinds}.")
+        keep = chosen(self.parts, {"label": label, "kind": kind, "layer": layer}, self._place, where)
         return replace(self, parts=tuple(self.parts[i] for i in keep), values=self.values[keep])
 
-    def part(self, label: str) -> Part:
+    def part(self, label: OneLabel) -> Part:
         """One part, for a closer look at what it writes.
 
         Raises:
+            TypeError: If several are asked for.
             ValueError: If there is no such part.
         """
         i = self._place(label)
         return Part(self.parts[i], self.values[i], self.origin)
 
-    def refine(self, label: str, *, by: Decomposer) -> "Attribution":
+    def refine(self, label: OneLabel, *, by: Decomposer) -> "Attribution":
         """The same attribution with one part in pieces, which are measured by running the model once more.
 
         Args:
@@ -174,9 +163,10 @@ class Attribution:
         Raises:
             ReconstructionError: If the pieces do not add up to the part.
             RunChangedError: If the model does not run any more as it ran for this result.
+            TypeError: If it is not one label, or `by` is no decomposer.
             ValueError: If there is no such part, or the decomposer has no pieces of it.
         """
-        i, origin = self._place(label), self._origin("refine")
+        by, i, origin = as_decomposer(by), self._place(label), self._origin("refine")
         finer, run = origin.finer(self.parts[i], by)
         pieces = self._in_shape(run)
         added = pieces.sum(0, dtype=torch.float64)
@@ -184,7 +174,7 @@ class Attribution:
         gap = (added - self.values[i]).abs()
         if bool((gap > allowed.to(gap) + self.tolerance.to(gap)).any()):
             raise ReconstructionError(
-                f"The {len(run.labels)} pieces that {type(by).__name__} has of {label!r} miss it by up to "
+                f"The {len(run.labels)} pieces that {type(by).__name__} has of {str(self.parts[i])!r} miss it by up to "
                 f"{float(gap.nan_to_num().max()):.1e}. {origin.likely_cause()}"
             )
         labels = [*self.parts[:i], *run.labels, *self.parts[i + 1 :]]
@@ -209,14 +199,15 @@ class Attribution:
                 Rows of no group stay.
 
         Raises:
-            ValueError: If the rows do not add up, or a row belongs to two groups.
+            TypeError: If the key is none of these, or a function gives something else than a label.
+            ValueError: If the rows do not add up, a group has no row, or a row belongs to two groups.
         """
         if self.record.law != Law.PARTITION.value:
             raise ValueError(f"The rows are a {self.record.law}; they do not add up, so they cannot be grouped.")
         if isinstance(key, str):
             rule = rule_of(key, self.parts)
         else:
-            rule = named_groups(key) if isinstance(key, Mapping) else key
+            rule = named_groups(key) if isinstance(key, Mapping) else told_by(key)
         rows = Grouping(rule)(Rows(self.parts, self.values))
         if isinstance(key, Mapping):
             check_groups(key, rows.labels)
@@ -239,8 +230,9 @@ class Attribution:
 
         Raises:
             ValueError: If the name has the ending of another format, such as `.csv`; says what writes that.
+            OSError: If there is no such folder, or the file cannot be written there.
         """
-        check_ending(Path(path), NETCDF, "netCDF")
+        check_target(Path(path), NETCDF, "netCDF")
         write_dataset(self.to_xarray(), Path(path))
 
     def table(self, shown: int = SHOWN) -> Table:
@@ -270,17 +262,14 @@ class Attribution:
         each = [self.direction(name) for name in self.directions] or [self]
         return "".join(html_table(one._title(), *one._ends(SHOWN), one._proof()) for one in each)
 
-    def _place(self, label: str) -> int:
+    def _place(self, label: OneLabel) -> int:
         """Where a part is. An arrow may be written `<-`, and the token after a source's position left out."""
-        labels, wanted = self.labels, label.replace("<-", "←")
+        labels, wanted = self.labels, one_label(label).replace("<-", "←")
         places = [
             i for i, other in enumerate(labels) if other == wanted or other.startswith((wanted + " '", wanted + ' "'))
         ]
         if not places:
-            close = get_close_matches(wanted, labels, 3)
-            likely = f" Close to it: {', '.join(close)}." if close else ""
-            some = ", ".join(labels[:4])
-            raise ValueError(f"There is no part {label!r}; the parts are {some}, ... (see `labels`).{likely}")
+            raise no_part(wanted, labels, labels)
         return places[0]
 
     def _origin(self, what: str) -> Origin:

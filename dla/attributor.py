@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, final
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from dla.asking import ask
 from dla.attribution import Attribution
 from dla.autocast import refuse_autocast, without_autocast
 from dla.caches import read_cache, read_prompts_or_cache
-from dla.decomposers.base import Decomposer
+from dla.decomposers.base import Decomposer, as_decomposer
 from dla.directions import Direction, Directions, question
 from dla.errors import (
     ModelDepartureWarning,
@@ -86,15 +86,14 @@ class Attributor:
 
         Raises:
             UnsupportedModelError: If the model cannot be attributed exactly.
+            TypeError: If the decomposer is none.
             ValueError: If `check` or `unembed` is neither, or the model is in training mode.
         """
         if check not in ("raise", "warn"):
             raise ValueError(f"check={check!r}; pass 'raise' or 'warn'.")
         if unembed not in ("all", "sample"):
             raise ValueError(f"unembed={unembed!r}; pass 'all' or 'sample'.")
-        if not isinstance(decomposer, Decomposer):
-            raise TypeError(f"{shown(decomposer)} is not a Decomposer. Pass an instance, such as HeadDecomposer().")
-        self.decomposer = decomposer
+        self.decomposer = as_decomposer(decomposer)
         self.check = check
         self._sampled = unembed == "sample"
         self._plans: dict[str | None, tuple[Anatomy, ModelAdapter, Plan]] = {}
@@ -102,6 +101,17 @@ class Attributor:
         with without_autocast():
             self.model = adapt(model)
             self._planned()
+
+    def __repr__(self) -> str:
+        anatomy, _, _ = self._plans[None]
+        told = " ".join(shown(self.decomposer).split())
+        return f"Attributor({anatomy.name}, {told}, check={self.check!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "An Attributor belongs to a model in this process, and cannot be pickled or copied. Pickle its decomposer, "
+            "and make a new one where the model is: dla.Attributor(model, decomposer)."
+        )
 
     def attribute(
         self,

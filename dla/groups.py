@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import final
 
+from dla.given import items, shown
 from dla.labels import Label
 from dla.plans import GROUP, Rows, added_up
 
@@ -36,6 +37,7 @@ def named_groups(groups: Mapping[str, Selector]) -> Renaming:
         groups: Which rows belong to each name.
 
     Raises:
+        TypeError: If a group does not say which rows are in it.
         ValueError: If there is no group; later, if a row belongs to two.
     """
     if not groups:
@@ -60,8 +62,29 @@ def check_groups(groups: Mapping[str, Selector], found: Sequence[Label]) -> None
     texts = {label.text for label in found if label.kind == GROUP}
     for name in groups:
         if name not in texts:
-            some = ", ".join(map(str, found[:4]))
-            raise ValueError(f"The group {name!r} has no row; the rows are {some}, ... Leave it out, or mend it.")
+            some, hint = ", ".join(map(str, found[:4])), _hint(groups[name])
+            raise ValueError(f"The group {name!r} has no row; the rows are {some}, ... Leave it out, or mend it.{hint}")
+
+
+def told_by(rule: object) -> Renaming:
+    """A function of the user's as a rule.
+
+    Raises:
+        TypeError: If it is no function; later, if it gives something else than a label.
+    """
+    if not callable(rule):
+        raise TypeError(f"There is no grouping {shown(rule)}. Pass one of {list(WORDS)}, a dict, or a function.")
+
+    def renamed(label: Label) -> Label:
+        group = rule(label)
+        if not isinstance(group, Label):
+            raise TypeError(
+                f"The function gave {shown(group)} for {str(label)!r}. It must give the label of a group, such as "
+                f"Label('group', text='early'), or for a row of no group the row's own."
+            )
+        return group
+
+    return renamed
 
 
 def rule_of(word: str, labels: Sequence[Label]) -> Renaming:
@@ -110,5 +133,20 @@ def _test(selector: Selector) -> Callable[[Label], bool]:
         return lambda label: selector.fullmatch(str(label)) is not None
     if callable(selector):
         return selector
-    wanted = frozenset(selector)
+    several = list(selector) if isinstance(selector, set | frozenset) else items(selector)
+    if several is None or not all(isinstance(one, str) for one in several):
+        raise TypeError(
+            f"{shown(selector)} does not say which rows are in a group. Pass a label, several labels, a regular "
+            "expression, or a function that says of a label whether it is."
+        )
+    wanted = frozenset(several)
     return lambda label: str(label) in wanted
+
+
+def _hint(selector: Selector) -> str:
+    """What may have been meant by a text that is the beginning of labels."""
+    if isinstance(selector, str):
+        return f" A text is one whole label; all labels that begin with it are re.compile({selector + '.*'!r})."
+    if isinstance(selector, re.Pattern):
+        return " A regular expression has to match the whole label."
+    return ""

@@ -200,6 +200,9 @@ class Origin:
             )
         return "No hook is on it; its weights, or what its modules do, were edited."
 
+    def __repr__(self) -> str:
+        return f"Origin({self.model.anatomy.name}, {self.plan.name}, {len(self.asked.prompts.tokens)} prompts)"
+
     def __copy__(self) -> "Origin":
         return self
 

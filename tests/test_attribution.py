@@ -162,6 +162,14 @@ def test_html_is_a_table_and_escapes_what_it_shows() -> None:
     assert "&lt;s&gt;" in evil._repr_html_()
 
 
+def test_an_attributor_says_in_a_line_what_it_splits() -> None:
+    attributor = dla.Attributor(GPT2.model(), dla.HeadDecomposer(layers=[1]), check="warn")
+    result = attributor.attribute([PROMPT, PROMPT], dla.Logit(" Mary"))
+    name = result.record.model
+    assert repr(attributor) == f"Attributor({name}, HeadDecomposer(layers=[1]), check='warn')"
+    assert repr(result.origin) == f"Origin({name}, HeadDecomposer, 2 prompts)"
+
+
 def test_repr_is_short() -> None:
     """A line at a Python prompt says what it is; a notebook shows a table."""
     model = GPT2.model()

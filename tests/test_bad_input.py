@@ -1,6 +1,8 @@
 """Bad input: a clear error with the offending value and the remedy, and never numbers."""
 
+import copy
 import inspect
+import pickle
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -270,6 +272,26 @@ def test_what_is_not_a_decomposer(decomposer: Any) -> None:
         as_users_have_it(dla.Attributor.__init__)(object.__new__(dla.Attributor), GPT2.model(), decomposer)
 
 
+def test_a_class_in_the_place_of_a_decomposer() -> None:
+    kind: Any = dla.SourceDecomposer
+    for make in (
+        lambda: as_users_have_it(dla.Attribution.refine)(attribute(), "L1H1", by=kind),
+        lambda: as_users_have_it(dla.Decomposer.__or__)(HEADS, kind),
+        lambda: as_users_have_it(dla.Decomposer.__ror__)(HEADS, kind),
+        lambda: kind | HEADS,
+        lambda: dla.GroupDecomposer(kind, {"a": "L1H1"}),
+    ):
+        with pytest.raises(TypeError, match=r"^the class SourceDecomposer is not a Decomposer\. Pass an instance"):
+            make()
+
+
+def test_an_attributor_is_neither_pickled_nor_copied() -> None:
+    attributor = dla.Attributor(GPT2.model(), HEADS)
+    for make in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match=r"belongs to a model in this process, .* Pickle its decomposer, and make"):
+            make(attributor)
+
+
 def test_a_check_that_does_not_exist() -> None:
     with pytest.raises(ValueError, match=r"check='ignore'; pass 'raise' or 'warn'"):
         as_users_have_it(dla.Attributor.__init__)(object.__new__(dla.Attributor), GPT2.model(), HEADS, check="ignore")
@@ -336,7 +358,76 @@ def test_selections_that_are_empty() -> None:
     result = attribute()
     with pytest.raises(ValueError, match=r"There is no part 'L9H9'; the parts are embed, pos_embed, L0H0, L0H1,"):
         result.select("L9H9")
-    with pytest.raises(ValueError, match=r"kind='neuron', layer=None; the kinds here are b_O, embed, head"):
+    with pytest.raises(ValueError, match=r"No part matches kind='neuron'; the kinds here are b_O, embed, head"):
         result.select(kind="neuron")
-    with pytest.raises(ValueError, match=r"layer=5"):
-        result.select(layer=5)
+    with pytest.raises(ValueError, match=r"No part matches kind='head' and layer=5 and the function `where`; the"):
+        result.select(kind="head", layer=5, where=lambda label: True)
+    with pytest.raises(ValueError, match=r"No part matches the function `where`"):
+        result.select(where=lambda label: False)
+    with pytest.raises(ValueError, match=r"label=\[\] names no part\. Pass at least one label, or leave it out"):
+        result.select([])
+
+
+SELECTIONS: dict[str, tuple[dict[str, Any], str]] = {
+    "a truth for a layer": ({"layer": True}, r"layer=True is not a layer\. Pass its number, such as 1; for several"),
+    "a text for a layer": ({"layer": "1"}, r"layer='1' is not a layer"),
+    "layers": ({"layer": [0, 1]}, r"layer=\[0, 1\] is not a layer\. .* for several use where="),
+    "kinds": ({"kind": ["head", "b_O"]}, r"kind=\['head', 'b_O'\] is not a kind\. Pass one, such as 'head'"),
+    "no function": ({"where": "L1H1"}, r"where='L1H1' is not a function\. Pass one that says of a label"),
+    "a number for a label": ({"label": 3}, r"^3 is not a label\. Pass one, as written in `labels`"),
+    "a number among labels": ({"label": ["L1H1", 3]}, r"^3 is not a label"),
+}
+
+
+@pytest.mark.parametrize("case", SELECTIONS)
+def test_selections_that_cannot_be_read(case: str) -> None:
+    asked, message = SELECTIONS[case]
+    with pytest.raises(TypeError, match=message):
+        as_users_have_it(dla.Attribution.select)(attribute(), **asked)
+
+
+def test_selections_that_are_clear() -> None:
+    result = attribute()
+    assert result.select(layer=torch.tensor(1)).labels == result.select(layer=1).labels
+    assert result.select({"L1H1", "L0H0"}).labels == ["L0H0", "L1H1"]
+    sources = result.refine("L1H1", by=dla.SourceDecomposer())
+    assert sources.select("L1H1 <- 2").labels == [str(sources.part("L1H1 <- 2").label)]
+
+
+def test_one_part_is_wanted() -> None:
+    for ask in (dla.Attribution.part, lambda r, label: r.refine(label, by=dla.SourceDecomposer())):
+        with pytest.raises(TypeError, match=r"\['L1H1'\] is not a label\. Pass one, .* 'L1H1'; select takes several"):
+            as_users_have_it(ask)(attribute(), ["L1H1"])
+
+
+LAYERED = (dla.HeadDecomposer, dla.SourceDecomposer, dla.NeuronDecomposer, dla.ExpertDecomposer)
+
+
+@pytest.mark.parametrize(
+    ("layers", "error", "message"),
+    [
+        (1, TypeError, r"layers=1 is not a list of layers\. Pass layers=\[1\]\."),
+        ("1", TypeError, r"layers='1' is not a list of layers\. Pass their numbers, such as \[0, 1\], or None for all"),
+        (True, TypeError, r"layers=True is not a list of layers\. Pass their numbers"),
+        ([1, True], TypeError, r"layers=\[1, True\]: True is not a layer\. Pass whole numbers"),
+        ([1.0], TypeError, r"layers=\[1\.0\]: 1\.0 is not a layer"),
+        ([], ValueError, r"layers=\[\] names no layer to split\. Pass at least one, or None for all"),
+    ],
+    ids=str,
+)
+def test_layers(layers: Any, error: type[Exception], message: str) -> None:
+    for decomposer in LAYERED:
+        with pytest.raises(error, match=message):
+            decomposer(layers=layers)
+
+
+def test_layers_that_are_clear() -> None:
+    expected = attribute_by(dla.HeadDecomposer(layers=[1])).labels
+    for layers in (range(1, 2), {1}, torch.tensor([1]), [torch.tensor(1)]):
+        assert attribute_by(dla.HeadDecomposer(layers=layers)).labels == expected
+    assert "L1H1" in expected
+    assert "L0H1" not in expected
+
+
+def attribute_by(decomposer: dla.Decomposer) -> dla.Attribution:
+    return dla.Attributor(GPT2.model(), decomposer).attribute(some_tokens(14), LOGIT)

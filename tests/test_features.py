@@ -282,6 +282,56 @@ def test_dictionaries_that_give_something_else(encode: Any, decode: Any, error: 
         dla.FeatureDecomposer({MLP: _Made(encode, decode)})
 
 
+def _noisy(sae: Any, x: Tensor) -> Tensor:
+    return torch.nn.functional.dropout(_before(sae, x), 0.5)
+
+
+def _fails(sae: Any, x: Tensor) -> Tensor:
+    raise RuntimeError("no such thing")
+
+
+@pytest.mark.parametrize(
+    ("encode", "error", "message"),
+    [
+        (_noisy, dla.UnsupportedModelError, r"_Made\.encode gives other features when the same .* call its eval\(\)"),
+        (
+            _fails,
+            ValueError,
+            r"^The dictionary of 'blocks\.1\.hook_mlp_out': _Made\.encode raised RuntimeError for activations \[batch, "
+            r"pos, d_in\] of shape \[1, 1, 32\]: no such thing\. It must take these, and give \[batch, pos, feature\]",
+        ),
+    ],
+)
+def test_an_encode_that_draws_or_fails(encode: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        dla.FeatureDecomposer({MLP: _Made(encode)})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"b_dec": torch.tensor(0.0)},
+            r"W_dec of shape \[40, 32\] and b_dec of shape \[\]\. W_dec must .* \[d_out\]\.$",
+        ),
+        ({"b_dec": torch.zeros(31)}, r"'blocks\.1\.hook_mlp_out': _Made has W_dec .* b_dec of shape \[31\]"),
+        ({"b_dec": 0.0}, r"b_dec of shape 0\.0\. W_dec must be"),
+        ({"W_dec": torch.zeros(32, 40)}, r"W_dec of shape \[32, 40\] .* It looks transposed: pass W_dec\.T\.$"),
+        ({"W_dec": torch.zeros(32)}, r"W_dec of shape \[32\] .* must be a tensor \[feature, d_out\], a row for each"),
+    ],
+)
+def test_weights_of_other_shapes(change: dict[str, Any], message: str) -> None:
+    sae = _Made(_before)
+    vars(sae).update(change)
+    with pytest.raises(ValueError, match=message):
+        dla.FeatureDecomposer({MLP: sae})
+
+
+def test_a_class_is_no_dictionary() -> None:
+    with pytest.raises(TypeError, match=r"the class Silent is not a dictionary\. Pass an instance"):
+        dla.FeatureDecomposer({MLP: Silent})
+
+
 def test_a_decode_that_takes_something_else() -> None:
     sae = _Made(_before)
     sae.decode = lambda features, scale: features @ sae.W_dec

@@ -169,15 +169,15 @@ def test_a_file_of_ours_that_lacks_a_variable_or_has_a_broken_record(tmp_path: P
     [
         (
             "y.csv",
-            r"writes netCDF, and 'y\.csv' has the ending of another format\. Name it 'y\.nc'\. For a \.csv",
+            r"^'y\.csv' has the ending of another format, and what is written is netCDF\. Name it 'y\.nc'\. For",
         ),
         ("y.JSON", r"Name it 'y\.nc'\. For a \.json file use to_dataframe\(\)\.to_json\('y\.JSON'\)"),
         ("y.parquet", r"For a \.parquet file use to_dataframe\(\)\.to_parquet\('y\.parquet'\)"),
         ("y.csv.gz", r"For a \.csv file use to_dataframe\(\)\.to_csv\('y\.csv\.gz'\)"),
         ("y.pkl", r"For a \.pkl file use to_dataframe\(\)\.to_pickle\('y\.pkl'\)"),
         ("y.html", r"For a \.html file use to_dataframe\(\)\.to_html\('y\.html'\)"),
-        ("y.png", r"'y\.png' has the ending of another format\. Name it 'y\.nc'\.$"),
-        ("y.nc.gz", r"'y\.nc\.gz' has the ending of another format\. Name it 'y\.nc'\.$"),
+        ("y.png", r"'y\.png' has the ending of another format, .* Name it 'y\.nc'\.$"),
+        ("y.nc.gz", r"'y\.nc\.gz' has the ending of another format, .* Name it 'y\.nc'\.$"),
     ],
 )
 def test_the_ending_of_another_format(name: str, message: str, tmp_path: Path) -> None:
@@ -190,6 +190,24 @@ def test_endings_that_promise_nothing_else(tmp_path: Path) -> None:
     for name in ("y", "y.nc", "y.NC", "y.h5", "run.2024", "csv"):
         attribution().save(tmp_path / name)
         assert dla.load(tmp_path / name).labels == attribution().labels
+
+
+def test_a_file_that_cannot_be_written_is_called_as_the_user_called_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result, path = attribution("When Mary"), tmp_path / "nodir" / "y.nc"
+    with pytest.raises(FileNotFoundError, match=r"^'.*nodir/y\.nc': there is no folder '.*nodir'\. Make it, or pass"):
+        result.save(path)
+    with pytest.raises(IsADirectoryError, match=r"' is a folder\. Pass the name of a file\.$"):
+        result.save(tmp_path)
+
+    def refuse(self: Path, target: Path) -> None:
+        raise PermissionError(13, "no", str(self))
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(PermissionError, match=r"Permission denied: '.*/y\.nc'$"):
+        result.save(tmp_path / "y.nc")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_file(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ ORDER = (
         "labels",
         "sites",
         "given",
+        "choice",
         "autocast",
         "vocabulary",
         "padding",

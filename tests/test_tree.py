@@ -1,6 +1,8 @@
 """One tree: children add up to their parent, mixed plans cover each part once, groups are sums."""
 
+import inspect
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from subjects import GPT2, LLAMA, Subject, any_of_a_few, each_of_a_few, some_ids, some_tokens
 
 import dla
+from dla.groups import named_groups
 from dla.testing import assert_attributions_equal, assert_refines
 
 PROMPT = "Mary John gave the book to"
@@ -91,10 +94,12 @@ def test_named_groups_before_and_after_the_run_are_the_same() -> None:
     [
         ({}, r"No group was given\. Pass at least one"),
         ({"a": "L0H0", "b": ["L0H0"]}, r"'L0H0' is in the groups 'a' and 'b'\. Put every row into one"),
-        ({"a": "L7H7"}, r"The group 'a' has no row; the rows are .* Leave it out, or mend it"),
+        ({"a": ["L7H7"]}, r"The group 'a' has no row; the rows are .* Leave it out, or mend it\.$"),
+        ({"a": "L1H"}, r"has no row; .* A text is one whole label; all labels that .* are re\.compile\('L1H\.\*'\)\."),
+        ({"a": re.compile("L1")}, r"has no row; .* A regular expression has to match the whole label\.$"),
     ],
 )
-def test_groups_that_are_none(groups: dict[str, str], message: str) -> None:
+def test_groups_that_are_none(groups: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dla.Attributor(GPT2.model(), dla.GroupDecomposer(dla.HeadDecomposer(), groups))
     with pytest.raises(ValueError, match=message):
@@ -107,6 +112,22 @@ def test_a_group_with_the_name_of_another_row_is_refused() -> None:
         attribution(dla.HeadDecomposer()).group_by(groups)
     with pytest.raises(ValueError, match=r"GroupDecomposer names two parts 'L0H1'"):
         attribution(dla.GroupDecomposer(dla.HeadDecomposer(), groups))
+
+
+def test_a_text_with_a_star_matches_what_begins_so() -> None:
+    grouped = attribution(dla.HeadDecomposer()).group_by({"heads": re.compile("L1H.*")})
+    assert [label for label in grouped.labels if label.startswith("L1H")] == []
+
+
+def test_groupings_that_cannot_be_read() -> None:
+    result, group_by = attribution(dla.HeadDecomposer()), inspect.unwrap(dla.Attribution.group_by)
+    for gives, word in ((None, "None"), ("early", "'early'")):
+        with pytest.raises(TypeError, match=rf"The function gave {word} for 'embed'\. It must give the label of"):
+            group_by(result, lambda label, gives=gives: gives)
+    with pytest.raises(TypeError, match=r"There is no grouping \['layer'\]\. Pass one of .*, a dict, or a function"):
+        group_by(result, ["layer"])
+    with pytest.raises(TypeError, match=r"^3 does not say which rows are in a group\. Pass a label, several labels"):
+        inspect.unwrap(named_groups)({"a": 3})
 
 
 def test_only_sums_can_be_grouped_or_mixed() -> None:

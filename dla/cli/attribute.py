@@ -9,6 +9,7 @@ from dla.attribution import SHOWN, Attribution
 from dla.attributor import Attributor
 from dla.cli.json_file import write_json
 from dla.cli.quiet import loading, notes_in_a_line
+from dla.cli.targets import check_option
 from dla.direct import UNITS
 from dla.directions import Direction, Logit, LogitDifference
 from dla.vocabulary import Vocabulary
@@ -44,8 +45,7 @@ def show_attribution(
     """
     if top is not None and unit == "layer":
         raise ValueError("--top chooses among parts that add up; the rows of 'layer' are a sequence. Leave it out.")
-    if json is not None:
-        _check_target(json)
+    check_option("--json", json, ".json", "JSON")
     with loading(f"loading {model}"):
         attributor = Attributor(load_model(model), UNITS[unit]())
     direction = _direction(answer, incorrect, attributor.model.vocabulary)
@@ -78,14 +78,6 @@ def _token(token: str, vocabulary: Vocabulary) -> str | int:
             f"{token!r} is not a token, and {number!r} is not an id, which is a whole number. Write id:464, or the "
             "token's text."
         ) from None
-
-
-def _check_target(path: Path) -> None:
-    """Says so before the model is loaded if the file cannot be written."""
-    if path.is_dir():
-        raise ValueError(f"--json {str(path)!r} is a folder. Pass the name of a file.")
-    if not path.absolute().parent.is_dir():
-        raise ValueError(f"--json {str(path)!r}: there is no folder {str(path.parent)!r}. Make it, or pass another.")
 
 
 def _heading(model: str, result: Attribution) -> str:

@@ -1,23 +1,19 @@
 """An attribution of one prompt at one position as a JSON file."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from dla.attribution import Attribution
+from dla.views.files import replacing
 
 FORMAT = "dla.attribution.json/1"
 
 
 def write_json(result: Attribution, path: Path) -> None:
     """Writes next to the target and moves into place, so that the file is whole or not there."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path) as unfinished:
         unfinished.write_text(json.dumps(as_json(result), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def as_json(result: Attribution) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from dla.cli.targets import check_option
 from dla.errors import DLAError
 from dla.summaries import Comparison, Example, Summary
 from dla.summaries.summary import SHOWN
-from dla.sweeps.parquet import replacing
+from dla.views.files import replacing
 
 _PROMPTS = 5
 
@@ -30,8 +31,7 @@ def show_summary(
         ValueError: If an argument does not fit the folder.
         DLAError: If a folder is no sweep's, a file of it is damaged, or it holds no prompt.
     """
-    if csv is not None and not csv.absolute().parent.is_dir():
-        raise ValueError(f"--csv {str(csv)!r}: there is no folder {str(csv.parent)!r}. Make it, or pass another.")
+    check_option("--csv", csv, ".csv", "CSV")
     summary = Summary.load(folder, by or None, top_k=_PROMPTS)
     other = None if compare is None else Summary.load(compare, top_k=0)
     for one in (summary, other):

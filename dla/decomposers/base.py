@@ -8,6 +8,7 @@ from typing import final
 
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.cover import put_together
+from dla.given import shown
 from dla.plans import Item
 
 
@@ -41,6 +42,20 @@ class Decomposer(abc.ABC):
     def __or__(self, other: "Decomposer") -> "Decomposer":
         return MixedDecomposer((self, other))
 
+    def __ror__(self, other: object) -> "Decomposer":
+        return MixedDecomposer((as_decomposer(other), self))
+
+
+def as_decomposer(given: object) -> Decomposer:
+    """A decomposer, checked.
+
+    Raises:
+        TypeError: If it is none, such as a class in the place of an instance.
+    """
+    if not isinstance(given, Decomposer):
+        raise TypeError(f"{shown(given)} is not a Decomposer. Pass an instance, such as HeadDecomposer().")
+    return given
+
 
 @final
 @dataclass(frozen=True)
@@ -54,7 +69,7 @@ class MixedDecomposer(Decomposer):
     decomposers: tuple[Decomposer, ...]
 
     def __post_init__(self) -> None:
-        for decomposer in self.decomposers:
+        for decomposer in map(as_decomposer, self.decomposers):
             if decomposer.law is not Law.PARTITION:
                 name = type(decomposer).__name__
                 raise ValueError(f"The rows of {name} do not add up, so it cannot be a part of a mixed decomposition.")

@@ -7,7 +7,7 @@ from typing import final
 from dla.adapters.anatomy import Sublayer
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer
-from dla.decomposers.layers import Layers, split_sublayers
+from dla.decomposers.layers import Layers, read_layers, split_sublayers
 from dla.writes import Write
 
 
@@ -28,6 +28,9 @@ class ExpertDecomposer(Decomposer):
     """
 
     layers: Layers = None
+
+    def __post_init__(self) -> None:
+        read_layers(self.layers)
 
     def writes(self, model: ModelAdapter) -> Sequence[Write]:
         """The plan.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import final
 
 from dla.adapters.base import ModelAdapter
-from dla.decomposers.base import Decomposer, Law
+from dla.decomposers.base import Decomposer, Law, as_decomposer
 from dla.groups import Grouping, Selector, check_groups, named_groups
 from dla.plans import Entry, Item
 from dla.writes import Write
@@ -22,6 +22,7 @@ class GroupDecomposer(Decomposer):
             full, or a function of the label.
 
     Raises:
+        TypeError: If `inner` is no decomposer, or a group cannot be read.
         ValueError: If there is no group, or the rows do not add up.
     """
 
@@ -30,7 +31,7 @@ class GroupDecomposer(Decomposer):
 
     def __post_init__(self) -> None:
         named_groups(self.groups)
-        if self.inner.law is not Law.PARTITION:
+        if as_decomposer(self.inner).law is not Law.PARTITION:
             name = type(self.inner).__name__
             raise ValueError(f"The rows of {name} do not add up, so they cannot be put into groups.")
 

@@ -1,20 +1,50 @@
 """Which layers a decomposer splits."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from dla.adapters.anatomy import Sublayer
 from dla.adapters.base import ModelAdapter
 from dla.errors import CoarseDecompositionWarning, UnsupportedModelError, warn_caller
+from dla.given import items, shown, whole
 from dla.plans import Item
 from dla.writes import Write
 
 Piece = TypeVar("Piece", bound=Item)
-Layers = Collection[int] | None
+
+if TYPE_CHECKING:
+    Layers = Collection[int] | None
+else:  # `read_layers` looks at what is passed, and says in a sentence what is wrong with it
+    Layers = object
 """Layers by number; None for all."""
 
 _SHOWN = 3
 """How many sublayers a message names before it counts the rest."""
+
+
+def read_layers(layers: Layers) -> frozenset[int] | None:
+    """The layers that were named; None for all.
+
+    Raises:
+        TypeError: If they are not several whole numbers.
+        ValueError: If there is none.
+    """
+    if layers is None:
+        return None
+    several = list(layers) if isinstance(layers, set | frozenset) else items(layers)
+    if several is None:
+        alone = whole(layers)
+        pass_ = "their numbers, such as [0, 1], or None for all" if alone is None else f"layers=[{alone}]"
+        raise TypeError(f"layers={shown(layers)} is not a list of layers. Pass {pass_}.")
+    if not several:
+        raise ValueError(f"layers={shown(layers)} names no layer to split. Pass at least one, or None for all.")
+    found: set[int] = set()
+    for layer in several:
+        number = whole(layer)
+        if number is None:
+            raise TypeError(f"layers={shown(layers)}: {shown(layer)} is not a layer. Pass whole numbers, such as 1.")
+        found.add(number)
+    return frozenset(found)
 
 
 def split_sublayers(
@@ -29,22 +59,24 @@ def split_sublayers(
         what: What the pieces are, for messages: "attention heads", "neurons".
 
     Raises:
+        TypeError: If the layers are not several whole numbers.
         ValueError: If the model has no such layer.
         UnsupportedModelError: If a layer that was named has nothing to split.
 
     Warns:
         CoarseDecompositionWarning: If a sublayer stays whole although it may have such pieces.
     """
-    for layer in layers or ():
+    named = read_layers(layers)
+    for layer in sorted(named or ()):
         if not 0 <= layer < model.n_layers:
             raise ValueError(f"There is no layer {layer}; the model has layers 0 to {model.n_layers - 1}.")
     yield from model.embeddings()
     whole: list[Sublayer] = []
     for layer in range(model.n_layers):
-        chosen = layers is None or layer in layers
+        chosen = named is None or layer in named
         sublayers = model.block(layer).sublayers
         pieces = [split(sublayer) if chosen else None for sublayer in sublayers]
-        if layers is not None and chosen and all(piece is None for piece in pieces):
+        if named is not None and chosen and all(piece is None for piece in pieces):
             raise UnsupportedModelError(
                 f"Layer {layer} has no {what} whose writes add up to a sublayer of it"
                 f"{_because(sublayers, what)}. Leave it out of `layers`."

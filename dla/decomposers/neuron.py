@@ -7,7 +7,7 @@ from typing import final
 from dla.adapters.anatomy import Sublayer
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer
-from dla.decomposers.layers import Layers, split_sublayers
+from dla.decomposers.layers import Layers, read_layers, split_sublayers
 from dla.decomposers.strongest import Strongest, check_count
 from dla.labels import Label
 from dla.plans import Entry, Item
@@ -36,6 +36,7 @@ class NeuronDecomposer(Decomposer):
     top_k: int | None = None
 
     def __post_init__(self) -> None:
+        read_layers(self.layers)
         check_count(self.top_k, "neurons")
 
     def writes(self, model: ModelAdapter) -> Sequence[Item]:

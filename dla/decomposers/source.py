@@ -7,7 +7,7 @@ from typing import final
 from dla.adapters.anatomy import Heads, Sublayer
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer
-from dla.decomposers.layers import Layers, split_sublayers
+from dla.decomposers.layers import Layers, read_layers, split_sublayers
 from dla.labels import Label
 from dla.plans import Entry, Item
 from dla.prompts import Prompts
@@ -30,6 +30,9 @@ class SourceDecomposer(Decomposer):
     """
 
     layers: Layers = None
+
+    def __post_init__(self) -> None:
+        read_layers(self.layers)
 
     def writes(self, model: ModelAdapter) -> Sequence[Item]:
         """The plan.

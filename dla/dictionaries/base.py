@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.dictionaries.encoding import check_alone, encoded, encoded_alone
+from dla.dictionaries.encoding import encoded_each, name_of
 
 
 @final
@@ -55,12 +55,10 @@ class Dictionary:
 
         Raises:
             TypeError: If `encode` does not give one number a feature.
-            UnsupportedModelError: If the features of a position depend on the other positions.
+            ValueError: If `encode` cannot take the activations.
+            UnsupportedModelError: If the features of a position depend on the other positions, or on chance.
         """
-        given = x.to(self.W_dec)
-        alone = encoded_alone(self.source, given)
-        raw = encoded(self.source, given)
-        check_alone(self.source, alone, raw)
+        raw = encoded_each(self.source, x.to(self.W_dec), name_of(self.source, self.writes))
         features = raw.to(x) if self.rates is None else raw.to(x) * self.rates.to(x)
         if self.plain:
             return features, self.source.b_dec.detach().to(x).expand(*x.shape[:2], -1)

@@ -15,65 +15,84 @@ _NEAR = 1e-2
 """By how much of the largest feature two values of one may differ."""
 
 
-def encoded(source: Any, x: Float[Tensor, "batch pos *d_in"]) -> Float[Tensor, "batch pos feature"]:
+def name_of(source: Any, at: str) -> str:
+    """A dictionary, as messages name it."""
+    return f"The dictionary of {at!r}: {type(source).__name__}"
+
+
+def encoded(source: Any, x: Float[Tensor, "batch pos *d_in"], name: str) -> Float[Tensor, "batch pos feature"]:
     """The features that a dictionary gives, one a row of its `W_dec`.
 
     Raises:
         TypeError: If `encode` gives something else.
+        ValueError: If it cannot take the activations.
     """
-    given, count = source.encode(x), len(source.W_dec)
+    try:
+        given, count = source.encode(x), len(source.W_dec)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        axes = "[batch, pos, d_in]" if x.ndim == 3 else "[batch, pos, head, d_head]"
+        raise ValueError(
+            f"{name}.encode raised {type(error).__name__} for activations {axes} of shape {list(x.shape)}: {str(error).rstrip('.')}. "
+            "It must take these, and give [batch, pos, feature]; was it made for this model and this hook?"
+        ) from error
     acts, indices = getattr(given, "top_acts", None), getattr(given, "top_indices", None)
     if isinstance(acts, Tensor) and isinstance(indices, Tensor):  # sparsify keeps only the features that are active
         given = acts.new_zeros(*acts.shape[:-1], count).scatter_(-1, indices.long(), acts)
     if not isinstance(given, Tensor) or tuple(given.shape) != (*x.shape[:2], count):
         shape = f"of shape {list(given.shape)}" if isinstance(given, Tensor) else ""
         raise TypeError(
-            f"{type(source).__name__}.encode gave a {type(given).__name__} {shape} for {x.shape[0]} prompts of "
+            f"{name}.encode gave a {type(given).__name__} {shape} for {x.shape[0]} prompts of "
             f"{x.shape[1]} positions. It must give a tensor [batch, pos, feature] with a feature for each of the "
             f"{count} rows of W_dec, or a tuple with the fields top_acts and top_indices."
         )
     return given.to_dense() if given.is_sparse else given
 
 
-def encoded_alone(
-    source: Any, x: Float[Tensor, "batch pos *d_in"]
-) -> list[tuple[int, int, Float[Tensor, "1 1 feature"]]]:
-    """The features of some positions, each given to the dictionary alone: the first, the last, and the smallest.
-
-    Raises:
-        TypeError: As `encoded`.
-    """
-    batch, width = x.shape[:2]
-    if batch * width <= 1:
-        return []
-    smallest = int(x.flatten(2).norm(dim=-1).argmin())
-    places = dict.fromkeys([(0, 0), (batch - 1, width - 1), divmod(smallest, width)])
-    return [(b, p, encoded(source, x[b : b + 1, p : p + 1])) for b, p in places]
-
-
-def check_alone(
-    source: Any,
-    alone: list[tuple[int, int, Float[Tensor, "1 1 feature"]]],
-    together: Float[Tensor, "batch pos feature"],
-) -> None:
-    """Refuses a dictionary whose features of a position depend on what else is given to it.
+def encoded_each(source: Any, x: Float[Tensor, "batch pos *d_in"], name: str) -> Float[Tensor, "batch pos feature"]:
+    """The features of a dictionary, after some positions were given to it alone: the first, last and smallest.
 
     Args:
         source: The dictionary.
-        alone: The features of some positions, each encoded alone.
-        together: Those of all positions at once.
+        x: What it reads.
+        name: What messages call it.
 
     Raises:
-        UnsupportedModelError: If they are not the same.
+        TypeError: As `encoded`.
+        ValueError: As `encoded`.
+        UnsupportedModelError: If a position's features depend on what else is given to it, or on chance.
     """
-    for b, p, features in alone:
-        one, other = features[0, 0].double(), together[b, p].double()
-        size = torch.maximum(one.abs().max(), other.abs().max())
-        differing = int(((one - other).abs() > _NEAR * size).sum())
-        by_rounding = _FEW + 0.1 * len(one) * torch.finfo(together.dtype).eps
-        length = torch.maximum(one.norm(), other.norm())
-        if differing > by_rounding or bool((one - other).norm() > 0.5 * length):
-            raise UnsupportedModelError(_dependent(type(source).__name__, differing, len(one)))
+    batch, width = x.shape[:2]
+    smallest = int(x.flatten(2).norm(dim=-1).argmin())
+    places = {(0, 0), (batch - 1, width - 1), divmod(smallest, width)} if batch * width > 1 else set()
+    alone = {(b, p): encoded(source, x[b : b + 1, p : p + 1], name)[0, 0] for b, p in sorted(places)}
+    together = encoded(source, x, name)
+    for (b, p), features in alone.items():
+        differing = _differing(features, together[b, p])
+        if differing is not None:
+            again = encoded(source, x, name)
+            if any(_differing(again[place], together[place]) is not None for place in alone):
+                raise UnsupportedModelError(_changing(name))
+            raise UnsupportedModelError(_dependent(name, differing, len(features)))
+    return together
+
+
+def _differing(one: Float[Tensor, " feature"], other: Float[Tensor, " feature"]) -> int | None:
+    """How many features are others; None where that is rounding."""
+    one, other, eps = one.double(), other.double(), torch.finfo(other.dtype).eps
+    size = torch.maximum(one.abs().max(), other.abs().max())
+    differing = int(((one - other).abs() > _NEAR * size).sum())
+    length = torch.maximum(one.norm(), other.norm())
+    beyond = differing > _FEW + 0.1 * len(one) * eps or bool((one - other).norm() > 0.5 * length)
+    return differing if beyond else None
+
+
+def _changing(name: str) -> str:
+    return (
+        f"{name}.encode gives other features when the same activations are given to it again, so no feature is known. "
+        "Dropout or noise of its training may still be on: call its eval() first. It may keep nothing between calls."
+    )
 
 
 def _dependent(name: str, differing: int, count: int) -> str:

@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dla.dictionaries.base import Dictionary, scale_between
-from dla.dictionaries.encoding import check_alone, encoded, encoded_alone
+from dla.dictionaries.encoding import encoded_each, name_of
 from dla.errors import UnsupportedModelError
+from dla.given import shown
 
 _SIZES = (0.1, 1.0, 10.0)
 """How large the numbers are that `encode` is tried on; activations differ that much, and more."""
@@ -26,9 +27,13 @@ def read_dictionary(source: Any, at: str | tuple[str, str] | None) -> Dictionary
 
     Raises:
         TypeError: If the object lacks something.
-        ValueError: If it does not say where it belongs, or belongs to a single head.
-        UnsupportedModelError: If its `decode` is not linear in the features.
+        ValueError: If it does not say where it belongs, or belongs to a single head; if `W_dec` and `b_dec` have
+            other shapes, or `encode` cannot take activations.
+        UnsupportedModelError: If its `decode` is not linear in the features, or a position's features depend on the
+            others or on chance.
     """
+    if isinstance(source, type):
+        raise TypeError(f"{shown(source)} is not a dictionary. Pass an instance.")
     missing = [name for name in ("encode", "W_dec", "b_dec") if not hasattr(source, name)]
     if missing:
         raise TypeError(
@@ -36,14 +41,27 @@ def read_dictionary(source: Any, at: str | tuple[str, str] | None) -> Dictionary
             "`b_dec`, such as an SAE or Transcoder of SAELens."
         )
     reads, writes = _places(source, at)
+    _check_shapes(source, name_of(source, writes))
     by_head = bool(getattr(source, "hook_z_reshaping_mode", False))
     with torch.no_grad():
         inputs = list(_inputs(source, reads == writes, by_head))
         for x in inputs:
-            alone = encoded_alone(source, x)
-            check_alone(source, alone, encoded(source, x))
+            encoded_each(source, x, name_of(source, writes))
         plain, rates = _decoding(source, inputs)
     return Dictionary(source, reads, writes, by_head, plain, rates)
+
+
+def _check_shapes(source: Any, name: str) -> None:
+    W_dec, b_dec = source.W_dec, source.b_dec
+    shapes = [list(weight.shape) if isinstance(weight, Tensor) else shown(weight) for weight in (W_dec, b_dec)]
+    if isinstance(W_dec, Tensor) and W_dec.ndim == 2 and shapes[1] == shapes[0][1:]:
+        return
+    turned = isinstance(W_dec, Tensor) and W_dec.ndim == 2 and shapes[1] == shapes[0][:1]
+    likely = " It looks transposed: pass W_dec.T." if turned else ""
+    raise ValueError(
+        f"{name} has W_dec of shape {shapes[0]} and b_dec of shape {shapes[1]}. W_dec must be a tensor "
+        f"[feature, d_out], a row for each feature, and b_dec a tensor [d_out].{likely}"
+    )
 
 
 def _places(source: Any, at: str | tuple[str, str] | None) -> tuple[str, str]:

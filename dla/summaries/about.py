@@ -1,11 +1,11 @@
 """What a summary is of."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, final
 
+from dla.choice import Kind, Labels, Layer, OneLabel, chosen, no_part, one_label
 from dla.decomposers import Law
 from dla.sweeps import PartOf, SweepFolder
 from dla.sweeps.identity import computes_otherwise, departures
@@ -79,47 +79,31 @@ class About:
             "lists them with their reasons."
         )
 
-    def place(self, label: str) -> int:
+    def place(self, label: OneLabel) -> int:
         """Where a part, or one of `SUMS`, is among the measures.
 
         Raises:
             ValueError: If there is no such part.
         """
-        known = [*self.labels, *SUMS]
-        if label not in known:
-            close = get_close_matches(label, known, 3)
-            likely = f" Close to it: {', '.join(close)}." if close else ""
-            some = ", ".join(self.labels[:4])
-            raise ValueError(f"There is no part {label!r}; the parts are {some}, ... (see `labels`).{likely}")
-        return known.index(label)
+        known, wanted = [*self.labels, *SUMS], one_label(label)
+        if wanted not in known:
+            raise no_part(wanted, self.labels, known)
+        return known.index(wanted)
 
     def places(
         self,
-        label: str | Sequence[str] | None,
-        kind: str | None,
-        layer: int | None,
+        label: Labels,
+        kind: Kind,
+        layer: Layer,
         where: Callable[[PartOf], bool] | None,
     ) -> list[int]:
         """Where those of the parts are that fit.
 
         Raises:
+            TypeError: If something else is asked for.
             ValueError: If none does, or a label does not exist.
         """
-        wanted = None if label is None else {label} if isinstance(label, str) else set(label)
-        for name in sorted(wanted or ()):
-            self.place(name)
-        found = [
-            i
-            for i, part in enumerate(self.parts)
-            if (wanted is None or part.label in wanted)
-            and (kind is None or part.kind == kind)
-            and (layer is None or part.layer == layer)
-            and (where is None or where(part))
-        ]
-        if not found:
-            kinds = ", ".join(sorted({part.kind for part in self.parts}))
-            raise ValueError(f"No part matches kind={kind!r}, layer={layer!r}; the kinds here are {kinds}.")
-        return found
+        return chosen(self.parts, {"label": label, "kind": kind, "layer": layer}, self.place, where)
 
     def merge(self, other: "About") -> "About":
         """What the rows of both are of.

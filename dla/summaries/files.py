@@ -18,7 +18,7 @@ from dla.summaries.samples import RowSample
 from dla.summaries.splits import Split
 from dla.summaries.tally import Settings, Tallies, Tally, in_order
 from dla.sweeps import PartOf
-from dla.sweeps.parquet import replacing
+from dla.views.files import replacing
 
 FORMAT = "dla.summary/2"
 _MOMENTS = ("mean", "squares", "low", "high", "positive")

@@ -1,6 +1,6 @@
 """A summary of a sweep: what each part contributes on average, how sure that is, and where it contributes most."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, final
@@ -10,6 +10,7 @@ import pandas as pd
 from rich.console import Console, ConsoleOptions
 from rich.table import Table
 
+from dla.choice import Kind, Labels, Layer, OneLabel
 from dla.summaries.about import About, about
 from dla.summaries.comparison import Comparison, compared
 from dla.summaries.extremes import Example
@@ -25,7 +26,7 @@ from dla.summaries.stability import Stability, stability_of
 from dla.summaries.tables import empty_grid, grouped_grid, plain_grid
 from dla.summaries.tally import Settings, Tallies, Tally, common_rows, in_order, merged, together
 from dla.sweeps import PartOf, open_sweep
-from dla.views.endings import check_ending
+from dla.views.endings import check_target
 from dla.views.grid import Grid
 
 SHOWN = 10
@@ -87,8 +88,9 @@ class Summary:
 
         Raises:
             ValueError: If the name has the ending of another format, such as `.csv`; says what writes that.
+            OSError: If there is no such folder, or the file cannot be written there.
         """
-        check_ending(Path(file), (".json",), "JSON")
+        check_target(Path(file), (".json",), "JSON")
         write_summary(Path(file), self.about, self.settings, self.tallies)
 
     @property
@@ -147,10 +149,10 @@ class Summary:
 
     def select(
         self,
-        label: str | Sequence[str] | None = None,
+        label: Labels = None,
         *,
-        kind: str | None = None,
-        layer: int | None = None,
+        kind: Kind = None,
+        layer: Layer = None,
         where: Callable[[PartOf], bool] | None = None,
     ) -> "Summary":
         """Only some of the parts. The sums below the table still speak of all of them.
@@ -162,6 +164,7 @@ class Summary:
             where: Says of each part whether to keep it.
 
         Raises:
+            TypeError: If something else is asked for.
             ValueError: If no part is left, or a label does not exist.
         """
         keep, parts = self.about.places(label, kind, layer, where), self.about.parts
@@ -180,7 +183,7 @@ class Summary:
         """The `k` parts with the smallest mean, or with `by="abs"` the mean nearest to zero."""
         return ranked(self.about, self._together(), k, by, largest=False)
 
-    def top_prompts(self, label: str, k: int = 5) -> list[Example]:
+    def top_prompts(self, label: OneLabel, k: int = 5) -> list[Example]:
         """The prompts on which a part, or one of the sums such as "logit", is largest; the largest first.
 
         Raises:
@@ -188,7 +191,7 @@ class Summary:
         """
         return examples(self.about.place(label), self._together(), k, 0)
 
-    def bottom_prompts(self, label: str, k: int = 5) -> list[Example]:
+    def bottom_prompts(self, label: OneLabel, k: int = 5) -> list[Example]:
         """The prompts on which a part, or one of the sums, is smallest; the smallest first."""
         return examples(self.about.place(label), self._together(), k, 1)
 

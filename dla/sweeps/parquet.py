@@ -1,13 +1,13 @@
 """Parquet files: written whole or not at all, zstd inside."""
 
 import importlib
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from dla.errors import FileFormatError, MissingPackageError
+from dla.views import files
 
 UNFINISHED = ".unfinished"
 """How the name of a file ends that is being written."""
@@ -53,13 +53,7 @@ def parse_parquet(contents: bytes, path: Path) -> Any:
         raise FileFormatError(f"{str(path)!r} is missing or damaged ({error}).") from error
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Where to write a file that takes the place of `path` when all went well, and vanishes otherwise."""
+def replacing(path: Path) -> AbstractContextManager[Path]:
+    """Where to write a file of a sweep's folder, which is made; it takes the place of `path` when all went well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
-    try:
-        yield unfinished
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    return files.replacing(path, UNFINISHED)

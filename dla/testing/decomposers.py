@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from dla.decomposers.base import Decomposer
+from dla.decomposers.base import Decomposer, as_decomposer
 from dla.directions import Logit
 from dla.errors import UnsupportedModelError
 from dla.testing.laws import CHECKS, Case, Check, Problem
@@ -68,9 +68,7 @@ def run_check(
     seed: int = 0,
 ) -> Step:
     """One law."""
-    if not isinstance(decomposer, Decomposer):
-        raise TypeError(f"{decomposer!r} is not a Decomposer. Pass an instance, such as HeadDecomposer().")
-    if decomposer.law not in check.laws:
+    if as_decomposer(decomposer).law not in check.laws:
         return Step(check.name, True, f"no law of a {decomposer.law.value}")
     subjects = [as_subject(model) for model in models] if models is not None else _subjects(check, profile)
     tried, refused = 0, ""

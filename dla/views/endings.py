@@ -1,4 +1,4 @@
-"""Names of files whose ending promises another format than the one that is written."""
+"""Names of files: their folder, and an ending that promises another format than the one that is written."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,26 +30,33 @@ NETCDF = (".nc", ".nc4", ".netcdf", ".h5", ".hdf5", ".cdf")
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 
 
-def check_ending(path: Path, own: tuple[str, ...], format_: str) -> None:
-    """Refuses a name whose ending is that of another format.
+def check_target(path: Path, own: tuple[str, ...], format_: str, tabular: bool = True) -> None:
+    """Refuses a name in no folder, one of a folder, and one whose ending is that of another format.
 
     Args:
         path: The file that is to be written.
         own: The endings of the format that is written.
         format_: Its name.
+        tabular: Whether what is written has a `to_dataframe`, so that it can be said what writes such a file.
 
     Raises:
-        ValueError: If the ending is known, and is none of `own`; says what writes such a file.
+        FileNotFoundError: If there is no such folder.
+        IsADirectoryError: If it is a folder itself.
+        ValueError: If the ending is known, and is none of `own`.
     """
+    if path.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} is a folder. Pass the name of a file.")
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{str(path)!r}: there is no folder {str(path.parent)!r}. Make it, or pass another.")
     endings = [ending.lower() for ending in path.suffixes[-2:]]
     compressed = len(endings) > 1 and endings[-1] in _COMPRESSED
     ending = endings[-2] if compressed else (endings or [""])[-1]
     known = ending in OTHERS or ending in NETCDF
     if not known or (ending in own and not compressed):
         return
-    writer = "" if ending in own else OTHERS.get(ending, "")
+    writer = OTHERS.get(ending, "") if tabular and ending not in own else ""
     instead = f" For a {ending} file use {writer}({path.name!r})." if writer else ""
     raise ValueError(
-        f"save writes {format_}, and {path.name!r} has the ending of another format. Name it "
+        f"{path.name!r} has the ending of another format, and what is written is {format_}. Name it "
         f"{path.name.split('.')[0] + own[0]!r}.{instead}"
     )

@@ -1,6 +1,8 @@
 """Attributions on disk: netCDF, written whole or not at all. Nothing here can run code from a file."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import xarray as xr
@@ -8,14 +10,33 @@ import xarray as xr
 from dla.errors import FileFormatError
 
 
-def write_dataset(data: xr.Dataset, path: Path) -> None:
-    """Writes next to the target and moves into place."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+@contextmanager
+def replacing(path: Path, ending: str = ".part") -> Iterator[Path]:
+    """Where to write a file that takes the place of `path` when all went well, and vanishes otherwise.
+
+    Args:
+        path: The file.
+        ending: How the name ends of the one that is being written.
+
+    Raises:
+        OSError: If it cannot be written; names `path`.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}{ending}")
     try:
-        data.to_netcdf(unfinished, engine="h5netcdf")
+        yield unfinished
         unfinished.replace(path)
+    except OSError as error:
+        if error.errno is None or unfinished.name not in str(error):
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_dataset(data: xr.Dataset, path: Path) -> None:
+    """Writes next to the target and moves into place."""
+    with replacing(path) as unfinished:
+        data.to_netcdf(unfinished, engine="h5netcdf")
 
 
 def read_dataset(path: Path) -> xr.Dataset:

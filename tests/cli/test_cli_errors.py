@@ -123,6 +123,14 @@ def test_a_json_file_that_is_a_folder(attribute, tmp_path):
     assert_line(attribute(json=tmp_path), 2, f"--json {str(tmp_path)!r} is a folder", "Pass the name of a file")
 
 
+def test_a_file_with_the_ending_of_another_format(attribute, dla_command, tmp_path):
+    run = attribute(json=tmp_path / "result.csv")
+    assert_line(run, 2, "--json 'result.csv' has the ending of another format", "JSON. Name it 'result.json'.")
+    run = dla_command("summary", tmp_path, "--csv", tmp_path / "means.parquet")
+    assert_line(run, 2, "--csv 'means.parquet' has the ending of another format", "CSV. Name it 'means.csv'.")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_json_file_that_cannot_be_written_leaves_nothing(attribute, tmp_path, monkeypatch):
     def full(self, target):
         raise OSError(f"No space left on device: {str(target)!r}")

@@ -33,6 +33,13 @@ def test_a_file_is_json_that_anything_reads(summary, tmp_path):
     assert json.loads(text, parse_constant=pytest.fail)["format"] == "dla.summary/2"
 
 
+def test_a_file_in_no_folder_and_a_folder(summary, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nodir/s\.json': there is no folder '.*nodir'\. Make it"):
+        summary.save(tmp_path / "nodir" / "s.json")
+    with pytest.raises(IsADirectoryError, match=r"' is a folder\. Pass the name of a file"):
+        summary.save(tmp_path)
+
+
 @pytest.mark.parametrize("n", [0, 1])
 def test_few_prompts_on_disk(tmp_path, n):
     summary = dla.Summary.load(write_folder(tmp_path / "t", corpus(n), drawn(n)), bootstrap=2)
@@ -107,9 +114,9 @@ def test_the_ending_of_another_format(tmp_path):
     for name, message in (
         (
             "s.csv",
-            r"save writes JSON, and 's\.csv' has the ending of another format\. Name it 's\.json'\. For a \.csv file",
+            r"'s\.csv' has the ending of another format, and what is written is JSON\. Name it 's\.json'\. For a \.csv",
         ),
-        ("s.nc", r"'s\.nc' has the ending of another format\. Name it 's\.json'\.$"),
+        ("s.nc", r"'s\.nc' has the ending of another format, .* Name it 's\.json'\.$"),
         ("s.parquet", r"use to_dataframe\(\)\.to_parquet\('s\.parquet'\)"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -184,7 +184,7 @@ def test_the_parts_can_be_selected(tmp_path):
     assert heads.top_prompts("logit", 3) == summary.top_prompts("logit", 3)
     assert summary.select(["L1H0", "embed"]).labels == ["embed", "L1H0"]
     assert summary.select(where=lambda part: part.head == 0).labels == ["L0H0", "L1H0"]
-    with pytest.raises(ValueError, match=r"No part matches kind='neuron', layer=None; the kinds here are 0_b_O, embed"):
+    with pytest.raises(ValueError, match=r"No part matches kind='neuron'; the kinds here are 0_b_O, embed"):
         summary.select(kind="neuron")
     with pytest.raises(ValueError, match=r"There is no part 'L0H2'; the parts are embed, .* Close to it: L0H1"):
         summary.select("L0H2")

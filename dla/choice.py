@@ -1,0 +1,93 @@
+"""Choosing parts by what their labels say, for `select` and whatever asks for one part."""
+
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from dla.given import items, shown, whole
+
+if TYPE_CHECKING:
+    OneLabel = str
+    Labels = str | Sequence[str] | None
+    Kind = str | None
+    Layer = int | None
+else:  # what is passed is looked at here, and a sentence says what is wrong with it
+    OneLabel = Labels = Kind = Layer = object
+
+
+def one_label(label: object) -> str:
+    """A label, checked.
+
+    Raises:
+        TypeError: If it is none.
+    """
+    if not isinstance(label, str):
+        raise TypeError(
+            f"{shown(label)} is not a label. Pass one, as written in `labels`, such as 'L1H1'; select takes several."
+        )
+    return str(label)
+
+
+def no_part(label: str, labels: Sequence[str], known: Sequence[str]) -> ValueError:
+    """The error about a label that does not exist.
+
+    Args:
+        label: The label.
+        labels: The parts that are there.
+        known: What else it may have been meant to be as well.
+    """
+    close = get_close_matches(label, known, 3)
+    likely = f" Close to it: {', '.join(close)}." if close else ""
+    some = ", ".join(labels[:4])
+    return ValueError(f"There is no part {label!r}; the parts are {some}, ... (see `labels`).{likely}")
+
+
+def chosen(
+    parts: Sequence[Any], asked: Mapping[str, object], place: Callable[[str], int], where: Callable[[Any], bool] | None
+) -> list[int]:
+    """Where the parts are that fit all that is asked.
+
+    Args:
+        parts: The parts, each with a `kind` and a `layer`.
+        asked: The `label`, `kind` and `layer` that are asked for; None for any.
+        place: Where the part with a label is.
+        where: Says of each part whether it fits.
+
+    Raises:
+        TypeError: If something else is asked for than a label, a kind, a layer and a function.
+        ValueError: If no part fits, or a label does not exist.
+    """
+    _check(asked, where)
+    places = None if asked["label"] is None else {place(label) for label in _labels(asked["label"])}
+    layer = whole(asked["layer"])
+    found = [
+        i
+        for i, part in enumerate(parts)
+        if (places is None or i in places)
+        and (asked["kind"] is None or part.kind == asked["kind"])
+        and (layer is None or part.layer == layer)
+        and (where is None or where(part))
+    ]
+    if not found:
+        told = [f"{name}={shown(value)}" for name, value in asked.items() if value is not None]
+        told += [] if where is None else ["the function `where`"]
+        kinds = ", ".join(sorted({part.kind for part in parts}))
+        raise ValueError(f"No part matches {' and '.join(told)}; the kinds here are {kinds}.")
+    return found
+
+
+def _labels(label: object) -> list[str]:
+    several = list(label) if isinstance(label, set | frozenset) else items(label)
+    if several == []:
+        raise ValueError(f"label={shown(label)} names no part. Pass at least one label, or leave it out for all.")
+    return [one_label(one) for one in ([label] if several is None else several)]
+
+
+def _check(asked: Mapping[str, object], where: object) -> None:
+    kind, layer = asked["kind"], asked["layer"]
+    if kind is not None and not isinstance(kind, str):
+        raise TypeError(f"kind={shown(kind)} is not a kind. Pass one, such as 'head'; for several use where=...")
+    if layer is not None and whole(layer) is None:
+        raise TypeError(f"layer={shown(layer)} is not a layer. Pass its number, such as 1; for several use where=...")
+    if where is not None and not callable(where):
+        raise TypeError(f"where={shown(where)} is not a function. Pass one that says of a label whether to keep it.")

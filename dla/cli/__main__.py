@@ -1,0 +1,6 @@
+"""`python -m dla.cli`: the `dla` command."""
+
+from dla.cli import main
+
+if __name__ == "__main__":
+    main()
