@@ -42,9 +42,7 @@ def no_part(label: str, labels: Sequence[str], known: Sequence[str]) -> ValueErr
     return ValueError(f"There is no part {label!r}; the parts are {some}, ... (see `labels`).{likely}")
 
 
-def chosen(
-    parts: Sequence[Any], asked: Mapping[str, object], place: Callable[[str], int], where: Callable[[Any], bool] | None
-) -> list[int]:
+def chosen(parts: Sequence[Any], asked: Mapping[str, object], place: Callable[[str], int], where: Any) -> list[int]:
     """Where the parts are that fit all that is asked.
 
     Args:

@@ -126,13 +126,13 @@ def _depth(label: Label) -> int:
     return sum(1 for _ in label.path())
 
 
-def _test(selector: Selector) -> Callable[[Label], bool]:
+def _test(selector: object) -> Callable[[Label], bool]:
     if isinstance(selector, str):
         return lambda label: str(label) == selector
     if isinstance(selector, re.Pattern):
         return lambda label: selector.fullmatch(str(label)) is not None
     if callable(selector):
-        return selector
+        return lambda label: bool(selector(label))
     several = list(selector) if isinstance(selector, set | frozenset) else items(selector)
     if several is None or not all(isinstance(one, str) for one in several):
         raise TypeError(

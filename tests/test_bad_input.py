@@ -274,12 +274,13 @@ def test_what_is_not_a_decomposer(decomposer: Any) -> None:
 
 def test_a_class_in_the_place_of_a_decomposer() -> None:
     kind: Any = dla.SourceDecomposer
+    made = object.__new__(dla.GroupDecomposer)
     for make in (
         lambda: as_users_have_it(dla.Attribution.refine)(attribute(), "L1H1", by=kind),
         lambda: as_users_have_it(dla.Decomposer.__or__)(HEADS, kind),
         lambda: as_users_have_it(dla.Decomposer.__ror__)(HEADS, kind),
         lambda: kind | HEADS,
-        lambda: dla.GroupDecomposer(kind, {"a": "L1H1"}),
+        lambda: as_users_have_it(dla.GroupDecomposer.__init__)(made, kind, {"a": "L1H1"}),
     ):
         with pytest.raises(TypeError, match=r"^the class SourceDecomposer is not a Decomposer\. Pass an instance"):
             make()

@@ -40,7 +40,7 @@ class Decomposer(abc.ABC):
         """The plan: what to read, which parts it holds, how each reaches the stream. Runs nothing."""
 
     def __or__(self, other: "Decomposer") -> "Decomposer":
-        return MixedDecomposer((self, other))
+        return MixedDecomposer((self, as_decomposer(other)))
 
     def __ror__(self, other: object) -> "Decomposer":
         return MixedDecomposer((as_decomposer(other), self))

@@ -32,11 +32,10 @@ def encoded(source: Any, x: Float[Tensor, "batch pos *d_in"], name: str) -> Floa
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        axes = "[batch, pos, d_in]" if x.ndim == 3 else "[batch, pos, head, d_head]"
+        axes, why = "[batch, pos, d_in]" if x.ndim == 3 else "[batch, pos, head, d_head]", str(error).rstrip(".")
         raise ValueError(
-            f"{name}.encode raised {type(error).__name__} for activations {axes} of shape {list(x.shape)}: "
-            f"{str(error).rstrip('.')}. It must take these, and give [batch, pos, feature]; was it made "
-            "for this model and this hook?"
+            f"{name}.encode raised {type(error).__name__} for activations {axes} of shape {list(x.shape)}: {why}. "
+            "It must take these, and give [batch, pos, feature]; was it made for this model and this hook?"
         ) from error
     acts, indices = getattr(given, "top_acts", None), getattr(given, "top_indices", None)
     if isinstance(acts, Tensor) and isinstance(indices, Tensor):  # sparsify keeps only the features that are active
