@@ -210,7 +210,7 @@ class Attribution:
             rule = named_groups(key) if isinstance(key, Mapping) else told_by(key)
         rows = Grouping(rule)(Rows(self.parts, self.values))
         if isinstance(key, Mapping):
-            check_groups(key, rows.labels)
+            check_groups(key, self.parts)
         origin = None if self.origin is None else self.origin.coarser(rule)
         return replace(self, parts=told_apart(rows.labels, "group_by"), values=rows.values, origin=origin)
 

@@ -53,17 +53,28 @@ def named_groups(groups: Mapping[str, Selector]) -> Renaming:
     return renamed
 
 
-def check_groups(groups: Mapping[str, Selector], found: Sequence[Label]) -> None:
-    """Whether each group got a row.
+def check_groups(groups: Mapping[str, Selector], labels: Sequence[Label]) -> None:
+    """Whether each group has a row, each label that one lists is a row, and no row is in two.
+
+    Args:
+        groups: The groups.
+        labels: The rows before they are put together.
 
     Raises:
-        ValueError: If one did not.
+        ValueError: If it is not so.
     """
-    texts = {label.text for label in found if label.kind == GROUP}
-    for name in groups:
-        if name not in texts:
-            some, hint = ", ".join(map(str, found[:4])), _hint(groups[name])
-            raise ValueError(f"The group {name!r} has no row; the rows are {some}, ... Leave it out, or mend it.{hint}")
+    texts, some, renamed = set(map(str, labels)), ", ".join(map(str, labels[:4])), named_groups(groups)
+    for label in labels:
+        renamed(label)  # raises where it is in two
+    for name, selector in groups.items():
+        if not any(map(_test(selector), labels)):
+            raise ValueError(
+                f"The group {name!r} has no row; the rows are {some}, ... Leave it out, or mend it.{_hint(selector)}"
+            )
+        listed = [] if isinstance(selector, str | re.Pattern) or callable(selector) else list(selector)
+        missing = [label for label in listed if label not in texts]
+        if missing:
+            raise ValueError(f"The group {name!r} lists {missing[0]!r}, and there is no such row; they are {some}, ...")
 
 
 def told_by(rule: object) -> Renaming:

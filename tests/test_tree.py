@@ -94,6 +94,7 @@ def test_named_groups_before_and_after_the_run_are_the_same() -> None:
     [
         ({}, r"No group was given\. Pass at least one"),
         ({"a": "L0H0", "b": ["L0H0"]}, r"'L0H0' is in the groups 'a' and 'b'\. Put every row into one"),
+        ({"a": ["L0H0", "L7H7"]}, r"The group 'a' lists 'L7H7', and there is no such row; they are embed, pos_embed"),
         ({"a": ["L7H7"]}, r"The group 'a' has no row; the rows are .* Leave it out, or mend it\.$"),
         ({"a": "L1H"}, r"has no row; .* A text is one whole label; all labels that .* are re\.compile\('L1H\.\*'\)\."),
         ({"a": re.compile("L1")}, r"has no row; .* A regular expression has to match the whole label\.$"),

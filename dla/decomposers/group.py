@@ -44,5 +44,5 @@ class GroupDecomposer(Decomposer):
         renamed, items = named_groups(self.groups), self.inner.writes(model)
         writes = [item for item in items if isinstance(item, Write)]
         if len(writes) == len(items):
-            check_groups(self.groups, [renamed(label) for write in writes for label in write.labels])
+            check_groups(self.groups, [label for write in writes for label in write.labels])
         return [Entry.of(item).then(Grouping(renamed)) for item in items]
