@@ -13,7 +13,7 @@ from rich.console import Console, ConsoleOptions, Group
 from rich.table import Table
 from torch import Tensor
 
-from dla.choice import Kind, Labels, Layer, OneLabel, chosen, no_part, one_label
+from dla.choice import Kind, Labels, Layer, OneLabel, Places, chosen
 from dla.decomposers.base import Decomposer, Law, as_decomposer
 from dla.errors import ReconstructionError
 from dla.given import Count, count, shown
@@ -140,7 +140,7 @@ class Attribution:
             TypeError: If something else is asked for.
             ValueError: If no part is left, or a label does not exist.
         """
-        keep = chosen(self.parts, {"label": label, "kind": kind, "layer": layer}, self._place, where)
+        keep = chosen(self.parts, {"label": label, "kind": kind, "layer": layer}, Places(self.labels), where)
         return replace(self, parts=tuple(self.parts[i] for i in keep), values=self.values[keep])
 
     def part(self, label: OneLabel) -> Part:
@@ -263,14 +263,7 @@ class Attribution:
         return "".join(html_table(one._title(), *one._ends(SHOWN), one._proof()) for one in each)
 
     def _place(self, label: OneLabel) -> int:
-        """Where a part is. An arrow may be written `<-`, and the token after a source's position left out."""
-        labels, wanted = self.labels, one_label(label).replace("<-", "←")
-        places = [
-            i for i, other in enumerate(labels) if other == wanted or other.startswith((wanted + " '", wanted + ' "'))
-        ]
-        if not places:
-            raise no_part(wanted, labels, labels)
-        return places[0]
+        return Places(self.labels)(label)
 
     def _origin(self, what: str) -> Origin:
         if self.origin is None:

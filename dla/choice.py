@@ -1,8 +1,9 @@
 """Choosing parts by what their labels say, for `select` and whatever asks for one part."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 from dla.given import items, shown, whole
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     Layer = int | None
 else:  # what is passed is looked at here, and a sentence says what is wrong with it
     OneLabel = Labels = Kind = Layer = object
+
+
+_TOKEN = re.compile(r" ['\"]")
+"""Where the token begins in the label of a source."""
 
 
 def one_label(label: object) -> str:
@@ -26,6 +31,35 @@ def one_label(label: object) -> str:
             f"{shown(label)} is not a label. Pass one, as written in `labels`, such as 'L1H1'; select takes several."
         )
     return str(label)
+
+
+@final
+class Places:
+    """Where each part is. An arrow may be written `<-`, and the token after a source's position be left out."""
+
+    def __init__(self, labels: Sequence[str], others: Sequence[str] = ()) -> None:
+        """Looks at every label once, however many are asked for.
+
+        Args:
+            labels: The parts'.
+            others: What may be asked for as well; they come after the parts.
+        """
+        self._labels, self._known = labels, [*labels, *others]
+        self._places = {label: i for i, label in reversed([*enumerate(self._known)])}
+        for i, label in enumerate(labels):
+            self._places.setdefault(_TOKEN.split(label, maxsplit=1)[0], i)
+
+    def __call__(self, label: object) -> int:
+        """The place.
+
+        Raises:
+            TypeError: If it is no label.
+            ValueError: If there is no such part.
+        """
+        wanted = one_label(label).replace("<-", "←")
+        if wanted not in self._places:
+            raise no_part(wanted, self._labels, self._known)
+        return self._places[wanted]
 
 
 def no_part(label: str, labels: Sequence[str], known: Sequence[str]) -> ValueError:

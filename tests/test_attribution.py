@@ -214,3 +214,12 @@ def test_labels_spell_themselves_as_transformer_lens_does() -> None:
     assert str(dla.Label("post", text="final_post")) == "final_post"
     assert dla.Label("head", 9, 6).head == 6
     assert dla.Label("neuron", 9, 6).head is None
+
+
+def test_choosing_among_many_parts_looks_at_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row for each neuron: as many looks as rows, not one for each pair of them."""
+    result = attribution()
+    looks = []
+    monkeypatch.setattr(type(result.parts[0]), "__str__", lambda part: looks.append(part) or part.kind)
+    result.select(list(result.labels))
+    assert len(looks) <= 4 * len(result.parts)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
-from dla.choice import Kind, Labels, Layer, OneLabel, chosen, no_part, one_label
+from dla.choice import Kind, Labels, Layer, OneLabel, Places, chosen
 from dla.decomposers import Law
 from dla.sweeps import PartOf, SweepFolder
 from dla.sweeps.identity import computes_otherwise, departures
@@ -85,10 +85,7 @@ class About:
         Raises:
             ValueError: If there is no such part.
         """
-        known, wanted = [*self.labels, *SUMS], one_label(label)
-        if wanted not in known:
-            raise no_part(wanted, self.labels, known)
-        return known.index(wanted)
+        return Places(self.labels, SUMS)(label)
 
     def places(
         self,
@@ -103,7 +100,7 @@ class About:
             TypeError: If something else is asked for.
             ValueError: If none does, or a label does not exist.
         """
-        return chosen(self.parts, {"label": label, "kind": kind, "layer": layer}, self.place, where)
+        return chosen(self.parts, {"label": label, "kind": kind, "layer": layer}, Places(self.labels, SUMS), where)
 
     def merge(self, other: "About") -> "About":
         """What the rows of both are of.
