@@ -304,6 +304,18 @@ def test_what_is_rounded_away_is_no_vector() -> None:
 
 
 @each_half
+def test_a_group_of_all_parts_leaves_what_is_rounded_away(dtype: torch.dtype) -> None:
+    """It is known in full only after the run, so groups that are named before hold none of it."""
+    model = bridge("gpt2", dtype)
+    rows = attributed(model, dla.HeadDecomposer())
+    grouped = attributed(model, dla.GroupDecomposer(dla.HeadDecomposer(), {"all": lambda label: True}))
+    assert grouped.labels == ["all", "rounding"]
+    torch.testing.assert_close(grouped.part("rounding").values, rows.part("rounding").values)
+    with pytest.raises(ValueError, match=r"The group 'a' lists 'rounding', and there is no such row"):
+        attributed(model, dla.GroupDecomposer(dla.HeadDecomposer(), {"a": ["L0H0", "rounding"]}))
+
+
+@each_half
 def test_groups_of_a_result_are_looked_at_as_it_has_them(dtype: torch.dtype) -> None:
     """What is rounded away is no member of its layer, nor of the part whose pieces it was rounded away in."""
     parts = attributed(bridge("gpt2", dtype), dla.ComponentDecomposer())

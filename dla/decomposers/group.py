@@ -7,6 +7,7 @@ from typing import final
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer, Law, as_decomposer
 from dla.groups import Grouping, Selector, check_groups, named_groups
+from dla.labels import ROUNDING
 from dla.plans import Entry, Item
 from dla.writes import Write
 
@@ -15,6 +16,9 @@ from dla.writes import Write
 @dataclass(frozen=True)
 class GroupDecomposer(Decomposer):
     """The rows of another decomposer, those of each group added up: "name movers", "MLPs 0-3". Others stay.
+
+    What half precision rounds away is known in full only after the run, and stays a row of its own; `group_by` of the
+    result can put it into a group.
 
     Attributes:
         inner: Whose rows.
@@ -44,5 +48,7 @@ class GroupDecomposer(Decomposer):
         renamed, items = named_groups(self.groups), self.inner.writes(model)
         writes = [item for item in items if isinstance(item, Write)]
         if len(writes) == len(items):
-            check_groups(self.groups, [label for write in writes for label in write.labels])
-        return [Entry.of(item).then(Grouping(renamed)) for item in items]
+            labels = [label for write in writes for label in write.labels]
+            check_groups(self.groups, [label for label in labels if label.kind != ROUNDING])
+        rule = Grouping(lambda label: label if label.kind == ROUNDING else renamed(label))
+        return [Entry.of(item).then(rule) for item in items]
