@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from subjects import GPT2, LLAMA, Subject, any_of_a_few, each_of_a_few, some_ids, some_tokens
 
 import dla
+from dla.decomposers.strongest import check_count
 from dla.groups import named_groups
 from dla.testing import assert_attributions_equal, assert_refines
 
@@ -227,3 +228,11 @@ def test_one_prompt_shows_the_neurons_with_the_largest_values() -> None:
 def test_a_number_of_rows_that_is_none(k: int) -> None:
     with pytest.raises(ValueError, match=rf"top_k={k}: keep at least one of the neurons, or pass None for all"):
         dla.NeuronDecomposer(top_k=k)
+
+
+@pytest.mark.parametrize("k", [2.5, "3", True], ids=str)
+def test_a_number_to_keep_that_is_none(k: Any) -> None:
+    with pytest.raises(
+        TypeError, match=r"top_k=.* is not a whole number\. Pass how many of the neurons to keep, or None"
+    ):
+        check_count(k, "neurons")
