@@ -16,8 +16,8 @@ from torch import Tensor
 from dla.choice import Kind, Labels, Layer, OneLabel, Places, chosen
 from dla.decomposers.base import Decomposer, Law, as_decomposer
 from dla.errors import ReconstructionError
-from dla.given import Count, count, shown
 from dla.groups import Grouping, Renaming, Selector, check_groups, named_groups, rule_of, told_by
+from dla.inputs.given import Count, count, shown
 from dla.labels import Label
 from dla.origins import Origin
 from dla.parts import Part

@@ -27,10 +27,10 @@ from dla.errors import (
     warn_caller,
 )
 from dla.gaps import GapReport, edits, explain
-from dla.given import shown
+from dla.inputs.given import shown
+from dla.inputs.prompts import Mask, Position, Prompts, Text, read_positions
 from dla.passes import run_pass
 from dla.plans import Plan
-from dla.prompts import Mask, Position, Prompts, Text, read_positions
 from dla.results import attribution_of
 
 if TYPE_CHECKING:

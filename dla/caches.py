@@ -9,9 +9,9 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from dla.adapters.base import ModelAdapter
-from dla.given import shown
-from dla.padding import filler_of, first_doubtful
-from dla.prompts import Mask, Prompts, Text, read_prompts, unknown_prompts
+from dla.inputs.given import shown
+from dla.inputs.padding import filler_of, first_doubtful
+from dla.inputs.prompts import Mask, Prompts, Text, read_prompts, unknown_prompts
 from dla.streaming import replay
 
 ROUNDINGS = 4.0

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, final
 
-from dla.given import items, shown, whole
+from dla.inputs.given import items, shown, whole
 
 if TYPE_CHECKING:
     OneLabel = str

@@ -14,8 +14,8 @@ from dla.attributor import Attributor
 from dla.caches import read_cache, read_prompts_or_cache
 from dla.decomposers import ComponentDecomposer, Decomposer, HeadDecomposer, LayerDecomposer
 from dla.directions import Direction, Logit, LogitDifference, Tokens, read_tokens
-from dla.given import Count, count, shown, whole
-from dla.prompts import Position, Text
+from dla.inputs.given import Count, count, shown, whole
+from dla.inputs.prompts import Position, Text
 
 UNITS: dict[str, Callable[[], Decomposer]] = {
     "component": ComponentDecomposer,

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import final
 
-from dla.given import items, shown
+from dla.inputs.given import items, shown
 from dla.labels import Label
 from dla.plans import GROUP, Rows, added_up
 

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dla.inputs.prompts import Prompts
 from dla.labels import ROUNDING, Label
-from dla.prompts import Prompts
 from dla.writes import Write
 
 GROUP = "group"

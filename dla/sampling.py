@@ -15,7 +15,7 @@ from dla.adapters.probe import in_sample, is_hooked
 from dla.adapters.user_hooks import is_readout_hooked
 from dla.directions import Readout
 from dla.errors import ReconstructionError
-from dla.prompts import Positions
+from dla.inputs.prompts import Positions
 from dla.readings import Question
 from dla.streaming import merged
 

@@ -12,7 +12,7 @@ from subjects import GPT2, LLAMA, Subject, needs_hooked_transformer, some_tokens
 from twins import AlteredDecomposer, without
 
 import dla
-from dla.prompts import read_prompts
+from dla.inputs.prompts import read_prompts
 from dla.testing.models import PROMPT, VOCABULARY_SIZE, architecture
 
 HEADS = dla.HeadDecomposer()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import dla
 import dla.demo
-from dla.prompts import read_prompts
+from dla.inputs.prompts import read_prompts
 
 PROMPT = "When Mary and John went to the store , John gave a drink to"
 OTHER = "After Rose and Paul left the park , Paul decided to give a book to"

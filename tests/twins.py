@@ -16,9 +16,9 @@ import dla
 from dla.adapters.anatomy import Anatomy, Heads
 from dla.adapters.base import Observer
 from dla.directions import Readout
-from dla.prompts import Positions, Prompts
+from dla.inputs.prompts import Positions, Prompts
+from dla.inputs.vocabulary import Vocabulary
 from dla.routes import Activations
-from dla.vocabulary import Vocabulary
 
 
 @final

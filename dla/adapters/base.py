@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy, Block
-from dla.vocabulary import Vocabulary
+from dla.inputs.vocabulary import Vocabulary
 from dla.writes import Write
 
 Observer = Callable[[Tensor], None]

@@ -12,7 +12,7 @@ from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.parts import Parts
 from dla.adapters.running import AnatomyCache, HookMap, answers_of, context_length, run_observed
 from dla.adapters.vocabularies import vocabulary_of
-from dla.vocabulary import Vocabulary
+from dla.inputs.vocabulary import Vocabulary
 
 
 @final

@@ -10,7 +10,7 @@ from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.hooked_transformer import HookedTransformerAdapter
 from dla.adapters.transformer_bridge import TransformerBridgeAdapter
-from dla.vocabulary import Vocabulary
+from dla.inputs.vocabulary import Vocabulary
 
 
 @final

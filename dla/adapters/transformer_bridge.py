@@ -16,7 +16,7 @@ from dla.adapters.parts import Parts
 from dla.adapters.running import AnatomyCache, HookMap, answers_of, context_length, run_observed
 from dla.adapters.vocabularies import vocabulary_of
 from dla.errors import UnsupportedModelError
-from dla.vocabulary import Vocabulary
+from dla.inputs.vocabulary import Vocabulary
 
 _WITH_CACHE: WeakSet[Any] = WeakSet()
 """Models that do not run without a key-value cache: linear attention on TransformerLens 3.9."""

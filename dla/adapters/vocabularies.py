@@ -4,7 +4,7 @@ import re
 from functools import partial
 from typing import Any
 
-from dla.vocabulary import Vocabulary
+from dla.inputs.vocabulary import Vocabulary
 
 _NAMES_PADDING = re.compile(r"[<\[].*pad.*[>\]]", re.IGNORECASE)
 """Such as `<pad>`, `[PAD]`, `<|padding|>`. What has another name may be text: a word, or a mark between documents."""

@@ -12,7 +12,7 @@ from dla.cli.quiet import loading, notes_in_a_line
 from dla.cli.targets import check_option
 from dla.direct import UNITS
 from dla.directions import Direction, Logit, LogitDifference
-from dla.vocabulary import Vocabulary
+from dla.inputs.vocabulary import Vocabulary
 
 
 def show_attribution(

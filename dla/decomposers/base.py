@@ -8,7 +8,7 @@ from typing import final
 
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.cover import put_together
-from dla.given import shown
+from dla.inputs.given import shown
 from dla.plans import Item
 
 

@@ -8,9 +8,9 @@ from dla.adapters.anatomy import Heads, Sublayer
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer
 from dla.decomposers.layers import Layers, read_layers, split_sublayers
+from dla.inputs.prompts import Prompts
 from dla.labels import Label
 from dla.plans import Entry, Item
-from dla.prompts import Prompts
 from dla.writes import Sources
 
 

@@ -5,7 +5,7 @@ from typing import final
 
 import torch
 
-from dla.given import shown, whole
+from dla.inputs.given import shown, whole
 from dla.labels import Label
 from dla.plans import Rows
 

@@ -7,7 +7,7 @@ import torch
 
 from dla.directions.base import Direction, Readout, weights_of
 from dla.directions.shapes import Tokens, ids_of, read_tokens, words
-from dla.prompts import Positions, Prompts
+from dla.inputs.prompts import Positions, Prompts
 
 
 @final

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dla.given import items, number, shown, whole
-from dla.prompts import Positions, Prompts
+from dla.inputs.given import items, number, shown, whole
+from dla.inputs.prompts import Positions, Prompts
 
 
 @final

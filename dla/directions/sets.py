@@ -7,8 +7,8 @@ import torch
 
 from dla.directions.base import Direction, Readout, weights_of
 from dla.directions.shapes import Several, Weights, few
-from dla.given import items, number, shown, token
-from dla.prompts import Positions, Prompts
+from dla.inputs.given import items, number, shown, token
+from dla.inputs.prompts import Positions, Prompts
 
 
 @final

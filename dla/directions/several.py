@@ -7,8 +7,8 @@ from typing import Any, final
 
 from dla.directions.base import Direction
 from dla.directions.tokens import Logit
-from dla.given import Count, count, items, shown, token, whole
-from dla.prompts import Positions, Prompts
+from dla.inputs.given import Count, count, items, shown, token, whole
+from dla.inputs.prompts import Positions, Prompts
 
 
 class Directions(abc.ABC):

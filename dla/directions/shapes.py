@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from dla.given import items, shown, token, whole
-from dla.prompts import Positions, Prompts
+from dla.inputs.given import items, shown, token, whole
+from dla.inputs.prompts import Positions, Prompts
 
 if TYPE_CHECKING:
     Tokens = str | int | Sequence[str | int] | Tensor | np.ndarray | pd.Series

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from dla.directions.base import Direction, Readout
 from dla.directions.shapes import check_shape
-from dla.given import items, shown
-from dla.prompts import Positions, Prompts
+from dla.inputs.given import items, shown
+from dla.inputs.prompts import Positions, Prompts
 
 if TYPE_CHECKING:
     Vector = Tensor | np.ndarray | pd.Series | Sequence[float]

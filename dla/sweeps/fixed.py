@@ -13,10 +13,10 @@ from dla.adapters.weights import checksums
 from dla.attributor import Attributor
 from dla.dictionaries import Dictionary
 from dla.directions import Logit
+from dla.inputs.prompts import Prompts, read_positions
 from dla.labels import Label
 from dla.passes import Asked, run_pass
 from dla.plans import Plan, Rows
-from dla.prompts import Prompts, read_positions
 from dla.writes import Features
 
 _TRIALS = 8

@@ -8,9 +8,9 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Int
 
+from dla.inputs.vocabulary import Vocabulary
 from dla.sweeps.corpora import Unreadable, Window
 from dla.sweeps.corpora.values import absent, as_text
-from dla.vocabulary import Vocabulary
 
 _REMEMBERED = 65536
 

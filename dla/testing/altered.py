@@ -11,7 +11,7 @@ from torch import Tensor
 from dla.adapters import ModelAdapter, adapt
 from dla.adapters.anatomy import Anatomy, Sublayer
 from dla.adapters.base import Observer
-from dla.vocabulary import Vocabulary
+from dla.inputs.vocabulary import Vocabulary
 from dla.writes import Rounding
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 import dla
 import dla.demo
 from dla.demo.grammar import prompts
-from dla.vocabulary import Vocabulary
+from dla.inputs.vocabulary import Vocabulary
 
 
 def rows(count: int) -> list[dict[str, Any]]:

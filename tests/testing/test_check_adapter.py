@@ -12,9 +12,9 @@ from torch import Tensor
 
 import dla
 from dla.adapters.anatomy import Anatomy, Block, Heads, Sublayer
+from dla.inputs.vocabulary import Vocabulary
 from dla.testing import Report, Step, check_adapter
 from dla.testing.models import architecture, hooked_architecture
-from dla.vocabulary import Vocabulary
 
 RIGHT = ("gpt2", "gptj", "llama-biases", "gemma2", "granite-biases", "mixtral", "jamba", "mamba", "bloom", "qwen3_next")
 

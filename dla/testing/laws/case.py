@@ -14,7 +14,7 @@ from dla.adapters import ModelAdapter
 from dla.attribution import Attribution
 from dla.attributor import Attributor
 from dla.decomposers.base import Decomposer, Law
-from dla.prompts import Position
+from dla.inputs.prompts import Position
 from dla.testing.subjects import Subject
 
 

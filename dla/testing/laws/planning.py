@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dla.inputs.prompts import Prompts, read_prompts
 from dla.labels import Label
 from dla.plans import Plan, Step
-from dla.prompts import Prompts, read_prompts
 from dla.routes import Activations
 from dla.sites import Site
 from dla.streaming import Selection

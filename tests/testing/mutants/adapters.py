@@ -10,7 +10,7 @@ from torch import Tensor
 import dla
 from dla.adapters.anatomy import Anatomy, Heads, Sublayer
 from dla.adapters.base import Observer
-from dla.vocabulary import Vocabulary
+from dla.inputs.vocabulary import Vocabulary
 
 Alter = Callable[[Anatomy], Anatomy]
 Show = Callable[[str, Tensor], Tensor]

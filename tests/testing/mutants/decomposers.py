@@ -156,7 +156,7 @@ class ExpandsGroupedQueriesInTheWrongOrder(SplitsHeads):
     """Heads by the token that they read, with the values repeated `0 1 0 1` instead of `0 0 1 1`."""
 
     def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Entry]:
-        def settle(prompts: dla.prompts.Prompts) -> dla.Write:
+        def settle(prompts: dla.inputs.prompts.Prompts) -> dla.Write:
             values, count, width = heads.values, len(heads.W_O), prompts.tokens.shape[1]
             assert values is not None
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dla.given import items, shown, whole
-from dla.vocabulary import Vocabulary
+from dla.inputs.given import items, shown, whole
+from dla.inputs.vocabulary import Vocabulary
 
 _IGNORED = ("position_ids", "inputs_embeds", "past_key_values")
 """What a tokenizer's output may hold that would change the run, and is not read here."""

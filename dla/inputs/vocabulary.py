@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import final
 
 from dla.errors import PromptWarning, warn_caller
-from dla.given import token as text_or_id
+from dla.inputs.given import token as text_or_id
 
 
 @final

@@ -15,9 +15,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dla.errors import PromptWarning, warn_caller
-from dla.given import items, shown, whole
-from dla.padding import encoded, filler_of, rows_of_ids
-from dla.vocabulary import Vocabulary
+from dla.inputs.given import items, shown, whole
+from dla.inputs.padding import encoded, filler_of, rows_of_ids
+from dla.inputs.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     Text = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | pd.Series | Mapping[str, Any] | np.ndarray
