@@ -51,12 +51,12 @@ from dla.errors import (
 from dla.labels import Label
 from dla.parts import Part, TokenEffects
 from dla.plans import Entry, Rows
-from dla.routes import Norm, Route
-from dla.sites import Site
 from dla.summaries import BootstrapInterval, Interval, NormalInterval, Summary
 from dla.sweeps import Engine, LocalEngine, RayEngine, SweepFolder, open_sweep, sweep
 from dla.version import __version__
 from dla.writes import Change, Constant, Experts, Factored, Features, Rounding, Scaled, Sources, SumOf, Whole, Write
+from dla.writes.routes import Norm, Route
+from dla.writes.sites import Site
 
 __all__ = [
     "Attribution",

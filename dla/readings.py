@@ -11,9 +11,9 @@ from torch.linalg import vector_norm
 
 from dla.adapters.anatomy import Unembedding
 from dla.directions import Readout
-from dla.sites import Site, as_it_is
 from dla.streaming import Selection
 from dla.writes import lost_in
+from dla.writes.sites import Site, as_it_is
 
 Elementwise = Callable[[Tensor], Tensor]
 

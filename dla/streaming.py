@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dla.errors import UnsupportedModelError
 from dla.plans import Rows, Step
-from dla.sites import Site, take_rows
+from dla.writes.sites import Site, take_rows
 
 
 @final

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import dla
-from dla.routes import Activations
+from dla.writes.routes import Activations
 
 ROUNDINGS = 64.0
 """How many rounding units, of the size of the numbers that cancel, two ways to the same number may differ by."""

@@ -124,7 +124,8 @@ def test_an_import_down_the_list_is_seen(text: str) -> None:
 
 def test_an_import_up_the_list_is_fine() -> None:
     assert (
-        misdirected(FOLDER / "writes.py", "from dla.routes import Route\nfrom .labels import Label\nimport ast") == []
+        misdirected(FOLDER / "writes.py", "from dla.writes.routes import Route\nfrom .labels import Label\nimport ast")
+        == []
     )
 
 

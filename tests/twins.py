@@ -18,7 +18,7 @@ from dla.adapters.base import Observer
 from dla.directions import Readout
 from dla.inputs.prompts import Positions, Prompts
 from dla.inputs.vocabulary import Vocabulary
-from dla.routes import Activations
+from dla.writes.routes import Activations
 
 
 @final

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor
 
 import dla
-from dla.dictionaries import Dictionary
-from dla.routes import Activations
 from dla.writes import Addition, Carried, Precision, Rounding
+from dla.writes.dictionaries import Dictionary
+from dla.writes.routes import Activations
 
 
 @final

@@ -12,9 +12,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dla.labels import Label
-from dla.routes import DIRECT, Norm, Route
-from dla.sites import Site
 from dla.writes import Computation, Computed, Constant, Experts, Factored, Precision, Scaled, Whole, Write, lost_in
+from dla.writes.routes import DIRECT, Norm, Route
+from dla.writes.sites import Site
 
 _SLICE = 8192
 """How many tokens of the vocabulary are looked at together."""

@@ -18,7 +18,7 @@ from dla.adapters.parts import Parts
 from dla.adapters.probe import first_tensor, is_hooked, widened
 from dla.adapters.recognise import explained, tensor_of
 from dla.errors import UnsupportedModelError
-from dla.sites import Site
+from dla.writes.sites import Site
 
 _PLAIN = (nn.Linear.forward, Conv1D.forward)
 """What multiplies by the weight, and does nothing else: need not be tried."""

@@ -14,9 +14,9 @@ from dla.adapters.probe import Probe
 from dla.adapters.recognise import Step, explained, like_stream, miss
 from dla.adapters.taps import is_stack_of_experts
 from dla.labels import Label
-from dla.routes import Route
-from dla.sites import Site
 from dla.writes import Experts, Routed
+from dla.writes.routes import Route
+from dla.writes.sites import Site
 
 
 def recognise_experts(

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from dla.adapters.probe import first_tensor, widened
 from dla.adapters.recognise import Step, tensor_of
-from dla.sites import Site
 from dla.writes import Precision, Product, Products, is_half
+from dla.writes.sites import Site
 
 _ROWS = 1024
 """How many unit vectors a module is asked about together."""

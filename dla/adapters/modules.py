@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from dla.adapters.base import Observer
 from dla.adapters.probe import watching
 from dla.adapters.taps import HookPoints, Tap
-from dla.routes import Norm
-from dla.sites import Site, take_rows
+from dla.writes.routes import Norm
+from dla.writes.sites import Site, take_rows
 
 
 def hook_points_of(model: nn.Module) -> HookPoints:

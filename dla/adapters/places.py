@@ -10,9 +10,9 @@ from torch import Tensor
 from dla.adapters.anatomy import Block, Sublayer, biases
 from dla.adapters.base import ModelAdapter
 from dla.labels import Label
-from dla.routes import Route
-from dla.sites import Site
 from dla.writes import Write
+from dla.writes.routes import Route
+from dla.writes.sites import Site
 
 
 @final

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dla.adapters.taps import HookPoints, Tap
-from dla.sites import Site, take_rows
+from dla.writes.sites import Site, take_rows
 
 _WIDTH, _SHARED = 5, 3
 """How many tokens each prompt of a probe has, and how many leading ones the two have in common."""

@@ -13,9 +13,9 @@ from dla.adapters.probe import Probe, widened
 from dla.adapters.recognise import constant_factor, explained, explains_norm, miss, recognise_norm
 from dla.adapters.stream import Stream
 from dla.errors import UnsupportedModelError
-from dla.routes import Norm
-from dla.sites import Site
 from dla.writes import Addition, Normed, Precision, Product, Shown, is_half, precisions_of
+from dla.writes.routes import Norm
+from dla.writes.sites import Site
 
 _NOISE = 64.0
 """How many rounding units of its largest logit a causal model's answers to two prompts that begin alike may differ by:

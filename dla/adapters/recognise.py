@@ -17,9 +17,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dla.adapters.probe import Probe, widened
-from dla.routes import Activations, Norm
-from dla.sites import Site
 from dla.writes import Addition, Computation, Computed, Normed, Precision, Shown, is_half, precisions_of
+from dla.writes.routes import Activations, Norm
+from dla.writes.sites import Site
 
 MOST_SUBLAYERS = 4
 _MOST_DIGITS = 7

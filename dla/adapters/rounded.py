@@ -8,9 +8,9 @@ from torch import Tensor
 from dla.adapters.probe import Probe
 from dla.adapters.recognise import Step, explained
 from dla.labels import Label
-from dla.routes import DIRECT, Route
-from dla.sites import Site
 from dla.writes import Precision, Rounding, Write, is_half
+from dla.writes.routes import DIRECT, Route
+from dla.writes.sites import Site
 
 
 def rounded(

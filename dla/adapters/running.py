@@ -19,7 +19,7 @@ from dla.adapters.recognise import tensor_of
 from dla.adapters.taps import HookPoints, taps_of
 from dla.adapters.user_hooks import is_readout_hooked, silenced, user_hooks
 from dla.errors import UnsupportedModelError
-from dla.sites import take_rows
+from dla.writes.sites import take_rows
 
 _SWITCHES = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
 

@@ -16,9 +16,9 @@ from dla.adapters.silent import outputs_of
 from dla.adapters.sublayers import BlockView
 from dla.errors import UnsupportedModelError
 from dla.labels import ROUNDING, Label
-from dla.routes import DIRECT, Route
-from dla.sites import Site
 from dla.writes import Addition, Change, Write
+from dla.writes.routes import DIRECT, Route
+from dla.writes.sites import Site
 
 
 @final

@@ -28,9 +28,9 @@ from dla.adapters.recognise import (
 from dla.adapters.rounded import rounded
 from dla.adapters.values import recognise_values
 from dla.labels import ROUNDING, Label
-from dla.routes import DIRECT, Norm, Route
-from dla.sites import Site, as_it_is
 from dla.writes import Addition, Normed, Write
+from dla.writes.routes import DIRECT, Norm, Route
+from dla.writes.sites import Site, as_it_is
 
 
 @final

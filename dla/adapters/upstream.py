@@ -5,8 +5,8 @@ from dataclasses import replace
 from dla.adapters.anatomy import Block, Unembedding
 from dla.adapters.base import ModelAdapter
 from dla.adapters.settled import Settled
-from dla.sites import Site
 from dla.writes import Whole
+from dla.writes.sites import Site
 
 
 def up_to(model: ModelAdapter, at: str) -> Settled:

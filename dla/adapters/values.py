@@ -14,9 +14,9 @@ from dla.adapters.probe import Probe, widened
 from dla.adapters.recognise import explained, miss, tensor_of
 from dla.adapters.rounded import rounded
 from dla.labels import ROUNDING, Label
-from dla.routes import Route
-from dla.sites import Site
 from dla.writes import Carried
+from dla.writes.routes import Route
+from dla.writes.sites import Site
 
 
 def recognise_values(

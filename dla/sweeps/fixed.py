@@ -11,13 +11,13 @@ from dla.adapters.base import ModelAdapter
 from dla.adapters.settled import Settled
 from dla.adapters.weights import checksums
 from dla.attributor import Attributor
-from dla.dictionaries import Dictionary
 from dla.directions import Logit
 from dla.inputs.prompts import Prompts, read_positions
 from dla.labels import Label
 from dla.passes import Asked, run_pass
 from dla.plans import Plan, Rows
 from dla.writes import Features
+from dla.writes.dictionaries import Dictionary
 
 _TRIALS = 8
 

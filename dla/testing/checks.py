@@ -11,12 +11,12 @@ import dla
 from dla.adapters.anatomy import Block
 from dla.adapters.base import ModelAdapter
 from dla.adapters.faithful import SLACK
-from dla.routes import Norm
 from dla.testing.differences import difference, largest
 from dla.testing.look import Look, sites_of
 from dla.testing.reasons import reason_of
 from dla.testing.report import Step
 from dla.writes import Change, Whole, Write
+from dla.writes.routes import Norm
 
 """Why a block (its number) has no "heads" or "neurons"."""
 

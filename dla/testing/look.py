@@ -12,10 +12,10 @@ from torch import Tensor
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter
 from dla.adapters.faithful import SLACK
-from dla.sites import Site
 from dla.streaming import Selection
 from dla.testing.differences import difference, largest
 from dla.writes import Write
+from dla.writes.sites import Site
 
 _LARGE = 2**25
 """How many numbers the vectors of a sum may hold before it is seen in a few directions only."""

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.routes import Activations, Norm
-from dla.sites import Site
+from dla.writes.routes import Activations, Norm
+from dla.writes.sites import Site
 
 _SUMS = 16.0
 """How many rounding units a matrix product may be off, relative to the product of the norms of row and column. Blocked

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dla.labels import Label
-from dla.routes import Activations
-from dla.sites import Site
+from dla.writes.routes import Activations
+from dla.writes.sites import Site
 
 
 class Write(abc.ABC):

@@ -9,10 +9,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dla.labels import Label
-from dla.routes import DIRECT, Activations, Route
-from dla.sites import Site
 from dla.writes.arithmetic import Computation, Computed, Precision
 from dla.writes.base import Write, dot
+from dla.writes.routes import DIRECT, Activations, Route
+from dla.writes.sites import Site
 
 Call = Callable[[Float[Tensor, "token d_model"], Int[Tensor, "token 1"]], Float[Tensor, "token d_model"]]
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from dla.labels import Label
-from dla.routes import DIRECT, Activations, Route
-from dla.sites import Site
 from dla.writes.base import Write, dot
+from dla.writes.routes import DIRECT, Activations, Route
+from dla.writes.sites import Site
 
 
 @final

@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import linear
 
-from dla.dictionaries import Dictionary
 from dla.labels import Label
-from dla.routes import DIRECT, Activations, Route
-from dla.sites import Site
 from dla.writes.base import Write, dot
+from dla.writes.dictionaries import Dictionary
+from dla.writes.routes import DIRECT, Activations, Route
+from dla.writes.sites import Site
 
 
 @final

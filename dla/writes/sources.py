@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from dla.labels import Label
-from dla.routes import DIRECT, Activations, Route
-from dla.sites import Site
 from dla.writes.base import Write
+from dla.writes.routes import DIRECT, Activations, Route
+from dla.writes.sites import Site
 
 _AT_A_TIME = 2**24
 """How many summands `pattern * value` are looked at together; more positions than that make are taken in turn."""

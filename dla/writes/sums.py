@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dla.labels import Label
-from dla.routes import Activations
-from dla.sites import Site
 from dla.writes.base import Write
+from dla.writes.routes import Activations
+from dla.writes.sites import Site
 
 
 @final

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dla.labels import Label
-from dla.routes import DIRECT, Activations, Norm, Route
-from dla.sites import Site
 from dla.writes.base import Write, dot
+from dla.writes.routes import DIRECT, Activations, Norm, Route
+from dla.writes.sites import Site
 
 
 @final

@@ -12,11 +12,11 @@ from torch import Tensor
 from twins import AlteredDecomposer
 
 import dla
-from dla.routes import Activations
 from dla.testing import Profile, Tiny, check_adapter, check_decomposer, check_direction, parametrize_with_checks
 from dla.testing.decomposers import run_check
 from dla.testing.laws import CHECKS, Check
 from dla.testing.models import architecture
+from dla.writes.routes import Activations
 
 HEADS, COMPONENTS, LAYERS = dla.HeadDecomposer(), dla.ComponentDecomposer(), dla.LayerDecomposer()
 GPT2, LLAMA, OLMO2 = Tiny("gpt2"), Tiny("llama-biases"), Tiny("olmo2")

@@ -9,13 +9,13 @@ from torch import Tensor
 from dla.inputs.prompts import Prompts, read_prompts
 from dla.labels import Label
 from dla.plans import Plan, Step
-from dla.routes import Activations
-from dla.sites import Site
 from dla.streaming import Selection
 from dla.testing.altered import Altered
 from dla.testing.laws.case import Case, Check, Problem, generator
 from dla.testing.laws.compare import miss
 from dla.writes import Write
+from dla.writes.routes import Activations
+from dla.writes.sites import Site
 
 
 def find_in_plan(case: Case) -> Problem | None:

@@ -10,7 +10,6 @@ from dla.attribution import Attribution
 from dla.decomposers.base import Law
 from dla.directions import Logit, LogitDifference, ResidualVector
 from dla.passes import TOLERANCE
-from dla.sites import Site
 from dla.testing.altered import Altered
 from dla.testing.laws.case import Case, Check, Problem, generator
 from dla.testing.laws.causes import cause_of
@@ -18,6 +17,7 @@ from dla.testing.laws.compare import ROUNDINGS, miss, size_of
 from dla.testing.laws.planning import steps_of
 from dla.testing.laws.rows import rows_of
 from dla.writes import Change, Write
+from dla.writes.sites import Site
 
 _CLEARLY = 1e3
 """How many rounding units rows must move by to be said to move."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 import dla
 from dla.adapters.anatomy import Heads
-from dla.routes import Activations
+from dla.writes.routes import Activations
 from mutants.splitting import SplitsHeads
 from mutants.writes import OfHeads
 

@@ -14,7 +14,7 @@ import dla
 from dla.adapters.anatomy import Heads, Neurons
 from dla.inputs.prompts import Prompts
 from dla.plans import Item, Rows
-from dla.routes import Activations
+from dla.writes.routes import Activations
 from mutants.remainders import last_stream
 from mutants.splitting import SplitsHeads, SplitsNeurons, layer_of, sublayers
 

@@ -1,6 +1,6 @@
 """Dictionaries: sparse autoencoders and transcoders, whoever made them, as an attribution sees them."""
 
-from dla.dictionaries.base import Dictionary
-from dla.dictionaries.reading import read_dictionary
+from dla.writes.dictionaries.base import Dictionary
+from dla.writes.dictionaries.reading import read_dictionary
 
 __all__ = ["Dictionary", "read_dictionary"]

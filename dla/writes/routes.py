@@ -7,7 +7,7 @@ from typing import final
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.sites import Site
+from dla.writes.sites import Site
 
 Activations = Mapping[Site, Tensor]
 

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.dictionaries.base import Dictionary, scale_between
-from dla.dictionaries.encoding import encoded_each, name_of
 from dla.errors import UnsupportedModelError
 from dla.inputs.given import shown
+from dla.writes.dictionaries.base import Dictionary, scale_between
+from dla.writes.dictionaries.encoding import encoded_each, name_of
 
 _SIZES = (0.1, 1.0, 10.0)
 """How large the numbers are that `encode` is tried on; activations differ that much, and more."""

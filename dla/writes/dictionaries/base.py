@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.dictionaries.encoding import encoded_each, name_of
+from dla.writes.dictionaries.encoding import encoded_each, name_of
 
 
 @final
