@@ -20,6 +20,7 @@ from dla.decomposers import (
     NeuronDecomposer,
     SourceDecomposer,
 )
+from dla.decomposers.plans import Entry, Rows
 from dla.direct import direct_logit_attribution
 from dla.directions import (
     CentredLogit,
@@ -50,7 +51,6 @@ from dla.errors import (
 )
 from dla.labels import Label
 from dla.parts import Part, TokenEffects
-from dla.plans import Entry, Rows
 from dla.summaries import BootstrapInterval, Interval, NormalInterval, Summary
 from dla.sweeps import Engine, LocalEngine, RayEngine, SweepFolder, open_sweep, sweep
 from dla.version import __version__

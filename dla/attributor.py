@@ -18,6 +18,7 @@ from dla.attribution import Attribution
 from dla.autocast import refuse_autocast, without_autocast
 from dla.caches import read_cache, read_prompts_or_cache
 from dla.decomposers.base import Decomposer, as_decomposer
+from dla.decomposers.plans import Plan
 from dla.directions import Direction, Directions, question
 from dla.errors import (
     ModelDepartureWarning,
@@ -30,7 +31,6 @@ from dla.gaps import GapReport, edits, explain
 from dla.inputs.given import shown
 from dla.inputs.prompts import Mask, Position, Prompts, Text, read_positions
 from dla.passes import run_pass
-from dla.plans import Plan
 from dla.results import attribution_of
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from dla.adapters.settled import Settled
 from dla.adapters.user_hooks import UserHook, user_hooks
 from dla.autocast import autocast_on, refuse_autocast
 from dla.decomposers.base import Decomposer, Law
+from dla.decomposers.groups import Grouping, Renaming
+from dla.decomposers.plans import Entry, Item, Plan, Rows, kept, merged
 from dla.errors import RunChangedError
-from dla.groups import Grouping, Renaming
 from dla.labels import ROUNDING, Label
 from dla.passes import TOLERANCE, Asked, Pass, directions_of, questions_of, run_pass, selection, watch
-from dla.plans import Entry, Item, Plan, Rows, kept, merged
 from dla.streaming import Contraction
 
 _ROUNDINGS = 64.0

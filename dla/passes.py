@@ -15,10 +15,10 @@ from dla.adapters.probe import in_slices
 from dla.adapters.user_hooks import is_readout_hooked
 from dla.autocast import autocast_on, refuse_autocast
 from dla.decomposers.base import Law
+from dla.decomposers.plans import Plan, Rows, room_for
 from dla.directions import Readout, one_place
 from dla.inputs.prompts import Positions, Prompts
 from dla.labels import ROUNDING, Label
-from dla.plans import Plan, Rows, room_for
 from dla.readings import Question
 from dla.sampling import can_sample, run_in_sample
 from dla.streaming import Contraction, Selection, merged, replay

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dla.decomposers.plans import Rows, Step
 from dla.errors import UnsupportedModelError
-from dla.plans import Rows, Step
 from dla.writes.sites import Site, take_rows
 
 

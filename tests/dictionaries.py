@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import dla
-from dla.plans import Item
+from dla.decomposers.plans import Item
 
 
 @final

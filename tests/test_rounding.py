@@ -12,7 +12,7 @@ from torch import Tensor
 
 import dla
 from dla.adapters.anatomy import Heads, Sublayer
-from dla.decomposers.layers import split_sublayers
+from dla.decomposers.splitting import split_sublayers
 from dla.testing.models import architecture, hooked_architecture
 from dla.writes import Addition, Normed, Precision, Product, Rounding, Shown
 

@@ -134,5 +134,5 @@ def test_positions_in_turn_change_nothing(
 def test_rows_that_are_known_with_the_prompts_are_held_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The result is filled as the model runs; nothing is put together afterwards."""
     attributor = dla.Attributor(GPT2.model(), dla.SourceDecomposer())
-    monkeypatch.setattr("dla.plans.Plan.merged", None)
+    monkeypatch.setattr("dla.decomposers.plans.Plan.merged", None)
     assert len(attributor.attribute(some_tokens(5), dla.Logit(7), pos=None).labels) > 40

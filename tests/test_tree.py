@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from subjects import GPT2, LLAMA, Subject, any_of_a_few, each_of_a_few, some_ids, some_tokens
 
 import dla
+from dla.decomposers.groups import named_groups
 from dla.decomposers.strongest import check_count
-from dla.groups import named_groups
 from dla.testing import assert_attributions_equal, assert_refines
 
 PROMPT = "Mary John gave the book to"

@@ -8,8 +8,8 @@ from typing import final
 
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.cover import put_together
+from dla.decomposers.plans import Item
 from dla.inputs.given import shown
-from dla.plans import Item
 
 
 class Law(enum.Enum):

@@ -7,11 +7,11 @@ from typing import final
 from dla.adapters.anatomy import Heads, Sublayer
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer
-from dla.decomposers.layers import split_sublayers
+from dla.decomposers.groups import Grouping
+from dla.decomposers.plans import Entry, Item
 from dla.decomposers.source import sources_of
-from dla.groups import Grouping
+from dla.decomposers.splitting import split_sublayers
 from dla.labels import Label
-from dla.plans import Entry, Item
 from dla.writes import Factored, SumOf
 
 

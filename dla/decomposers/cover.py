@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from dla.adapters.base import ModelAdapter
+from dla.decomposers.plans import Item
 from dla.labels import Label
-from dla.plans import Item
 from dla.writes import Write
 
 Named = tuple[str, Sequence[Item]]

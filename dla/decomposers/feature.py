@@ -8,9 +8,9 @@ from dla.adapters.base import ModelAdapter
 from dla.adapters.places import Place, activation_at, place_of
 from dla.decomposers.base import Decomposer
 from dla.decomposers.cover import Named, put_together
+from dla.decomposers.plans import Entry, Item
 from dla.decomposers.strongest import Strongest, check_count
 from dla.labels import Label
-from dla.plans import Entry, Item
 from dla.writes import Features
 from dla.writes.dictionaries import Dictionary, read_dictionary
 

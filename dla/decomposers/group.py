@@ -6,9 +6,9 @@ from typing import final
 
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer, Law, as_decomposer
-from dla.groups import Grouping, Selector, check_groups, named_groups
+from dla.decomposers.groups import Grouping, Selector, check_groups, named_groups
+from dla.decomposers.plans import Entry, Item
 from dla.labels import ROUNDING
-from dla.plans import Entry, Item
 from dla.writes import Write
 
 

@@ -7,7 +7,7 @@ from typing import final
 from dla.adapters.anatomy import Sublayer
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer
-from dla.decomposers.layers import Layers, read_layers, split_sublayers
+from dla.decomposers.splitting import Layers, read_layers, split_sublayers
 from dla.writes import Write
 
 

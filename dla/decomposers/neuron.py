@@ -7,10 +7,10 @@ from typing import final
 from dla.adapters.anatomy import Sublayer
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer
-from dla.decomposers.layers import Layers, read_layers, split_sublayers
+from dla.decomposers.plans import Entry, Item
+from dla.decomposers.splitting import Layers, read_layers, split_sublayers
 from dla.decomposers.strongest import Strongest, check_count
 from dla.labels import Label
-from dla.plans import Entry, Item
 
 
 @final

@@ -5,9 +5,9 @@ from typing import final
 
 import torch
 
+from dla.decomposers.plans import Rows
 from dla.inputs.given import shown, whole
 from dla.labels import Label
-from dla.plans import Rows
 
 
 @final

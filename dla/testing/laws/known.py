@@ -21,9 +21,9 @@ from dla.decomposers import (
     SourceDecomposer,
 )
 from dla.decomposers.base import Law
+from dla.decomposers.plans import GROUP
 from dla.directions import Logit
 from dla.labels import Label
-from dla.plans import GROUP
 from dla.testing.expected import expected
 from dla.testing.laws.case import Case, attributed, generator
 from dla.testing.laws.rows import Key, key_of

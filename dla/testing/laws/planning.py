@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dla.decomposers.plans import Plan, Step
 from dla.inputs.prompts import Prompts, read_prompts
 from dla.labels import Label
-from dla.plans import Plan, Step
 from dla.streaming import Selection
 from dla.testing.altered import Altered
 from dla.testing.laws.case import Case, Check, Problem, generator

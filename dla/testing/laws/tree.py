@@ -5,9 +5,9 @@ from torch import Tensor
 
 from dla.decomposers import LensDecomposer
 from dla.decomposers.base import Law
+from dla.decomposers.plans import GROUP
 from dla.directions import Logit
 from dla.labels import Label
-from dla.plans import GROUP
 from dla.testing.laws.case import Case, Check, Problem
 from dla.testing.laws.compare import largest_of, miss
 from dla.testing.laws.known import Known, above, by_hand, independent_rows, known_rows

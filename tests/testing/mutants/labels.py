@@ -10,7 +10,7 @@ import torch
 
 import dla
 from dla.adapters.anatomy import Heads, Neurons
-from dla.plans import Item
+from dla.decomposers.plans import Item
 from mutants.splitting import SplitsHeads, SplitsNeurons, layer_of, sublayers
 
 
@@ -178,7 +178,7 @@ class GroupsHeadsByChance(SplitsHeads):
         chosen = dict(zip(heads.labels, names, strict=True))
 
         def together(rows: dla.Rows) -> dla.Rows:
-            return dla.plans.added_up(dla.Rows([chosen[label] for label in rows.labels], rows.values))
+            return dla.decomposers.plans.added_up(dla.Rows([chosen[label] for label in rows.labels], rows.values))
 
         return [dla.Entry(heads.label, lambda _: heads.write(), (together,)), *heads.biases()]
 

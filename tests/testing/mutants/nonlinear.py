@@ -10,7 +10,7 @@ from torch import Tensor
 
 import dla
 from dla.adapters.anatomy import Heads
-from dla.plans import Item, Rows
+from dla.decomposers.plans import Item, Rows
 from dla.writes.routes import Activations
 from mutants.splitting import SplitsHeads
 

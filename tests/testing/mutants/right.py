@@ -12,8 +12,8 @@ from torch import Tensor
 
 import dla
 from dla.adapters.anatomy import Heads, Neurons
+from dla.decomposers.plans import Item, Rows
 from dla.inputs.prompts import Prompts
-from dla.plans import Item, Rows
 from dla.writes.routes import Activations
 from mutants.remainders import last_stream
 from mutants.splitting import SplitsHeads, SplitsNeurons, layer_of, sublayers

@@ -6,7 +6,7 @@ from typing import final
 
 import dla
 from dla.adapters.anatomy import Heads, Neurons, Sublayer
-from dla.plans import Item
+from dla.decomposers.plans import Item
 
 
 class SplitsHeads(dla.Decomposer):

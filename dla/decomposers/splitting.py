@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dla.adapters.anatomy import Sublayer
 from dla.adapters.base import ModelAdapter
+from dla.decomposers.plans import Item
 from dla.errors import CoarseDecompositionWarning, UnsupportedModelError, warn_caller
 from dla.inputs.given import items, shown, whole
-from dla.plans import Item
 from dla.writes import Write
 
 Piece = TypeVar("Piece", bound=Item)

@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import final
 
+from dla.decomposers.plans import GROUP, Rows, added_up
 from dla.inputs.given import items, shown
 from dla.labels import Label
-from dla.plans import GROUP, Rows, added_up
 
 Selector = str | re.Pattern[str] | Collection[str] | Callable[[Label], bool]
 """Which rows: a label, a regular expression that a label matches in full, several labels, or a function."""
