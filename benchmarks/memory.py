@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from benchmarks.tasks import Task
-from dla.passes import SLICE_ELSEWHERE, SLICE_ON_CPU
+from dla.engine.forward import SLICE_ELSEWHERE, SLICE_ON_CPU
 
 
 def peak_of(run: Callable[[], Any]) -> int:

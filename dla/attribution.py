@@ -17,12 +17,12 @@ from dla.choice import Kind, Labels, Layer, OneLabel, Places, chosen
 from dla.decomposers.base import Decomposer, Law, as_decomposer
 from dla.decomposers.groups import Grouping, Renaming, Selector, check_groups, named_groups, rule_of, told_by
 from dla.decomposers.plans import Rows, rounding_last, told_apart
+from dla.engine.forward import TOLERANCE, Pass
 from dla.errors import ReconstructionError
 from dla.inputs.given import Count, count, shown
 from dla.labels import Label
 from dla.origins import Origin
 from dla.parts import Part
-from dla.passes import TOLERANCE, Pass
 from dla.views.brief import mean_of, shortened
 from dla.views.dataset import Record, from_dataset, to_dataset
 from dla.views.endings import NETCDF, check_target

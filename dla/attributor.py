@@ -13,13 +13,14 @@ from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter
 from dla.adapters.settled import Settled
 from dla.adapters.upstream import up_to
-from dla.asking import ask
 from dla.attribution import Attribution
-from dla.autocast import refuse_autocast, without_autocast
-from dla.caches import read_cache, read_prompts_or_cache
 from dla.decomposers.base import Decomposer, as_decomposer
 from dla.decomposers.plans import Plan
 from dla.directions import Direction, Directions, question
+from dla.engine.autocast import refuse_autocast, without_autocast
+from dla.engine.caches import read_cache, read_prompts_or_cache
+from dla.engine.forward import run_pass
+from dla.engine.query import ask
 from dla.errors import (
     ModelDepartureWarning,
     ReconstructionError,
@@ -30,7 +31,6 @@ from dla.errors import (
 from dla.gaps import GapReport, edits, explain
 from dla.inputs.given import shown
 from dla.inputs.prompts import Mask, Position, Prompts, Text, read_positions
-from dla.passes import run_pass
 from dla.results import attribution_of
 
 if TYPE_CHECKING:

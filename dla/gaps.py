@@ -16,8 +16,8 @@ from dla.adapters.hook_places import hooks_at_readout, hooks_at_start, hooks_bet
 from dla.adapters.user_hooks import UserHook, silenced, user_hooks
 from dla.decomposers.base import Law
 from dla.decomposers.plans import Plan
+from dla.engine.forward import Asked, run_pass
 from dla.labels import Label
-from dla.passes import Asked, run_pass
 from dla.views.html import html_rows
 from dla.views.table import number
 from dla.writes import Whole

@@ -14,14 +14,14 @@ from torch import Tensor
 from dla.adapters.base import ModelAdapter
 from dla.adapters.settled import Settled
 from dla.adapters.user_hooks import UserHook, user_hooks
-from dla.autocast import autocast_on, refuse_autocast
 from dla.decomposers.base import Decomposer, Law
 from dla.decomposers.groups import Grouping, Renaming
 from dla.decomposers.plans import Entry, Item, Plan, Rows, kept, merged
+from dla.engine.autocast import autocast_on, refuse_autocast
+from dla.engine.contraction import Contraction
+from dla.engine.forward import TOLERANCE, Asked, Pass, directions_of, questions_of, run_pass, selection, watch
 from dla.errors import RunChangedError
 from dla.labels import ROUNDING, Label
-from dla.passes import TOLERANCE, Asked, Pass, directions_of, questions_of, run_pass, selection, watch
-from dla.streaming import Contraction
 
 _ROUNDINGS = 64.0
 """How many rounding units, of its typical entry, the final stream may differ by between two runs that are the same."""

@@ -10,9 +10,9 @@ from dla.adapters.base import ModelAdapter
 from dla.attribution import Attribution
 from dla.decomposers.base import Law
 from dla.decomposers.plans import Plan
+from dla.engine.forward import Asked, Pass
 from dla.inputs.prompts import Positions
 from dla.origins import Origin
-from dla.passes import Asked, Pass
 from dla.version import versions
 from dla.views.dataset import Record
 

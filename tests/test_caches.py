@@ -61,8 +61,8 @@ def test_a_cache_kept_in_half_precision_is_known_by_its_embeddings(dtype: torch.
     lenient = dla.Attributor(model, HEADS, check="warn")
     with pytest.raises(ValueError, match=NOT_MADE.format(0, 0)):
         lenient.attribute(tokens.flip(0), LOGIT, cache=halves)
-    read = dla.caches.read_prompts_or_cache(
-        lenient.model, tokens, dla.caches.read_cache(lenient.model, halves), None, None
+    read = dla.engine.caches.read_prompts_or_cache(
+        lenient.model, tokens, dla.engine.caches.read_cache(lenient.model, halves), None, None
     )
     assert torch.equal(read.tokens, tokens)
 

@@ -10,7 +10,7 @@ from dictionaries import Random
 from subjects import GPT2, LLAMA, Subject, params, some_tokens
 
 import dla
-from dla import passes
+from dla.engine import forward as passes
 
 SUBJECTS = params([GPT2, LLAMA, Subject("bridge", "gpt2", "processed"), Subject("hooked", "ln")])
 TOKENS = some_tokens(1, width=20)

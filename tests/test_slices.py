@@ -8,7 +8,7 @@ from subjects import GPT2, Subject, each_of_a_few, some_ids, some_tokens
 from torch import Tensor
 
 import dla
-import dla.passes
+import dla.engine.forward
 from dla.testing import assert_attributions_equal
 
 IDS = some_ids(0, 2, 6)
@@ -32,7 +32,7 @@ def attribute(subject: Subject, question: str) -> dla.Attribution:
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_slices_change_nothing(subject: Subject, question: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = attribute(subject, question)
-    monkeypatch.setattr(dla.passes, "SLICE_ON_CPU", 1)
+    monkeypatch.setattr(dla.engine.forward, "SLICE_ON_CPU", 1)
     sliced = attribute(subject, question)
     assert_attributions_equal(sliced, whole, eps=subject.eps)
     torch.testing.assert_close(sliced.output_logit, whole.output_logit)
@@ -40,7 +40,7 @@ def test_slices_change_nothing(subject: Subject, question: str, monkeypatch: pyt
 
 
 def test_logits_of_all_positions_never_exist(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dla.passes, "SLICE_ON_CPU", 1)
+    monkeypatch.setattr(dla.engine.forward, "SLICE_ON_CPU", 1)
     model, seen = GPT2.fresh(), []
 
     def see(logits: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def test_logits_of_all_positions_never_exist(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_an_edit_of_the_logits_is_seen_at_every_position(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dla.passes, "SLICE_ON_CPU", 1)
+    monkeypatch.setattr(dla.engine.forward, "SLICE_ON_CPU", 1)
     model = GPT2.fresh()
     attributor = dla.Attributor(model, dla.ComponentDecomposer(), check="warn")
     model.add_hook("unembed.hook_out", lambda logits, hook: logits + 1)

@@ -12,7 +12,7 @@ from torch import Tensor
 from twins import AlteredDecomposer, without
 
 import dla
-from dla import passes
+from dla.engine import forward as passes
 
 SUBJECTS = params([GPT2, LLAMA, Subject("bridge", "gpt2", "processed"), Subject("hooked", "ln")])
 Z, PRE, MLP = "blocks.1.attn.hook_z", "blocks.1.hook_resid_pre", "blocks.0.hook_mlp_out"

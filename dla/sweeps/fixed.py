@@ -13,9 +13,9 @@ from dla.adapters.weights import checksums
 from dla.attributor import Attributor
 from dla.decomposers.plans import Plan, Rows
 from dla.directions import Logit
+from dla.engine.forward import Asked, run_pass
 from dla.inputs.prompts import Prompts, read_positions
 from dla.labels import Label
-from dla.passes import Asked, run_pass
 from dla.writes import Features
 from dla.writes.dictionaries import Dictionary
 

@@ -13,8 +13,8 @@ import torch
 
 from dla.adapters.weights import context_of, fingerprint, settings_of, tokenizer_fingerprint
 from dla.directions import LogitSet
+from dla.engine.forward import Asked, run_pass
 from dla.inputs.prompts import read_positions
-from dla.passes import Asked, run_pass
 from dla.sweeps.corpora import Corpus
 from dla.sweeps.fitting import Failure, attempt
 from dla.sweeps.fixed import FixedPlan

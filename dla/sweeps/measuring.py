@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dla.directions import Direction, Logit, LogitDifference
+from dla.engine.forward import Asked, run_pass
 from dla.inputs.prompts import Prompts, read_positions
-from dla.passes import Asked, run_pass
 from dla.sweeps.fixed import FixedPlan
 from dla.sweeps.questions import Question
 from dla.sweeps.schema import SUMS

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from dla.decomposers.plans import Plan, Step
+from dla.engine.contraction import Selection
 from dla.inputs.prompts import Prompts, read_prompts
 from dla.labels import Label
-from dla.streaming import Selection
 from dla.testing.altered import Altered
 from dla.testing.laws.case import Case, Check, Problem, generator
 from dla.testing.laws.compare import miss

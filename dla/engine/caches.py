@@ -9,10 +9,10 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from dla.adapters.base import ModelAdapter
+from dla.engine.contraction import replay
 from dla.inputs.given import shown
 from dla.inputs.padding import filler_of, first_doubtful
 from dla.inputs.prompts import Mask, Prompts, Text, read_prompts, unknown_prompts
-from dla.streaming import replay
 
 ROUNDINGS = 4.0
 """How many rounding units an embedding in a cache may differ from the one that the model gives now."""

@@ -13,15 +13,15 @@ from dla.adapters.anatomy import Unembedding
 from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.probe import in_slices
 from dla.adapters.user_hooks import is_readout_hooked
-from dla.autocast import autocast_on, refuse_autocast
 from dla.decomposers.base import Law
 from dla.decomposers.plans import Plan, Rows, room_for
 from dla.directions import Readout, one_place
+from dla.engine.autocast import autocast_on, refuse_autocast
+from dla.engine.contraction import Contraction, Selection, merged, replay
+from dla.engine.logits import Question
+from dla.engine.sampling import can_sample, run_in_sample
 from dla.inputs.prompts import Positions, Prompts
 from dla.labels import ROUNDING, Label
-from dla.readings import Question
-from dla.sampling import can_sample, run_in_sample
-from dla.streaming import Contraction, Selection, merged, replay
 
 TOLERANCE = 8.0
 """How many rounding units, of the size of the numbers that cancel, the parts may miss the logit by.

@@ -5,8 +5,8 @@ from typing import Any
 
 from dla.adapters.base import ModelAdapter
 from dla.directions import Direction, Directions, one_place
+from dla.engine.forward import Asked, answers_of
 from dla.inputs.prompts import AnswersNeeded, Positions, Prompts
-from dla.passes import Asked, answers_of
 
 
 def ask(

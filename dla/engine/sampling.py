@@ -14,10 +14,10 @@ from dla.adapters.base import ModelAdapter
 from dla.adapters.probe import in_sample, is_hooked
 from dla.adapters.user_hooks import is_readout_hooked
 from dla.directions import Readout
+from dla.engine.contraction import merged
+from dla.engine.logits import Question
 from dla.errors import ReconstructionError
 from dla.inputs.prompts import Positions
-from dla.readings import Question
-from dla.streaming import merged
 
 EVERY = 16
 """One position of so many is unembedded, in every prompt."""

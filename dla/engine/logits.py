@@ -11,7 +11,7 @@ from torch.linalg import vector_norm
 
 from dla.adapters.anatomy import Unembedding
 from dla.directions import Readout
-from dla.streaming import Selection
+from dla.engine.contraction import Selection
 from dla.writes import lost_in
 from dla.writes.sites import Site, as_it_is
 
