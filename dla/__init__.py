@@ -1,7 +1,6 @@
 """Direct logit attribution: which part of the model wrote this logit?"""
 
 from dla.adapters import HookedTransformerAdapter, ModelAdapter, TransformerBridgeAdapter, adapt
-from dla.attribution import Attribution, load
 from dla.attributor import Attributor
 from dla.decomposers import (
     BiasDecomposer,
@@ -50,7 +49,8 @@ from dla.errors import (
     UnsupportedModelError,
 )
 from dla.labels import Label
-from dla.parts import Part, TokenEffects
+from dla.results.attribution import Attribution, load
+from dla.results.part import Part, TokenEffects
 from dla.summaries import BootstrapInterval, Interval, NormalInterval, Summary
 from dla.sweeps import Engine, LocalEngine, RayEngine, SweepFolder, open_sweep, sweep
 from dla.version import __version__

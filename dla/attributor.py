@@ -13,7 +13,6 @@ from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter
 from dla.adapters.settled import Settled
 from dla.adapters.upstream import up_to
-from dla.attribution import Attribution
 from dla.decomposers.base import Decomposer, as_decomposer
 from dla.decomposers.plans import Plan
 from dla.directions import Direction, Directions, question
@@ -28,10 +27,11 @@ from dla.errors import (
     UnsupportedModelError,
     warn_caller,
 )
-from dla.gaps import GapReport, edits, explain
 from dla.inputs.given import shown
 from dla.inputs.prompts import Mask, Position, Prompts, Text, read_positions
-from dla.results import attribution_of
+from dla.results.assembly import attribution_of
+from dla.results.attribution import Attribution
+from dla.results.gaps import GapReport, edits, explain
 
 if TYPE_CHECKING:
     Asking = (

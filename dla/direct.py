@@ -9,13 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dla.adapters import in_compatibility_mode
-from dla.attribution import Attribution
 from dla.attributor import Attributor
 from dla.decomposers import ComponentDecomposer, Decomposer, HeadDecomposer, LayerDecomposer
 from dla.directions import Direction, Logit, LogitDifference, Tokens, read_tokens
 from dla.engine.caches import read_cache, read_prompts_or_cache
 from dla.inputs.given import Count, count, shown, whole
 from dla.inputs.prompts import Position, Text
+from dla.results.attribution import Attribution
 
 UNITS: dict[str, Callable[[], Decomposer]] = {
     "component": ComponentDecomposer,

@@ -5,7 +5,6 @@ from pathlib import Path
 from rich.console import Console
 
 from dla.adapters.loading import load_model
-from dla.attribution import SHOWN, Attribution
 from dla.attributor import Attributor
 from dla.cli.json_file import write_json
 from dla.cli.quiet import loading, notes_in_a_line
@@ -13,6 +12,7 @@ from dla.cli.targets import check_option
 from dla.direct import UNITS
 from dla.directions import Direction, Logit, LogitDifference
 from dla.inputs.vocabulary import Vocabulary
+from dla.results.attribution import SHOWN, Attribution
 
 
 def show_attribution(

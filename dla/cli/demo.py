@@ -7,12 +7,12 @@ from typing import Any, final
 
 from rich.console import Console
 
-from dla.attribution import Attribution
 from dla.attributor import Attributor
 from dla.cli.quiet import loading
 from dla.decomposers import HeadDecomposer, SourceDecomposer
 from dla.demo import load, load_smollm2
 from dla.directions import LogitDifference
+from dla.results.attribution import Attribution
 
 
 @final

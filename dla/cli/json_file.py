@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dla.attribution import Attribution
+from dla.results.attribution import Attribution
 from dla.views.files import replacing
 
-FORMAT = "dla.attribution.json/1"
+FORMAT = "dla.results.attribution.json/1"
 
 
 def write_json(result: Attribution, path: Path) -> None:

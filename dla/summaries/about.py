@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
-from dla.choice import Kind, Labels, Layer, OneLabel, Places, chosen
 from dla.decomposers import Law
+from dla.results.label_index import Kind, Labels, Layer, OneLabel, Places, chosen
 from dla.sweeps import PartOf, SweepFolder
 from dla.sweeps.identity import computes_otherwise, departures
 from dla.sweeps.schema import REJECTED

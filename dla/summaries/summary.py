@@ -10,7 +10,7 @@ import pandas as pd
 from rich.console import Console, ConsoleOptions
 from rich.table import Table
 
-from dla.choice import Kind, Labels, Layer, OneLabel
+from dla.results.label_index import Kind, Labels, Layer, OneLabel
 from dla.summaries.about import About, about
 from dla.summaries.comparison import Comparison, compared
 from dla.summaries.extremes import Example

@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.attribution import Attribution
 from dla.decomposers.base import Law
+from dla.results.attribution import Attribution
 from dla.testing.laws.compare import Miss, largest_of, miss, size_of
 from dla.testing.laws.rows import key_of
 

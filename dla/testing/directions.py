@@ -10,12 +10,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dla.adapters import ModelAdapter
-from dla.attribution import Attribution
 from dla.attributor import Attributor
 from dla.decomposers import ComponentDecomposer
 from dla.directions import Direction, Readout
 from dla.engine.forward import Asked, answers_of
 from dla.inputs.prompts import AnswersNeeded, Position, Prompts, read_positions, read_prompts
+from dla.results.attribution import Attribution
 from dla.testing.laws.compare import miss, size_of
 from dla.testing.laws.invariance import filled_up
 from dla.testing.report import Report, Step

@@ -11,10 +11,10 @@ from jaxtyping import Int
 from torch import Tensor
 
 from dla.adapters import ModelAdapter
-from dla.attribution import Attribution
 from dla.attributor import Attributor
 from dla.decomposers.base import Decomposer, Law
 from dla.inputs.prompts import Position
+from dla.results.attribution import Attribution
 from dla.testing.subjects import Subject
 
 

@@ -10,7 +10,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy
-from dla.attribution import Attribution
 from dla.attributor import Attributor
 from dla.decomposers import (
     BiasDecomposer,
@@ -21,6 +20,7 @@ from dla.decomposers import (
 )
 from dla.decomposers.base import Decomposer, Law
 from dla.labels import Label
+from dla.results.attribution import Attribution
 from dla.testing.altered import Altered
 from dla.testing.laws.case import Case, attributed
 from dla.testing.laws.compare import size_of

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.attribution import Attribution
 from dla.decomposers.base import Law
+from dla.results.attribution import Attribution
 
 ROUNDINGS = 64.0
 """How many rounding units, of the size of the numbers that cancel, two ways to the same number may differ by."""

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from dla.adapters import ModelAdapter
 from dla.adapters.anatomy import Anatomy
-from dla.attribution import Attribution
 from dla.decomposers.base import Law
 from dla.directions import Logit
 from dla.labels import ROUNDING
+from dla.results.attribution import Attribution
 from dla.testing.altered import Altered, without_rounding
 from dla.testing.laws.case import Case, Check, Problem, attributed, drawn_ids
 from dla.testing.laws.compare import miss, size_of

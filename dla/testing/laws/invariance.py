@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from dla.adapters import ModelAdapter
-from dla.attribution import Attribution
 from dla.decomposers.base import Law
 from dla.decomposers.plans import GROUP
 from dla.directions import Logit, LogitDifference
 from dla.errors import UnsupportedModelError
 from dla.labels import Label
+from dla.results.attribution import Attribution
 from dla.testing.laws.case import Case, Check, Problem, attributed
 from dla.testing.laws.compare import largest_of, miss
 from dla.testing.laws.known import Known, known_rows

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.attribution import Attribution
 from dla.decomposers.base import Law
 from dla.labels import Label
+from dla.results.attribution import Attribution
 from dla.testing.laws.case import Problem
 from dla.testing.laws.compare import largest_of, miss
 

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dla.attribution import Attribution
 from dla.decomposers.base import Law
 from dla.directions import Logit, LogitDifference, ResidualVector
 from dla.engine.forward import TOLERANCE
+from dla.results.attribution import Attribution
 from dla.testing.altered import Altered
 from dla.testing.laws.case import Case, Check, Problem, generator
 from dla.testing.laws.causes import cause_of

@@ -11,7 +11,7 @@ from rich.table import Table
 from torch import Tensor
 
 from dla.labels import Label
-from dla.origins import Origin
+from dla.results.rerun import Origin
 from dla.views.brief import listed, mean_of
 from dla.views.html import html_rows
 from dla.views.table import number

@@ -13,7 +13,6 @@ from rich.console import Console, ConsoleOptions, Group
 from rich.table import Table
 from torch import Tensor
 
-from dla.choice import Kind, Labels, Layer, OneLabel, Places, chosen
 from dla.decomposers.base import Decomposer, Law, as_decomposer
 from dla.decomposers.groups import Grouping, Renaming, Selector, check_groups, named_groups, rule_of, told_by
 from dla.decomposers.plans import Rows, rounding_last, told_apart
@@ -21,8 +20,9 @@ from dla.engine.forward import TOLERANCE, Pass
 from dla.errors import ReconstructionError
 from dla.inputs.given import Count, count, shown
 from dla.labels import Label
-from dla.origins import Origin
-from dla.parts import Part
+from dla.results.label_index import Kind, Labels, Layer, OneLabel, Places, chosen
+from dla.results.part import Part
+from dla.results.rerun import Origin
 from dla.views.brief import mean_of, shortened
 from dla.views.dataset import Record, from_dataset, to_dataset
 from dla.views.endings import NETCDF, check_target

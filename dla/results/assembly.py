@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from dla.adapters.base import ModelAdapter
-from dla.attribution import Attribution
 from dla.decomposers.base import Law
 from dla.decomposers.plans import Plan
 from dla.engine.forward import Asked, Pass
 from dla.inputs.prompts import Positions
-from dla.origins import Origin
+from dla.results.attribution import Attribution
+from dla.results.rerun import Origin
 from dla.version import versions
 from dla.views.dataset import Record
 

@@ -1,0 +1,1 @@
+"""What came out: the attribution, its parts, and what is asked of them later."""
