@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter, Observer
-from dla.adapters.parts import Parts
+from dla.adapters.recognise.model_modules import Parts
 from dla.adapters.running import AnatomyCache, HookMap, answers_of, context_length, run_observed
-from dla.adapters.vocabularies import vocabulary_of
+from dla.adapters.tokenizers import vocabulary_of
 from dla.inputs.vocabulary import Vocabulary
 
 

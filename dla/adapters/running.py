@@ -11,12 +11,12 @@ from transformer_lens.hook_points import HookPoint
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import Observer
-from dla.adapters.discovery import DoesNotRunError, discover
-from dla.adapters.offloaded import at_hand, home_of
-from dla.adapters.parts import Parts
-from dla.adapters.probe import keeping_rows, probe_tokens, watching
-from dla.adapters.recognise import tensor_of
-from dla.adapters.taps import HookPoints, taps_of
+from dla.adapters.recognise.discover import DoesNotRunError, discover
+from dla.adapters.recognise.match import tensor_of
+from dla.adapters.recognise.model_modules import Parts
+from dla.adapters.recognise.offloaded import at_hand, home_of
+from dla.adapters.recognise.taps import HookPoints, taps_of
+from dla.adapters.recognise.trace import keeping_rows, probe_tokens, watching
 from dla.adapters.user_hooks import is_readout_hooked, silenced, user_hooks
 from dla.errors import UnsupportedModelError
 from dla.writes.sites import take_rows

@@ -11,10 +11,10 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter, Observer
-from dla.adapters.offloaded import at_hand
-from dla.adapters.parts import Parts
+from dla.adapters.recognise.model_modules import Parts
+from dla.adapters.recognise.offloaded import at_hand
 from dla.adapters.running import AnatomyCache, HookMap, answers_of, context_length, run_observed
-from dla.adapters.vocabularies import vocabulary_of
+from dla.adapters.tokenizers import vocabulary_of
 from dla.errors import UnsupportedModelError
 from dla.inputs.vocabulary import Vocabulary
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dla.adapters.anatomy import Unembedding
 from dla.adapters.base import ModelAdapter, Observer
-from dla.adapters.probe import in_slices
+from dla.adapters.recognise.trace import in_slices
 from dla.adapters.user_hooks import is_readout_hooked
 from dla.decomposers.base import Law
 from dla.decomposers.plans import Plan, Rows, room_for

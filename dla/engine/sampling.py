@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from dla.adapters.base import ModelAdapter
-from dla.adapters.probe import in_sample, is_hooked
+from dla.adapters.recognise.trace import in_sample, is_hooked
 from dla.adapters.user_hooks import is_readout_hooked
 from dla.directions import Readout
 from dla.engine.contraction import merged

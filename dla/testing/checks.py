@@ -10,7 +10,7 @@ from torch import Tensor
 import dla
 from dla.adapters.anatomy import Block
 from dla.adapters.base import ModelAdapter
-from dla.adapters.faithful import SLACK
+from dla.adapters.recognise.checkpoint import SLACK
 from dla.testing.differences import difference, largest
 from dla.testing.look import Look, sites_of
 from dla.testing.reasons import reason_of

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter
-from dla.adapters.faithful import SLACK
+from dla.adapters.recognise.checkpoint import SLACK
 from dla.engine.contraction import Selection
 from dla.testing.differences import difference, largest
 from dla.writes import Write

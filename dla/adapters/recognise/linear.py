@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dla.adapters.probe import first_tensor, widened
-from dla.adapters.recognise import Step, tensor_of
+from dla.adapters.recognise.match import Step, tensor_of
+from dla.adapters.recognise.trace import first_tensor, widened
 from dla.writes import Precision, Product, Products, is_half
 from dla.writes.sites import Site
 

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dla.adapters.probe import Probe, widened
+from dla.adapters.recognise.trace import Probe, widened
 from dla.writes import Addition, Computation, Computed, Normed, Precision, Shown, is_half, precisions_of
 from dla.writes.routes import Activations, Norm
 from dla.writes.sites import Site

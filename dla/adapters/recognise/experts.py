@@ -9,10 +9,10 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from dla.adapters.offloaded import home_of
-from dla.adapters.probe import Probe
-from dla.adapters.recognise import Step, explained, like_stream, miss
-from dla.adapters.taps import is_stack_of_experts
+from dla.adapters.recognise.match import Step, explained, like_stream, miss
+from dla.adapters.recognise.offloaded import home_of
+from dla.adapters.recognise.taps import is_stack_of_experts
+from dla.adapters.recognise.trace import Probe
 from dla.labels import Label
 from dla.writes import Experts, Routed
 from dla.writes.routes import Route

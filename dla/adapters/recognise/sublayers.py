@@ -10,11 +10,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dla.adapters.anatomy import Heads, Mixture, Neurons, Sublayer, whole
-from dla.adapters.experts import recognise_experts
-from dla.adapters.linear import linears, reader_of
-from dla.adapters.parts import Parts
-from dla.adapters.probe import Probe
-from dla.adapters.recognise import (
+from dla.adapters.recognise.attention import recognise_values
+from dla.adapters.recognise.experts import recognise_experts
+from dla.adapters.recognise.linear import linears, reader_of
+from dla.adapters.recognise.match import (
     Mix,
     Step,
     cast_from,
@@ -25,8 +24,9 @@ from dla.adapters.recognise import (
     recognise_norm,
     tensor_of,
 )
-from dla.adapters.rounded import rounded
-from dla.adapters.values import recognise_values
+from dla.adapters.recognise.model_modules import Parts
+from dla.adapters.recognise.rounded import rounded
+from dla.adapters.recognise.trace import Probe
 from dla.labels import ROUNDING, Label
 from dla.writes import Addition, Normed, Write
 from dla.writes.routes import DIRECT, Norm, Route

@@ -8,12 +8,12 @@ from typing import final
 from torch import Tensor
 
 from dla.adapters.anatomy import Block, Sublayer, whole
-from dla.adapters.parts import Parts
-from dla.adapters.probe import Probe
-from dla.adapters.recognise import Mix, constant_factor, distinct, equal, explained, recognise_mix
-from dla.adapters.rounded import rounded
-from dla.adapters.silent import outputs_of
-from dla.adapters.sublayers import BlockView
+from dla.adapters.recognise.match import Mix, constant_factor, distinct, equal, explained, recognise_mix
+from dla.adapters.recognise.model_modules import Parts
+from dla.adapters.recognise.rounded import rounded
+from dla.adapters.recognise.silent import outputs_of
+from dla.adapters.recognise.sublayers import BlockView
+from dla.adapters.recognise.trace import Probe
 from dla.errors import UnsupportedModelError
 from dla.labels import ROUNDING, Label
 from dla.writes import Addition, Change, Write

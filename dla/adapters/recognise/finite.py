@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from dla.adapters.parts import Parts
-from dla.adapters.probe import Probe
+from dla.adapters.recognise.model_modules import Parts
+from dla.adapters.recognise.trace import Probe
 from dla.errors import UnsupportedModelError
 
 

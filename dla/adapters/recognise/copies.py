@@ -12,11 +12,11 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from dla.adapters.linear import Linear
-from dla.adapters.offloaded import at_hand
-from dla.adapters.parts import Parts
-from dla.adapters.probe import first_tensor, is_hooked, widened
-from dla.adapters.recognise import explained, tensor_of
+from dla.adapters.recognise.linear import Linear
+from dla.adapters.recognise.match import explained, tensor_of
+from dla.adapters.recognise.model_modules import Parts
+from dla.adapters.recognise.offloaded import at_hand
+from dla.adapters.recognise.trace import first_tensor, is_hooked, widened
 from dla.errors import UnsupportedModelError
 from dla.writes.sites import Site
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dla.adapters.taps import HookPoints, Tap
+from dla.adapters.recognise.taps import HookPoints, Tap
 from dla.writes.sites import Site, take_rows
 
 _WIDTH, _SHARED = 5, 3

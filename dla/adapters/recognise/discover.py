@@ -6,17 +6,17 @@ from jaxtyping import Int
 from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy
-from dla.adapters.copies import check_copies
-from dla.adapters.faithful import departures, replaced_modules
-from dla.adapters.finite import check_finite
-from dla.adapters.offloaded import at_hand
-from dla.adapters.parts import Parts
-from dla.adapters.probe import Probe, take_probe
-from dla.adapters.readout import check_causal, coarsest_dtype, least_unit, recognise_unembedding
-from dla.adapters.recognise import Mix
-from dla.adapters.silent import silent_outputs, speaking
-from dla.adapters.stream import recognise_blocks, recognise_mixes, recognise_stream
-from dla.adapters.taps import HookPoints
+from dla.adapters.recognise.checkpoint import departures, replaced_modules
+from dla.adapters.recognise.copies import check_copies
+from dla.adapters.recognise.finite import check_finite
+from dla.adapters.recognise.match import Mix
+from dla.adapters.recognise.model_modules import Parts
+from dla.adapters.recognise.offloaded import at_hand
+from dla.adapters.recognise.silent import silent_outputs, speaking
+from dla.adapters.recognise.stream import recognise_blocks, recognise_mixes, recognise_stream
+from dla.adapters.recognise.taps import HookPoints
+from dla.adapters.recognise.trace import Probe, take_probe
+from dla.adapters.recognise.unembedding import check_causal, coarsest_dtype, least_unit, recognise_unembedding
 from dla.errors import DLAError, UnsupportedModelError
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.adapters.probe import Probe
-from dla.adapters.recognise import Step, explained
+from dla.adapters.recognise.match import Step, explained
+from dla.adapters.recognise.trace import Probe
 from dla.labels import Label
 from dla.writes import Precision, Rounding, Write, is_half
 from dla.writes.routes import DIRECT, Route

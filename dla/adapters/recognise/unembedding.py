@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from dla.adapters.anatomy import ReadoutRounding, Unembedding
-from dla.adapters.linear import Linear, linears
-from dla.adapters.parts import Parts
-from dla.adapters.probe import Probe, widened
-from dla.adapters.recognise import constant_factor, explained, explains_norm, miss, recognise_norm
-from dla.adapters.stream import Stream
+from dla.adapters.recognise.linear import Linear, linears
+from dla.adapters.recognise.match import constant_factor, explained, explains_norm, miss, recognise_norm
+from dla.adapters.recognise.model_modules import Parts
+from dla.adapters.recognise.stream import Stream
+from dla.adapters.recognise.trace import Probe, widened
 from dla.errors import UnsupportedModelError
 from dla.writes import Addition, Normed, Precision, Product, Shown, is_half, precisions_of
 from dla.writes.routes import Norm

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from transformers import Cache
 
 from dla.adapters.anatomy import Unembedding
-from dla.adapters.parts import Parts
-from dla.adapters.probe import Probe, first_tensor, widened
-from dla.adapters.recognise import constant_factor, tensor_of
+from dla.adapters.recognise.match import constant_factor, tensor_of
+from dla.adapters.recognise.model_modules import Parts
+from dla.adapters.recognise.trace import Probe, first_tensor, widened
 
 SLACK = {torch.float64: 1e-5, torch.float32: 3e-5, torch.bfloat16: 0.04, torch.float16: 5e-3}
 """How far two ways to compute one thing may differ, relative to the largest entry, by dtype."""

@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dla.adapters.anatomy import Values
-from dla.adapters.linear import Linear, ask, updated, writer_of
-from dla.adapters.probe import Probe, widened
-from dla.adapters.recognise import explained, miss, tensor_of
-from dla.adapters.rounded import rounded
+from dla.adapters.recognise.linear import Linear, ask, updated, writer_of
+from dla.adapters.recognise.match import explained, miss, tensor_of
+from dla.adapters.recognise.rounded import rounded
+from dla.adapters.recognise.trace import Probe, widened
 from dla.labels import ROUNDING, Label
 from dla.writes import Carried
 from dla.writes.routes import Route
