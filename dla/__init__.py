@@ -49,11 +49,11 @@ from dla.errors import (
     UnsupportedModelError,
 )
 from dla.labels import Label
+from dla.provenance import __version__
 from dla.results.attribution import Attribution, load
 from dla.results.part import Part, TokenEffects
 from dla.summaries import BootstrapInterval, Interval, NormalInterval, Summary
 from dla.sweeps import Engine, LocalEngine, RayEngine, SweepFolder, open_sweep, sweep
-from dla.version import __version__
 from dla.writes import Change, Constant, Experts, Factored, Features, Rounding, Scaled, Sources, SumOf, Whole, Write
 from dla.writes.routes import Norm, Route
 from dla.writes.sites import Site

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from dla.cli.once import Once
-from dla.version import __version__
+from dla.provenance import __version__
 
 app = typer.Typer(
     help="Direct logit attribution: which parts of a transformer write a logit, with the proof that they add up.",

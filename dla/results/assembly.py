@@ -11,10 +11,9 @@ from dla.decomposers.base import Law
 from dla.decomposers.plans import Plan
 from dla.engine.forward import Asked, Pass
 from dla.inputs.prompts import Positions
+from dla.provenance import Record, versions
 from dla.results.attribution import Attribution
 from dla.results.rerun import Origin
-from dla.version import versions
-from dla.views.dataset import Record
 
 
 def attribution_of(

@@ -20,11 +20,12 @@ from dla.engine.forward import TOLERANCE, Pass
 from dla.errors import ReconstructionError
 from dla.inputs.given import Count, count, shown
 from dla.labels import Label
+from dla.provenance import Record
 from dla.results.label_index import Kind, Labels, Layer, OneLabel, Places, chosen
 from dla.results.part import Part
 from dla.results.rerun import Origin
 from dla.views.brief import mean_of, shortened
-from dla.views.dataset import Record, from_dataset, to_dataset
+from dla.views.dataset import from_dataset, to_dataset
 from dla.views.endings import NETCDF, check_target
 from dla.views.files import read_dataset, write_dataset
 from dla.views.html import html_table

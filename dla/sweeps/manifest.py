@@ -10,6 +10,7 @@ from typing import Any
 
 from dla.attributor import Attributor
 from dla.labels import Label
+from dla.provenance import versions
 from dla.sweeps.corpora import Corpus
 from dla.sweeps.fixed import FixedPlan
 from dla.sweeps.folder import PartOf, manifest_checksum, open_sweep
@@ -17,7 +18,6 @@ from dla.sweeps.identity import computes_otherwise, departures
 from dla.sweeps.parquet import replacing
 from dla.sweeps.schema import FORMAT, MANIFEST
 from dla.sweeps.settings import Settings
-from dla.version import versions
 
 _SHOWN = 300
 

@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, final
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,42 +13,10 @@ from torch import Tensor
 
 from dla.errors import FileFormatError
 from dla.labels import Label
+from dla.provenance import Record
 
 FORMAT = "dla.attribution/2"
 _NO_INDEX = -1
-
-
-@final
-@dataclass(frozen=True)
-class Record:
-    """Where an attribution comes from.
-
-    Attributes:
-        tokens: Each prompt's tokens as text.
-        direction: What was asked, in words.
-        decomposer: How the stream was split.
-        law: Whether the rows are a partition or a trajectory.
-        model: The model's name.
-        dtype: The model's dtype.
-        dims: The names of the axes after the first: of `direction`, `batch` and `position`, those that there are.
-        versions: Of this library, TransformerLens and PyTorch.
-        directions: The names of several directions; empty for one.
-    """
-
-    tokens: tuple[tuple[str, ...], ...]
-    direction: str
-    decomposer: str
-    law: str
-    model: str
-    dtype: str
-    dims: tuple[str, ...]
-    versions: Mapping[str, str]
-    directions: tuple[str, ...] = ()
-
-    @property
-    def places(self) -> tuple[str, ...]:
-        """The axes that say where was asked: `batch` and `position`, those that there are."""
-        return tuple(dim for dim in self.dims if dim != "direction")
 
 
 def to_dataset(parts: Sequence[Label], tensors: Mapping[str, Tensor], record: Record) -> xr.Dataset:

@@ -1,0 +1,48 @@
+"""What a result records of its making: what was asked of which model, with which versions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from typing import final
+
+__version__ = "0.1.0"
+
+
+@cache
+def versions() -> dict[str, str]:
+    """The versions of this library and of what it runs on."""
+    return {"dla": __version__, **{name: version(name) for name in ("transformer-lens", "transformers", "torch")}}
+
+
+@final
+@dataclass(frozen=True)
+class Record:
+    """Where an attribution comes from.
+
+    Attributes:
+        tokens: Each prompt's tokens as text.
+        direction: What was asked, in words.
+        decomposer: How the stream was split.
+        law: Whether the rows are a partition or a trajectory.
+        model: The model's name.
+        dtype: The model's dtype.
+        dims: The names of the axes after the first: of `direction`, `batch` and `position`, those that there are.
+        versions: Of this library, TransformerLens and PyTorch.
+        directions: The names of several directions; empty for one.
+    """
+
+    tokens: tuple[tuple[str, ...], ...]
+    direction: str
+    decomposer: str
+    law: str
+    model: str
+    dtype: str
+    dims: tuple[str, ...]
+    versions: Mapping[str, str]
+    directions: tuple[str, ...] = ()
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The axes that say where was asked: `batch` and `position`, those that there are."""
+        return tuple(dim for dim in self.dims if dim != "direction")
