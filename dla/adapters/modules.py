@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dla.adapters.base import Observer
 from dla.adapters.recognise.taps import HookPoints, Tap
-from dla.adapters.recognise.trace import watching
+from dla.adapters.watching import watching
 from dla.writes.routes import Norm
 from dla.writes.sites import Site, take_rows
 

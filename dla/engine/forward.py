@@ -11,8 +11,8 @@ from torch import Tensor
 
 from dla.adapters.anatomy import Unembedding
 from dla.adapters.base import ModelAdapter, Observer
-from dla.adapters.recognise.trace import in_slices
 from dla.adapters.user_hooks import is_readout_hooked
+from dla.adapters.watching import in_slices
 from dla.decomposers.base import Law
 from dla.decomposers.plans import Plan, Rows, room_for
 from dla.directions import Readout, one_place

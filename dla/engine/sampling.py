@@ -11,8 +11,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from dla.adapters.base import ModelAdapter
-from dla.adapters.recognise.trace import in_sample, is_hooked
 from dla.adapters.user_hooks import is_readout_hooked
+from dla.adapters.watching import in_sample, is_hooked
 from dla.directions import Readout
 from dla.engine.contraction import merged
 from dla.engine.logits import Question

@@ -16,7 +16,8 @@ from dla.adapters.recognise.linear import Linear
 from dla.adapters.recognise.match import explained, tensor_of
 from dla.adapters.recognise.model_modules import Parts
 from dla.adapters.recognise.offloaded import at_hand
-from dla.adapters.recognise.trace import first_tensor, is_hooked, widened
+from dla.adapters.recognise.trace import first_tensor, widened
+from dla.adapters.watching import is_hooked
 from dla.errors import UnsupportedModelError
 from dla.writes.sites import Site
 
