@@ -14,7 +14,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format types bench zoo build clean distclean
+.PHONY: help demo test lint format types bench zoo map build clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ zoo: .venv/tl3/.ready .venv/tl4/.ready ## every architecture on both lines: exac
 	.venv/tl3/bin/python -m benchmarks.zoo $(ARGS)
 	.venv/tl4/bin/python -m benchmarks.zoo $(ARGS)
 	$(if $(ARGS),,.venv/tl4/bin/python -m benchmarks.zoo render)
+
+map: $(READY) ## the map of the rooms in CONTRIBUTING.md, made again
+	@$(BIN)/python tests/rooms.py
 
 build: $(READY) ## the wheel and the source archive, in dist/
 	$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist .

@@ -1,4 +1,4 @@
-"""The attributor: the one place where a model, a decomposition, a direction and prompts meet."""
+"""The one place where a model, a decomposition, a direction and prompts meet."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What only this library can know to be wrong. Wrong arguments are `ValueError` and `TypeError`."""
+"""What only this library can know to be wrong; wrong arguments are `ValueError` and `TypeError`."""
 
 import sys
 import warnings

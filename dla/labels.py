@@ -1,4 +1,4 @@
-"""Labels: what a row of an attribution stands for, spelled as TransformerLens spells it."""
+"""The name of one row of an attribution, spelled as TransformerLens spells it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

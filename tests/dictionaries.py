@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import dla
-from dla.decomposers.plans import Item
+from dla.decomposers import Item
 
 
 @final

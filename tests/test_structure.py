@@ -1,46 +1,24 @@
 """The shape of the library: public names, direction of imports, what importing costs, who may know hook names."""
 
 import ast
+import importlib
 import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from importlib.util import resolve_name
 from pathlib import Path
 
 import pytest
+from rooms import PAGE, ROOMS, home_of, with_map
 
 import dla
 
 FOLDER = Path(dla.__file__).parent
 FILES = sorted(path for path in FOLDER.rglob("*.py"))
-
-ORDER = (
-    *(
-        "version",
-        "errors",
-        "labels",
-        "sites",
-        "given",
-        "choice",
-        "autocast",
-        "vocabulary",
-        "padding",
-        "prompts",
-        "routes",
-        "dictionaries",
-        "writes",
-        "plans",
-        "groups",
-    ),
-    *("directions", "adapters", "decomposers", "streaming", "readings", "sampling", "passes", "asking", "caches"),
-    *("origins", "views", "parts", "attribution", "results", "gaps", "attributor", "direct", "sweeps", "summaries", ""),
-    *("testing", "demo", "cli"),
-)
-"""Each subject imports from those before it. A package is one subject, `views` comes before what it shows, and ""
-is the package itself, the public names."""
 
 PUBLIC = """
     Attribution Attributor BiasDecomposer BlockDecomposer BootstrapInterval CentredLogit Change
@@ -84,8 +62,8 @@ def subject_of(module: str) -> str:
 
 def misdirected(path: Path, text: str | None = None) -> list[str]:
     """The imports of a file that go down the list, or sideways."""
-    own, top = subject_of(module_of(path)), ORDER.index(subject_of(module_of(path)))
-    return [m for m in imports_of(path, text) if subject_of(m) != own and ORDER.index(subject_of(m)) >= top]
+    own, top = subject_of(module_of(path)), ROOMS.index(subject_of(module_of(path)))
+    return [m for m in imports_of(path, text) if subject_of(m) != own and ROOMS.index(subject_of(m)) >= top]
 
 
 def test_public_names_are_pinned() -> None:
@@ -93,12 +71,66 @@ def test_public_names_are_pinned() -> None:
     assert all(hasattr(dla, name) for name in PUBLIC)
 
 
+EXTENSION = {
+    "dla.inputs": "Positions Prompts Vocabulary",
+    "dla.directions": """
+        CentredLogit Combination Direction Directions LogProbability Logit LogitDifference LogitSet NextToken Readout
+        ResidualVector Several Tokens TopTokens mean one_place question read_tokens
+    """,
+    "dla.writes": """
+        Activations Addition Carried Change Computation Computed Constant DIRECT Experts Factored Features Norm Normed
+        Precision Product Products Renormed Rounding Route Routed Scaled Shown Site Sources SumOf Whole Write as_it_is
+        is_half lost_in precisions_of
+    """,
+    "dla.adapters": """
+        Anatomy Block Heads HookedTransformerAdapter Mixture ModelAdapter Neurons Observer Sublayer
+        TransformerBridgeAdapter Unembedding Values adapt hook_points_of in_compatibility_mode norm_of run_module
+    """,
+    "dla.decomposers": """
+        BiasDecomposer BlockDecomposer ComponentDecomposer Decomposer EmbeddingDecomposer Entry ExpertDecomposer
+        FeatureDecomposer GroupDecomposer HeadDecomposer Item Law LayerDecomposer LensDecomposer MixedDecomposer
+        NeuronDecomposer Rows SourceDecomposer split_sublayers
+    """,
+}
+"""What users import to extend the library, by the room that gives it."""
+
+
+@pytest.mark.parametrize("room", EXTENSION)
+def test_names_for_extensions_are_pinned(room: str) -> None:
+    module = importlib.import_module(room)
+    assert sorted(module.__all__) == sorted(EXTENSION[room].split())
+    assert all(hasattr(module, name) for name in module.__all__)
+
+
 def test_public_names_are_documented() -> None:
     assert [name for name in PUBLIC if not (getattr(dla, name).__doc__ or "").strip()] == []
 
 
-def test_every_file_has_its_place_in_the_order() -> None:
-    assert {subject_of(module_of(path)) for path in FILES} == set(ORDER)
+def test_every_file_has_its_room() -> None:
+    assert {subject_of(module_of(path)) for path in FILES} == set(ROOMS)
+
+
+def test_there_are_few_rooms_on_few_floors() -> None:
+    below = {
+        room: {subject_of(m) for path in FILES if subject_of(module_of(path)) == room for m in imports_of(path)}
+        for room in ROOMS
+    }
+    floors: dict[str, int] = {}
+    for room in ROOMS:
+        floors[room] = 1 + max((floors[other] for other in below[room] - {room}), default=0)
+    assert len(ROOMS) <= 22
+    assert max(floors.values()) <= 12
+
+
+def test_no_two_files_import_each_other() -> None:
+    above = {module_of(path): set(imports_of(path)) for path in FILES}
+    TopologicalSorter(above).prepare()  # raises CycleError
+
+
+def test_the_map_shows_the_rooms() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == with_map(page), "make it again: make map"
+    assert all(len(home_of(room).read_text(encoding="utf-8")) > 3 for room in ROOMS)
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
@@ -111,11 +143,11 @@ def test_imports_go_up_the_list(path: Path) -> None:
     [
         "from dla.attributor import Attributor",
         "import dla.views.table",
-        "from dla import directions",
+        "from dla import decomposers",
         "from dla import Attributor",
         "from .attributor import Attributor",
         "from . import gaps",
-        "def late():\n    from dla.directions import Logit",
+        "def late():\n    from dla.decomposers import HeadDecomposer",
     ],
 )
 def test_an_import_down_the_list_is_seen(text: str) -> None:

@@ -13,12 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 import dla
-from dla.adapters.anatomy import Anatomy, Heads
-from dla.adapters.base import Observer
+from dla.adapters import Anatomy, Heads, Observer
 from dla.directions import Readout
-from dla.inputs.prompts import Positions, Prompts
-from dla.inputs.vocabulary import Vocabulary
-from dla.writes.routes import Activations
+from dla.inputs import Positions, Prompts, Vocabulary
+from dla.writes import Activations
 
 
 @final

@@ -1,15 +1,35 @@
-"""Adapters: the only files that know TransformerLens."""
+"""How each model class is run, and what is known of a model; the only place that knows hook names."""
 
 from typing import Any
 
 from transformer_lens.model_bridge import TransformerBridge
 
-from dla.adapters.base import ModelAdapter
+from dla.adapters.anatomy import Anatomy, Block, Heads, Mixture, Neurons, Sublayer, Unembedding, Values
+from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.hooked_transformer import HookedTransformerAdapter
+from dla.adapters.modules import hook_points_of, norm_of, run_module
 from dla.adapters.transformer_bridge import TransformerBridgeAdapter
 from dla.errors import UnsupportedModelError
 
-__all__ = ["HookedTransformerAdapter", "ModelAdapter", "TransformerBridgeAdapter", "adapt", "in_compatibility_mode"]
+__all__ = [
+    "Anatomy",
+    "Block",
+    "Heads",
+    "HookedTransformerAdapter",
+    "Mixture",
+    "ModelAdapter",
+    "Neurons",
+    "Observer",
+    "Sublayer",
+    "TransformerBridgeAdapter",
+    "Unembedding",
+    "Values",
+    "adapt",
+    "hook_points_of",
+    "in_compatibility_mode",
+    "norm_of",
+    "run_module",
+]
 
 
 def adapt(model: Any) -> ModelAdapter:

@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dla.adapters.recognise.taps import HookPoints, Tap
+from dla.adapters.taps import HookPoints, Tap
 from dla.writes.sites import take_rows
 
 

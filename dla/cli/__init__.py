@@ -1,4 +1,4 @@
-"""The `dla` command. What needs PyTorch is imported when a subcommand runs, not for help or a misspelt option."""
+"""The `dla` command. PyTorch is imported when a subcommand runs, not for help or a misspelt option."""
 
 import contextlib
 from collections.abc import Iterator

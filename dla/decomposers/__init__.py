@@ -1,4 +1,4 @@
-"""Decompositions of the residual stream; one file a kind."""
+"""Which rows there are: one file for each kind of decomposition."""
 
 from dla.decomposers.base import Decomposer, Law, MixedDecomposer
 from dla.decomposers.bias import BiasDecomposer
@@ -12,7 +12,9 @@ from dla.decomposers.head import HeadDecomposer
 from dla.decomposers.layer import LayerDecomposer
 from dla.decomposers.lens import LensDecomposer
 from dla.decomposers.neuron import NeuronDecomposer
+from dla.decomposers.plans import Entry, Item, Rows
 from dla.decomposers.source import SourceDecomposer
+from dla.decomposers.splitting import split_sublayers
 
 __all__ = [
     "BiasDecomposer",
@@ -20,14 +22,18 @@ __all__ = [
     "ComponentDecomposer",
     "Decomposer",
     "EmbeddingDecomposer",
+    "Entry",
     "ExpertDecomposer",
     "FeatureDecomposer",
     "GroupDecomposer",
     "HeadDecomposer",
+    "Item",
     "Law",
     "LayerDecomposer",
     "LensDecomposer",
     "MixedDecomposer",
     "NeuronDecomposer",
+    "Rows",
     "SourceDecomposer",
+    "split_sublayers",
 ]

@@ -1,4 +1,4 @@
-"""Directions: what is asked of the residual stream. A token's logit, a difference, a mean, a vector.
+"""Which linear function of the logits is attributed: a token's logit, a difference, a mean, a vector.
 
 Every direction is a linear functional of the logits before any soft cap, plus one of the final norm's output, or one
 of the stream at an earlier place. Directions therefore add, subtract and scale: `Logit(" Mary") - Logit(" John")`,

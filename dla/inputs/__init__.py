@@ -1,1 +1,6 @@
-"""From what is passed to tokens and positions: plain values, a tokenizer's vocabulary, padding, prompts."""
+"""From text and ids to tokens and positions: prompts, padding, a tokenizer's vocabulary, plain values."""
+
+from dla.inputs.prompts import Positions, Prompts
+from dla.inputs.vocabulary import Vocabulary
+
+__all__ = ["Positions", "Prompts", "Vocabulary"]

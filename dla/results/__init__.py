@@ -1,1 +1,1 @@
-"""What came out: the attribution, its parts, and what is asked of them later."""
+"""What came out: the attribution, and looking closer at one row of it."""

@@ -1,4 +1,4 @@
-"""What users need to test a decomposer or an adapter of their own; importing it needs neither pytest nor hypothesis."""
+"""Checks for decomposers, directions and adapters of your own; importing it needs neither pytest nor hypothesis."""
 
 from dla.testing.adapters import check_adapter
 from dla.testing.altered import Altered

@@ -1,1 +1,1 @@
-"""Ways to look at an attribution: datasets, files, tables. They know rows and numbers, nothing of models."""
+"""How rows and numbers look: tables, figures, files. Nothing here knows a model."""

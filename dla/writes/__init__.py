@@ -1,4 +1,4 @@
-"""Writes: what is read while the model runs, how it falls into parts, and how each part reaches the stream.
+"""How an activation becomes vectors of the stream: what is read, which rows it holds, how each reaches the stream.
 
 Two ways to the same numbers. `contract` pulls the direction back through the weights and dots it with the
 activation, so that no vector of a part is ever built. `vectors` builds them, for small cases and for tests.
@@ -22,11 +22,15 @@ from dla.writes.experts import Experts, Routed
 from dla.writes.factored import Factored, Scaled
 from dla.writes.features import Features
 from dla.writes.rounding import Rounding, lost_in
+from dla.writes.routes import DIRECT, Activations, Norm, Route
+from dla.writes.sites import Site, as_it_is
 from dla.writes.sources import Sources
 from dla.writes.sums import SumOf
 from dla.writes.whole import Change, Constant, Renormed, Whole
 
 __all__ = [
+    "DIRECT",
+    "Activations",
     "Addition",
     "Carried",
     "Change",
@@ -36,19 +40,23 @@ __all__ = [
     "Experts",
     "Factored",
     "Features",
+    "Norm",
     "Normed",
     "Precision",
     "Product",
     "Products",
     "Renormed",
     "Rounding",
+    "Route",
     "Routed",
     "Scaled",
     "Shown",
+    "Site",
     "Sources",
     "SumOf",
     "Whole",
     "Write",
+    "as_it_is",
     "is_half",
     "lost_in",
     "precisions_of",

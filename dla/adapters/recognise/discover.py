@@ -14,9 +14,9 @@ from dla.adapters.recognise.model_modules import Parts
 from dla.adapters.recognise.offloaded import at_hand
 from dla.adapters.recognise.silent import silent_outputs, speaking
 from dla.adapters.recognise.stream import recognise_blocks, recognise_mixes, recognise_stream
-from dla.adapters.recognise.taps import HookPoints
 from dla.adapters.recognise.trace import Probe, take_probe
 from dla.adapters.recognise.unembedding import check_causal, coarsest_dtype, least_unit, recognise_unembedding
+from dla.adapters.taps import HookPoints
 from dla.errors import DLAError, UnsupportedModelError
 
 

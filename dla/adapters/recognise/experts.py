@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from dla.adapters.recognise.match import Step, explained, like_stream, miss
 from dla.adapters.recognise.offloaded import home_of
-from dla.adapters.recognise.taps import is_stack_of_experts
 from dla.adapters.recognise.trace import Probe
+from dla.adapters.taps import is_stack_of_experts
 from dla.labels import Label
 from dla.writes import Experts, Routed
 from dla.writes.routes import Route

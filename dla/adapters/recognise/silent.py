@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from dla.adapters.recognise.match import like_stream
 from dla.adapters.recognise.model_modules import Parts
-from dla.adapters.recognise.taps import HookPoints
 from dla.adapters.recognise.trace import Probe, widened
+from dla.adapters.taps import HookPoints
 from dla.writes import Precision
 
 _AUDIBLE = 8.0

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from dla.adapters.recognise.taps import HookPoints, Tap
+from dla.adapters.taps import HookPoints, Tap
 from dla.writes.sites import Site
 
 _WIDTH, _SHARED = 5, 3

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 import dla
-from dla.adapters.anatomy import Anatomy, Heads, Sublayer
-from dla.adapters.base import Observer
-from dla.inputs.vocabulary import Vocabulary
+from dla.adapters import Anatomy, Heads, Observer, Sublayer
+from dla.inputs import Vocabulary
 
 Alter = Callable[[Anatomy], Anatomy]
 Show = Callable[[str, Tensor], Tensor]

@@ -7,7 +7,7 @@ from typing import final
 import torch
 
 import dla
-from dla.adapters.anatomy import Heads, Neurons
+from dla.adapters import Heads, Neurons
 from mutants.splitting import SplitsHeads, SplitsNeurons, layer_of, sublayers
 
 

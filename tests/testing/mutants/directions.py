@@ -8,7 +8,7 @@ import torch
 
 import dla
 from dla.directions import Readout
-from dla.inputs.prompts import Positions, Prompts
+from dla.inputs import Positions, Prompts
 
 
 def _ids(token: int) -> torch.Tensor:

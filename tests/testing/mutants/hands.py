@@ -7,8 +7,8 @@ from typing import final
 from torch import Tensor
 
 import dla
-from dla.adapters.anatomy import Heads
-from dla.writes.routes import Activations
+from dla.adapters import Heads
+from dla.writes import Activations
 from mutants.splitting import SplitsHeads
 from mutants.writes import OfHeads
 

@@ -9,8 +9,8 @@ from typing import final
 import torch
 
 import dla
-from dla.adapters.anatomy import Heads, Neurons
-from dla.decomposers.plans import Item
+from dla.adapters import Heads, Neurons
+from dla.decomposers import Item
 from mutants.splitting import SplitsHeads, SplitsNeurons, layer_of, sublayers
 
 

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 import dla
-from dla.adapters.anatomy import Heads
-from dla.decomposers.plans import Item, Rows
-from dla.writes.routes import Activations
+from dla.adapters import Heads
+from dla.decomposers import Item, Rows
+from dla.writes import Activations
 from mutants.splitting import SplitsHeads
 
 

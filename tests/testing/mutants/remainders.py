@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 import dla
-from dla.writes.routes import Activations
+from dla.writes import Activations
 from mutants.splitting import sublayers
 
 

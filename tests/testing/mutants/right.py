@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 import dla
-from dla.adapters.anatomy import Heads, Neurons
-from dla.decomposers.plans import Item, Rows
-from dla.inputs.prompts import Prompts
-from dla.writes.routes import Activations
+from dla.adapters import Heads, Neurons
+from dla.decomposers import Item, Rows
+from dla.inputs import Prompts
+from dla.writes import Activations
 from mutants.remainders import last_stream
 from mutants.splitting import SplitsHeads, SplitsNeurons, layer_of, sublayers
 

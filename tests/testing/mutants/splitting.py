@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import final
 
 import dla
-from dla.adapters.anatomy import Heads, Neurons, Sublayer
-from dla.decomposers.plans import Item
+from dla.adapters import Heads, Neurons, Sublayer
+from dla.decomposers import Item
 
 
 class SplitsHeads(dla.Decomposer):

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 import dla
-from dla.adapters.anatomy import Heads
-from dla.decomposers.plans import Item
-from dla.inputs.prompts import Prompts
+from dla.adapters import Heads
+from dla.decomposers import Item
+from dla.inputs import Prompts
 from mutants.remainders import last_stream
 from mutants.splitting import SplitsHeads
 

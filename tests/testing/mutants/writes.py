@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 import dla
-from dla.adapters.anatomy import Heads
-from dla.writes.routes import Activations
+from dla.adapters import Heads
+from dla.writes import Activations
 from mutants.splitting import SplitsHeads
 
 Rule = Callable[[dla.Write, Activations, Tensor], Tensor]
