@@ -7,7 +7,7 @@ from typing import Any
 from dla.results.attribution import Attribution
 from dla.views.files import replacing
 
-FORMAT = "dla.results.attribution.json/1"
+FORMAT = "dla.attribution.json/1"
 
 
 def write_json(result: Attribution, path: Path) -> None:

@@ -33,7 +33,7 @@ def test_the_json_holds_the_whole_result(attribute, unit, tmp_path):
     assert data["layers"] == [part.layer for part in result.parts]
     assert data["heads"] == [part.head for part in result.parts]
     assert data["versions"] == result.record.versions
-    assert data["format"] == "dla.results.attribution.json/1"
+    assert data["format"] == "dla.attribution.json/1"
 
 
 def test_rows_and_constant_in_the_json_add_up(attribute, tmp_path):
