@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter, Observer
-from dla.adapters.recognise.model_modules import Parts
+from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.running import AnatomyCache, HookMap, answers_of, context_length, run_observed
 from dla.adapters.tokenizers import vocabulary_of
 from dla.inputs.vocabulary import Vocabulary
@@ -76,13 +76,13 @@ class HookedTransformerAdapter(ModelAdapter):
         norm: nn.Module | None = None if self._model.cfg.normalization_type is None else self._model.ln_final
         return norm
 
-    def _parts(self) -> Parts:
+    def _parts(self) -> ModelModules:
         model, cfg = self._model, self._model.cfg
         cap = cfg.output_logits_soft_cap
         transforms: list[Callable[[Tensor], Tensor]] = [lambda x: x]
         if cap > 0:
             transforms.append(lambda x: cap * torch.tanh(x / cap))
-        return Parts(
+        return ModelModules(
             name=cfg.model_name or "HookedTransformer",
             blocks=list(model.blocks),
             ln_final=self._final_norm(),

@@ -13,7 +13,7 @@ from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import Observer
 from dla.adapters.recognise.discover import DoesNotRunError, discover
 from dla.adapters.recognise.match import tensor_of
-from dla.adapters.recognise.model_modules import Parts
+from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.offloaded import at_hand, home_of
 from dla.adapters.recognise.trace import probe_tokens
 from dla.adapters.taps import HookPoints, taps_of
@@ -68,7 +68,7 @@ class AnatomyCache:
         self,
         model: Any,
         hook_points: HookMap,
-        parts: Callable[[], Parts],
+        parts: Callable[[], ModelModules],
         forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
     ) -> None:
         """Finds nothing out yet.

@@ -11,7 +11,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter, Observer
-from dla.adapters.recognise.model_modules import Parts
+from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.offloaded import at_hand
 from dla.adapters.running import AnatomyCache, HookMap, answers_of, context_length, run_observed
 from dla.adapters.tokenizers import vocabulary_of
@@ -92,10 +92,10 @@ class TransformerBridgeAdapter(ModelAdapter):
         logits: Tensor = self._model(tokens, return_type="logits", **options)
         return logits
 
-    def _parts(self) -> Parts:
+    def _parts(self) -> ModelModules:
         model = self._model
         transforms: list[Callable[[Tensor], Tensor]] = [lambda x: x, model.adapter.apply_output_logits_transform]
-        return Parts(
+        return ModelModules(
             name=str(getattr(model.cfg, "model_name", None) or "TransformerBridge"),
             blocks=list(model.blocks),
             ln_final=getattr(model, "ln_final", None),

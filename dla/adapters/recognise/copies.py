@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from dla.adapters.recognise.linear import Linear
 from dla.adapters.recognise.match import explained, tensor_of
-from dla.adapters.recognise.model_modules import Parts
+from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.offloaded import at_hand
 from dla.adapters.recognise.trace import first_tensor, widened
 from dla.adapters.watching import is_hooked
@@ -29,7 +29,7 @@ _VECTORS = 4
 
 
 def check_copies(
-    parts: Parts, forward: Callable[[Int[Tensor, "batch pos"]], Tensor], tokens: Int[Tensor, "batch pos"]
+    parts: ModelModules, forward: Callable[[Int[Tensor, "batch pos"]], Tensor], tokens: Int[Tensor, "batch pos"]
 ) -> None:
     """Refuses a model of which a part is lost.
 
@@ -64,7 +64,7 @@ def check_copies(
             )
 
 
-def _maps(parts: Parts) -> Iterator[tuple[str, str, nn.Module]]:
+def _maps(parts: ModelModules) -> Iterator[tuple[str, str, nn.Module]]:
     """Every module with a matrix inside the originals of a block's children: the child, its name there, the module."""
     for path, module in parts.watched().items():
         original = getattr(module, "original_component", None)

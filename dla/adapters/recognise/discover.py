@@ -10,7 +10,7 @@ from dla.adapters.recognise.checkpoint import departures, replaced_modules
 from dla.adapters.recognise.copies import check_copies
 from dla.adapters.recognise.finite import check_finite
 from dla.adapters.recognise.match import Mix
-from dla.adapters.recognise.model_modules import Parts
+from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.offloaded import at_hand
 from dla.adapters.recognise.silent import silent_outputs, speaking
 from dla.adapters.recognise.stream import recognise_blocks, recognise_mixes, recognise_stream
@@ -25,7 +25,7 @@ class DoesNotRunError(UnsupportedModelError):
 
 
 def discover(
-    parts: Parts,
+    parts: ModelModules,
     hook_points: HookPoints,
     forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
     tokens: Int[Tensor, "batch pos"],
@@ -65,7 +65,7 @@ def discover(
 
 
 def _mixes(
-    parts: Parts, hook_points: HookPoints, forward: Callable[[Int[Tensor, "batch pos"]], Tensor], probe: Probe
+    parts: ModelModules, hook_points: HookPoints, forward: Callable[[Int[Tensor, "batch pos"]], Tensor], probe: Probe
 ) -> list[Mix | None]:
     """How each block's output is made, also where a sublayer had nothing to write on the probe."""
     silent = silent_outputs(parts, hook_points, probe)
@@ -75,7 +75,7 @@ def _mixes(
 
 
 def _run(
-    parts: Parts,
+    parts: ModelModules,
     hook_points: HookPoints,
     forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
     tokens: Int[Tensor, "batch pos"],

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from dla.adapters.recognise.model_modules import Parts
+from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.trace import Probe
 from dla.errors import UnsupportedModelError
 
 
-def check_finite(parts: Parts, probe: Probe) -> None:
+def check_finite(parts: ModelModules, probe: Probe) -> None:
     """Refuses a model whose logits are not finite.
 
     Raises:
@@ -40,7 +40,7 @@ def _breaks(name: str, seen: Tensor) -> bool:
     return bool(broken.any())
 
 
-def _broken_weights(parts: Parts) -> Iterator[str]:
+def _broken_weights(parts: ModelModules) -> Iterator[str]:
     for path, module in parts.watched().items():
         for name, weight in module.named_parameters():
             if weight.is_floating_point() and not weight.is_meta and not bool(weight.isfinite().all()):

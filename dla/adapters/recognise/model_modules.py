@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 @final
 @dataclass(frozen=True)
-class Parts:
+class ModelModules:
     """The modules and facts that a model class hands to discovery.
 
     Attributes:

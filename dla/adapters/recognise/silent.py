@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from dla.adapters.recognise.match import like_stream
-from dla.adapters.recognise.model_modules import Parts
+from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.trace import Probe, widened
 from dla.adapters.taps import HookPoints
 from dla.writes import Precision
@@ -20,13 +20,13 @@ _AUDIBLE = 8.0
 Forward = Callable[[Int[Tensor, "batch pos"]], Tensor]
 
 
-def outputs_of(parts: Parts, layer: int) -> list[str]:
+def outputs_of(parts: ModelModules, layer: int) -> list[str]:
     """The hooks that may show what a block adds to the stream, TransformerLens' own names first."""
     names = [f"blocks.{layer}.hook_attn_out", f"blocks.{layer}.hook_mlp_out"]
     return [*names, *(f"blocks.{layer}.{child}.hook_out" for child in parts.children[layer])]
 
 
-def silent_outputs(parts: Parts, hook_points: HookPoints, probe: Probe) -> list[nn.Module]:
+def silent_outputs(parts: ModelModules, hook_points: HookPoints, probe: Probe) -> list[nn.Module]:
     """The hook points that showed nothing, or nothing that a stream could tell from rounding.
 
     A ReLU that never fired, a matrix of zeros before them, or a part that is far smaller than the stream.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dla.adapters.anatomy import Block, Sublayer, whole
 from dla.adapters.recognise.match import Mix, constant_factor, distinct, equal, explained, recognise_mix
-from dla.adapters.recognise.model_modules import Parts
+from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.rounded import rounded
 from dla.adapters.recognise.silent import outputs_of
 from dla.adapters.recognise.sublayers import BlockView
@@ -39,7 +39,7 @@ class Stream:
     onward: list[float]
 
 
-def recognise_stream(parts: Parts, probe: Probe) -> Stream:
+def recognise_stream(parts: ModelModules, probe: Probe) -> Stream:
     """Makes sure that there is one stream.
 
     Raises:
@@ -66,7 +66,7 @@ def recognise_stream(parts: Parts, probe: Probe) -> Stream:
 
 
 def recognise_blocks(
-    parts: Parts, probe: Probe, stream: Stream, mixes: Sequence[Mix | None]
+    parts: ModelModules, probe: Probe, stream: Stream, mixes: Sequence[Mix | None]
 ) -> tuple[tuple[Write, ...], tuple[Block, ...]]:
     """The embeddings and the blocks, each write in the units of the stream that enters the final norm."""
     multiplier, blocks = 1.0, []
@@ -125,7 +125,7 @@ def _handed_on(block: Block, following: Block, factor: float, probe: Probe) -> B
     return replace(block, sublayers=(*others, replace(last, rounding=(*last.rounding, *lost))))
 
 
-def recognise_mixes(parts: Parts, probe: Probe) -> list[Mix | None]:
+def recognise_mixes(parts: ModelModules, probe: Probe) -> list[Mix | None]:
     """How each block's output is made; None where it is no sum. What held for the block before is tried first."""
     stream = recognise_stream(parts, probe)
     mixes: list[Mix | None] = []
@@ -137,7 +137,7 @@ def recognise_mixes(parts: Parts, probe: Probe) -> list[Mix | None]:
     return mixes
 
 
-def _candidates(parts: Parts, probe: Probe, i: int, like: Tensor) -> dict[str, Tensor]:
+def _candidates(parts: ModelModules, probe: Probe, i: int, like: Tensor) -> dict[str, Tensor]:
     """What a block might add to the stream, by hook name; each value once, TransformerLens' own names first."""
     found = distinct(((name, probe.once(name)) for name in outputs_of(parts, i)), like)
     return {n: v for n, v in found.items() if not equal(v, like)}

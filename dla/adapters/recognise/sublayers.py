@@ -24,7 +24,7 @@ from dla.adapters.recognise.match import (
     recognise_norm,
     tensor_of,
 )
-from dla.adapters.recognise.model_modules import Parts
+from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.rounded import rounded
 from dla.adapters.recognise.trace import Probe
 from dla.labels import ROUNDING, Label
@@ -58,7 +58,7 @@ class Output:
 class BlockView:
     """One block under the eye: finds out what its sublayers are made of."""
 
-    parts: Parts
+    parts: ModelModules
     probe: Probe
     layer: int
     stream: Tensor

@@ -9,7 +9,7 @@ from torch import Tensor
 from dla.adapters.anatomy import ReadoutRounding, Unembedding
 from dla.adapters.recognise.linear import Linear, linears
 from dla.adapters.recognise.match import constant_factor, explained, explains_norm, miss, recognise_norm
-from dla.adapters.recognise.model_modules import Parts
+from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.stream import Stream
 from dla.adapters.recognise.trace import Probe, widened
 from dla.errors import UnsupportedModelError
@@ -39,7 +39,7 @@ def check_causal(probe: Probe) -> None:
         )
 
 
-def recognise_unembedding(parts: Parts, probe: Probe, stream: Stream) -> Unembedding:
+def recognise_unembedding(parts: ModelModules, probe: Probe, stream: Stream) -> Unembedding:
     """How the last stream becomes logits.
 
     Raises:
@@ -97,7 +97,7 @@ def coarsest_dtype(probe: Probe) -> torch.dtype:
     return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
 
 
-def _product(parts: Parts, probe: Probe) -> tuple[Linear, Product]:
+def _product(parts: ModelModules, probe: Probe) -> tuple[Linear, Product]:
     """The weight and bias of the unembedding, and how its output is made with them."""
     entered, logits, missed = probe.inputs["unembed"], probe.outputs["unembed"], "has no weight that could be read"
     for linear in linears(parts.unembed, parts.unembed, "W_U", "b_U", entered.shape[-1]):
