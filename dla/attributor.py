@@ -11,7 +11,7 @@ from torch import Tensor
 from dla.adapters import adapt
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter
-from dla.adapters.settled import Settled
+from dla.adapters.view import AdapterView
 from dla.adapters.upstream import up_to
 from dla.decomposers.base import Decomposer, as_decomposer
 from dla.decomposers.plans import Plan
@@ -203,7 +203,7 @@ class Attributor:
         self._report_departures(anatomy)
         known = self._plans.get(at)
         if known is None or known[0] is not anatomy:
-            model = Settled(self.model, anatomy) if at is None else up_to(self.model, at)
+            model = AdapterView(self.model, anatomy) if at is None else up_to(self.model, at)
             plan = Plan.of(type(self.decomposer).__name__, self.decomposer.writes(model))
             known = self._plans[at] = (anatomy, model, plan)
         return known[1:]

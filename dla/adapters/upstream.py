@@ -4,12 +4,12 @@ from dataclasses import replace
 
 from dla.adapters.anatomy import Block, Unembedding
 from dla.adapters.base import ModelAdapter
-from dla.adapters.settled import Settled
+from dla.adapters.view import AdapterView
 from dla.writes import Whole
 from dla.writes.sites import Site
 
 
-def up_to(model: ModelAdapter, at: str) -> Settled:
+def up_to(model: ModelAdapter, at: str) -> AdapterView:
     """A model that ends at a place between or in its blocks. It runs as a whole; later blocks are not its parts.
 
     Args:
@@ -24,7 +24,7 @@ def up_to(model: ModelAdapter, at: str) -> Settled:
     own = whole.blocks[layer]
     last = replace(own, sublayers=own.sublayers[:written], resid_post=stream)
     unembedding = _readout(whole.unembedding, stream.site, stream.route.multiplier)
-    return Settled(model, replace(whole, blocks=(*whole.blocks[:layer], last), unembedding=unembedding), whole)
+    return AdapterView(model, replace(whole, blocks=(*whole.blocks[:layer], last), unembedding=unembedding), whole)
 
 
 def _readout(whole: Unembedding, place: Site, multiplier: float) -> Unembedding:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dla.adapters.base import ModelAdapter
-from dla.adapters.settled import Settled
+from dla.adapters.view import AdapterView
 from dla.adapters.user_hooks import UserHook, user_hooks
 from dla.decomposers.base import Decomposer, Law
 from dla.decomposers.groups import Grouping, Renaming
@@ -148,7 +148,7 @@ class Origin:
         return f"What a hook edits after they were read is in none of them; hooked: {_listed(self.hooks)}."
 
     def _check_weights(self) -> None:
-        if isinstance(self.model, Settled) and not self.model.is_current:
+        if isinstance(self.model, AdapterView) and not self.model.is_current:
             raise RunChangedError(
                 "The model's weights, their dtype or device, or its switches are not those of the run that this result "
                 "comes from, so that run cannot be looked at more closely. Attribute again."

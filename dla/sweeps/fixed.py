@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dla.adapters.base import ModelAdapter
-from dla.adapters.settled import Settled
+from dla.adapters.view import AdapterView
 from dla.adapters.weights import checksums
 from dla.attributor import Attributor
 from dla.decomposers.plans import Plan, Rows
@@ -46,7 +46,7 @@ class FixedPlan:
             ValueError: If the labels depend on the prompt, or on the numbers; says what to use instead.
         """
         self.model, self.law = attributor.model, attributor.decomposer.law
-        self.settled = Settled(self.model, self.model.anatomy)
+        self.settled = AdapterView(self.model, self.model.anatomy)
         name = type(attributor.decomposer).__name__
         self.plan = Plan.of(name, attributor.decomposer.writes(self.model))
         self.dtype = torch.promote_types(self.model.anatomy.unembedding.W_U.dtype, torch.float32)

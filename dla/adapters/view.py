@@ -14,7 +14,7 @@ from dla.inputs.vocabulary import Vocabulary
 
 
 @final
-class Settled(ModelAdapter):
+class AdapterView(ModelAdapter):
     """A model as it was when it was looked at. Only the model itself notices that its weights are others now."""
 
     def __init__(self, model: ModelAdapter, anatomy: Anatomy, whole: Anatomy | None = None) -> None:
