@@ -11,8 +11,8 @@ from torch import Tensor
 from dla.adapters import adapt
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter
-from dla.adapters.view import AdapterView
 from dla.adapters.upstream import up_to
+from dla.adapters.view import AdapterView
 from dla.decomposers.base import Decomposer, as_decomposer
 from dla.decomposers.plans import Plan
 from dla.directions import Direction, Directions, question

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import dla
 from dla.adapters import Anatomy, Heads, Observer
-from dla.directions import Readout
+from dla.directions import ResolvedDirection
 from dla.inputs import Positions, Prompts, Vocabulary
 from dla.writes import Activations
 
@@ -219,33 +219,33 @@ class Secretive(dla.Write):
 @final
 @dataclass(frozen=True, eq=False)
 class AlteredDirection(dla.Direction):
-    """A direction that resolves to another readout than it should."""
+    """A direction that resolves to something else than it should."""
 
     original: dla.Direction
-    alter: Callable[[Readout], Readout]
+    alter: Callable[[ResolvedDirection], ResolvedDirection]
 
-    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
-        return self.alter(self.original.readout(prompts, positions))
+    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
+        return self.alter(self.original.resolve(prompts, positions))
 
     def describe(self) -> str:
         return self.original.describe()
 
 
-def negated(readout: Readout) -> Readout:
-    return replace(readout, weights=-readout.weights)
+def negated(resolved: ResolvedDirection) -> ResolvedDirection:
+    return replace(resolved, weights=-resolved.weights)
 
 
-def summed(readout: Readout) -> Readout:
-    return replace(readout, weights=torch.ones_like(readout.weights))
+def summed(resolved: ResolvedDirection) -> ResolvedDirection:
+    return replace(resolved, weights=torch.ones_like(resolved.weights))
 
 
-def first_term_only(readout: Readout) -> Readout:
-    return replace(readout, ids=readout.ids[..., :1], weights=readout.weights[:1])
+def first_term_only(resolved: ResolvedDirection) -> ResolvedDirection:
+    return replace(resolved, ids=resolved.ids[..., :1], weights=resolved.weights[:1])
 
 
-def shifted_ids(readout: Readout) -> Readout:
-    return replace(readout, ids=readout.ids + 1)
+def shifted_ids(resolved: ResolvedDirection) -> ResolvedDirection:
+    return replace(resolved, ids=resolved.ids + 1)
 
 
-def swapped_prompts(readout: Readout) -> Readout:
-    return replace(readout, ids=readout.ids.flip(0))
+def swapped_prompts(resolved: ResolvedDirection) -> ResolvedDirection:
+    return replace(resolved, ids=resolved.ids.flip(0))

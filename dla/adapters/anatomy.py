@@ -184,7 +184,7 @@ class Block:
 
 @final
 @dataclass(frozen=True, eq=False)
-class ReadoutRounding:
+class UnembeddingRounding:
     """The steps of the readout, where they round visibly.
 
     Attributes:
@@ -221,7 +221,7 @@ class Unembedding:
     logits: Site
     transform: Callable[[Tensor], Tensor] | None
     multiplier: float = 1.0
-    rounding: ReadoutRounding | None = None
+    rounding: UnembeddingRounding | None = None
     module: nn.Module | None = None
 
     def read_back(self, weights: Float[Tensor, "*more d_vocab"]) -> Float[Tensor, "*more d_model"]:

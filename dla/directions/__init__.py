@@ -6,7 +6,7 @@ of the stream at an earlier place. Directions therefore add, subtract and scale:
 """
 
 from dla.directions.answers import CentredLogit, LogProbability
-from dla.directions.base import Combination, Direction, Readout, mean, one_place
+from dla.directions.base import Combination, Direction, ResolvedDirection, mean, one_place
 from dla.directions.sets import LogitSet
 from dla.directions.several import Directions, Several, TopTokens, question
 from dla.directions.shapes import Tokens, read_tokens
@@ -23,7 +23,7 @@ __all__ = [
     "LogitDifference",
     "LogitSet",
     "NextToken",
-    "Readout",
+    "ResolvedDirection",
     "ResidualVector",
     "Several",
     "Tokens",

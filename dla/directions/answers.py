@@ -5,7 +5,7 @@ from typing import final
 
 import torch
 
-from dla.directions.base import Direction, Readout, weights_of
+from dla.directions.base import Direction, ResolvedDirection, weights_of
 from dla.directions.shapes import Tokens, ids_of, read_tokens, words
 from dla.inputs.prompts import Positions, Prompts
 
@@ -24,11 +24,11 @@ class CentredLogit(Direction):
     def __post_init__(self) -> None:
         read_tokens(self.token)
 
-    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
+    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
         size = prompts.vocabulary.size
         dense = torch.full((1, 1, 1), -1 / size, dtype=torch.float64, device="cpu").expand(1, 1, size)
         ids = ids_of(self.token, prompts, positions).unsqueeze(-1)
-        return Readout(ids, weights_of([1.0]), dense=dense)
+        return ResolvedDirection(ids, weights_of([1.0]), dense=dense)
 
     def describe(self) -> str:
         return f"centred logit of {words(self.token)}"
@@ -60,11 +60,11 @@ class LogProbability(Direction):
     def __post_init__(self) -> None:
         read_tokens(self.token)
 
-    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
+    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
         ids = ids_of(self.token, prompts, positions).unsqueeze(-1)
         # in float32 the probabilities of a real vocabulary add up to 1 ± 1e-5, and all logits share a large offset
         answers = prompts.answered()
-        return Readout(ids, weights_of([1.0]), dense=-answers.double().softmax(-1).to(answers.dtype))
+        return ResolvedDirection(ids, weights_of([1.0]), dense=-answers.double().softmax(-1).to(answers.dtype))
 
     def describe(self) -> str:
         return f"log-probability direction of {words(self.token)}"

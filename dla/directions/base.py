@@ -15,7 +15,7 @@ from dla.inputs.prompts import Positions, Prompts
 
 @final
 @dataclass(frozen=True, eq=False)
-class Readout:
+class ResolvedDirection:
     """A direction, resolved for some prompts: weighted token ids, weights for all tokens, and a vector.
 
     Attributes:
@@ -33,19 +33,19 @@ class Readout:
     at: str | None = None
 
     @staticmethod
-    def of_vector(vector: Float[Tensor, "#batch #pos d_model"], at: str | None = None) -> "Readout":
+    def of_vector(vector: Float[Tensor, "#batch #pos d_model"], at: str | None = None) -> "ResolvedDirection":
         """No token, only a vector."""
-        return Readout(torch.zeros(1, 1, 0, dtype=torch.long, device="cpu"), weights_of([]), vector, at=at)
+        return ResolvedDirection(torch.zeros(1, 1, 0, dtype=torch.long, device="cpu"), weights_of([]), vector, at=at)
 
 
 class Direction(abc.ABC):
     """What an attribution attributes.
 
-    Law: resolving is linear. The readout of `a + b` reads what `a` reads plus what `b` reads, and `-a` its negative.
+    Law: resolving is linear. What `a + b` resolves to reads what `a` reads plus what `b` reads, and `-a` its negative.
     """
 
     @abc.abstractmethod
-    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
+    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
         """The token ids and vectors that are read, for these prompts at these positions.
 
         A direction that depends on what the model answers asks for `prompts.answered()`.
@@ -81,14 +81,14 @@ class Combination(Direction):
 
     terms: tuple[tuple[float, Direction], ...]
 
-    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
-        readouts = [(factor, direction.readout(prompts, positions)) for factor, direction in self.terms]
-        shape = torch.broadcast_shapes(*(readout.ids.shape[:2] for _, readout in readouts))
-        ids = torch.cat([readout.ids.expand(*shape, -1) for _, readout in readouts], -1)
-        weights = torch.cat([factor * readout.weights.cpu().double() for factor, readout in readouts])
-        vectors = [factor * _exact(readout.vector) for factor, readout in readouts if readout.vector is not None]
-        dense = [factor * _exact(readout.dense) for factor, readout in readouts if readout.dense is not None]
-        return Readout(ids, weights, _sum(vectors), _sum(dense), one_place([readout for _, readout in readouts]))
+    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
+        resolved = [(factor, direction.resolve(prompts, positions)) for factor, direction in self.terms]
+        shape = torch.broadcast_shapes(*(one.ids.shape[:2] for _, one in resolved))
+        ids = torch.cat([one.ids.expand(*shape, -1) for _, one in resolved], -1)
+        weights = torch.cat([factor * one.weights.cpu().double() for factor, one in resolved])
+        vectors = [factor * _exact(one.vector) for factor, one in resolved if one.vector is not None]
+        dense = [factor * _exact(one.dense) for factor, one in resolved if one.dense is not None]
+        return ResolvedDirection(ids, weights, _sum(vectors), _sum(dense), one_place([one for _, one in resolved]))
 
     def describe(self) -> str:
         return " ".join(f"{factor:+g} * ({direction.describe()})" for factor, direction in self.terms)
@@ -114,13 +114,13 @@ def weights_of(weights: Sequence[float]) -> Float[Tensor, " term"]:
     return torch.tensor(weights, dtype=torch.float64, device="cpu")
 
 
-def one_place(readouts: Sequence[Readout]) -> str | None:
+def one_place(resolved: Sequence[ResolvedDirection]) -> str | None:
     """The place in the stream that all of them read.
 
     Raises:
         ValueError: If they read different places.
     """
-    places = list(dict.fromkeys(readout.at for readout in readouts))
+    places = list(dict.fromkeys(one.at for one in resolved))
     if len(places) > 1:
         first, second = ("the final norm's output" if at is None else repr(at) for at in places[:2])
         raise ValueError(

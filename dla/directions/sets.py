@@ -5,7 +5,7 @@ from typing import Any, final
 
 import torch
 
-from dla.directions.base import Direction, Readout, weights_of
+from dla.directions.base import Direction, ResolvedDirection, weights_of
 from dla.directions.shapes import Several, Weights, few
 from dla.inputs.given import items, number, shown, token
 from dla.inputs.prompts import Positions, Prompts
@@ -28,7 +28,7 @@ class LogitSet(Direction):
     def __post_init__(self) -> None:
         self._terms()
 
-    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
+    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
         terms = [[(prompts.vocabulary.token(one), weight) for one, weight in row] for row in self._terms()]
         if self._nested() and len(terms) != prompts.batch:
             raise ValueError(
@@ -37,12 +37,12 @@ class LogitSet(Direction):
             )
         ids, weights = ([[term[i] for term in row] for row in terms] for i in (0, 1))
         if all(row == weights[0] for row in weights):
-            return Readout(torch.tensor(ids, device="cpu")[:, None], weights_of(weights[0]))
+            return ResolvedDirection(torch.tensor(ids, device="cpu")[:, None], weights_of(weights[0]))
         dense = torch.zeros(len(terms), 1, prompts.vocabulary.size, dtype=torch.float64, device="cpu")
         for row, own in zip(dense[:, 0], terms, strict=True):
             for one, weight in own:
                 row[one] += weight
-        return Readout(torch.zeros(1, 1, 0, dtype=torch.long, device="cpu"), weights_of([]), dense=dense)
+        return ResolvedDirection(torch.zeros(1, 1, 0, dtype=torch.long, device="cpu"), weights_of([]), dense=dense)
 
     def describe(self) -> str:
         kind, terms = "mean" if self.weights is None else "weighted", self._terms()

@@ -5,7 +5,7 @@ from typing import final
 
 import torch
 
-from dla.directions.base import Direction, Readout, weights_of
+from dla.directions.base import Direction, ResolvedDirection, weights_of
 from dla.directions.shapes import Tokens, ids_of, read_tokens, words
 from dla.inputs.prompts import Positions, Prompts
 
@@ -25,8 +25,8 @@ class Logit(Direction):
     def __post_init__(self) -> None:
         read_tokens(self.token)
 
-    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
-        return Readout(ids_of(self.token, prompts, positions).unsqueeze(-1), weights_of([1.0]))
+    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
+        return ResolvedDirection(ids_of(self.token, prompts, positions).unsqueeze(-1), weights_of([1.0]))
 
     def describe(self) -> str:
         return f"logit of {words(self.token)}"
@@ -44,7 +44,7 @@ class LogitDifference(Direction):
         read_tokens(self.token)
         read_tokens(self.minus)
 
-    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
+    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
         first, second = (ids_of(t, prompts, positions) for t in (self.token, self.minus))
         if first.shape != second.shape and first.numel() > 1 and second.numel() > 1:
             raise ValueError(
@@ -52,7 +52,7 @@ class LogitDifference(Direction):
                 "a logit difference needs one incorrect token for each correct one."
             )
         ids = torch.stack(torch.broadcast_tensors(first, second), -1)
-        return Readout(ids, weights_of([1.0, -1.0]))
+        return ResolvedDirection(ids, weights_of([1.0, -1.0]))
 
     def describe(self) -> str:
         return f"logit difference {words(self.token)} - {words(self.minus)}"
@@ -63,7 +63,7 @@ class LogitDifference(Direction):
 class NextToken(Direction):
     """At each position the logit of the token that follows it in the prompt."""
 
-    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
+    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
         if not prompts.known:
             raise ValueError("NextToken needs the prompts' tokens, and only a cache was given. Pass the prompts too.")
         lengths = torch.tensor(prompts.lengths, device="cpu")[:, None]
@@ -75,7 +75,7 @@ class NextToken(Direction):
                 "Ask for earlier positions, such as pos=slice(None, -1)."
             )
         following = (positions.index + 1).clamp(max=prompts.tokens.shape[1] - 1)
-        return Readout(prompts.tokens.gather(1, following).unsqueeze(-1), weights_of([1.0]))
+        return ResolvedDirection(prompts.tokens.gather(1, following).unsqueeze(-1), weights_of([1.0]))
 
     def describe(self) -> str:
         return "logit of the next token"

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.directions.base import Direction, Readout
+from dla.directions.base import Direction, ResolvedDirection
 from dla.directions.shapes import check_shape
 from dla.inputs.given import items, shown
 from dla.inputs.prompts import Positions, Prompts
@@ -46,11 +46,11 @@ class ResidualVector(Direction):
         if not isinstance(self.at, str | None):
             raise TypeError(f"at={shown(self.at)}; pass the hook name of a place in the stream, or None.")
 
-    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
+    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
         vector = self._read()
         check_shape(vector.shape[:-1], prompts, positions, "The vector without its last axis")
         vector = vector[None, None] if vector.ndim == 1 else vector[:, None] if vector.ndim == 2 else vector
-        return Readout.of_vector(vector, self.at)
+        return ResolvedDirection.of_vector(vector, self.at)
 
     def describe(self) -> str:
         place = "" if self.at is None else f" at {self.at}"

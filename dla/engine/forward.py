@@ -15,7 +15,7 @@ from dla.adapters.user_hooks import is_readout_hooked
 from dla.adapters.watching import in_slices
 from dla.decomposers.base import Law
 from dla.decomposers.plans import Plan, Rows, room_for
-from dla.directions import Readout, one_place
+from dla.directions import ResolvedDirection, one_place
 from dla.engine.autocast import autocast_on, refuse_autocast
 from dla.engine.contraction import Contraction, Selection, merged, replay
 from dla.engine.logits import Question
@@ -40,24 +40,24 @@ _AT_A_TIME = 2048
 @final
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """What is asked, settled: prompts, positions, and the directions as readouts.
+    """What is asked, settled: prompts, positions, and the directions resolved.
 
     Attributes:
         prompts: The prompts.
         positions: The positions asked about.
-        readouts: One a direction.
+        resolved: One a direction.
         cache: An `ActivationCache` to use instead of running, or None.
     """
 
     prompts: Prompts
     positions: Positions
-    readouts: tuple[Readout, ...]
+    resolved: tuple[ResolvedDirection, ...]
     cache: Any = None
 
     @property
     def at(self) -> str | None:
         """The place in the stream that is read; None for the model's readout."""
-        return one_place(self.readouts)
+        return one_place(self.resolved)
 
     @property
     def batched(self) -> bool:
@@ -160,7 +160,7 @@ def run_pass(model: ModelAdapter, plan: Plan, asked: Asked, law: Law = Law.PARTI
     names = [site.name for step in steps for site in step.write.reads]
     contraction = Contraction(steps, directions, select, plan.places(steps, into))
     logits = None
-    if sampled and asked.cache is None and can_sample(model, asked.positions, asked.readouts):
+    if sampled and asked.cache is None and can_sample(model, asked.positions, asked.resolved):
         run_in_sample(model, asked.prompts.tokens, asked.positions.index, contraction.observers(), questions)
     elif width := _slice_width(model, asked):
         _run_in_slices(model, asked, [contraction.observers(), *(q.observers() for q in questions)], width)
@@ -206,7 +206,7 @@ def answers_of(model: ModelAdapter, asked: Asked) -> Float[Tensor, "batch kept d
 
 def questions_of(model: ModelAdapter, asked: Asked, select: Selection) -> list[Question]:
     """What is asked, at the model's readout."""
-    return [Question(readout, model.anatomy.unembedding, select) for readout in asked.readouts]
+    return [Question(one, model.anatomy.unembedding, select) for one in asked.resolved]
 
 
 def directions_of(questions: Sequence[Question]) -> Float[Tensor, "direction #batch #pos d_model"]:

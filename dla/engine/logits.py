@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 from dla.adapters.anatomy import Unembedding
-from dla.directions import Readout
+from dla.directions import ResolvedDirection
 from dla.engine.contraction import Selection
 from dla.writes import lost_in
 from dla.writes.sites import Site, as_it_is
@@ -20,28 +20,28 @@ Elementwise = Callable[[Tensor], Tensor]
 
 @final
 class Question:
-    """A readout at one model's unembedding: the direction, its constant, and what the model itself answers.
+    """A direction at one model's unembedding: the direction, its constant, and what the model itself answers.
 
     The answer never uses the parts: it is picked from the logits that the model computed.
     """
 
-    def __init__(self, readout: Readout, unembedding: Unembedding, select: Selection) -> None:
-        """Resolves the readout to a vector of the stream.
+    def __init__(self, resolved: ResolvedDirection, unembedding: Unembedding, select: Selection) -> None:
+        """Turns the direction into a vector of the stream.
 
         Args:
-            readout: Weighted tokens and a vector.
+            resolved: Weighted tokens and a vector.
             unembedding: The model's.
             select: Takes the positions that are asked about.
 
         Raises:
             ValueError: If the vector is not as wide as the stream.
         """
-        _check_width(readout, unembedding)
+        _check_width(resolved, unembedding)
         self._unembedding, self._select = unembedding, select
         device, dtype = unembedding.W_U.device, select.dtype
-        self._ids, self._weights = readout.ids.to(device), readout.weights.to(device, dtype)
-        self._vector = None if readout.vector is None else readout.vector.to(device, dtype)
-        self._dense = None if readout.dense is None else readout.dense.to(device, dtype)
+        self._ids, self._weights = resolved.ids.to(device), resolved.weights.to(device, dtype)
+        self._vector = None if resolved.vector is None else resolved.vector.to(device, dtype)
+        self._dense = None if resolved.dense is None else resolved.dense.to(device, dtype)
         columns = unembedding.W_U.T[self._ids].to(dtype)
         asked = torch.einsum("bptd,t->bpd", columns, self._weights)
         asked = asked if self._dense is None else asked + unembedding.read_back(self._dense)
@@ -214,10 +214,10 @@ def _slice(tensor: Float[Tensor, "#batch #pos n"] | Int[Tensor, "#batch #pos n"]
     return tensor if tensor.shape[1] == 1 else tensor[:, start : start + width]
 
 
-def _check_width(readout: Readout, unembedding: Unembedding) -> None:
+def _check_width(resolved: ResolvedDirection, unembedding: Unembedding) -> None:
     d_model = unembedding.W_U.shape[0]
-    if readout.vector is not None and readout.vector.shape[-1] != d_model:
+    if resolved.vector is not None and resolved.vector.shape[-1] != d_model:
         raise ValueError(
-            f"The residual vector's last axis is [{readout.vector.shape[-1]}] long and the model's stream {d_model}. "
+            f"The residual vector's last axis is [{resolved.vector.shape[-1]}] long and the model's stream {d_model}. "
             f"Pass a vector of {d_model} numbers."
         )

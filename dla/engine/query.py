@@ -1,4 +1,4 @@
-"""Asking: directions as readouts, after one more pass where they depend on what the model answers."""
+"""Asking: directions resolved, after one more pass where they depend on what the model answers."""
 
 from dataclasses import replace
 from typing import Any
@@ -31,8 +31,8 @@ def ask(
 
 def _settled(direction: Direction | Directions, asked: Asked) -> tuple[Asked, tuple[str, ...]]:
     if isinstance(direction, Direction):
-        return replace(asked, readouts=(direction.readout(asked.prompts, asked.positions),)), ()
+        return replace(asked, resolved=(direction.resolve(asked.prompts, asked.positions),)), ()
     named = direction.named(asked.prompts, asked.positions)
-    readouts = tuple(one.readout(asked.prompts, asked.positions) for one in named.values())
-    one_place(readouts)
-    return replace(asked, readouts=readouts), tuple(named)
+    resolved = tuple(one.resolve(asked.prompts, asked.positions) for one in named.values())
+    one_place(resolved)
+    return replace(asked, resolved=resolved), tuple(named)

@@ -13,7 +13,7 @@ from torch import Tensor
 from dla.adapters.base import ModelAdapter
 from dla.adapters.user_hooks import is_readout_hooked
 from dla.adapters.watching import in_sample, is_hooked
-from dla.directions import Readout
+from dla.directions import ResolvedDirection
 from dla.engine.contraction import merged
 from dla.engine.logits import Question
 from dla.errors import ReconstructionError
@@ -26,13 +26,13 @@ ROUNDINGS = 8.0
 """How many rounding units the columns may miss the model's own logits by; as for sums of parts."""
 
 
-def can_sample(model: ModelAdapter, positions: Positions, readouts: Sequence[Readout]) -> bool:
+def can_sample(model: ModelAdapter, positions: Positions, resolved: Sequence[ResolvedDirection]) -> bool:
     """Whether there are positions to spare, the logits of single tokens are asked for, and nobody edits them."""
     unembedding = model.anatomy.unembedding
     module, kept = unembedding.module, positions.index.shape[1]
     known = module is not None and unembedding.transform is not None and not is_hooked(module)
     known = known and not is_readout_hooked(model, module)
-    return known and kept > EVERY and all(readout.dense is None and readout.at is None for readout in readouts)
+    return known and kept > EVERY and all(one.dense is None and one.at is None for one in resolved)
 
 
 def run_in_sample(

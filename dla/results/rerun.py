@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dla.adapters.base import ModelAdapter
-from dla.adapters.view import AdapterView
 from dla.adapters.user_hooks import UserHook, user_hooks
+from dla.adapters.view import AdapterView
 from dla.decomposers.base import Decomposer, Law
 from dla.decomposers.groups import Grouping, Renaming
 from dla.decomposers.plans import Entry, Item, Plan, Rows, kept, merged
@@ -68,7 +68,7 @@ class Origin:
 
     def of_direction(self, i: int) -> "Origin":
         """The same, asked only one of several directions."""
-        asked = replace(self.asked, readouts=(self.asked.readouts[i],))
+        asked = replace(self.asked, resolved=(self.asked.resolved[i],))
         return replace(self, asked=asked, logit=self.logit[i : i + 1], tolerance=self.tolerance[i : i + 1])
 
     def coarser(self, rule: Renaming) -> "Origin":

@@ -60,7 +60,7 @@ class FixedPlan:
     def _run(self, prompts: Prompts) -> tuple[Label, ...]:
         """The labels that a pass gives: those of the plan, and what a pass may add to them."""
         positions = read_positions(-1, prompts)
-        asked = Asked(prompts, positions, (Logit(0).readout(prompts, positions),))
+        asked = Asked(prompts, positions, (Logit(0).resolve(prompts, positions),))
         return tuple(run_pass(self.settled, self.plan, asked, self.law).with_readout(self.law).labels)
 
 

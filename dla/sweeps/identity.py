@@ -115,8 +115,8 @@ def _sums(plan: FixedPlan, question: Question) -> list[dict[str, Any]]:
     positions = read_positions(-1, prompts)
     drawn = np.random.RandomState(0)  # its numbers never change
     some = LogitSet([i * size // _TOKENS for i in range(_TOKENS)], drawn.choice([-1.0, 1.0], _TOKENS).tolist())
-    readouts = tuple(each.readout(prompts, positions) for each in (direction_of([question]), some))
-    run = run_pass(plan.settled, plan.plan, Asked(prompts, positions, readouts), plan.law).with_readout(plan.law)
+    resolved = tuple(each.resolve(prompts, positions) for each in (direction_of([question]), some))
+    run = run_pass(plan.settled, plan.plan, Asked(prompts, positions, resolved), plan.law).with_readout(plan.law)
     values = run.values[:, :, 0, 0].double().cpu().numpy()
     logits = torch.stack([run.logit, run.output_logit])[:, :, 0, 0].double().cpu().numpy()
     signs = drawn.choice([-1.0, 1.0], (_SUMS, len(values)))
@@ -125,7 +125,7 @@ def _sums(plan: FixedPlan, question: Question) -> list[dict[str, Any]]:
             "numbers": [*logits[:, i].tolist(), *(signs @ values[:, i]).tolist()],
             "size": float(np.linalg.norm(values[:, i]) + np.abs(logits[:, i]).max()),
         }
-        for i in range(len(readouts))
+        for i in range(len(resolved))
     ]
 
 

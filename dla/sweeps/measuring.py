@@ -57,7 +57,7 @@ def measure(plan: FixedPlan, questions: Sequence[Question]) -> Measured:
     """
     prompts = prompts_of(plan, questions)
     positions = read_positions(-1, prompts)
-    asked = Asked(prompts, positions, (direction_of(questions).readout(prompts, positions),))
+    asked = Asked(prompts, positions, (direction_of(questions).resolve(prompts, positions),))
     run = run_pass(plan.settled, plan.plan, asked, plan.law).with_readout(plan.law)
     assert tuple(run.labels) == plan.labels, "a plan's labels depend on the prompts, and that was not noticed"
     total = run.total(plan.law)

@@ -12,7 +12,7 @@ from torch import Tensor
 from dla.adapters import ModelAdapter
 from dla.attributor import Attributor
 from dla.decomposers import ComponentDecomposer
-from dla.directions import Direction, Readout
+from dla.directions import Direction, ResolvedDirection
 from dla.engine.forward import Asked, answers_of
 from dla.inputs.prompts import AnswersNeeded, Position, Prompts, read_positions, read_prompts
 from dla.results.attribution import Attribution
@@ -91,33 +91,33 @@ def _steps(subject: Subject, direction: Direction, means: Meaning | None, tokens
 
 
 def _resolves(adapter: ModelAdapter, direction: Direction, tokens: Tensor) -> Iterator[Step]:
-    """The readout has the shapes that it may have, and ids that are tokens."""
+    """A resolved direction has the shapes that it may have, and ids that are tokens."""
     prompts = read_prompts(tokens.clone(), adapter.vocabulary)
     try:
-        readout = _readout(adapter, direction, prompts, None)
+        resolved = _resolved(adapter, direction, prompts, None)
     except ValueError:
-        readout = _readout(adapter, direction, prompts, slice(None, -1))
+        resolved = _resolved(adapter, direction, prompts, slice(None, -1))
     if not torch.equal(prompts.tokens, tokens):
         yield Step("hands off", False, "", "the prompts were changed while it was resolved: compute new ids.")
         return
     yield Step("hands off", True)
-    ids, size = readout.ids, adapter.vocabulary.size
+    ids, size = resolved.ids, adapter.vocabulary.size
     wrong = ""
-    if ids.ndim != 3 or ids.shape[-1] != len(readout.weights):
-        shapes = f"ids have shape {list(ids.shape)} and weights {list(readout.weights.shape)}"
+    if ids.ndim != 3 or ids.shape[-1] != len(resolved.weights):
+        shapes = f"ids have shape {list(ids.shape)} and weights {list(resolved.weights.shape)}"
         wrong = f"{shapes}; expected [batch pos term] and [term]."
     elif ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= size):
         wrong = f"it asks for token {int(ids.max())}; ids run from 0 to {size - 1}."
     yield Step("resolves", not wrong, f"{ids.shape[-1]} terms", wrong)
 
 
-def _readout(adapter: ModelAdapter, direction: Direction, prompts: Prompts, pos: Position) -> Readout:
+def _resolved(adapter: ModelAdapter, direction: Direction, prompts: Prompts, pos: Position) -> ResolvedDirection:
     positions = read_positions(pos, prompts)
     try:
-        return direction.readout(prompts, positions)
+        return direction.resolve(prompts, positions)
     except AnswersNeeded:
         answers = answers_of(adapter, Asked(prompts, positions, (), None))
-        return direction.readout(replace(prompts, answers=answers), positions)
+        return direction.resolve(replace(prompts, answers=answers), positions)
 
 
 def _asked(adapter: ModelAdapter, direction: Direction, tokens: Tensor) -> Attribution:

@@ -359,9 +359,9 @@ def test_a_parametrized_test_fails_with_the_diagnosis() -> None:
     [
         (twins.shifted_ids, lambda logits: logits[..., 9], "meaning"),
         (twins.negated, lambda logits: logits[..., 9], "meaning"),
-        (lambda readout: replace(readout, weights=readout.weights * torch.rand(())), None, "repeatable"),
-        (lambda readout: replace(readout, ids=readout.ids + 1000), None, "resolves"),
-        (lambda readout: replace(readout, weights=torch.ones(3)), None, "resolves"),
+        (lambda resolved: replace(resolved, weights=resolved.weights * torch.rand(())), None, "repeatable"),
+        (lambda resolved: replace(resolved, ids=resolved.ids + 1000), None, "resolves"),
+        (lambda resolved: replace(resolved, weights=torch.ones(3)), None, "resolves"),
     ],
 )
 def test_a_wrong_direction_is_caught(alter: Any, meant: Any, name: str) -> None:

@@ -6,7 +6,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from dla.adapters.anatomy import ReadoutRounding, Unembedding
+from dla.adapters.anatomy import Unembedding, UnembeddingRounding
 from dla.adapters.recognise.linear import Linear, linears
 from dla.adapters.recognise.match import constant_factor, explained, explains_norm, miss, recognise_norm
 from dla.adapters.recognise.model_modules import ModelModules
@@ -147,7 +147,7 @@ _TRANSFORMED = 8.0
 
 def _rounding(
     norm: Norm | None, multiplier: float, stream: Stream, probe: Probe, product: Product
-) -> ReadoutRounding | None:
+) -> UnembeddingRounding | None:
     """How the readout rounds, where it does so in half precision."""
     entered, logits = product.x.read(probe.inputs["unembed"]).dtype, probe.outputs["unembed"].dtype
     last = stream.after[-1]
@@ -156,6 +156,6 @@ def _rounding(
     site, onward = Site(stream.ends[-1]), stream.onward[-1]
     precision = precisions_of(entered, last.dtype, torch.float32)[-1]
     if norm is None:
-        return ReadoutRounding(Addition([(site, onward * multiplier)], precision), product.precision)
+        return UnembeddingRounding(Addition([(site, onward * multiplier)], precision), product.precision)
     x = Shown(site) if onward == 1.0 else Addition([(site, onward)], precision)
-    return ReadoutRounding(Normed(x, norm, precision, multiplier), product.precision)
+    return UnembeddingRounding(Normed(x, norm, precision, multiplier), product.precision)

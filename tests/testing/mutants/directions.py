@@ -7,7 +7,7 @@ from typing import final
 import torch
 
 import dla
-from dla.directions import Readout
+from dla.directions import ResolvedDirection
 from dla.inputs import Positions, Prompts
 
 
@@ -20,8 +20,8 @@ def _ids(token: int) -> torch.Tensor:
 class AddsTheOtherToken(dla.Direction):
     """The difference of two logits, with a plus."""
 
-    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
-        return Readout(torch.tensor([[[9, 14]]]), torch.tensor([1.0, 1.0]))
+    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
+        return ResolvedDirection(torch.tensor([[[9, 14]]]), torch.tensor([1.0, 1.0]))
 
     def describe(self) -> str:
         return "logit difference"
@@ -32,8 +32,8 @@ class AddsTheOtherToken(dla.Direction):
 class AsksForTheTokenItself(dla.Direction):
     """The token that follows, off by one: the token at the position."""
 
-    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
-        return Readout(prompts.tokens.gather(1, positions.index).unsqueeze(-1), torch.ones(1))
+    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
+        return ResolvedDirection(prompts.tokens.gather(1, positions.index).unsqueeze(-1), torch.ones(1))
 
     def describe(self) -> str:
         return "logit of the next token"
@@ -44,8 +44,8 @@ class AsksForTheTokenItself(dla.Direction):
 class AsksForTheLastColumn(dla.Direction):
     """The logit of each prompt's last token, read in the tensor's last column, which may be padding."""
 
-    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
-        return Readout(prompts.tokens[:, -1:, None], torch.ones(1))
+    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
+        return ResolvedDirection(prompts.tokens[:, -1:, None], torch.ones(1))
 
     def describe(self) -> str:
         return "logit of the last token"
@@ -56,8 +56,8 @@ class AsksForTheLastColumn(dla.Direction):
 class AsksForTheNextPromptsToken(dla.Direction):
     """The logit of each prompt's first token, with the prompts one further."""
 
-    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
-        return Readout(prompts.tokens[:, :1, None].roll(1, 0), torch.ones(1))
+    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
+        return ResolvedDirection(prompts.tokens[:, :1, None].roll(1, 0), torch.ones(1))
 
     def describe(self) -> str:
         return "logit of the first token"
@@ -68,9 +68,9 @@ class AsksForTheNextPromptsToken(dla.Direction):
 class CountsPositionsInTheAnswer(dla.Direction):
     """The token at each position asked about, counted from the first of those instead of the prompt's."""
 
-    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
+    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
         kept = positions.index.shape[1]
-        return Readout(prompts.tokens[:, :kept].unsqueeze(-1), torch.ones(1))
+        return ResolvedDirection(prompts.tokens[:, :kept].unsqueeze(-1), torch.ones(1))
 
     def describe(self) -> str:
         return "logit of the token at each position"
@@ -83,9 +83,9 @@ class ContrastsWithChance(dla.Direction):
 
     generator: random.Random = field(default_factory=lambda: random.Random(0), compare=False)
 
-    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
+    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
         other = self.generator.randrange(prompts.vocabulary.size)
-        return Readout(torch.tensor([[[9, other]]]), torch.tensor([1.0, -1.0]))
+        return ResolvedDirection(torch.tensor([[[9, other]]]), torch.tensor([1.0, -1.0]))
 
     def describe(self) -> str:
         return "logit difference with a random token"
@@ -98,9 +98,9 @@ class CountsItsCalls(dla.Direction):
 
     called: list[int] = field(default_factory=list, compare=False)
 
-    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
+    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
         self.called.append(1)
-        return Readout(_ids(len(self.called) % prompts.vocabulary.size), torch.ones(1))
+        return ResolvedDirection(_ids(len(self.called) % prompts.vocabulary.size), torch.ones(1))
 
     def describe(self) -> str:
         return "logit of a token"
@@ -111,9 +111,9 @@ class CountsItsCalls(dla.Direction):
 class ChangesThePrompt(dla.Direction):
     """Puts the token that it asks for into the prompt."""
 
-    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
+    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
         prompts.tokens[:, 0] = 9
-        return Readout(_ids(9), torch.ones(1))
+        return ResolvedDirection(_ids(9), torch.ones(1))
 
     def describe(self) -> str:
         return "logit of 9"
@@ -124,10 +124,10 @@ class ChangesThePrompt(dla.Direction):
 class ContrastsWithTheBatch(dla.Direction):
     """A token's logit minus the mean logit of the last tokens of all prompts in the batch."""
 
-    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
+    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
         last = [row[length - 1] for row, length in zip(prompts.tokens.tolist(), prompts.lengths, strict=True)]
         weights = [1.0, *[-1 / len(last)] * len(last)]
-        return Readout(torch.tensor([[[9, *last]]]), torch.tensor(weights))
+        return ResolvedDirection(torch.tensor([[[9, *last]]]), torch.tensor(weights))
 
     def describe(self) -> str:
         return "logit against the prompts' last tokens"
@@ -140,8 +140,8 @@ class DropsTheUnembeddingBias(dla.Direction):
 
     W_U: torch.Tensor = field(repr=False)
 
-    def readout(self, prompts: Prompts, positions: Positions) -> Readout:
-        return replace(Readout.of_vector(self.W_U[None, None, :, 9].detach()))
+    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
+        return replace(ResolvedDirection.of_vector(self.W_U[None, None, :, 9].detach()))
 
     def describe(self) -> str:
         return "logit of 9"
