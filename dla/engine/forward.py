@@ -18,7 +18,7 @@ from dla.decomposers.plans import Plan, Rows, room_for
 from dla.directions import ResolvedDirection, one_place
 from dla.engine.autocast import autocast_on, refuse_autocast
 from dla.engine.contraction import Contraction, Selection, merged, replay
-from dla.engine.logits import Question
+from dla.engine.logits import LogitReader
 from dla.engine.sampling import can_sample, run_in_sample
 from dla.inputs.prompts import Positions, Prompts
 from dla.labels import ROUNDING, Label
@@ -173,11 +173,11 @@ def run_pass(model: ModelAdapter, plan: Plan, asked: Asked, law: Law = Law.PARTI
     return Pass(
         labels=rows.labels,
         values=rows.values if scale is None or law is Law.LENS else rows.values.div_(scale),
-        constant=each(Question.constant),
-        lost=None if model.anatomy.unembedding.rounding is None else each(Question.lost),
-        logit=each(Question.answer),
+        constant=each(LogitReader.constant),
+        lost=None if model.anatomy.unembedding.rounding is None else each(LogitReader.lost),
+        logit=each(LogitReader.answer),
         output_logit=each(lambda question: question.transformed_answer(logits)),
-        magnitude=each(Question.magnitude),
+        magnitude=each(LogitReader.magnitude),
         scale=scale,
         sketch=questions[0].sketch(),
         eps=max(model.anatomy.eps, _unit_of(asked.cache, names, model)),
@@ -185,7 +185,7 @@ def run_pass(model: ModelAdapter, plan: Plan, asked: Asked, law: Law = Law.PARTI
 
 
 def _of_each(
-    questions: Sequence[Question], shape: torch.Size, told: Callable[[Question], Tensor]
+    questions: Sequence[LogitReader], shape: torch.Size, told: Callable[[LogitReader], Tensor]
 ) -> Float[Tensor, "direction batch kept"]:
     return torch.stack([told(question).expand(shape) for question in questions])
 
@@ -204,12 +204,12 @@ def answers_of(model: ModelAdapter, asked: Asked) -> Float[Tensor, "batch kept d
     return (seen[0] if logits is None else select.rows_of(logits, 1)).to(select.dtype)
 
 
-def questions_of(model: ModelAdapter, asked: Asked, select: Selection) -> list[Question]:
+def questions_of(model: ModelAdapter, asked: Asked, select: Selection) -> list[LogitReader]:
     """What is asked, at the model's readout."""
-    return [Question(one, model.anatomy.unembedding, select) for one in asked.resolved]
+    return [LogitReader(one, model.anatomy.unembedding, select) for one in asked.resolved]
 
 
-def directions_of(questions: Sequence[Question]) -> Float[Tensor, "direction #batch #pos d_model"]:
+def directions_of(questions: Sequence[LogitReader]) -> Float[Tensor, "direction #batch #pos d_model"]:
     """What reads the stream before the final norm, up to its scale; size-1 axes where it is the same for all."""
     return torch.stack(torch.broadcast_tensors(*(question.direction() for question in questions)))
 

@@ -19,7 +19,7 @@ Elementwise = Callable[[Tensor], Tensor]
 
 
 @final
-class Question:
+class LogitReader:
     """A direction at one model's unembedding: the direction, its constant, and what the model itself answers.
 
     The answer never uses the parts: it is picked from the logits that the model computed.

@@ -15,7 +15,7 @@ from dla.adapters.user_hooks import is_readout_hooked
 from dla.adapters.watching import in_sample, is_hooked
 from dla.directions import ResolvedDirection
 from dla.engine.contraction import merged
-from dla.engine.logits import Question
+from dla.engine.logits import LogitReader
 from dla.errors import ReconstructionError
 from dla.inputs.prompts import Positions
 
@@ -40,7 +40,7 @@ def run_in_sample(
     tokens: Int[Tensor, "batch pos"],
     index: Int[Tensor, "batch kept"],
     observe: Mapping[str, Callable[[Tensor], None]],
-    questions: Sequence[Question],
+    questions: Sequence[LogitReader],
 ) -> None:
     """Runs the model, and tells the questions what the stream says in the columns that they ask about.
 
