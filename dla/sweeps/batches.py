@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from dla.sweeps.questions import Question
+from dla.sweeps.questions import SweepRow
 
 
 @final
@@ -18,10 +18,10 @@ class Batch:
     """
 
     number: int
-    questions: tuple[Question, ...]
+    questions: tuple[SweepRow, ...]
 
 
-def planned(start: int, questions: Sequence[Question], tokens: int, most: int) -> list[Batch]:
+def planned(start: int, questions: Sequence[SweepRow], tokens: int, most: int) -> list[Batch]:
     """The batches of one window, the longest prompts first; at least one.
 
     Args:
@@ -30,7 +30,7 @@ def planned(start: int, questions: Sequence[Question], tokens: int, most: int) -
         tokens: How many tokens a batch has at most, padding included.
         most: How many prompts a batch has at most.
     """
-    batches: list[list[Question]] = [[]]
+    batches: list[list[SweepRow]] = [[]]
     for question in sorted(questions, key=lambda q: (-len(q.ids), q.row)):
         batch = batches[-1]
         if batch and (len(batch) >= most or (len(batch) + 1) * len(batch[0].ids) > tokens):

@@ -9,7 +9,7 @@ import torch
 
 from dla.errors import ReconstructionError
 from dla.sweeps.measuring import Measured
-from dla.sweeps.questions import Question
+from dla.sweeps.questions import SweepRow
 
 _T = TypeVar("_T")
 
@@ -35,7 +35,7 @@ class Failure:
 class Fitting:
     """Runs batches in pieces: half as large after each time that memory ran out, larger again after some successes."""
 
-    def __init__(self, run: Callable[[Sequence[Question]], Measured], tokens: int) -> None:
+    def __init__(self, run: Callable[[Sequence[SweepRow]], Measured], tokens: int) -> None:
         """Tries whole batches at first.
 
         Args:
@@ -46,7 +46,7 @@ class Fitting:
         self._cap: int | None = None
         self._successes = 0
 
-    def answers(self, questions: Sequence[Question]) -> tuple[list[Measured], list[str | None]]:
+    def answers(self, questions: Sequence[SweepRow]) -> tuple[list[Measured], list[str | None]]:
         """What was measured, in order, and for each question why it was not, or None.
 
         A piece in which a question fails for a reason of its own is cut in halves, until that question is alone.
@@ -69,13 +69,13 @@ class Fitting:
                 waiting.extendleft([piece[half:], piece[:half]])
         return measured, reasons
 
-    def _pieces(self, questions: Sequence[Question]) -> list[Sequence[Question]]:
+    def _pieces(self, questions: Sequence[SweepRow]) -> list[Sequence[SweepRow]]:
         if self._cap is None or not questions:
             return [questions] if questions else []
         count = max(1, self._cap * len(questions) // _size(questions))
         return [questions[i : i + count] for i in range(0, len(questions), count)]
 
-    def _tried(self, questions: Sequence[Question]) -> Measured | Failure:
+    def _tried(self, questions: Sequence[SweepRow]) -> Measured | Failure:
         failure = attempt(self._run, questions)
         if isinstance(failure, Measured):
             self._grow()
@@ -90,7 +90,7 @@ class Fitting:
             self._cap = None if self._cap >= self._tokens else self._cap
 
 
-def attempt(run: Callable[[Sequence[Question]], _T], questions: Sequence[Question]) -> _T | Failure:
+def attempt(run: Callable[[Sequence[SweepRow]], _T], questions: Sequence[SweepRow]) -> _T | Failure:
     """What a run gives for some questions, or why it gives nothing for them.
 
     Raises:
@@ -112,6 +112,6 @@ def _out_of_memory(error: Exception) -> bool:
     return known or any(words in str(error).lower() for words in _WORDS)
 
 
-def _size(questions: Sequence[Question]) -> int:
+def _size(questions: Sequence[SweepRow]) -> int:
     """How many tokens they have together, padding included."""
     return len(questions) * max(len(question.ids) for question in questions)

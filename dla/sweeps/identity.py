@@ -19,7 +19,7 @@ from dla.sweeps.corpora import Corpus
 from dla.sweeps.fitting import Failure, attempt
 from dla.sweeps.fixed import FixedPlan
 from dla.sweeps.measuring import direction_of, prompts_of
-from dla.sweeps.questions import Asker, Question
+from dla.sweeps.questions import Asker, SweepRow
 from dla.sweeps.settings import Settings
 
 _LENGTH, _TOKENS, _SUMS = 16, 32, 8
@@ -32,13 +32,13 @@ _ALLOWED = {"float64": 1e-6, "float32": 3e-5, "float16": 1e-2, "bfloat16": 5e-2}
 """By how much of their size numbers may differ: other devices and numbers of threads round otherwise."""
 
 
-def samples(plan: FixedPlan, corpus: Corpus, settings: Settings) -> list[Question]:
+def samples(plan: FixedPlan, corpus: Corpus, settings: Settings) -> list[SweepRow]:
     """The questions by which a model is known: one that is fixed, and of the first window the first and the longest."""
     vocabulary, context = plan.model.vocabulary, context_of(plan.model)
     length = _LENGTH if context is None else min(_LENGTH, context)
     size = min(vocabulary.input_size, vocabulary.size)
     ids = (np.arange(length, dtype=np.int64) * 7919 + size // 3) % size
-    fixed = Question(-1, 0, ids, length, int(ids[0]), int(ids[-1]))
+    fixed = SweepRow(-1, 0, ids, length, int(ids[0]), int(ids[-1]))
     if not settings.rows(corpus.size):
         return [fixed]
     window = corpus.window(0, min(_ROWS, settings.window, settings.rows(corpus.size)))
@@ -47,7 +47,7 @@ def samples(plan: FixedPlan, corpus: Corpus, settings: Settings) -> list[Questio
     return [fixed, *{question.row: question for question in chosen}.values()]
 
 
-def identity(plan: FixedPlan, questions: Sequence[Question], hooks: Sequence[str] = ()) -> dict[str, Any]:
+def identity(plan: FixedPlan, questions: Sequence[SweepRow], hooks: Sequence[str] = ()) -> dict[str, Any]:
     """What a model is, and what it computes, as a manifest has it.
 
     Args:
@@ -101,7 +101,7 @@ def computes_otherwise(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterat
                 return
 
 
-def _numbers(plan: FixedPlan, question: Question) -> list[dict[str, Any]] | None:
+def _numbers(plan: FixedPlan, question: SweepRow) -> list[dict[str, Any]] | None:
     """For each direction the model's logit, sums over the parts, and how large they are. None if not finite."""
     outcome = attempt(lambda questions: _sums(plan, questions[0]), [question])
     if isinstance(outcome, Failure) or not all(np.isfinite([*row["numbers"], row["size"]]).all() for row in outcome):
@@ -109,7 +109,7 @@ def _numbers(plan: FixedPlan, question: Question) -> list[dict[str, Any]] | None
     return outcome
 
 
-def _sums(plan: FixedPlan, question: Question) -> list[dict[str, Any]]:
+def _sums(plan: FixedPlan, question: SweepRow) -> list[dict[str, Any]]:
     size = plan.model.vocabulary.size
     prompts = prompts_of(plan, [question])
     positions = read_positions(-1, prompts)

@@ -13,7 +13,7 @@ from dla.directions import Direction, Logit, LogitDifference
 from dla.engine.forward import Asked, run_pass
 from dla.inputs.prompts import Prompts, read_positions
 from dla.sweeps.fixed import FixedPlan
-from dla.sweeps.questions import Question
+from dla.sweeps.questions import SweepRow
 from dla.sweeps.schema import SUMS
 
 
@@ -48,7 +48,7 @@ class Measured:
         return Measured(values.numpy(), np.zeros((0, len(SUMS))))
 
 
-def measure(plan: FixedPlan, questions: Sequence[Question]) -> Measured:
+def measure(plan: FixedPlan, questions: Sequence[SweepRow]) -> Measured:
     """Runs the model once.
 
     Args:
@@ -90,14 +90,14 @@ def _fault(plan: FixedPlan, gap: float, tolerance: float, finite: bool) -> str:
     )
 
 
-def direction_of(questions: Sequence[Question]) -> Direction:
+def direction_of(questions: Sequence[SweepRow]) -> Direction:
     """What some questions ask, all of one kind."""
     answers = torch.tensor([question.answer for question in questions])
     incorrect = [question.incorrect for question in questions if question.incorrect is not None]
     return LogitDifference(answers, torch.tensor(incorrect)) if incorrect else Logit(answers)
 
 
-def prompts_of(plan: FixedPlan, questions: Sequence[Question]) -> Prompts:
+def prompts_of(plan: FixedPlan, questions: Sequence[SweepRow]) -> Prompts:
     """The prompts of some questions, in a batch."""
     vocabulary = plan.model.vocabulary
     lengths = tuple(len(question.ids) for question in questions)

@@ -17,7 +17,7 @@ _REMEMBERED = 65536
 
 @final
 @dataclass(frozen=True, eq=False)
-class Question:
+class SweepRow:
     """One prompt and what is asked of it.
 
     No token of a causal model sees what follows it, so the prompt is cut after the position that is asked about, and
@@ -66,7 +66,7 @@ class Asker:
         self._compares = compares
         self._token = lru_cache(_REMEMBERED)(vocabulary.token)
 
-    def questions(self, window: Window) -> tuple[list[Question], list[Unreadable]]:
+    def questions(self, window: Window) -> tuple[list[SweepRow], list[Unreadable]]:
         """The questions of a window, and the rows that are none, each with the reason."""
         questions, rejected = [], list(window.unreadable)
         columns = [window.asked.get(name, [None] * len(window.rows)) for name in _ASKED]
@@ -77,7 +77,7 @@ class Asker:
                 rejected.append(Unreadable(row, str(error), texts_of(window, index)))
         return questions, rejected
 
-    def _question(self, row: int, index: int, prompt: Any, answer: Any, incorrect: Any, position: Any) -> Question:
+    def _question(self, row: int, index: int, prompt: Any, answer: Any, incorrect: Any, position: Any) -> SweepRow:
         if not isinstance(prompt, str):
             raise TypeError(f"The prompt is {prompt!r}, of type {type(prompt).__name__}. A prompt is a text.")
         ids = self._vocabulary.prompt(prompt, self._prepend_bos)
@@ -97,7 +97,7 @@ class Asker:
                 "of a logit from itself is zero. Give two tokens."
             )
         unknown = self._unknown_in(prompt, ids[:end])
-        return Question(row, index, np.array(ids[:end], dtype=np.int64), len(ids), first, second, unknown)
+        return SweepRow(row, index, np.array(ids[:end], dtype=np.int64), len(ids), first, second, unknown)
 
     def _unknown_in(self, prompt: str, ids: list[int]) -> int:
         unknown = self._vocabulary.unknown

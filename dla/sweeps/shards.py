@@ -10,7 +10,7 @@ import numpy as np
 from dla.sweeps.corpora import Unreadable, Window
 from dla.sweeps.measuring import Measured
 from dla.sweeps.parquet import UNFINISHED, arrow, replacing, write_parquet
-from dla.sweeps.questions import Question
+from dla.sweeps.questions import SweepRow
 from dla.sweeps.schema import PARTS, PIECES, PROMPTS, REJECTED, SEALS, SUMS, shard_file, shard_numbers
 from dla.sweeps.seals import Seal, checksums_of, read_seal, read_sealed, write_seal
 
@@ -68,7 +68,7 @@ class ShardWriter:
         self,
         number: int,
         window: Window,
-        questions: Sequence[Question],
+        questions: Sequence[SweepRow],
         measured: Measured,
         rejected: Sequence[Unreadable],
     ) -> Receipt:
@@ -107,7 +107,7 @@ class ShardWriter:
         )
 
 
-def _prompts(window: Window, questions: Sequence[Question], rows: Any, measured: Measured) -> Any:
+def _prompts(window: Window, questions: Sequence[SweepRow], rows: Any, measured: Measured) -> Any:
     pyarrow = arrow()
     kept = window.table.take(pyarrow.array([question.index for question in questions], "int64"))
     own: Mapping[str, Any] = {

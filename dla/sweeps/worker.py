@@ -11,7 +11,7 @@ from dla.sweeps.corpora import Unreadable, Window
 from dla.sweeps.fitting import Fitting
 from dla.sweeps.fixed import FixedPlan
 from dla.sweeps.measuring import Measured, faults, measure
-from dla.sweeps.questions import Asker, Question, texts_of
+from dla.sweeps.questions import Asker, SweepRow, texts_of
 from dla.sweeps.settings import Settings
 from dla.sweeps.shards import Receipt, ShardWriter
 
@@ -65,5 +65,5 @@ class Worker:
         return self._writer.write(batch.number, window, kept, measured.at(right), rejected)
 
 
-def _rejection(window: Window, question: Question, reason: str) -> Unreadable:
+def _rejection(window: Window, question: SweepRow, reason: str) -> Unreadable:
     return Unreadable(question.row, reason, texts_of(window, question.index))

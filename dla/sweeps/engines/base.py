@@ -10,7 +10,7 @@ from dla.adapters.weights import context_of
 from dla.attributor import Attributor
 from dla.sweeps.corpora import Corpus
 from dla.sweeps.fixed import FixedPlan
-from dla.sweeps.questions import Question
+from dla.sweeps.questions import SweepRow
 from dla.sweeps.settings import Settings
 from dla.sweeps.shards import Receipt
 from dla.sweeps.worker import Worker
@@ -37,7 +37,7 @@ class Job:
     settings: Settings
     folder: Path
     model: Mapping[str, Any] = field(repr=False)
-    samples: Sequence[Question] = field(repr=False)
+    samples: Sequence[SweepRow] = field(repr=False)
 
     def windows(self) -> list[tuple[int, int]]:
         """The first row of each window, and the row after its last."""

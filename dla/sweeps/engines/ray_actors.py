@@ -17,7 +17,7 @@ from dla.sweeps.engines.base import Engine, Job, worker_of
 from dla.sweeps.engines.cluster import check_room, connected, plain_errors, ray_package, received, sent
 from dla.sweeps.fixed import FixedPlan
 from dla.sweeps.identity import computes_otherwise, departures, identity
-from dla.sweeps.questions import Question
+from dla.sweeps.questions import SweepRow
 from dla.sweeps.settings import Settings
 from dla.sweeps.shards import Receipt
 from dla.sweeps.worker import Worker
@@ -163,7 +163,7 @@ class _Orders:
     settings: Settings
     folder: Path
     expected: Mapping[str, Any]
-    samples: Sequence[Question]
+    samples: Sequence[SweepRow]
     digest: str
     threads: int
 
