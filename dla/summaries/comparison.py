@@ -20,7 +20,7 @@ from dla.summaries.ranking import examples, ranked
 from dla.summaries.reading import read_rows
 from dla.summaries.splits import Split
 from dla.summaries.tables import compared_grid
-from dla.summaries.tally import Block, Settings, Tallies, Tally, merged, tallies_of, together
+from dla.summaries.tally import Block, SummarySettings, Tallies, Tally, merged, tallies_of, together
 from dla.sweeps import PartOf, open_sweep
 from dla.views.grid import Grid
 
@@ -46,7 +46,7 @@ class Comparison:
     other: About
     pairs: int
     unpaired: tuple[int, int]
-    settings: Settings = field(repr=False)
+    settings: SummarySettings = field(repr=False)
     differences: Tallies = field(repr=False)
     both: tuple[Tallies, Tallies] = field(repr=False)
 
@@ -123,7 +123,7 @@ class Comparison:
         return replace(self, settings=settings, differences={(): self._together()}, both=both)
 
 
-def compared(first: About, second: About, settings: Settings) -> Comparison:
+def compared(first: About, second: About, settings: SummarySettings) -> Comparison:
     """Reads the shards of both once more, in step.
 
     Args:

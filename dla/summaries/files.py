@@ -16,7 +16,7 @@ from dla.summaries.moments import Moments
 from dla.summaries.replicates import Replicates
 from dla.summaries.samples import RowSample
 from dla.summaries.splits import Split
-from dla.summaries.tally import Settings, Tallies, Tally, in_order
+from dla.summaries.tally import SummarySettings, Tallies, Tally, in_order
 from dla.sweeps import PartOf
 from dla.views.files import replacing
 
@@ -24,7 +24,7 @@ FORMAT = "dla.summary/2"
 _MOMENTS = ("mean", "squares", "low", "high", "positive")
 
 
-def write_summary(path: Path, about: About, settings: Settings, tallies: Tallies) -> None:
+def write_summary(path: Path, about: About, settings: SummarySettings, tallies: Tallies) -> None:
     """Writes next to the target and moves into place, so that the file is whole or not there."""
     split = settings.split
     contents = {
@@ -38,7 +38,7 @@ def write_summary(path: Path, about: About, settings: Settings, tallies: Tallies
         unfinished.write_text(json.dumps(contents, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def read_summary(path: Path) -> tuple[About, Settings, Tallies]:
+def read_summary(path: Path) -> tuple[About, SummarySettings, Tallies]:
     """What `write_summary` wrote.
 
     Raises:
@@ -59,12 +59,12 @@ def read_summary(path: Path) -> tuple[About, Settings, Tallies]:
         ) from error
 
 
-def _decoded(contents: Mapping[str, Any]) -> tuple[About, Settings, Tallies]:
+def _decoded(contents: Mapping[str, Any]) -> tuple[About, SummarySettings, Tallies]:
     told = dict(contents["about"])
     parts = tuple(PartOf(**part) for part in told.pop("parts"))
     about = About(parts=parts, folders=tuple(told.pop("folders")), **told)
     split = Split(tuple(contents["by"]["names"]), tuple(contents["by"]["columns"]))
-    settings = Settings(split, **contents["settings"])
+    settings = SummarySettings(split, **contents["settings"])
     tallies = {tuple(group["group"]): _tally(group, about, settings) for group in contents["groups"]}
     return about, settings, tallies
 
@@ -84,7 +84,7 @@ def _encoded(tally: Tally) -> dict[str, Any]:
     }
 
 
-def _tally(group: Mapping[str, Any], about: About, settings: Settings) -> Tally:
+def _tally(group: Mapping[str, Any], about: About, settings: SummarySettings) -> Tally:
     n, k = about.measures, settings.top_k
     first, second = (_moments(half, n) for half in group["halves"])
     drawn, ends = group["replicates"], group["extremes"]

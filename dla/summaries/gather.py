@@ -11,10 +11,10 @@ from jaxtyping import Int64, UInt64
 from dla.errors import FileFormatError
 from dla.summaries.about import SUMS
 from dla.summaries.keys import PAIRING, row_keys
-from dla.summaries.tally import Block, Settings, Tallies, common_rows, merged, tallies_of
+from dla.summaries.tally import Block, SummarySettings, Tallies, common_rows, merged, tallies_of
 
 
-def gather(pieces: Iterable[Block], settings: Settings) -> Tallies:
+def gather(pieces: Iterable[Block], settings: SummarySettings) -> Tallies:
     """The tallies of all rows; no piece is kept.
 
     Raises:

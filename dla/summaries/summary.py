@@ -24,7 +24,7 @@ from dla.summaries.reading import read_rows
 from dla.summaries.splits import By, Group, Split, title_of
 from dla.summaries.stability import Stability, stability_of
 from dla.summaries.tables import empty_grid, grouped_grid, plain_grid
-from dla.summaries.tally import Settings, Tallies, Tally, common_rows, in_order, merged, together
+from dla.summaries.tally import SummarySettings, Tallies, Tally, common_rows, in_order, merged, together
 from dla.sweeps import PartOf, open_sweep
 from dla.views.endings import check_target
 from dla.views.grid import Grid
@@ -48,7 +48,7 @@ class Summary:
     """
 
     about: About
-    settings: Settings = field(repr=False)
+    settings: SummarySettings = field(repr=False)
     tallies: Tallies = field(repr=False)
 
     @classmethod
@@ -69,7 +69,7 @@ class Summary:
             FileFormatError: If it is no sweep's folder, or a file of it is damaged.
             ValueError: If there is no such column.
         """
-        settings, opened = Settings(Split.by(by), top_k, bootstrap, seed), open_sweep(folder)
+        settings, opened = SummarySettings(Split.by(by), top_k, bootstrap, seed), open_sweep(folder)
         settings.split.check(opened.columns)
         return cls(about(opened), settings, gather(read_rows(opened), settings))
 

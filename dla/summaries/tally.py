@@ -19,7 +19,7 @@ from dla.summaries.splits import Group, Split
 
 @final
 @dataclass(frozen=True)
-class Settings:
+class SummarySettings:
     """What is kept, and how rows are drawn.
 
     Attributes:
@@ -77,7 +77,7 @@ class Tally:
     sample: RowSample
 
     @classmethod
-    def empty(cls, n: int, settings: Settings) -> "Tally":
+    def empty(cls, n: int, settings: SummarySettings) -> "Tally":
         """No rows of `n` measures."""
         return cls(
             (Moments.empty(n), Moments.empty(n)),
@@ -92,7 +92,7 @@ class Tally:
         values: Float64[np.ndarray, "row measure"],
         keys: UInt64[np.ndarray, " row"],
         texts: Sequence[Text],
-        settings: Settings,
+        settings: SummarySettings,
     ) -> "Tally":
         """The tally of some rows: their measures, their keys and what they say."""
         half = halves(keys, settings.seed)
@@ -128,7 +128,7 @@ Tallies = Mapping[Group, Tally]
 """A tally for each group of which there are rows."""
 
 
-def tallies_of(rows: Block, settings: Settings) -> Tallies:
+def tallies_of(rows: Block, settings: SummarySettings) -> Tallies:
     """The tally of each group of some rows."""
     keys, texts = row_keys(rows.prompts), _texts(rows.prompts)
     return {

@@ -20,7 +20,7 @@ from dla.sweeps.fitting import Failure, attempt
 from dla.sweeps.fixed import FixedPlan
 from dla.sweeps.measuring import direction_of, prompts_of
 from dla.sweeps.questions import Asker, SweepRow
-from dla.sweeps.settings import Settings
+from dla.sweeps.settings import BatchSettings
 
 _LENGTH, _TOKENS, _SUMS = 16, 32, 8
 """How long the fixed prompt is, how many tokens are asked about, and how many sums over the parts are noted."""
@@ -32,7 +32,7 @@ _ALLOWED = {"float64": 1e-6, "float32": 3e-5, "float16": 1e-2, "bfloat16": 5e-2}
 """By how much of their size numbers may differ: other devices and numbers of threads round otherwise."""
 
 
-def samples(plan: FixedPlan, corpus: Corpus, settings: Settings) -> list[SweepRow]:
+def samples(plan: FixedPlan, corpus: Corpus, settings: BatchSettings) -> list[SweepRow]:
     """The questions by which a model is known: one that is fixed, and of the first window the first and the longest."""
     vocabulary, context = plan.model.vocabulary, context_of(plan.model)
     length = _LENGTH if context is None else min(_LENGTH, context)

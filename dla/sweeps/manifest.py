@@ -17,7 +17,7 @@ from dla.sweeps.folder import PartOf, manifest_checksum, open_sweep
 from dla.sweeps.identity import computes_otherwise, departures
 from dla.sweeps.parquet import replacing
 from dla.sweeps.schema import FORMAT, MANIFEST
-from dla.sweeps.settings import Settings
+from dla.sweeps.settings import BatchSettings
 
 _SHOWN = 300
 
@@ -26,7 +26,7 @@ LOGIT, DIFFERENCE = "logit of answer", "logit of answer - logit of incorrect"
 
 
 def new_manifest(
-    attributor: Attributor, plan: FixedPlan, corpus: Corpus, settings: Settings, model: Mapping[str, Any]
+    attributor: Attributor, plan: FixedPlan, corpus: Corpus, settings: BatchSettings, model: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The manifest of a sweep that has not begun, with what `identity` gave for the model."""
     return {

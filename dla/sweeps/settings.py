@@ -11,7 +11,7 @@ _VALUES = 2**22
 
 @final
 @dataclass(frozen=True)
-class Settings:
+class BatchSettings:
     """How a sweep goes over the corpus.
 
     Attributes:
@@ -29,7 +29,7 @@ class Settings:
     check: str
 
     @staticmethod
-    def of(limit: Any, batch_tokens: Any, window: Any, prepend_bos: Any, check: str) -> "Settings":
+    def of(limit: Any, batch_tokens: Any, window: Any, prepend_bos: Any, check: str) -> "BatchSettings":
         """The settings that a user passes.
 
         Raises:
@@ -39,7 +39,7 @@ class Settings:
         if not isinstance(prepend_bos, bool | None):
             raise TypeError(f"prepend_bos={prepend_bos!r}; pass True, False, or None for the model's default.")
         rows = None if limit is None else _whole("limit", limit)
-        return Settings(rows, _whole("batch_tokens", batch_tokens), _whole("window", window), prepend_bos, check)
+        return BatchSettings(rows, _whole("batch_tokens", batch_tokens), _whole("window", window), prepend_bos, check)
 
     def rows(self, size: int) -> int:
         """How many rows of a corpus of that size are taken."""

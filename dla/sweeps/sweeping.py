@@ -21,7 +21,7 @@ from dla.sweeps.progress import Bar, shown
 from dla.sweeps.reasons import reasons_of
 from dla.sweeps.schema import PARTS, PROMPTS, REJECTED
 from dla.sweeps.seals import Seal, checksums_of
-from dla.sweeps.settings import Settings
+from dla.sweeps.settings import BatchSettings
 from dla.sweeps.shards import gather_rejections, remove_pieces, remove_unfinished
 
 ENGINES: Mapping[str, Callable[[], Engine]] = {"local": LocalEngine, "ray": RayEngine}
@@ -78,7 +78,7 @@ def sweep(
     """
     arrow()
     _check_types(attributor, out)
-    settings, chosen = Settings.of(limit, batch_tokens, window, prepend_bos, attributor.check), _engine(engine)
+    settings, chosen = BatchSettings.of(limit, batch_tokens, window, prepend_bos, attributor.check), _engine(engine)
     plan, rows, folder = FixedPlan(attributor), open_corpus(corpus, settings.window), Path(out)
     asked = samples(plan, rows, settings)
     new = new_manifest(attributor, plan, rows, settings, identity(plan, asked))

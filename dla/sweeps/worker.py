@@ -12,7 +12,7 @@ from dla.sweeps.fitting import Fitting
 from dla.sweeps.fixed import FixedPlan
 from dla.sweeps.measuring import Measured, faults, measure
 from dla.sweeps.questions import Asker, SweepRow, texts_of
-from dla.sweeps.settings import Settings
+from dla.sweeps.settings import BatchSettings
 from dla.sweeps.shards import Receipt, ShardWriter
 
 
@@ -24,7 +24,7 @@ class Worker:
         self,
         plan: FixedPlan,
         context: int | None,
-        settings: Settings,
+        settings: BatchSettings,
         folder: Path,
         columns: Sequence[str],
         compares: bool,

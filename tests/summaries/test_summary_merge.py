@@ -11,10 +11,10 @@ import dla
 from dla.errors import FileFormatError
 from dla.summaries.samples import RowSample
 from dla.summaries.splits import Split
-from dla.summaries.tally import Block, Settings, Tally, merged, tallies_of, together
+from dla.summaries.tally import Block, SummarySettings, Tally, merged, tallies_of, together
 
-SETTINGS = Settings(Split.by("order"), top_k=3, bootstrap=8, seed=5)
-EVERY = Settings(Split.by(None), top_k=3, bootstrap=8, seed=5)
+SETTINGS = SummarySettings(Split.by("order"), top_k=3, bootstrap=8, seed=5)
+EVERY = SummarySettings(Split.by(None), top_k=3, bootstrap=8, seed=5)
 
 
 def blocks(n, pieces, seed):

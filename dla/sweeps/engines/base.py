@@ -11,7 +11,7 @@ from dla.attributor import Attributor
 from dla.sweeps.corpora import Corpus
 from dla.sweeps.fixed import FixedPlan
 from dla.sweeps.questions import SweepRow
-from dla.sweeps.settings import Settings
+from dla.sweeps.settings import BatchSettings
 from dla.sweeps.shards import Receipt
 from dla.sweeps.worker import Worker
 
@@ -34,7 +34,7 @@ class Job:
     corpus: Corpus = field(repr=False)
     attributor: Attributor = field(repr=False)
     plan: FixedPlan = field(repr=False)
-    settings: Settings
+    settings: BatchSettings
     folder: Path
     model: Mapping[str, Any] = field(repr=False)
     samples: Sequence[SweepRow] = field(repr=False)
@@ -49,7 +49,7 @@ class Job:
         return worker_of(self.plan, self.settings, self.folder, self.corpus)
 
 
-def worker_of(plan: FixedPlan, settings: Settings, folder: Path, corpus: Corpus) -> Worker:
+def worker_of(plan: FixedPlan, settings: BatchSettings, folder: Path, corpus: Corpus) -> Worker:
     """A worker with the plan's model."""
     return Worker(plan, context_of(plan.model), settings, folder, corpus.columns, corpus.compares)
 

@@ -18,7 +18,7 @@ from dla.sweeps.engines.cluster import check_room, connected, plain_errors, ray_
 from dla.sweeps.fixed import FixedPlan
 from dla.sweeps.identity import computes_otherwise, departures, identity
 from dla.sweeps.questions import SweepRow
-from dla.sweeps.settings import Settings
+from dla.sweeps.settings import BatchSettings
 from dla.sweeps.shards import Receipt
 from dla.sweeps.worker import Worker
 
@@ -160,7 +160,7 @@ class _Orders:
     model: Any
     load: Callable[[], Any] | None
     decomposer: Decomposer
-    settings: Settings
+    settings: BatchSettings
     folder: Path
     expected: Mapping[str, Any]
     samples: Sequence[SweepRow]
