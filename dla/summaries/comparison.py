@@ -20,7 +20,7 @@ from dla.summaries.ranking import examples, ranked
 from dla.summaries.reading import read_rows
 from dla.summaries.splits import Split
 from dla.summaries.tables import compared_grid
-from dla.summaries.tally import Block, SummarySettings, Tallies, Tally, merged, tallies_of, together
+from dla.summaries.tally import RowBatch, SummarySettings, Tallies, Tally, merged, tallies_of, together
 from dla.sweeps import PartOf, open_sweep
 from dla.views.grid import Grid
 
@@ -145,7 +145,7 @@ def compared(first: About, second: About, settings: SummarySettings) -> Comparis
     for pair in pairing.pairs():
         check_pairs(pair, first, second)
         differences = merged(differences, tallies_of(pair.difference(), settings))
-        told = Block(pair.first.prompts, pair.second.values)
+        told = RowBatch(pair.first.prompts, pair.second.values)
         both = merged(both[0], tallies_of(pair.first, kept)), merged(both[1], tallies_of(told, kept))
     if not differences:
         raise ValueError(
@@ -168,7 +168,7 @@ def _common(first: About, second: About) -> tuple[PartOf, ...]:
     return parts
 
 
-def _read(about: About, labels: Sequence[str]) -> Iterable[Block]:
+def _read(about: About, labels: Sequence[str]) -> Iterable[RowBatch]:
     return chain.from_iterable(read_rows(open_sweep(folder), labels) for folder in about.folders)
 
 

@@ -11,10 +11,10 @@ from jaxtyping import Int64, UInt64
 from dla.errors import FileFormatError
 from dla.summaries.about import SUMS
 from dla.summaries.keys import PAIRING, row_keys
-from dla.summaries.tally import Block, SummarySettings, Tallies, common_rows, merged, tallies_of
+from dla.summaries.tally import RowBatch, SummarySettings, Tallies, common_rows, merged, tallies_of
 
 
-def gather(pieces: Iterable[Block], settings: SummarySettings) -> Tallies:
+def gather(pieces: Iterable[RowBatch], settings: SummarySettings) -> Tallies:
     """The tallies of all rows; no piece is kept.
 
     Raises:
@@ -38,16 +38,16 @@ def gather(pieces: Iterable[Block], settings: SummarySettings) -> Tallies:
 class Pairs:
     """Block of two sweeps, the same prompts in the same order."""
 
-    first: Block
-    second: Block
+    first: RowBatch
+    second: RowBatch
 
-    def difference(self) -> Block:
+    def difference(self) -> RowBatch:
         """What the first has more than the second. Their tolerances add up."""
         values = self.first.values - self.second.values
         allowed = self.first.prompts["tolerance"].to_numpy() + self.second.prompts["tolerance"].to_numpy()
         gap = values[:, SUMS.index("gap") - len(SUMS)]
         values[:, SUMS.index("misfit") - len(SUMS)] = np.abs(gap) / np.where(allowed > 0, allowed, np.inf)
-        return Block(self.first.prompts, values)
+        return RowBatch(self.first.prompts, values)
 
 
 @final
@@ -58,9 +58,9 @@ class Pairing:
     rows of one wait until the other is read.
     """
 
-    def __init__(self, first: Iterable[Block], second: Iterable[Block]) -> None:
+    def __init__(self, first: Iterable[RowBatch], second: Iterable[RowBatch]) -> None:
         self._sources = iter(first), iter(second)
-        self._waiting: list[tuple[UInt64[np.ndarray, " row"], Block] | None] = [None, None]
+        self._waiting: list[tuple[UInt64[np.ndarray, " row"], RowBatch] | None] = [None, None]
 
     @property
     def waiting(self) -> tuple[int, int]:
@@ -83,12 +83,12 @@ class Pairing:
             if found is not None:
                 yield found
 
-    def _receive(self, side: int, rows: Block) -> None:
+    def _receive(self, side: int, rows: RowBatch) -> None:
         keys, held = row_keys(rows.prompts, PAIRING), self._waiting[side]
         if held is not None and len(held[0]):
             keys = np.concatenate([held[0], keys])
             prompts = pd.concat([held[1].prompts, rows.prompts], ignore_index=True)
-            rows = Block(prompts, np.concatenate([held[1].values, rows.values]))
+            rows = RowBatch(prompts, np.concatenate([held[1].values, rows.values]))
         self._waiting[side] = keys, rows
 
     def _matched(self) -> Pairs | None:
@@ -104,5 +104,5 @@ class Pairing:
         return found if len(places[0]) else None
 
 
-def _taken(rows: Block, places: Int64[np.ndarray, " some"]) -> Block:
-    return Block(rows.prompts.iloc[places].reset_index(drop=True), rows.values[places])
+def _taken(rows: RowBatch, places: Int64[np.ndarray, " some"]) -> RowBatch:
+    return RowBatch(rows.prompts.iloc[places].reset_index(drop=True), rows.values[places])

@@ -8,14 +8,14 @@ from jaxtyping import Float64, Int64
 
 from dla.errors import FileFormatError
 from dla.summaries.about import SUMS
-from dla.summaries.tally import Block
+from dla.summaries.tally import RowBatch
 from dla.sweeps import Shard, SweepFolder
 
 _VALUES = 1_000_000
 """How many values are held at once. A shard holds one batch, and what is kept of rows costs the less the more come."""
 
 
-def read_rows(folder: SweepFolder, labels: Sequence[str] | None = None) -> Iterator[Block]:
+def read_rows(folder: SweepFolder, labels: Sequence[str] | None = None) -> Iterator[RowBatch]:
     """All rows, shard after shard, in pieces that do not grow with the corpus.
 
     Args:
@@ -24,9 +24,11 @@ def read_rows(folder: SweepFolder, labels: Sequence[str] | None = None) -> Itera
     """
     known = {label: place for place, label in enumerate(folder.labels)}
     parts = np.array([known[label] for label in (folder.labels if labels is None else labels)], dtype=np.int64)
-    held: list[Block] = []
+    held: list[RowBatch] = []
     for shard in folder.shards():
-        held.append(_checked(Block(shard.prompts, _measures(shard, parts)), [folder.labels[i] for i in parts], folder))
+        held.append(
+            _checked(RowBatch(shard.prompts, _measures(shard, parts)), [folder.labels[i] for i in parts], folder)
+        )
         if sum(rows.values.size for rows in held) >= _VALUES:
             yield _together(held)
             held = []
@@ -42,7 +44,7 @@ def _measures(shard: Shard, parts: Int64[np.ndarray, " part"]) -> Float64[np.nda
     return np.column_stack([shard.values[:, parts].astype(np.float64), *sums])
 
 
-def _checked(rows: Block, labels: Sequence[str], folder: SweepFolder) -> Block:
+def _checked(rows: RowBatch, labels: Sequence[str], folder: SweepFolder) -> RowBatch:
     wrong = np.argwhere(~np.isfinite(rows.values))
     if len(wrong):
         place, measure = wrong[0].tolist()
@@ -54,6 +56,6 @@ def _checked(rows: Block, labels: Sequence[str], folder: SweepFolder) -> Block:
     return rows
 
 
-def _together(pieces: Sequence[Block]) -> Block:
+def _together(pieces: Sequence[RowBatch]) -> RowBatch:
     frames = [rows.prompts for rows in pieces if len(rows.prompts)] or [pieces[0].prompts]
-    return Block(pd.concat(frames, ignore_index=True), np.concatenate([rows.values for rows in pieces]))
+    return RowBatch(pd.concat(frames, ignore_index=True), np.concatenate([rows.values for rows in pieces]))

@@ -44,7 +44,7 @@ class SummarySettings:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Block:
+class RowBatch:
     """Some rows of a sweep.
 
     Attributes:
@@ -128,7 +128,7 @@ Tallies = Mapping[Group, Tally]
 """A tally for each group of which there are rows."""
 
 
-def tallies_of(rows: Block, settings: SummarySettings) -> Tallies:
+def tallies_of(rows: RowBatch, settings: SummarySettings) -> Tallies:
     """The tally of each group of some rows."""
     keys, texts = row_keys(rows.prompts), _texts(rows.prompts)
     return {

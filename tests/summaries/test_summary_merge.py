@@ -11,7 +11,7 @@ import dla
 from dla.errors import FileFormatError
 from dla.summaries.samples import RowSample
 from dla.summaries.splits import Split
-from dla.summaries.tally import Block, SummarySettings, Tally, merged, tallies_of, together
+from dla.summaries.tally import RowBatch, SummarySettings, Tally, merged, tallies_of, together
 
 SETTINGS = SummarySettings(Split.by("order"), top_k=3, bootstrap=8, seed=5)
 EVERY = SummarySettings(Split.by(None), top_k=3, bootstrap=8, seed=5)
@@ -23,8 +23,8 @@ def blocks(n, pieces, seed):
     prompts = corpus(n, seed)
     values = rng.integers(-3, 4, (n, 4)).astype(np.float64)  # many values are equal
     dealt = rng.integers(0, pieces, n)
-    each = [Block(prompts[dealt == i].reset_index(drop=True), values[dealt == i]) for i in range(pieces)]
-    return each, Block(prompts, values)
+    each = [RowBatch(prompts[dealt == i].reset_index(drop=True), values[dealt == i]) for i in range(pieces)]
+    return each, RowBatch(prompts, values)
 
 
 @given(n=st.integers(0, 40), seed=st.integers(0, 99))
