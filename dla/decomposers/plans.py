@@ -67,7 +67,7 @@ Item = Write | Entry
 
 @final
 @dataclass(frozen=True, eq=False)
-class Step:
+class PlanStep:
     """One write, and what is done with its rows."""
 
     write: Write
@@ -128,14 +128,14 @@ class Plan:
             return None
         return told_apart(self._shown([label for write in writes for label in write.labels]), self.name)
 
-    def steps(self, prompts: Prompts) -> tuple[Step, ...]:
+    def steps(self, prompts: Prompts) -> tuple[PlanStep, ...]:
         """The writes for some prompts."""
         return tuple(
-            Step(item) if isinstance(item, Write) else Step(item.settle(prompts), item.reductions)
+            PlanStep(item) if isinstance(item, Write) else PlanStep(item.settle(prompts), item.reductions)
             for item in self.items
         )
 
-    def labels_of(self, steps: Sequence[Step]) -> tuple[Label, ...] | None:
+    def labels_of(self, steps: Sequence[PlanStep]) -> tuple[Label, ...] | None:
         """All labels of some steps, where each row that is contracted is one of the result.
 
         Raises:
@@ -164,7 +164,7 @@ class Plan:
         return Rows(told_apart(rows.labels, self.name), rows.values)
 
     def places(
-        self, steps: Sequence[Step], into: Float[Tensor, "part *more"] | None
+        self, steps: Sequence[PlanStep], into: Float[Tensor, "part *more"] | None
     ) -> Sequence[Float[Tensor, "_ *more"]]:
         """Where the rows of each step belong among those of `labels_of`; none where that is not known.
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dla.decomposers.plans import Rows, Step
+from dla.decomposers.plans import PlanStep, Rows
 from dla.errors import UnsupportedModelError
 from dla.writes.sites import Site, take_rows
 
@@ -53,7 +53,7 @@ class Contraction:
 
     def __init__(
         self,
-        steps: Sequence[Step],
+        steps: Sequence[PlanStep],
         directions: Float[Tensor, "direction #batch #pos d_model"],
         select: Selection,
         places: Sequence[Float[Tensor, "_ direction batch kept"]] = (),

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dla.decomposers.plans import Plan, Step
+from dla.decomposers.plans import Plan, PlanStep
 from dla.engine.contraction import Selection
 from dla.inputs.prompts import Prompts, read_prompts
 from dla.labels import Label
@@ -45,7 +45,7 @@ def find_in_plan(case: Case) -> Problem | None:
     return _find_in_rows(case, plan, plan.steps(prompts))
 
 
-def _find_in_rows(case: Case, plan: Plan, steps: Sequence[Step]) -> Problem | None:
+def _find_in_rows(case: Case, plan: Plan, steps: Sequence[PlanStep]) -> Problem | None:
     """One label a row, and no two rows with the same."""
     dtype, parts = precision_of(case), []
     activations, direction = seen(case, steps, dtype), direction_of(case, dtype)
@@ -110,13 +110,13 @@ def precision_of(case: Case) -> torch.dtype:
     return torch.promote_types(case.adapter.anatomy.unembedding.W_U.dtype, torch.float32)
 
 
-def steps_of(case: Case) -> tuple[Step, ...]:
+def steps_of(case: Case) -> tuple[PlanStep, ...]:
     """The writes of the decomposer's plan for these prompts; settled anew, they may read other sites."""
     plan = Plan.of(type(case.decomposer).__name__, case.decomposer.writes(case.adapter))
     return plan.steps(read_prompts(case.tokens, case.adapter.vocabulary))
 
 
-def seen(case: Case, steps: Sequence[Step], dtype: torch.dtype) -> dict[Site, Tensor]:
+def seen(case: Case, steps: Sequence[PlanStep], dtype: torch.dtype) -> dict[Site, Tensor]:
     """Every activation that some steps read, at all positions."""
     adapter = case.adapter
     batch, width = case.tokens.shape
