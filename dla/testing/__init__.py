@@ -7,14 +7,14 @@ from dla.testing.decomposers import check_decomposer
 from dla.testing.directions import check_direction
 from dla.testing.parametrize import parametrize_with_checks
 from dla.testing.profiles import Profile
-from dla.testing.report import Report, Step
+from dla.testing.report import CheckResult, Report
 from dla.testing.subjects import Subject, Tiny
 
 __all__ = [
     "Altered",
     "Profile",
     "Report",
-    "Step",
+    "CheckResult",
     "Subject",
     "Tiny",
     "assert_attributions_equal",

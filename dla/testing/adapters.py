@@ -20,9 +20,9 @@ from dla.testing.checks import (
     check_sums,
 )
 from dla.testing.look import take_look
-from dla.testing.report import Report, Step
+from dla.testing.report import CheckResult, Report
 
-Check = Callable[[], Iterator[Step]]
+Check = Callable[[], Iterator[CheckResult]]
 
 
 def check_adapter(model: Any, tokens: Int[Tensor, "batch pos"] | None = None) -> Report:
@@ -51,7 +51,7 @@ def check_adapter(model: Any, tokens: Int[Tensor, "batch pos"] | None = None) ->
     return Report(f"check_adapter: {type(model).__name__}", steps)
 
 
-def _steps(model: Any, tokens: Tensor | None) -> Iterator[Step]:
+def _steps(model: Any, tokens: Tensor | None) -> Iterator[CheckResult]:
     adapter = adapt(model)
     tokens = _some_tokens(adapter) if tokens is None else tokens
     anatomy = list(_guarded("anatomy", lambda: _anatomy(adapter)))  # first: it settles how the model must be run
@@ -65,13 +65,13 @@ def _steps(model: Any, tokens: Tensor | None) -> Iterator[Step]:
     yield from _guarded("hooks", lambda: _look(adapter, model, tokens))
 
 
-def _anatomy(adapter: ModelAdapter) -> Iterator[Step]:
+def _anatomy(adapter: ModelAdapter) -> Iterator[CheckResult]:
     anatomy = adapter.anatomy
     blocks, sublayers = len(anatomy.blocks), sum(len(block.sublayers) for block in anatomy.blocks)
-    yield Step("anatomy", True, f"{anatomy.name}: one stream, {blocks} blocks with {sublayers} sublayers")
+    yield CheckResult("anatomy", True, f"{anatomy.name}: one stream, {blocks} blocks with {sublayers} sublayers")
 
 
-def _look(adapter: ModelAdapter, model: Any, tokens: Tensor) -> Iterator[Step]:
+def _look(adapter: ModelAdapter, model: Any, tokens: Tensor) -> Iterator[CheckResult]:
     look = take_look(adapter, tokens)
     sites = list(check_sites(look))
     yield from sites
@@ -84,13 +84,13 @@ def _look(adapter: ModelAdapter, model: Any, tokens: Tensor) -> Iterator[Step]:
     yield from _guarded("sums", lambda: check_sums(look))
 
 
-def _guarded(name: str, check: Check) -> Iterator[Step]:
+def _guarded(name: str, check: Check) -> Iterator[CheckResult]:
     """The steps of a check; if it raises, a step that says so."""
     try:
         yield from check()
     except Exception as error:  # an adapter under test may raise anything, and the report is about just that
         text = str(error) if isinstance(error, DLAError) else f"{type(error).__name__}: {error}"
-        yield Step(name, False, "", text)
+        yield CheckResult(name, False, "", text)
 
 
 def _some_tokens(adapter: ModelAdapter) -> Int[Tensor, "batch pos"]:

@@ -14,21 +14,21 @@ from dla.adapters.recognise.checkpoint import SLACK
 from dla.testing.differences import difference, largest
 from dla.testing.look import Look, sites_of
 from dla.testing.reasons import reason_of
-from dla.testing.report import Step
+from dla.testing.report import CheckResult
 from dla.writes import Change, Whole, Write
 from dla.writes.routes import Norm
 
 """Why a block (its number) has no "heads" or "neurons"."""
 
 
-def check_running(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> Iterator[Step]:
+def check_running(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> Iterator[CheckResult]:
     """Runs, is causal, and unembeds only the positions that are asked for."""
     logits = adapter.run(tokens, {}, None)
     shape, finite = tuple(logits.shape), bool(logits.isfinite().all())
     found = f"{shape[0]} prompts of {tokens.shape[1]} tokens give logits {list(shape)}"
     fits = shape[:2] == tuple(tokens.shape) and len(shape) == 3
     problem = "" if fits and finite else "Logits must be finite, and [batch pos d_vocab] for all positions."
-    yield Step("runs", not problem, found, problem)
+    yield CheckResult("runs", not problem, found, problem)
     if problem:
         return
     size = largest(logits) * max(1e-3, SLACK.get(logits.dtype, 0.0))
@@ -36,47 +36,51 @@ def check_running(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> It
     changed[:, -1] = tokens[:, -1].roll(1) if len(set(tokens[:, -1].tolist())) > 1 else tokens[:, 0]
     moved = (adapter.run(changed, {}, None) - logits)[:, :-1].abs().max().item()
     problem = "" if moved <= size else f"The last token moves the logits before it by {moved:.1e}: not a decoder."
-    yield Step("is causal", not problem, "a token does not change what is said before it", problem)
+    yield CheckResult("is causal", not problem, "a token does not change what is said before it", problem)
     rows = torch.tensor([[0, tokens.shape[1] - 1]]).expand(tokens.shape[0], -1)
     kept = adapter.run(tokens, {}, rows)
     expected = logits.gather(1, rows.to(logits.device).unsqueeze(-1).expand(-1, -1, shape[-1]))
     right = kept.shape == expected.shape and bool((kept - expected).abs().max() <= size)
     problem = "" if right else f"Asked for 2 positions a prompt, `run` gives {list(kept.shape)}, or other logits."
-    yield Step("unembeds what is asked", right, "the same logits when only some positions are kept", problem)
+    yield CheckResult("unembeds what is asked", right, "the same logits when only some positions are kept", problem)
 
 
-def check_sites(look: Look) -> Iterator[Step]:
+def check_sites(look: Look) -> Iterator[CheckResult]:
     """Every hook that is read fires once a run."""
     missing = [f"{name} never fires" for name, count in look.fired.items() if count == 0]
     again = [f"{name} fires {count} times" for name, count in look.fired.items() if count > 1]
     problem = "; ".join((*missing, *again)[:3])
     if problem:
         problem += ". A site must name a hook that fires once in a forward pass."
-    yield Step("hooks", not problem, f"{len(set(sites_of(look.anatomy)))} sites are read", problem)
+    yield CheckResult("hooks", not problem, f"{len(set(sites_of(look.anatomy)))} sites are read", problem)
 
 
-def check_embeddings(look: Look) -> Iterator[Step]:
+def check_embeddings(look: Look) -> Iterator[CheckResult]:
     """The embeddings are what enters the first block."""
     anatomy = look.anatomy
     problem = look.misses(anatomy.embeddings, [anatomy.blocks[0].resid_pre])
     found = ", ".join(_described(write) for write in anatomy.embeddings)
-    yield Step("embeddings", problem is None, found, _explained(problem, "They must add up to the first resid_pre."))
+    yield CheckResult(
+        "embeddings", problem is None, found, _explained(problem, "They must add up to the first resid_pre.")
+    )
 
 
-def check_blocks(look: Look) -> Iterator[Step]:
+def check_blocks(look: Look) -> Iterator[CheckResult]:
     """The stream is handed on from block to block, and each adds its sublayers to it, as heads and neurons too."""
     last: Whole | None = None
     for i, block in enumerate(look.anatomy.blocks):
         if last is not None:
             problem = look.misses([block.resid_pre], [last])
             if problem is not None:
-                yield Step(f"block {i}: stream", False, "", f"What enters is not what left block {i - 1}. {problem}")
+                yield CheckResult(
+                    f"block {i}: stream", False, "", f"What enters is not what left block {i - 1}. {problem}"
+                )
         last = block.resid_post
         yield _check_sum(look, i, block)
         yield from _check_finer(look, i, block)
 
 
-def check_readout(look: Look) -> Iterator[Step]:
+def check_readout(look: Look) -> Iterator[CheckResult]:
     """Final norm, unembedding and output transform turn the last stream into the logits."""
     unembedding = look.anatomy.unembedding
     stream = look.vector(look.anatomy.blocks[-1].resid_post)
@@ -86,29 +90,31 @@ def check_readout(look: Look) -> Iterator[Step]:
         stream = stream if norm.bias is None else stream + norm.bias.to(stream)
     problem = look.same(unembedding.multiplier * stream, normalised)
     found = f"{_norm(norm)} × {unembedding.multiplier:g}" if unembedding.multiplier != 1 else _norm(norm)
-    yield Step("final norm", problem is None, found, _explained(problem, "It must give what is unembedded."))
+    yield CheckResult("final norm", problem is None, found, _explained(problem, "It must give what is unembedded."))
     logits, products = look.activations[unembedding.logits], normalised @ unembedding.W_U.double()
     raw = products if unembedding.b_U is None else products + unembedding.b_U.double()
     problem = difference(raw, logits, largest(raw, logits), look.slack)
     found = "x @ W_U" if unembedding.b_U is None else "x @ W_U + b_U"
-    yield Step("unembedding", problem is None, found, _explained(problem, "It must give the logits."))
+    yield CheckResult("unembedding", problem is None, found, _explained(problem, "It must give the logits."))
     if unembedding.transform is None:
-        yield Step("output transform", True, "not known, so output logits are those that the model returns")
+        yield CheckResult("output transform", True, "not known, so output logits are those that the model returns")
         return
     problem = look.same(unembedding.transform(logits), look.logits)
     same = look.same(logits, look.logits) is None
     found = "none" if same else "an elementwise function, such as a soft cap or a scale"
-    yield Step("output transform", problem is None, found, _explained(problem, "It must give what the model returns."))
+    yield CheckResult(
+        "output transform", problem is None, found, _explained(problem, "It must give what the model returns.")
+    )
 
 
-def check_faithful(look: Look) -> Iterator[Step]:
+def check_faithful(look: Look) -> Iterator[CheckResult]:
     """The model that runs is the checkpoint that it was made from."""
     departures = look.anatomy.departures
     found = "no module departs from its original" if not departures else ""
-    yield Step("faithful", not departures, found, " ".join(departures))
+    yield CheckResult("faithful", not departures, found, " ".join(departures))
 
 
-def check_sums(look: Look) -> Iterator[Step]:
+def check_sums(look: Look) -> Iterator[CheckResult]:
     """The rows of each decomposition add up to the model's own logits, and end at those that it returns."""
     ids = torch.randint(look.logits.shape[-1], look.tokens.shape, generator=torch.Generator().manual_seed(0))
     for name, decomposer in (
@@ -125,18 +131,18 @@ def check_sums(look: Look) -> Iterator[Step]:
         found = f"{len(result.parts)} rows, gap {float(result.gap.abs().max()):.1e}"
         allowed = f"{float(result.tolerance.max()):.1e}"
         problem = "" if excess <= 1 else f"The rows miss the model's own logit (allowed: {allowed})."
-        yield Step(f"sum of {name}", not problem, found, problem)
+        yield CheckResult(f"sum of {name}", not problem, found, problem)
 
 
-def _check_sum(look: Look, i: int, block: Block) -> Step:
+def _check_sum(look: Look, i: int, block: Block) -> CheckResult:
     writes = [sublayer.write for sublayer in block.sublayers]
     problem = look.misses(writes, [block.resid_post], beside=[block.resid_pre])
     found = ", ".join(_described(write) for write in writes) or "nothing"
     law = "resid_pre and the sublayers must add up to resid_post."
-    return Step(f"block {i}", problem is None, found, _explained(problem, law))
+    return CheckResult(f"block {i}", problem is None, found, _explained(problem, law))
 
 
-def _check_finer(look: Look, i: int, block: Block) -> Iterator[Step]:
+def _check_finer(look: Look, i: int, block: Block) -> Iterator[CheckResult]:
     for kind in ("heads", "neurons"):
         parts = [(s.write, s.heads if kind == "heads" else s.neurons) for s in block.sublayers]
         named = [(write, finer) for write, finer in parts if finer is not None]
@@ -148,9 +154,9 @@ def _check_finer(look: Look, i: int, block: Block) -> Iterator[Step]:
             norm = finer.route.norm
             found += "" if norm is None else f", through {_norm(norm)}"
             law = f"With the biases they must add up to {write.labels[0]}."
-            yield Step(f"block {i}: {kind}", problem is None, found, _explained(problem, law))
+            yield CheckResult(f"block {i}: {kind}", problem is None, found, _explained(problem, law))
         if not named:
-            yield Step(f"block {i}: {kind}", True, reason_of(look.anatomy, i, kind))
+            yield CheckResult(f"block {i}: {kind}", True, reason_of(look.anatomy, i, kind))
 
 
 def _described(write: Write) -> str:

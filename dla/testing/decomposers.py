@@ -15,7 +15,7 @@ from dla.directions import Logit
 from dla.errors import UnsupportedModelError
 from dla.testing.laws import CHECKS, Case, Check, Problem
 from dla.testing.profiles import Profile, subjects_of, subjects_of_precision
-from dla.testing.report import Report, Step
+from dla.testing.report import CheckResult, Report
 from dla.testing.subjects import Subject, as_subject, kept
 
 _WIDTH, _BATCH = 6, 2
@@ -48,7 +48,7 @@ def check_decomposer(
         >>> report.ok, len(report.steps)
         (True, 14)
     """
-    steps: list[Step] = []
+    steps: list[CheckResult] = []
     for check in CHECKS:
         steps.append(run_check(check, decomposer, models, profile, seed))
         if not steps[-1].ok and check.name in _NEEDED and not _runs(decomposer, models, profile):
@@ -66,10 +66,10 @@ def run_check(
     models: Sequence[Any] | None = None,
     profile: Profile = Profile.FULL,
     seed: int = 0,
-) -> Step:
+) -> CheckResult:
     """One law."""
     if as_decomposer(decomposer).law not in check.laws:
-        return Step(check.name, True, f"no law of a {decomposer.law.value}")
+        return CheckResult(check.name, True, f"no law of a {decomposer.law.value}")
     subjects = [as_subject(model) for model in models] if models is not None else _subjects(check, profile)
     tried, refused = 0, ""
     for subject in subjects:
@@ -85,10 +85,10 @@ def run_check(
             case = Case(decomposer, subject, _prompts(subject, seed, _BATCH, _WIDTH))
             problem = _found(check, case)
             if problem is not None:
-                return Step(check.name, False, "", _diagnosis(check, *_smallest(check, case, problem)))
+                return CheckResult(check.name, False, "", _diagnosis(check, *_smallest(check, case, problem)))
     if not tried:
-        return Step(check.name, False, "", f"It applies to none of the {len(subjects)} models. {refused}")
-    return Step(check.name, True, f"{tried} models" if not refused else f"{tried} models; refuses others")
+        return CheckResult(check.name, False, "", f"It applies to none of the {len(subjects)} models. {refused}")
+    return CheckResult(check.name, True, f"{tried} models" if not refused else f"{tried} models; refuses others")
 
 
 def _runs(decomposer: Decomposer, models: Sequence[Any] | None, profile: Profile) -> bool:

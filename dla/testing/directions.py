@@ -18,7 +18,7 @@ from dla.inputs.prompts import AnswersNeeded, Position, Prompts, read_positions,
 from dla.results.attribution import Attribution
 from dla.testing.laws.compare import miss, size_of
 from dla.testing.laws.invariance import filled_up
-from dla.testing.report import Report, Step
+from dla.testing.report import CheckResult, Report
 from dla.testing.subjects import Subject, Tiny, as_subject
 
 Meaning = Callable[[Float[Tensor, "batch pos d_vocab"]], Float[Tensor, "batch pos"]]
@@ -55,7 +55,7 @@ def check_direction(
     """
     subjects = [as_subject(model) for model in models] if models is not None else [Tiny("gpt2"), Tiny("llama-biases")]
     prompts = torch.tensor([[9, 20, 31, 12], [45, 7, 16, 28]]) if tokens is None else tokens
-    steps: dict[str, Step] = {}
+    steps: dict[str, CheckResult] = {}
     for subject in subjects:
         for step in _guarded(subject, direction, means, prompts):
             if step.name not in steps or steps[step.name].ok:
@@ -63,16 +63,16 @@ def check_direction(
     return Report(f"check_direction: {direction.describe()}", tuple(steps.values()))
 
 
-def _guarded(subject: Subject, direction: Direction, means: Meaning | None, tokens: Tensor) -> Iterator[Step]:
+def _guarded(subject: Subject, direction: Direction, means: Meaning | None, tokens: Tensor) -> Iterator[CheckResult]:
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield from _steps(subject, direction, means, tokens)
     except Exception as error:  # a direction under check may raise anything, and the report is about just that
-        yield Step("resolves", False, "", f"It raises {type(error).__name__}: {error}")
+        yield CheckResult("resolves", False, "", f"It raises {type(error).__name__}: {error}")
 
 
-def _steps(subject: Subject, direction: Direction, means: Meaning | None, tokens: Tensor) -> Iterator[Step]:
+def _steps(subject: Subject, direction: Direction, means: Meaning | None, tokens: Tensor) -> Iterator[CheckResult]:
     adapter = subject.adapter()
     yield from _resolves(adapter, direction, tokens)
     one = _asked(adapter, direction, tokens)
@@ -83,14 +83,14 @@ def _steps(subject: Subject, direction: Direction, means: Meaning | None, tokens
     yield _same("linearity", twice, one, adapter, "added to itself it should ask twice as much.", 2.0)
     missed = bool((one.gap.abs() > one.tolerance).any())
     problem = f"The rows miss what the model answers by {float(one.gap.abs().max()):.1e}." if missed else ""
-    yield Step("reconstruction", not missed, "the rows come to what the model answers", problem)
+    yield CheckResult("reconstruction", not missed, "the rows come to what the model answers", problem)
     yield _positions(adapter, direction, tokens, one)
     yield _batch(adapter, direction, tokens)
     if means is not None:
         yield _means(subject, one, means, tokens)
 
 
-def _resolves(adapter: ModelAdapter, direction: Direction, tokens: Tensor) -> Iterator[Step]:
+def _resolves(adapter: ModelAdapter, direction: Direction, tokens: Tensor) -> Iterator[CheckResult]:
     """A resolved direction has the shapes that it may have, and ids that are tokens."""
     prompts = read_prompts(tokens.clone(), adapter.vocabulary)
     try:
@@ -98,9 +98,9 @@ def _resolves(adapter: ModelAdapter, direction: Direction, tokens: Tensor) -> It
     except ValueError:
         resolved = _resolved(adapter, direction, prompts, slice(None, -1))
     if not torch.equal(prompts.tokens, tokens):
-        yield Step("hands off", False, "", "the prompts were changed while it was resolved: compute new ids.")
+        yield CheckResult("hands off", False, "", "the prompts were changed while it was resolved: compute new ids.")
         return
-    yield Step("hands off", True)
+    yield CheckResult("hands off", True)
     ids, size = resolved.ids, adapter.vocabulary.size
     wrong = ""
     if ids.ndim != 3 or ids.shape[-1] != len(resolved.weights):
@@ -108,7 +108,7 @@ def _resolves(adapter: ModelAdapter, direction: Direction, tokens: Tensor) -> It
         wrong = f"{shapes}; expected [batch pos term] and [term]."
     elif ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= size):
         wrong = f"it asks for token {int(ids.max())}; ids run from 0 to {size - 1}."
-    yield Step("resolves", not wrong, f"{ids.shape[-1]} terms", wrong)
+    yield CheckResult("resolves", not wrong, f"{ids.shape[-1]} terms", wrong)
 
 
 def _resolved(adapter: ModelAdapter, direction: Direction, prompts: Prompts, pos: Position) -> ResolvedDirection:
@@ -129,27 +129,29 @@ def _asked(adapter: ModelAdapter, direction: Direction, tokens: Tensor) -> Attri
         return attributor.attribute(tokens, direction, pos=slice(None, -1))
 
 
-def _same(name: str, got: Attribution, one: Attribution, adapter: ModelAdapter, said: str, factor: float = 1.0) -> Step:
+def _same(
+    name: str, got: Attribution, one: Attribution, adapter: ModelAdapter, said: str, factor: float = 1.0
+) -> CheckResult:
     size = (size_of(got) + size_of(one)) * max(1.0, abs(factor))
     missed = miss(got.logit, factor * one.logit, size, adapter.anatomy.eps)
-    return Step(name, missed is None, "", "" if missed is None else f"{said} {missed}")
+    return CheckResult(name, missed is None, "", "" if missed is None else f"{said} {missed}")
 
 
-def _positions(adapter: ModelAdapter, direction: Direction, tokens: Tensor, one: Attribution) -> Step:
+def _positions(adapter: ModelAdapter, direction: Direction, tokens: Tensor, one: Attribution) -> CheckResult:
     """Asked at one position, it asks what it asks there among all; passed over if it names a token for each."""
     attributor = Attributor(adapter, ComponentDecomposer(), check="warn")
     for pos in (one.logit.shape[1] - 1, 0):
         try:
             alone = attributor.attribute(tokens, direction, pos=pos)
         except ValueError:
-            return Step("positions", True, "names a token for each position")
+            return CheckResult("positions", True, "names a token for each position")
         missed = miss(alone.logit, one.logit[:, pos], _ROUNDS * (size_of(alone) + size_of(one)[:, pos]), _eps(adapter))
         if missed is not None:
-            return Step("positions", False, "", f"pos={pos} should ask what pos=None asks there: {missed}.")
-    return Step("positions", True, "one position asks what it asks among all")
+            return CheckResult("positions", False, "", f"pos={pos} should ask what pos=None asks there: {missed}.")
+    return CheckResult("positions", True, "one position asks what it asks among all")
 
 
-def _batch(adapter: ModelAdapter, direction: Direction, tokens: Tensor) -> Step:
+def _batch(adapter: ModelAdapter, direction: Direction, tokens: Tensor) -> CheckResult:
     """A prompt asks what it asks alone, beside shorter ones and padding; passed over if it names one for each."""
     rows = [tokens[0], *(tokens[-1][:n] for n in dict.fromkeys((max(1, tokens.shape[1] - 2), 1)))]
     attributor = Attributor(adapter, ComponentDecomposer(), check="warn")
@@ -159,15 +161,15 @@ def _batch(adapter: ModelAdapter, direction: Direction, tokens: Tensor) -> Step:
             together = attributor.attribute(padded, direction, attention_mask=mask)
             alone = [attributor.attribute(row[None], direction) for row in order]
         except ValueError:
-            return Step("batch", True, "names a token for each prompt")
+            return CheckResult("batch", True, "names a token for each prompt")
         for i, single in enumerate(alone):
             size = _ROUNDS * (size_of(single) + size_of(together)[i : i + 1])
             missed = miss(together.logit[i : i + 1], single.logit, size, _eps(adapter))
             if missed is not None:
                 lengths = [len(row) for row in order]
                 problem = f"prompt {i} of {len(order)} (of {lengths} tokens) should ask what it asks alone: {missed}."
-                return Step("batch", False, "", problem)
-    return Step("batch", True, "a prompt asks what it asks alone")
+                return CheckResult("batch", False, "", problem)
+    return CheckResult("batch", True, "a prompt asks what it asks alone")
 
 
 _ROUNDS = 8.0
@@ -178,8 +180,8 @@ def _eps(adapter: ModelAdapter) -> float:
     return adapter.anatomy.eps
 
 
-def _means(subject: Subject, one: Attribution, means: Meaning, tokens: Tensor) -> Step:
+def _means(subject: Subject, one: Attribution, means: Meaning, tokens: Tensor) -> CheckResult:
     wanted = means(subject.logits(tokens))[:, : one.logit.shape[1]]
     missed = miss(one.output_logit, wanted, size_of(one) + wanted.abs(), subject.adapter().anatomy.eps)
     problem = "" if missed is None else f"it should ask what it means, at {list(missed.where)}: {missed}."
-    return Step("meaning", not problem, "asks what it means", problem)
+    return CheckResult("meaning", not problem, "asks what it means", problem)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 @final
 @dataclass(frozen=True)
-class Step:
+class CheckResult:
     """One thing that was looked at.
 
     Attributes:
@@ -42,18 +42,18 @@ class Report:
     """
 
     title: str
-    steps: tuple[Step, ...]
+    steps: tuple[CheckResult, ...]
 
     @property
     def ok(self) -> bool:
         """Whether every step is right."""
         return all(step.ok for step in self.steps)
 
-    def first_failure(self) -> Step | None:
+    def first_failure(self) -> CheckResult | None:
         """Where it first goes wrong; None if it does not."""
         return next((step for step in self.steps if not step.ok), None)
 
-    def failures(self) -> tuple[Step, ...]:
+    def failures(self) -> tuple[CheckResult, ...]:
         """Every step that is wrong."""
         return tuple(step for step in self.steps if not step.ok)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 import dla
 from dla.adapters.anatomy import Anatomy, Block, Heads, Sublayer
 from dla.inputs.vocabulary import Vocabulary
-from dla.testing import Report, Step, check_adapter
+from dla.testing import CheckResult, Report, check_adapter
 from dla.testing.models import architecture, hooked_architecture
 
 RIGHT = ("gpt2", "gptj", "llama-biases", "gemma2", "granite-biases", "mixtral", "jamba", "mamba", "bloom", "qwen3_next")
@@ -41,7 +41,7 @@ class Altered(dla.ModelAdapter):
         return self._inner.owns(cache)
 
 
-def first(report: Report) -> Step:
+def first(report: Report) -> CheckResult:
     failure = report.first_failure()
     assert failure is not None
     assert not report.ok

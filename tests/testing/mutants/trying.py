@@ -3,14 +3,14 @@
 import copy
 
 import dla
-from dla.testing import Report, Step, check_decomposer, check_direction
+from dla.testing import CheckResult, Report, check_decomposer, check_direction
 from dla.testing.decomposers import run_check
 from dla.testing.laws import CHECKS
 from dla.testing.subjects import as_subject
 from mutants.catalogue import PROMPTS, Mutant
 
 
-def named_step(mutant: Mutant) -> Step:
+def named_step(mutant: Mutant) -> CheckResult:
     """What the check that must find it says; of a decomposer no other check is made."""
     if isinstance(mutant.of, dla.Decomposer):
         [check] = [check for check in CHECKS if check.name == mutant.check]
