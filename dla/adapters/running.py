@@ -15,7 +15,7 @@ from dla.adapters.recognise.discover import DoesNotRunError, discover
 from dla.adapters.recognise.match import tensor_of
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.offloaded import at_hand, home_of
-from dla.adapters.recognise.trace import probe_tokens
+from dla.adapters.recognise.trace import tokens_to_record
 from dla.adapters.taps import HookPoints, taps_of
 from dla.adapters.user_hooks import is_readout_hooked, silenced, user_hooks
 from dla.adapters.watching import keeping_rows, watching
@@ -89,7 +89,7 @@ class AnatomyCache:
         found = _FOUND.get(self._model)
         if found is None or found[0] != state:
             parts = self._parts()
-            tokens = probe_tokens(_known_ids(self._model), context_length(self._model))
+            tokens = tokens_to_record(_known_ids(self._model), context_length(self._model))
             check_runnable(self._model, tokens)
             tokens = tokens.to(device_of(self._model))
             try:

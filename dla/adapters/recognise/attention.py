@@ -12,7 +12,7 @@ from dla.adapters.anatomy import Values
 from dla.adapters.recognise.linear import Linear, ask, updated, writer_of
 from dla.adapters.recognise.match import explained, miss, tensor_of
 from dla.adapters.recognise.rounded import rounded
-from dla.adapters.recognise.trace import Probe, widened
+from dla.adapters.recognise.trace import Recording, widened
 from dla.labels import ROUNDING, Label
 from dla.writes import Carried
 from dla.writes.routes import Route
@@ -22,7 +22,7 @@ from dla.writes.sites import Site
 def recognise_values(
     path: str,
     module: nn.Module,
-    probe: Probe,
+    probe: Recording,
     z: Site,
     heads: Sequence[Label],
     W_O: Float[Tensor, "head d_head d_model"],
@@ -86,7 +86,7 @@ class _Grouped:
         return v.reshape(v.shape[0], -1, self.groups, self.d_head)
 
 
-def _bias(path: str, module: nn.Module, probe: Probe, v: Site) -> Float[Tensor, "group d_head"] | None:
+def _bias(path: str, module: nn.Module, probe: Recording, v: Site) -> Float[Tensor, "group d_head"] | None:
     """The value bias, if what went into the attention times `W_V`, and this bias, is what the values are."""
     W_V, b_V, entered = tensor_of(module, "W_V"), tensor_of(module, "b_V"), probe.inputs.get(path)
     if W_V is None or b_V is None or entered is None or b_V.numel() == 0:

@@ -17,7 +17,7 @@ from transformers import Cache
 from dla.adapters.anatomy import Unembedding
 from dla.adapters.recognise.match import constant_factor, tensor_of
 from dla.adapters.recognise.model_modules import ModelModules
-from dla.adapters.recognise.trace import Probe, first_tensor, widened
+from dla.adapters.recognise.trace import Recording, first_tensor, widened
 
 SLACK = {torch.float64: 1e-5, torch.float32: 3e-5, torch.bfloat16: 0.04, torch.float16: 5e-3}
 """How far two ways to compute one thing may differ, relative to the largest entry, by dtype."""
@@ -58,7 +58,7 @@ def _record(given: dict[str, Any], calls: dict[str, Any], path: str, _: nn.Modul
     calls[path] = (*given[path], _kept(first_tensor(output)))
 
 
-def departures(replaced: list[str], probe: Probe, unembedding: Unembedding, parts: ModelModules) -> tuple[str, ...]:
+def departures(replaced: list[str], probe: Recording, unembedding: Unembedding, parts: ModelModules) -> tuple[str, ...]:
     """Sentences that say how the model that runs differs from the checkpoint; empty where nothing was found."""
     found = []
     if replaced:
@@ -77,7 +77,7 @@ def departures(replaced: list[str], probe: Probe, unembedding: Unembedding, part
     return tuple(found)
 
 
-def _sinks(probe: Probe, parts: ModelModules) -> str | None:
+def _sinks(probe: Recording, parts: ModelModules) -> str | None:
     """Value biases folded into `b_O` although attention rows sum to less than 1."""
     for i, children in enumerate(parts.children):
         pattern, attn = probe.hooks.get(f"blocks.{i}.attn.hook_pattern"), children.get("attn")
@@ -93,7 +93,7 @@ def _sinks(probe: Probe, parts: ModelModules) -> str | None:
     return None
 
 
-def _capped(probe: Probe, unembedding: Unembedding) -> str | None:
+def _capped(probe: Recording, unembedding: Unembedding) -> str | None:
     """An unembedding centred although the logits pass a soft cap, which does not commute with a shift."""
     W_U, logits = widened(unembedding.W_U.detach()), probe.outputs["unembed"]
     centred = bool(W_U.mean(1).abs().max() <= SLACK[unembedding.W_U.dtype] * W_U.abs().max())
@@ -106,7 +106,7 @@ def _capped(probe: Probe, unembedding: Unembedding) -> str | None:
     return None
 
 
-def _stream_through_norm(probe: Probe, parts: ModelModules) -> str | None:
+def _stream_through_norm(probe: Recording, parts: ModelModules) -> str | None:
     """A norm's weight folded into what reads the norm, where the stream itself goes on from the norm's output."""
     for i, children in enumerate(parts.children):
         after = probe.hooks[f"blocks.{i}.hook_resid_post"]

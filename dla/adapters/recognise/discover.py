@@ -14,7 +14,7 @@ from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.offloaded import at_hand
 from dla.adapters.recognise.silent import silent_outputs, speaking
 from dla.adapters.recognise.stream import recognise_blocks, recognise_mixes, recognise_stream
-from dla.adapters.recognise.trace import Probe, take_probe
+from dla.adapters.recognise.trace import Recording, record_run
 from dla.adapters.recognise.unembedding import check_causal, coarsest_dtype, least_unit, recognise_unembedding
 from dla.adapters.taps import HookPoints
 from dla.errors import DLAError, UnsupportedModelError
@@ -36,7 +36,7 @@ def discover(
         parts: The model's modules.
         hook_points: Its hook points, by name.
         forward: Runs it on token ids.
-        tokens: Two prompts that begin alike, as `probe_tokens` makes them.
+        tokens: Two prompts that begin alike, as `tokens_to_record` makes them.
 
     Raises:
         DoesNotRunError: If the model does not run.
@@ -65,7 +65,10 @@ def discover(
 
 
 def _mixes(
-    parts: ModelModules, hook_points: HookPoints, forward: Callable[[Int[Tensor, "batch pos"]], Tensor], probe: Probe
+    parts: ModelModules,
+    hook_points: HookPoints,
+    forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
+    probe: Recording,
 ) -> list[Mix | None]:
     """How each block's output is made, also where a sublayer had nothing to write on the probe."""
     silent = silent_outputs(parts, hook_points, probe)
@@ -79,9 +82,9 @@ def _run(
     hook_points: HookPoints,
     forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
     tokens: Int[Tensor, "batch pos"],
-) -> Probe:
+) -> Recording:
     try:
-        return take_probe(hook_points, parts.watched(), forward, tokens)
+        return record_run(hook_points, parts.watched(), forward, tokens)
     except DLAError:
         raise
     except Exception as error:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dla.adapters.recognise.match import Step, explained, like_stream, miss
 from dla.adapters.recognise.offloaded import home_of
-from dla.adapters.recognise.trace import Probe
+from dla.adapters.recognise.trace import Recording
 from dla.adapters.taps import is_stack_of_experts
 from dla.labels import Label
 from dla.writes import Experts, Routed
@@ -20,7 +20,7 @@ from dla.writes.sites import Site
 
 
 def recognise_experts(
-    path: str, module: nn.Module, probe: Probe, output: Tensor, label: Label, route: Route
+    path: str, module: nn.Module, probe: Recording, output: Tensor, label: Label, route: Route
 ) -> tuple[Experts, Step] | str | None:
     """The experts of the mixture at `path` and how they make its output; or why not; None if it is no mixture.
 
@@ -53,7 +53,7 @@ def recognise_experts(
     return f"the weighted sum of the experts of {path} {missed}"
 
 
-def _names(path: str, probe: Probe) -> tuple[str, str, str] | None:
+def _names(path: str, probe: Recording) -> tuple[str, str, str] | None:
     """Where input, choice and weights are seen."""
     for names in (
         (f"{path}.experts.x", f"{path}.experts.index", f"{path}.experts.weight"),
@@ -64,11 +64,11 @@ def _names(path: str, probe: Probe) -> tuple[str, str, str] | None:
     return None
 
 
-def _site(name: str, probe: Probe, output: Tensor) -> Site:
+def _site(name: str, probe: Recording, output: Tensor) -> Site:
     return Site(name, flattened=probe.hooks[name].shape[:2] != output.shape[:2])
 
 
-def _beside(path: str, probe: Probe, output: Tensor) -> Iterator[tuple[Site | None, Site | None]]:
+def _beside(path: str, probe: Recording, output: Tensor) -> Iterator[tuple[Site | None, Site | None]]:
     """Shared experts that there may be, each with what may gate it."""
     yield None, None
     names = [name for name in probe.hooks if name.startswith(f"{path}.shared") and name.endswith(".hook_out")]

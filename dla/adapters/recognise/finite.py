@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from dla.adapters.recognise.model_modules import ModelModules
-from dla.adapters.recognise.trace import Probe
+from dla.adapters.recognise.trace import Recording
 from dla.errors import UnsupportedModelError
 
 
-def check_finite(parts: ModelModules, probe: Probe) -> None:
+def check_finite(parts: ModelModules, probe: Recording) -> None:
     """Refuses a model whose logits are not finite.
 
     Raises:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dla.adapters.recognise.trace import Probe, widened
+from dla.adapters.recognise.trace import Recording, widened
 from dla.writes import Addition, Computation, Computed, Normed, Precision, Shown, is_half, precisions_of
 from dla.writes.routes import Activations, Norm
 from dla.writes.sites import Site
@@ -82,7 +82,7 @@ def cast_from(before: Tensor, after: Tensor) -> bool:
     return before.shape == after.shape and _scaled(before, after, 1.0)
 
 
-def recognise_norm(path: str, module: nn.Module, probe: Probe, centred_first: bool) -> Norm | None:
+def recognise_norm(path: str, module: nn.Module, probe: Recording, centred_first: bool) -> Norm | None:
     """The norm at `path`, or None if what it does is not a LayerNorm or RMSNorm given its scale."""
     before, after = probe.inputs.get(path), probe.outputs.get(path)
     if before is None or after is None or before.shape != after.shape:
@@ -99,7 +99,7 @@ def recognise_norm(path: str, module: nn.Module, probe: Probe, centred_first: bo
     return None
 
 
-def explains_norm(norm: Norm, probe: Probe, before: Tensor, after: Tensor) -> Computation | None:
+def explains_norm(norm: Norm, probe: Recording, before: Tensor, after: Tensor) -> Computation | None:
     """The norm as a step from what went in to what came out; None if it is another."""
     activations = {**probe.at([norm.scale]), _BEFORE: widened(before)}
     return explained(partial(Normed, Shown(_BEFORE), norm), activations, after, before.dtype)
@@ -228,7 +228,7 @@ def _shortest(number: float) -> Iterator[float]:
     yield number
 
 
-def _scale_sites(path: str, module: nn.Module, probe: Probe) -> list[Site]:
+def _scale_sites(path: str, module: nn.Module, probe: Recording) -> list[Site]:
     """Where a norm's scale may be read: at its hook, or computed from its input; a rounded one is the last resort."""
     shown, computed = probe.hooks.get(f"{path}.hook_scale"), []
     if f"{path}.hook_in" in probe.hooks:
@@ -240,7 +240,7 @@ def _scale_sites(path: str, module: nn.Module, probe: Probe) -> list[Site]:
     return [*computed, hook] if is_half(shown.dtype) else [hook, *computed]
 
 
-def _known_eps(norm: Norm, module: nn.Module, probe: Probe, before: Tensor) -> float | None:
+def _known_eps(norm: Norm, module: nn.Module, probe: Recording, before: Tensor) -> float | None:
     """The `eps` with which the norm finds the scale that was seen."""
     seen = probe.at([norm.scale])[norm.scale]
     precision = precisions_of(probe.hooks[norm.scale.name].dtype, before.dtype)[-1]

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dla.adapters.recognise.match import Step, explained
-from dla.adapters.recognise.trace import Probe
+from dla.adapters.recognise.trace import Recording
 from dla.labels import Label
 from dla.writes import Precision, Rounding, Write, is_half
 from dla.writes.routes import DIRECT, Route
@@ -17,7 +17,7 @@ def rounded(
     step: Step,
     seen: Site,
     labels: Sequence[Label],
-    probe: Probe,
+    probe: Recording,
     route: Route = DIRECT,
     weight: Float[Tensor, "part d_in d_model"] | None = None,
 ) -> tuple[Write, ...]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dla.adapters.recognise.match import like_stream
 from dla.adapters.recognise.model_modules import ModelModules
-from dla.adapters.recognise.trace import Probe, widened
+from dla.adapters.recognise.trace import Recording, widened
 from dla.adapters.taps import HookPoints
 from dla.writes import Precision
 
@@ -26,7 +26,7 @@ def outputs_of(parts: ModelModules, layer: int) -> list[str]:
     return [*names, *(f"blocks.{layer}.{child}.hook_out" for child in parts.children[layer])]
 
 
-def silent_outputs(parts: ModelModules, hook_points: HookPoints, probe: Probe) -> list[nn.Module]:
+def silent_outputs(parts: ModelModules, hook_points: HookPoints, probe: Recording) -> list[nn.Module]:
     """The hook points that showed nothing, or nothing that a stream could tell from rounding.
 
     A ReLU that never fired, a matrix of zeros before them, or a part that is far smaller than the stream.

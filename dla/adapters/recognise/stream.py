@@ -13,7 +13,7 @@ from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.rounded import rounded
 from dla.adapters.recognise.silent import outputs_of
 from dla.adapters.recognise.sublayers import BlockView
-from dla.adapters.recognise.trace import Probe
+from dla.adapters.recognise.trace import Recording
 from dla.errors import UnsupportedModelError
 from dla.labels import ROUNDING, Label
 from dla.writes import Addition, Change, Write
@@ -39,7 +39,7 @@ class Stream:
     onward: list[float]
 
 
-def recognise_stream(parts: ModelModules, probe: Probe) -> Stream:
+def recognise_stream(parts: ModelModules, probe: Recording) -> Stream:
     """Makes sure that there is one stream.
 
     Raises:
@@ -66,7 +66,7 @@ def recognise_stream(parts: ModelModules, probe: Probe) -> Stream:
 
 
 def recognise_blocks(
-    parts: ModelModules, probe: Probe, stream: Stream, mixes: Sequence[Mix | None]
+    parts: ModelModules, probe: Recording, stream: Stream, mixes: Sequence[Mix | None]
 ) -> tuple[tuple[Write, ...], tuple[Block, ...]]:
     """The embeddings and the blocks, each write in the units of the stream that enters the final norm."""
     multiplier, blocks = 1.0, []
@@ -113,7 +113,7 @@ def _lost_in_block(
     return lost
 
 
-def _handed_on(block: Block, following: Block, factor: float, probe: Probe) -> Block:
+def _handed_on(block: Block, following: Block, factor: float, probe: Recording) -> Block:
     """A block whose last sublayer has what is rounded away on the way to the next block."""
     end, start = block.resid_post.site, following.resid_pre.site
     if factor == 1.0 and equal(probe.hooks[end.name], probe.hooks[start.name]):
@@ -125,7 +125,7 @@ def _handed_on(block: Block, following: Block, factor: float, probe: Probe) -> B
     return replace(block, sublayers=(*others, replace(last, rounding=(*last.rounding, *lost))))
 
 
-def recognise_mixes(parts: ModelModules, probe: Probe) -> list[Mix | None]:
+def recognise_mixes(parts: ModelModules, probe: Recording) -> list[Mix | None]:
     """How each block's output is made; None where it is no sum. What held for the block before is tried first."""
     stream = recognise_stream(parts, probe)
     mixes: list[Mix | None] = []
@@ -137,7 +137,7 @@ def recognise_mixes(parts: ModelModules, probe: Probe) -> list[Mix | None]:
     return mixes
 
 
-def _candidates(parts: ModelModules, probe: Probe, i: int, like: Tensor) -> dict[str, Tensor]:
+def _candidates(parts: ModelModules, probe: Recording, i: int, like: Tensor) -> dict[str, Tensor]:
     """What a block might add to the stream, by hook name; each value once, TransformerLens' own names first."""
     found = distinct(((name, probe.once(name)) for name in outputs_of(parts, i)), like)
     return {n: v for n, v in found.items() if not equal(v, like)}
@@ -147,7 +147,7 @@ def _moved(name: str, layer: int) -> str:
     return ".".join(["blocks", str(layer), *name.split(".")[2:]])
 
 
-def _embeddings(probe: Probe, multiplier: float) -> tuple[Write, ...]:
+def _embeddings(probe: Recording, multiplier: float) -> tuple[Write, ...]:
     """The token and position embeddings where they add up to the first stream, else that stream as one part."""
     start = "blocks.0.hook_resid_pre"
     stream = probe.hooks[start]
@@ -167,7 +167,7 @@ _PIECES = ("attention heads", "sources of attention heads", "neurons", "experts"
 _NO_SUM = "what the sublayers put out does not add up to what the block adds to the stream"
 
 
-def _once(probe: Probe, name: str) -> Tensor:
+def _once(probe: Recording, name: str) -> Tensor:
     if name not in probe.hooks or name in probe.repeated:
         times = "fires more than once" if name in probe.repeated else "never fires"
         raise UnsupportedModelError(

@@ -26,7 +26,7 @@ from dla.adapters.recognise.match import (
 )
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.rounded import rounded
-from dla.adapters.recognise.trace import Probe
+from dla.adapters.recognise.trace import Recording
 from dla.labels import ROUNDING, Label
 from dla.writes import Addition, Normed, Write
 from dla.writes.routes import DIRECT, Norm, Route
@@ -59,7 +59,7 @@ class BlockView:
     """One block under the eye: finds out what its sublayers are made of."""
 
     parts: ModelModules
-    probe: Probe
+    probe: Recording
     layer: int
     stream: Tensor
 

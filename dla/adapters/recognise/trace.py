@@ -19,7 +19,7 @@ _WIDTH, _SHARED = 5, 3
 
 @final
 @dataclass(frozen=True, eq=False)
-class Probe:
+class Recording:
     """What was seen in the pass: copies, as the model had them.
 
     Attributes:
@@ -57,7 +57,7 @@ class Probe:
         return [dtype for dtype in dtypes if dtype.is_floating_point]
 
 
-def probe_tokens(d_vocab: int, n_ctx: int | None) -> Int[Tensor, "prompt pos"]:
+def tokens_to_record(d_vocab: int, n_ctx: int | None) -> Int[Tensor, "prompt pos"]:
     """Two prompts that begin alike and end differently: enough to tell a causal model from others.
 
     Args:
@@ -76,12 +76,12 @@ def widened(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32)) if tensor.is_floating_point() else tensor
 
 
-def take_probe(
+def record_run(
     hook_points: HookPoints,
     modules: Mapping[str, nn.Module],
     forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
     tokens: Int[Tensor, "batch pos"],
-) -> Probe:
+) -> Recording:
     """Runs the model once and records.
 
     Args:
@@ -95,7 +95,7 @@ def take_probe(
     for name, point in hook_points.items():
         if not isinstance(point, Tap):
             names.setdefault(point, []).append(name)
-    seen = Probe(tokens, {}, {}, {}, frozenset(), torch.empty(0))
+    seen = Recording(tokens, {}, {}, {}, frozenset(), torch.empty(0))
     counts: dict[str, int] = {}
 
     show = partial(_show, seen.hooks, counts)
@@ -121,7 +121,7 @@ def _show(hooks: dict[str, Tensor], counts: dict[str, int], names: Sequence[str]
             hooks[name] = value
 
 
-def _record(seen: Probe, path: str, _: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+def _record(seen: Recording, path: str, _: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
     for store, value in ((seen.inputs, (*args, *kwargs.values())), (seen.outputs, output)):
         copy = _copy(value)
         if copy is not None:

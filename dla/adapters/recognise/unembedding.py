@@ -11,7 +11,7 @@ from dla.adapters.recognise.linear import Linear, linears
 from dla.adapters.recognise.match import constant_factor, explained, explains_norm, miss, recognise_norm
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.stream import Stream
-from dla.adapters.recognise.trace import Probe, widened
+from dla.adapters.recognise.trace import Recording, widened
 from dla.errors import UnsupportedModelError
 from dla.writes import Addition, Normed, Precision, Product, Shown, is_half, precisions_of
 from dla.writes.routes import Norm
@@ -22,7 +22,7 @@ _NOISE = 64.0
 nearly always none, but a mixture of experts sorts its tokens, and then adds up in another order."""
 
 
-def check_causal(probe: Probe) -> None:
+def check_causal(probe: Recording) -> None:
     """Refuses a model in which a token changes what is said before it.
 
     Raises:
@@ -39,7 +39,7 @@ def check_causal(probe: Probe) -> None:
         )
 
 
-def recognise_unembedding(parts: ModelModules, probe: Probe, stream: Stream) -> Unembedding:
+def recognise_unembedding(parts: ModelModules, probe: Recording, stream: Stream) -> Unembedding:
     """How the last stream becomes logits.
 
     Raises:
@@ -79,7 +79,7 @@ def recognise_unembedding(parts: ModelModules, probe: Probe, stream: Stream) -> 
     )
 
 
-def least_unit(probe: Probe, unembedding: Unembedding) -> float:
+def least_unit(probe: Recording, unembedding: Unembedding) -> float:
     """The rounding unit of what is not measured. Hugging Face's RMSNorm computes in float32 whatever the dtype."""
     norm = unembedding.norm
     if unembedding.W_U.dtype != torch.float64 or is_half(coarsest_dtype(probe)):
@@ -91,13 +91,13 @@ def least_unit(probe: Probe, unembedding: Unembedding) -> float:
     return torch.finfo(torch.float64 if in_double else torch.float32).eps
 
 
-def coarsest_dtype(probe: Probe) -> torch.dtype:
+def coarsest_dtype(probe: Recording) -> torch.dtype:
     """The least exact dtype in which a block or the readout was given or gave a number."""
     dtypes = [seen.dtype for seen in (*probe.inputs.values(), *probe.outputs.values()) if seen.is_floating_point()]
     return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
 
 
-def _product(parts: ModelModules, probe: Probe) -> tuple[Linear, Product]:
+def _product(parts: ModelModules, probe: Recording) -> tuple[Linear, Product]:
     """The weight and bias of the unembedding, and how its output is made with them."""
     entered, logits, missed = probe.inputs["unembed"], probe.outputs["unembed"], "has no weight that could be read"
     for linear in linears(parts.unembed, parts.unembed, "W_U", "b_U", entered.shape[-1]):
@@ -146,7 +146,7 @@ _TRANSFORMED = 8.0
 
 
 def _rounding(
-    norm: Norm | None, multiplier: float, stream: Stream, probe: Probe, product: Product
+    norm: Norm | None, multiplier: float, stream: Stream, probe: Recording, product: Product
 ) -> UnembeddingRounding | None:
     """How the readout rounds, where it does so in half precision."""
     entered, logits = product.x.read(probe.inputs["unembed"]).dtype, probe.outputs["unembed"].dtype
