@@ -15,7 +15,7 @@ from dla.adapters.recognise.discover import DoesNotRunError, discover
 from dla.adapters.recognise.match import tensor_of
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.offloaded import at_hand, home_of
-from dla.adapters.recognise.trace import tokens_to_record
+from dla.adapters.recognise.recording import tokens_to_record
 from dla.adapters.taps import HookPoints, taps_of
 from dla.adapters.user_hooks import is_readout_hooked, silenced, user_hooks
 from dla.adapters.watching import keeping_rows, watching

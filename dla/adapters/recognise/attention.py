@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from dla.adapters.anatomy import Values
 from dla.adapters.recognise.linear import Linear, ask, updated, writer_of
 from dla.adapters.recognise.match import explained, miss, tensor_of
+from dla.adapters.recognise.recording import Recording, widened
 from dla.adapters.recognise.rounded import rounded
-from dla.adapters.recognise.trace import Recording, widened
 from dla.labels import ROUNDING, Label
 from dla.writes import Carried
 from dla.writes.routes import Route
@@ -22,7 +22,7 @@ from dla.writes.sites import Site
 def recognise_values(
     path: str,
     module: nn.Module,
-    probe: Recording,
+    recording: Recording,
     z: Site,
     heads: Sequence[Label],
     W_O: Float[Tensor, "head d_head d_model"],
@@ -33,14 +33,14 @@ def recognise_values(
     Args:
         path: The attention's, such as "blocks.0.attn".
         module: The attention.
-        probe: What was seen.
+        recording: What was seen.
         z: What the heads made of it.
         heads: The heads' labels.
         W_O: From `z` to its output.
         route: From there to the stream.
     """
     names = [f"{path}.hook_pattern", f"{path}.hook_v"]
-    shown, pattern, v = probe.read(z), *(probe.once(name) for name in names)
+    shown, pattern, v = recording.read(z), *(recording.once(name) for name in names)
     if pattern is None or v is None:
         return f"{names[0] if pattern is None else names[1]} does not fire once"
     if pattern.shape != (shown.shape[0], shown.shape[2], shown.shape[1], shown.shape[1]):
@@ -49,10 +49,10 @@ def recognise_values(
     for read in _layouts(v, shown):
         sites = Site(names[0], 2), Site(names[1], None, read)
         step = partial(Carried, *sites)
-        activations, dtypes = probe.at(sites), probe.dtypes(sites)
+        activations, dtypes = recording.at(sites), recording.dtypes(sites)
         if explained(step, activations, shown, *dtypes) is not None:
-            lost = rounded(step, z, [_rounding_of(head) for head in heads], probe, route, W_O)
-            return Values(*sites, _bias(path, module, probe, sites[1]), lost)
+            lost = rounded(step, z, [_rounding_of(head) for head in heads], recording, route, W_O)
+            return Values(*sites, _bias(path, module, recording, sites[1]), lost)
         missed = f"pattern @ v of {path} {miss(step, activations, shown, *dtypes)}"
     return missed
 
@@ -86,13 +86,13 @@ class _Grouped:
         return v.reshape(v.shape[0], -1, self.groups, self.d_head)
 
 
-def _bias(path: str, module: nn.Module, probe: Recording, v: Site) -> Float[Tensor, "group d_head"] | None:
+def _bias(path: str, module: nn.Module, recording: Recording, v: Site) -> Float[Tensor, "group d_head"] | None:
     """The value bias, if what went into the attention times `W_V`, and this bias, is what the values are."""
-    W_V, b_V, entered = tensor_of(module, "W_V"), tensor_of(module, "b_V"), probe.inputs.get(path)
+    W_V, b_V, entered = tensor_of(module, "W_V"), tensor_of(module, "b_V"), recording.inputs.get(path)
     if W_V is None or b_V is None or entered is None or b_V.numel() == 0:
         return None
     entered = entered[:, :, 0] if entered.ndim == 4 else entered  # split inputs: each head is shown the same
-    shown = probe.read(v)
+    shown = recording.read(v)
     groups, d_head = shown.shape[2:]
     if W_V.numel() != entered.shape[-1] * b_V.numel() or b_V.numel() % (groups * d_head):
         return None

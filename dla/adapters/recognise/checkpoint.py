@@ -17,14 +17,14 @@ from transformers import Cache
 from dla.adapters.anatomy import Unembedding
 from dla.adapters.recognise.match import constant_factor, tensor_of
 from dla.adapters.recognise.model_modules import ModelModules
-from dla.adapters.recognise.trace import Recording, first_tensor, widened
+from dla.adapters.recognise.recording import Recording, first_tensor, widened
 
 SLACK = {torch.float64: 1e-5, torch.float32: 3e-5, torch.bfloat16: 0.04, torch.float16: 5e-3}
 """How far two ways to compute one thing may differ, relative to the largest entry, by dtype."""
 
 
 def replaced_modules(
-    parts: ModelModules,
+    model: ModelModules,
     forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
     tokens: Int[Tensor, "batch pos"],
 ) -> list[str]:
@@ -34,14 +34,14 @@ def replaced_modules(
     so tells nothing.
 
     Args:
-        parts: The model's modules.
+        model: The model's modules.
         forward: Runs the model on token ids.
         tokens: The ids.
     """
     given: dict[str, tuple[Any, Any]] = {}
     calls: dict[str, tuple[Any, Any, Any]] = {}
 
-    originals = {path: module for path, module in parts.watched().items() if _is_witnessed(module, parts)}
+    originals = {path: module for path, module in model.watched().items() if _is_witnessed(module, model)}
     with torch.no_grad(), contextlib.ExitStack() as stack:
         for path, module in originals.items():
             stack.callback(module.register_forward_pre_hook(partial(_take, given, path), with_kwargs=True).remove)
@@ -58,7 +58,9 @@ def _record(given: dict[str, Any], calls: dict[str, Any], path: str, _: nn.Modul
     calls[path] = (*given[path], _kept(first_tensor(output)))
 
 
-def departures(replaced: list[str], probe: Recording, unembedding: Unembedding, parts: ModelModules) -> tuple[str, ...]:
+def departures(
+    replaced: list[str], recording: Recording, unembedding: Unembedding, model: ModelModules
+) -> tuple[str, ...]:
     """Sentences that say how the model that runs differs from the checkpoint; empty where nothing was found."""
     found = []
     if replaced:
@@ -67,20 +69,20 @@ def departures(replaced: list[str], probe: Recording, unembedding: Unembedding, 
             "input, so this bridge is not the checkpoint that it was made from. "
             + (
                 "Attribute the raw bridge instead."
-                if parts.compatibility
+                if model.compatibility
                 else "Another version of it may have it right."
             )
         )
-    if parts.compatibility:
-        causes = (_sinks(probe, parts), _capped(probe, unembedding), _stream_through_norm(probe, parts))
+    if model.compatibility:
+        causes = (_sinks(recording, model), _capped(recording, unembedding), _stream_through_norm(recording, model))
         found += [text for text in causes if text is not None]
     return tuple(found)
 
 
-def _sinks(probe: Recording, parts: ModelModules) -> str | None:
+def _sinks(recording: Recording, model: ModelModules) -> str | None:
     """Value biases folded into `b_O` although attention rows sum to less than 1."""
-    for i, children in enumerate(parts.children):
-        pattern, attn = probe.hooks.get(f"blocks.{i}.attn.hook_pattern"), children.get("attn")
+    for i, children in enumerate(model.children):
+        pattern, attn = recording.hooks.get(f"blocks.{i}.attn.hook_pattern"), children.get("attn")
         if pattern is None or attn is None or not bool((pattern.sum(-1) < 0.999).any()):
             continue
         b_V = tensor_of(attn, "b_V")
@@ -93,11 +95,11 @@ def _sinks(probe: Recording, parts: ModelModules) -> str | None:
     return None
 
 
-def _capped(probe: Recording, unembedding: Unembedding) -> str | None:
+def _capped(recording: Recording, unembedding: Unembedding) -> str | None:
     """An unembedding centred although the logits pass a soft cap, which does not commute with a shift."""
-    W_U, logits = widened(unembedding.W_U.detach()), probe.outputs["unembed"]
+    W_U, logits = widened(unembedding.W_U.detach()), recording.outputs["unembed"]
     centred = bool(W_U.mean(1).abs().max() <= SLACK[unembedding.W_U.dtype] * W_U.abs().max())
-    if centred and constant_factor(logits, probe.logits) is None:
+    if centred and constant_factor(logits, recording.logits) is None:
         return (
             "Compatibility mode has centred the unembedding, and this model caps its logits: the cap sees shifted "
             "logits, so what the model returns is not what the checkpoint returns. Attribute the raw bridge instead, "
@@ -106,14 +108,14 @@ def _capped(probe: Recording, unembedding: Unembedding) -> str | None:
     return None
 
 
-def _stream_through_norm(probe: Recording, parts: ModelModules) -> str | None:
+def _stream_through_norm(recording: Recording, model: ModelModules) -> str | None:
     """A norm's weight folded into what reads the norm, where the stream itself goes on from the norm's output."""
-    for i, children in enumerate(parts.children):
-        after = probe.hooks[f"blocks.{i}.hook_resid_post"]
-        writes = [probe.hooks.get(f"blocks.{i}.{hook}") for hook in ("hook_attn_out", "hook_mlp_out")]
+    for i, children in enumerate(model.children):
+        after = recording.hooks[f"blocks.{i}.hook_resid_post"]
+        writes = [recording.hooks.get(f"blocks.{i}.{hook}") for hook in ("hook_attn_out", "hook_mlp_out")]
         rests = [after - write for write in writes if write is not None and write.shape == after.shape]
-        for child in (name for name in children if f"blocks.{i}.{name}.hook_scale" in probe.hooks):
-            output = probe.outputs.get(f"blocks.{i}.{child}")
+        for child in (name for name in children if f"blocks.{i}.{name}.hook_scale" in recording.hooks):
+            output = recording.outputs.get(f"blocks.{i}.{child}")
             if output is not None and any(alike(output, rest) for rest in rests):
                 return (
                     f"Compatibility mode has folded the weight of blocks.{i}.{child} into what reads it, but in this "
@@ -130,8 +132,8 @@ def _kept(value: Any) -> Any:
     return value.clone() if isinstance(value, Tensor) else value
 
 
-def _is_witnessed(module: nn.Module, parts: ModelModules) -> bool:
-    return _original(module) is not None and (not parts.compatibility or _stands_for_itself(module))
+def _is_witnessed(module: nn.Module, model: ModelModules) -> bool:
+    return _original(module) is not None and (not model.compatibility or _stands_for_itself(module))
 
 
 def _stands_for_itself(module: nn.Module) -> bool:

@@ -16,7 +16,7 @@ from dla.adapters.recognise.linear import Linear
 from dla.adapters.recognise.match import explained, tensor_of
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.offloaded import at_hand
-from dla.adapters.recognise.trace import first_tensor, widened
+from dla.adapters.recognise.recording import first_tensor, widened
 from dla.adapters.watching import is_hooked
 from dla.errors import UnsupportedModelError
 from dla.writes.sites import Site
@@ -29,20 +29,20 @@ _VECTORS = 4
 
 
 def check_copies(
-    parts: ModelModules, forward: Callable[[Int[Tensor, "batch pos"]], Tensor], tokens: Int[Tensor, "batch pos"]
+    model: ModelModules, forward: Callable[[Int[Tensor, "batch pos"]], Tensor], tokens: Int[Tensor, "batch pos"]
 ) -> None:
     """Refuses a model of which a part is lost.
 
     Args:
-        parts: The model's modules.
+        model: The model's modules.
         forward: Runs the model on token ids.
         tokens: The ids.
 
     Raises:
         UnsupportedModelError: If a module that is not called computes something else than its weight says.
     """
-    with at_hand(*parts.watched().values()):
-        lost = {(path, name): module for path, name, module in _maps(parts) if not _is_its_weight(module)}
+    with at_hand(*model.watched().values()):
+        lost = {(path, name): module for path, name, module in _maps(model) if not _is_its_weight(module)}
     if not lost:
         return
     called: set[nn.Module] = set()
@@ -64,9 +64,9 @@ def check_copies(
             )
 
 
-def _maps(parts: ModelModules) -> Iterator[tuple[str, str, nn.Module]]:
+def _maps(model: ModelModules) -> Iterator[tuple[str, str, nn.Module]]:
     """Every module with a matrix inside the originals of a block's children: the child, its name there, the module."""
-    for path, module in parts.watched().items():
+    for path, module in model.watched().items():
         original = getattr(module, "original_component", None)
         if isinstance(original, nn.Module):
             yield from ((path, name, inner) for name, inner in _inside(original))

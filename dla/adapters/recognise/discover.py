@@ -12,9 +12,9 @@ from dla.adapters.recognise.finite import check_finite
 from dla.adapters.recognise.match import Mix
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.offloaded import at_hand
+from dla.adapters.recognise.recording import Recording, record_run
 from dla.adapters.recognise.silent import silent_outputs, speaking
 from dla.adapters.recognise.stream import recognise_blocks, recognise_mixes, recognise_stream
-from dla.adapters.recognise.trace import Recording, record_run
 from dla.adapters.recognise.unembedding import check_causal, coarsest_dtype, least_unit, recognise_unembedding
 from dla.adapters.taps import HookPoints
 from dla.errors import DLAError, UnsupportedModelError
@@ -25,7 +25,7 @@ class DoesNotRunError(UnsupportedModelError):
 
 
 def discover(
-    parts: ModelModules,
+    model: ModelModules,
     hook_points: HookPoints,
     forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
     tokens: Int[Tensor, "batch pos"],
@@ -33,7 +33,7 @@ def discover(
     """What the model is made of, found by running it on a few tokens and looking.
 
     Args:
-        parts: The model's modules.
+        model: The model's modules.
         hook_points: Its hook points, by name.
         forward: Runs it on token ids.
         tokens: Two prompts that begin alike, as `tokens_to_record` makes them.
@@ -42,49 +42,49 @@ def discover(
         DoesNotRunError: If the model does not run.
         UnsupportedModelError: If it cannot be attributed exactly; says why.
     """
-    probe = _run(parts, hook_points, forward, tokens)
-    check_finite(parts, probe)
-    check_causal(probe)
-    stream = recognise_stream(parts, probe)
-    mixes = _mixes(parts, hook_points, forward, probe)
-    with at_hand(*parts.watched().values()):
-        unembedding = recognise_unembedding(parts, probe, stream)
-        embeddings, blocks = recognise_blocks(parts, probe, stream, mixes)
-    check_copies(parts, forward, tokens)
-    replaced = replaced_modules(parts, forward, tokens)
+    recording = _run(model, hook_points, forward, tokens)
+    check_finite(model, recording)
+    check_causal(recording)
+    stream = recognise_stream(model, recording)
+    mixes = _mixes(model, hook_points, forward, recording)
+    with at_hand(*model.watched().values()):
+        unembedding = recognise_unembedding(model, recording, stream)
+        embeddings, blocks = recognise_blocks(model, recording, stream, mixes)
+    check_copies(model, forward, tokens)
+    replaced = replaced_modules(model, forward, tokens)
     return Anatomy(
-        name=parts.name,
+        name=model.name,
         embeddings=embeddings,
         blocks=blocks,
         unembedding=unembedding,
-        eps=least_unit(probe, unembedding),
-        dtype=coarsest_dtype(probe),
-        departures=departures(replaced, probe, unembedding, parts),
-        compatibility=parts.compatibility,
+        eps=least_unit(recording, unembedding),
+        dtype=coarsest_dtype(recording),
+        departures=departures(replaced, recording, unembedding, model),
+        compatibility=model.compatibility,
     )
 
 
 def _mixes(
-    parts: ModelModules,
+    model: ModelModules,
     hook_points: HookPoints,
     forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
-    probe: Recording,
+    recording: Recording,
 ) -> list[Mix | None]:
-    """How each block's output is made, also where a sublayer had nothing to write on the probe."""
-    silent = silent_outputs(parts, hook_points, probe)
+    """How each block's output is made, also where a sublayer had nothing to write on the recording."""
+    silent = silent_outputs(model, hook_points, recording)
     if silent:
-        probe = _run(parts, hook_points, speaking(forward, silent), probe.tokens)
-    return recognise_mixes(parts, probe)
+        recording = _run(model, hook_points, speaking(forward, silent), recording.tokens)
+    return recognise_mixes(model, recording)
 
 
 def _run(
-    parts: ModelModules,
+    model: ModelModules,
     hook_points: HookPoints,
     forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
     tokens: Int[Tensor, "batch pos"],
 ) -> Recording:
     try:
-        return record_run(hook_points, parts.watched(), forward, tokens)
+        return record_run(hook_points, model.watched(), forward, tokens)
     except DLAError:
         raise
     except Exception as error:

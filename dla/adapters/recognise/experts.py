@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dla.adapters.recognise.match import Step, explained, like_stream, miss
 from dla.adapters.recognise.offloaded import home_of
-from dla.adapters.recognise.trace import Recording
+from dla.adapters.recognise.recording import Recording
 from dla.adapters.taps import is_stack_of_experts
 from dla.labels import Label
 from dla.writes import Experts, Routed
@@ -20,65 +20,65 @@ from dla.writes.sites import Site
 
 
 def recognise_experts(
-    path: str, module: nn.Module, probe: Recording, output: Tensor, label: Label, route: Route
+    path: str, module: nn.Module, recording: Recording, output: Tensor, label: Label, route: Route
 ) -> tuple[Experts, Step] | str | None:
     """The experts of the mixture at `path` and how they make its output; or why not; None if it is no mixture.
 
     Args:
         path: The mixture's, such as "blocks.0.mlp".
         module: The mixture.
-        probe: What was seen.
+        recording: What was seen.
         output: What it put out, `[batch pos d_model]`.
         label: The sublayer's.
         route: From its output to the stream.
     """
-    names, call = _names(path, probe), _call_of(module)
+    names, call = _names(path, recording), _call_of(module)
     if names is None or call is None:
         return None
-    shown = [like_stream(probe.hooks[name], output) for name in names]
+    shown = [like_stream(recording.hooks[name], output) for name in names]
     if any(value is None for value in shown):
         return None
-    sites = [_site(name, probe, output) for name in names]
+    sites = [_site(name, recording, output) for name in names]
     experts = [Label("expert", label.layer, i, parent=label) for i in range(call.count)]
     plain = Experts(sites[0], sites[1], sites[2], call, False, None, None, experts)
     together, missed = Label("shared_experts", label.layer, parent=label), ""
-    for normalised, (shared, gate) in itertools.product((False, True), _beside(path, probe, output)):
+    for normalised, (shared, gate) in itertools.product((False, True), _beside(path, recording, output)):
         parts = experts if shared is None else [*experts, together]
         guess = replace(plain, normalised=normalised, shared=shared, gate=gate, parts=parts)
         step = partial(Routed, guess)
-        activations, dtypes = probe.at(guess.reads), probe.dtypes(guess.reads)
+        activations, dtypes = recording.at(guess.reads), recording.dtypes(guess.reads)
         if explained(step, activations, output, *dtypes) is not None:
             return replace(guess, route=route), step
         missed = missed or miss(step, activations, output, *dtypes)
     return f"the weighted sum of the experts of {path} {missed}"
 
 
-def _names(path: str, probe: Recording) -> tuple[str, str, str] | None:
+def _names(path: str, recording: Recording) -> tuple[str, str, str] | None:
     """Where input, choice and weights are seen."""
     for names in (
         (f"{path}.experts.x", f"{path}.experts.index", f"{path}.experts.weight"),
         (f"{path}.experts.x", f"{path}.hook_expert_indices", f"{path}.hook_expert_weights"),
     ):
-        if all(name in probe.hooks and name not in probe.repeated for name in names):
+        if all(name in recording.hooks and name not in recording.repeated for name in names):
             return names
     return None
 
 
-def _site(name: str, probe: Recording, output: Tensor) -> Site:
-    return Site(name, flattened=probe.hooks[name].shape[:2] != output.shape[:2])
+def _site(name: str, recording: Recording, output: Tensor) -> Site:
+    return Site(name, flattened=recording.hooks[name].shape[:2] != output.shape[:2])
 
 
-def _beside(path: str, probe: Recording, output: Tensor) -> Iterator[tuple[Site | None, Site | None]]:
+def _beside(path: str, recording: Recording, output: Tensor) -> Iterator[tuple[Site | None, Site | None]]:
     """Shared experts that there may be, each with what may gate it."""
     yield None, None
-    names = [name for name in probe.hooks if name.startswith(f"{path}.shared") and name.endswith(".hook_out")]
-    seen = {name: like_stream(probe.hooks[name], output) for name in names if name not in probe.repeated}
+    names = [name for name in recording.hooks if name.startswith(f"{path}.shared") and name.endswith(".hook_out")]
+    seen = {name: like_stream(recording.hooks[name], output) for name in names if name not in recording.repeated}
     gates = [name for name, value in seen.items() if value is not None and value.shape[-1] == 1]
     for name, value in seen.items():
         if value is not None and value.shape == output.shape:
-            site = _site(name, probe, output)
+            site = _site(name, recording, output)
             yield site, None
-            yield from ((site, _site(gate, probe, output)) for gate in gates)
+            yield from ((site, _site(gate, recording, output)) for gate in gates)
 
 
 @final

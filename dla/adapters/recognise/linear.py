@@ -1,7 +1,7 @@
 """The linear map that a module computes: by the weight that it shows, or found by asking the module itself.
 
 An adapter (LoRA and its kin) stands beside a weight, and other layers make their weight while they run. What such a
-module does with unit vectors is its weight all the same; whether it is linear at all is then seen on the probe.
+module does with unit vectors is its weight all the same; whether it is linear at all is then seen on the recording.
 """
 
 import copy
@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dla.adapters.recognise.match import Step, tensor_of
-from dla.adapters.recognise.trace import first_tensor, widened
+from dla.adapters.recognise.recording import first_tensor, widened
 from dla.writes import Precision, Product, Products, is_half
 from dla.writes.sites import Site
 

@@ -1,6 +1,6 @@
 """Recognising what a model is made of from what its hooks showed, never from its name.
 
-Each finding is a hypothesis checked against the probe: a norm is a norm because `weight * C(x) / scale + bias`
+Each finding is a hypothesis checked against the recording: a norm is a norm because `weight * C(x) / scale + bias`
 reproduces its output; heads are heads because `Σ z @ W_O + b_O` reproduces the sublayer's output; a block adds what,
 added to the stream before it, gives the stream after it. Each entry is compared for itself, with the rounding that the
 model's own arithmetic can make there: real models have a few entries that are thousands of times as large as the rest.
@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dla.adapters.recognise.trace import Recording, widened
+from dla.adapters.recognise.recording import Recording, widened
 from dla.writes import Addition, Computation, Computed, Normed, Precision, Shown, is_half, precisions_of
 from dla.writes.routes import Activations, Norm
 from dla.writes.sites import Site
@@ -82,26 +82,26 @@ def cast_from(before: Tensor, after: Tensor) -> bool:
     return before.shape == after.shape and _scaled(before, after, 1.0)
 
 
-def recognise_norm(path: str, module: nn.Module, probe: Recording, centred_first: bool) -> Norm | None:
+def recognise_norm(path: str, module: nn.Module, recording: Recording, centred_first: bool) -> Norm | None:
     """The norm at `path`, or None if what it does is not a LayerNorm or RMSNorm given its scale."""
-    before, after = probe.inputs.get(path), probe.outputs.get(path)
+    before, after = recording.inputs.get(path), recording.outputs.get(path)
     if before is None or after is None or before.shape != after.shape:
         return None
     weight, bias = tensor_of(module, "w", "weight"), tensor_of(module, "b", "bias")
     weights = [weight, None] if weight is None else [weight, 1 + widened(weight.detach()), None]
     order = (True, False) if centred_first else (False, True)
-    for site, centred in itertools.product(_scale_sites(path, module, probe), order):
+    for site, centred in itertools.product(_scale_sites(path, module, recording), order):
         for w, b in itertools.product(weights, [bias, None] if bias is not None else [None]):
             if _usable(w, before) and _usable(b, before):
                 norm = Norm(site, w, b, centred)
-                if explains_norm(norm, probe, before, after) is not None:
-                    return replace(norm, eps=_known_eps(norm, module, probe, before))
+                if explains_norm(norm, recording, before, after) is not None:
+                    return replace(norm, eps=_known_eps(norm, module, recording, before))
     return None
 
 
-def explains_norm(norm: Norm, probe: Recording, before: Tensor, after: Tensor) -> Computation | None:
+def explains_norm(norm: Norm, recording: Recording, before: Tensor, after: Tensor) -> Computation | None:
     """The norm as a step from what went in to what came out; None if it is another."""
-    activations = {**probe.at([norm.scale]), _BEFORE: widened(before)}
+    activations = {**recording.at([norm.scale]), _BEFORE: widened(before)}
     return explained(partial(Normed, Shown(_BEFORE), norm), activations, after, before.dtype)
 
 
@@ -228,10 +228,10 @@ def _shortest(number: float) -> Iterator[float]:
     yield number
 
 
-def _scale_sites(path: str, module: nn.Module, probe: Recording) -> list[Site]:
+def _scale_sites(path: str, module: nn.Module, recording: Recording) -> list[Site]:
     """Where a norm's scale may be read: at its hook, or computed from its input; a rounded one is the last resort."""
-    shown, computed = probe.hooks.get(f"{path}.hook_scale"), []
-    if f"{path}.hook_in" in probe.hooks:
+    shown, computed = recording.hooks.get(f"{path}.hook_scale"), []
+    if f"{path}.hook_in" in recording.hooks:
         eps = next((float(e) for e in (_eps(module, n) for n in ("eps", "variance_epsilon")) if e is not None), 0.0)
         computed = [Site(f"{path}.hook_in", read=_ScaleOf(eps, centred)) for centred in (True, False)]
     if shown is None or shown.shape[-1] != 1:
@@ -240,10 +240,10 @@ def _scale_sites(path: str, module: nn.Module, probe: Recording) -> list[Site]:
     return [*computed, hook] if is_half(shown.dtype) else [hook, *computed]
 
 
-def _known_eps(norm: Norm, module: nn.Module, probe: Recording, before: Tensor) -> float | None:
+def _known_eps(norm: Norm, module: nn.Module, recording: Recording, before: Tensor) -> float | None:
     """The `eps` with which the norm finds the scale that was seen."""
-    seen = probe.at([norm.scale])[norm.scale]
-    precision = precisions_of(probe.hooks[norm.scale.name].dtype, before.dtype)[-1]
+    seen = recording.at([norm.scale])[norm.scale]
+    precision = precisions_of(recording.hooks[norm.scale.name].dtype, before.dtype)[-1]
     slack = (precision.unit + precision.sums) * seen
     for eps in (_eps(module, "eps"), _eps(module, "variance_epsilon"), 0.0):
         if eps is not None:

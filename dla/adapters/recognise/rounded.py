@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dla.adapters.recognise.match import Step, explained
-from dla.adapters.recognise.trace import Recording
+from dla.adapters.recognise.recording import Recording
 from dla.labels import Label
 from dla.writes import Precision, Rounding, Write, is_half
 from dla.writes.routes import DIRECT, Route
@@ -17,7 +17,7 @@ def rounded(
     step: Step,
     seen: Site,
     labels: Sequence[Label],
-    probe: Recording,
+    recording: Recording,
     route: Route = DIRECT,
     weight: Float[Tensor, "part d_in d_model"] | None = None,
 ) -> tuple[Write, ...]:
@@ -27,14 +27,14 @@ def rounded(
         step: The step, which explains what was seen.
         seen: Where its result is read.
         labels: The write's.
-        probe: What was seen.
+        recording: What was seen.
         route: From the result to the stream.
         weight: As in `Rounding`.
     """
-    reads = step(Precision.of(probe.hooks[seen.name].dtype)).reads
-    dtypes = probe.dtypes((seen, *reads))
+    reads = step(Precision.of(recording.hooks[seen.name].dtype)).reads
+    dtypes = recording.dtypes((seen, *reads))
     if not any(map(is_half, dtypes)):
         return ()
-    computation = explained(step, probe.at(reads), probe.read(seen), *dtypes)
+    computation = explained(step, recording.at(reads), recording.read(seen), *dtypes)
     assert computation is not None
     return (Rounding(computation, seen, labels, weight, route),)

@@ -1,4 +1,4 @@
-"""Sublayers that wrote next to nothing on the probe, made to write: only so is it seen where that goes."""
+"""Sublayers that wrote next to nothing on the recording, made to write: only so is it seen where that goes."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dla.adapters.recognise.match import like_stream
 from dla.adapters.recognise.model_modules import ModelModules
-from dla.adapters.recognise.trace import Recording, widened
+from dla.adapters.recognise.recording import Recording, widened
 from dla.adapters.taps import HookPoints
 from dla.writes import Precision
 
@@ -20,22 +20,22 @@ _AUDIBLE = 8.0
 Forward = Callable[[Int[Tensor, "batch pos"]], Tensor]
 
 
-def outputs_of(parts: ModelModules, layer: int) -> list[str]:
+def outputs_of(model: ModelModules, layer: int) -> list[str]:
     """The hooks that may show what a block adds to the stream, TransformerLens' own names first."""
     names = [f"blocks.{layer}.hook_attn_out", f"blocks.{layer}.hook_mlp_out"]
-    return [*names, *(f"blocks.{layer}.{child}.hook_out" for child in parts.children[layer])]
+    return [*names, *(f"blocks.{layer}.{child}.hook_out" for child in model.children[layer])]
 
 
-def silent_outputs(parts: ModelModules, hook_points: HookPoints, probe: Recording) -> list[nn.Module]:
+def silent_outputs(model: ModelModules, hook_points: HookPoints, recording: Recording) -> list[nn.Module]:
     """The hook points that showed nothing, or nothing that a stream could tell from rounding.
 
     A ReLU that never fired, a matrix of zeros before them, or a part that is far smaller than the stream.
     """
     points: dict[nn.Module, None] = {}
-    for layer in range(len(parts.blocks)):
-        stream = probe.hooks[f"blocks.{layer}.hook_resid_post"]
-        for name in outputs_of(parts, layer):
-            point, seen = hook_points.get(name), like_stream(probe.once(name), stream)
+    for layer in range(len(model.blocks)):
+        stream = recording.hooks[f"blocks.{layer}.hook_resid_post"]
+        for name in outputs_of(model, layer):
+            point, seen = hook_points.get(name), like_stream(recording.once(name), stream)
             if isinstance(point, nn.Module) and seen is not None and _is_silent(seen, stream):
                 points[point] = None
     return list(points)

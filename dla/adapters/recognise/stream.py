@@ -10,10 +10,10 @@ from torch import Tensor
 from dla.adapters.anatomy import Block, Sublayer, whole
 from dla.adapters.recognise.match import Mix, constant_factor, distinct, equal, explained, recognise_mix
 from dla.adapters.recognise.model_modules import ModelModules
+from dla.adapters.recognise.recording import Recording
 from dla.adapters.recognise.rounded import rounded
 from dla.adapters.recognise.silent import outputs_of
 from dla.adapters.recognise.sublayers import BlockView
-from dla.adapters.recognise.trace import Recording
 from dla.errors import UnsupportedModelError
 from dla.labels import ROUNDING, Label
 from dla.writes import Addition, Change, Write
@@ -39,20 +39,20 @@ class Stream:
     onward: list[float]
 
 
-def recognise_stream(parts: ModelModules, probe: Recording) -> Stream:
+def recognise_stream(model: ModelModules, recording: Recording) -> Stream:
     """Makes sure that there is one stream.
 
     Raises:
         UnsupportedModelError: If the stream cannot be read, or is changed between two blocks.
     """
-    if not parts.blocks:
+    if not model.blocks:
         raise UnsupportedModelError(
             "The model has no blocks: nothing writes to its stream but the embeddings, whose part is their product "
             "with the unembedding. Pass a model with at least one block."
         )
-    starts, ends = ([f"blocks.{i}.hook_resid_{end}" for i in range(len(parts.blocks))] for end in ("pre", "post"))
-    before, after = ([_once(probe, name) for name in names] for names in (starts, ends))
-    following = [*before[1:], probe.inputs["ln_final" if parts.ln_final is not None else "unembed"]]
+    starts, ends = ([f"blocks.{i}.hook_resid_{end}" for i in range(len(model.blocks))] for end in ("pre", "post"))
+    before, after = ([_once(recording, name) for name in names] for names in (starts, ends))
+    following = [*before[1:], recording.inputs["ln_final" if model.ln_final is not None else "unembed"]]
     onward = [constant_factor(left, right) for left, right in zip(after, following, strict=True)]
     if None in onward:
         i = onward.index(None)
@@ -66,7 +66,7 @@ def recognise_stream(parts: ModelModules, probe: Recording) -> Stream:
 
 
 def recognise_blocks(
-    parts: ModelModules, probe: Recording, stream: Stream, mixes: Sequence[Mix | None]
+    model: ModelModules, recording: Recording, stream: Stream, mixes: Sequence[Mix | None]
 ) -> tuple[tuple[Write, ...], tuple[Block, ...]]:
     """The embeddings and the blocks, each write in the units of the stream that enters the final norm."""
     multiplier, blocks = 1.0, []
@@ -74,12 +74,12 @@ def recognise_blocks(
         mix = mixes[i]
         leaving = multiplier * stream.onward[i]
         multiplier = leaving * (1.0 if mix is None else mix.carry)
-        view = BlockView(parts, probe, i, stream.before[i])
+        view = BlockView(model, recording, i, stream.before[i])
         blocks.append(_block(view, i, mix, multiplier, leaving))
     blocks.reverse()
     for i, factor in enumerate(stream.onward[:-1]):
-        blocks[i] = _handed_on(blocks[i], blocks[i + 1], factor, probe)
-    return _embeddings(probe, multiplier), tuple(blocks)
+        blocks[i] = _handed_on(blocks[i], blocks[i + 1], factor, recording)
+    return _embeddings(recording, multiplier), tuple(blocks)
 
 
 def _block(view: BlockView, i: int, mix: Mix | None, entering: float, leaving: float) -> Block:
@@ -109,37 +109,37 @@ def _lost_in_block(
     lost: list[tuple[Write, ...]] = [()] * (len(added) - len(sums))
     for i, (terms, end) in enumerate(zip(sums, ends, strict=True), start=len(lost)):
         label = Label(ROUNDING, view.layer, i)
-        lost.append(rounded(partial(Addition, terms), end, [label], view.probe, route))
+        lost.append(rounded(partial(Addition, terms), end, [label], view.recording, route))
     return lost
 
 
-def _handed_on(block: Block, following: Block, factor: float, probe: Recording) -> Block:
+def _handed_on(block: Block, following: Block, factor: float, recording: Recording) -> Block:
     """A block whose last sublayer has what is rounded away on the way to the next block."""
     end, start = block.resid_post.site, following.resid_pre.site
-    if factor == 1.0 and equal(probe.hooks[end.name], probe.hooks[start.name]):
+    if factor == 1.0 and equal(recording.hooks[end.name], recording.hooks[start.name]):
         return block
     *others, last = block.sublayers
     layer = block.resid_post.label.layer
     label = Label(ROUNDING, layer, len(block.sublayers))
-    lost = rounded(partial(Addition, [(end, factor)]), start, [label], probe, following.resid_pre.route)
+    lost = rounded(partial(Addition, [(end, factor)]), start, [label], recording, following.resid_pre.route)
     return replace(block, sublayers=(*others, replace(last, rounding=(*last.rounding, *lost))))
 
 
-def recognise_mixes(parts: ModelModules, probe: Recording) -> list[Mix | None]:
+def recognise_mixes(model: ModelModules, recording: Recording) -> list[Mix | None]:
     """How each block's output is made; None where it is no sum. What held for the block before is tried first."""
-    stream = recognise_stream(parts, probe)
+    stream = recognise_stream(model, recording)
     mixes: list[Mix | None] = []
     for i, (before, after) in enumerate(zip(stream.before, stream.after, strict=True)):
-        candidates = _candidates(parts, probe, i, before)
+        candidates = _candidates(model, recording, i, before)
         likely: list[Sequence[str]] = [(f"blocks.{i}.hook_attn_out", f"blocks.{i}.hook_mlp_out")]
         likely += [tuple(_moved(n, i) for n in mix.factors) for mix in mixes[-1:] if mix is not None]
         mixes.append(recognise_mix(before, after, candidates, likely))
     return mixes
 
 
-def _candidates(parts: ModelModules, probe: Recording, i: int, like: Tensor) -> dict[str, Tensor]:
+def _candidates(model: ModelModules, recording: Recording, i: int, like: Tensor) -> dict[str, Tensor]:
     """What a block might add to the stream, by hook name; each value once, TransformerLens' own names first."""
-    found = distinct(((name, probe.once(name)) for name in outputs_of(parts, i)), like)
+    found = distinct(((name, recording.once(name)) for name in outputs_of(model, i)), like)
     return {n: v for n, v in found.items() if not equal(v, like)}
 
 
@@ -147,18 +147,18 @@ def _moved(name: str, layer: int) -> str:
     return ".".join(["blocks", str(layer), *name.split(".")[2:]])
 
 
-def _embeddings(probe: Recording, multiplier: float) -> tuple[Write, ...]:
+def _embeddings(recording: Recording, multiplier: float) -> tuple[Write, ...]:
     """The token and position embeddings where they add up to the first stream, else that stream as one part."""
     start = "blocks.0.hook_resid_pre"
-    stream = probe.hooks[start]
+    stream = recording.hooks[start]
     names = {"hook_embed": "embed", "hook_pos_embed": "pos_embed"}
-    found = {name: seen for name in names if (seen := probe.once(name)) is not None and seen.shape == stream.shape}
+    found = {name: seen for name in names if (seen := recording.once(name)) is not None and seen.shape == stream.shape}
     for chosen in (list(found), ["hook_embed"]):
         if chosen and all(name in found for name in chosen):
             terms = [(Site(name), 1.0) for name in chosen]
-            if explained(partial(Addition, terms), probe.at([s for s, _ in terms]), stream) is not None:
+            if explained(partial(Addition, terms), recording.at([s for s, _ in terms]), stream) is not None:
                 label = Label(ROUNDING, text="embed_rounding")
-                lost = rounded(partial(Addition, terms), Site(start), [label], probe, DIRECT.after(multiplier))
+                lost = rounded(partial(Addition, terms), Site(start), [label], recording, DIRECT.after(multiplier))
                 return (*(whole(Site(n), Label(names[n]), multiplier) for n in chosen), *lost)
     return (whole(Site(start), Label("embed"), multiplier),)
 
@@ -167,11 +167,11 @@ _PIECES = ("attention heads", "sources of attention heads", "neurons", "experts"
 _NO_SUM = "what the sublayers put out does not add up to what the block adds to the stream"
 
 
-def _once(probe: Recording, name: str) -> Tensor:
-    if name not in probe.hooks or name in probe.repeated:
-        times = "fires more than once" if name in probe.repeated else "never fires"
+def _once(recording: Recording, name: str) -> Tensor:
+    if name not in recording.hooks or name in recording.repeated:
+        times = "fires more than once" if name in recording.repeated else "never fires"
         raise UnsupportedModelError(
             f"The residual stream cannot be read: the hook {name} {times} in a forward pass. Attribute a model "
             "whose blocks are a plain stack, each of which runs once and hands on one tensor."
         )
-    return probe.hooks[name]
+    return recording.hooks[name]

@@ -25,8 +25,8 @@ from dla.adapters.recognise.match import (
     tensor_of,
 )
 from dla.adapters.recognise.model_modules import ModelModules
+from dla.adapters.recognise.recording import Recording
 from dla.adapters.recognise.rounded import rounded
-from dla.adapters.recognise.trace import Recording
 from dla.labels import ROUNDING, Label
 from dla.writes import Addition, Normed, Write
 from dla.writes.routes import DIRECT, Norm, Route
@@ -58,8 +58,8 @@ class Output:
 class BlockView:
     """One block under the eye: finds out what its sublayers are made of."""
 
-    parts: ModelModules
-    probe: Recording
+    model: ModelModules
+    recording: Recording
     layer: int
     stream: Tensor
 
@@ -94,35 +94,35 @@ class BlockView:
     def resid_mid(self, mix: Mix) -> Site | None:
         """The stream between two sublayers, where a hook shows just that."""
         name, names = f"blocks.{self.layer}.hook_resid_mid", list(mix.factors)
-        mid = like_stream(self.probe.once(name), self.stream)
+        mid = like_stream(self.recording.once(name), self.stream)
         if len(names) != 2 or mix.carry != 1.0 or mid is None:
             return None
         terms = [(Site(f"blocks.{self.layer}.hook_resid_pre"), 1.0), (self.site(names[0]), mix.factors[names[0]])]
         reads = [site for site, _ in terms]
-        same = explained(partial(Addition, terms), self.probe.at(reads), mid, *self.probe.dtypes(reads))
+        same = explained(partial(Addition, terms), self.recording.at(reads), mid, *self.recording.dtypes(reads))
         return None if same is None else self.site(name)
 
     def site(self, name: str, read: Callable[[Tensor], Tensor] = as_it_is) -> Site:
         """The place of a hook."""
-        return Site(name, read=read, flattened=self.probe.hooks[name].shape[:2] != self.stream.shape[:2])
+        return Site(name, read=read, flattened=self.recording.hooks[name].shape[:2] != self.stream.shape[:2])
 
     def _seen(self, name: str) -> Tensor | None:
-        return like_stream(self.probe.once(name), self.stream)
+        return like_stream(self.recording.once(name), self.stream)
 
     def _post_norm(self, added: Tensor) -> tuple[Norm | None, Tensor]:
         """The norm that the sublayer's output passes before it is added, and that output."""
-        for child, module in self.parts.children[self.layer].items():
+        for child, module in self.model.children[self.layer].items():
             path = f"blocks.{self.layer}.{child}"
-            output = like_stream(self.probe.outputs.get(path), self.stream)
+            output = like_stream(self.recording.outputs.get(path), self.stream)
             if output is not None and cast_from(output, added):
-                norm = recognise_norm(path, module, self.probe, self.parts.centred)
+                norm = recognise_norm(path, module, self.recording, self.model.centred)
                 if norm is not None:
-                    return norm, self.probe.inputs[path]
+                    return norm, self.recording.inputs[path]
         return None, added
 
     def _inner(self, output: Output) -> list[tuple[str, nn.Module]]:
         """The modules that may have made the output. Anything makes nothing, so that is only its own module's."""
-        children = list(self.parts.children[self.layer].items())
+        children = list(self.model.children[self.layer].items())
         if bool(output.put_out.any()):
             return children
         return [(name, module) for name, module in children if output.label.kind == f"{name}_out"]
@@ -130,7 +130,7 @@ class BlockView:
     def _outputs(self, output: Output) -> Iterator[tuple[Site, Route]]:
         """Every hook that shows what is added, or what the post-norm makes that of."""
         names = [f"blocks.{self.layer}.hook_{kind}" for kind in ("attn_out", "mlp_out")]
-        for name in (*names, *(f"blocks.{self.layer}.{child}.hook_out" for child in self.parts.children[self.layer])):
+        for name in (*names, *(f"blocks.{self.layer}.{child}.hook_out" for child in self.model.children[self.layer])):
             seen = self._seen(name)
             if seen is None or seen.shape != output.added.shape:
                 continue
@@ -145,8 +145,8 @@ class BlockView:
         hook = name.split(".", 2)[2]
         if hook.startswith("hook_"):
             return hook.removeprefix("hook_")
-        for child in self.parts.children[self.layer]:
-            value = like_stream(self.probe.outputs.get(f"blocks.{self.layer}.{child}"), self.stream)
+        for child in self.model.children[self.layer]:
+            value = like_stream(self.recording.outputs.get(f"blocks.{self.layer}.{child}"), self.stream)
             if value is not None and cast_from(value, output):
                 return f"{child}_out"
         return f"{hook.split('.')[0]}_out"
@@ -155,7 +155,7 @@ class BlockView:
         """The child's heads, if their writes and the bias are the sublayer's output."""
         path = f"blocks.{self.layer}.{child}"
         z = self._seen(f"{path}.hook_z")
-        shape = None if z is None else _heads_in(module, z, self.probe.once(f"{path}.hook_pattern"))
+        shape = None if z is None else _heads_in(module, z, self.recording.once(f"{path}.hook_pattern"))
         if shape is None:
             return None
         site = self.site(f"{path}.hook_z", _Unflatten(*shape))
@@ -167,7 +167,7 @@ class BlockView:
                 continue
             why.pop("attention heads", None)
             heads = Heads(output.label, site, W_O, b_O, output.route, None, rounding)
-            values = recognise_values(path, module, self.probe, site, heads.labels, W_O, output.route)
+            values = recognise_values(path, module, self.recording, site, heads.labels, W_O, output.route)
             if isinstance(values, str):
                 why["sources of attention heads"] = values
                 if tensor_of(module, "W_O") is not None:
@@ -196,11 +196,11 @@ class BlockView:
     def _asked(self, child: str, hook: str, output: Output) -> nn.Module | None:
         """What in the output's own module reads a hook. To ask it costs much, so no other is asked."""
         own = output.label.kind == f"{child}_out"
-        return reader_of(self.parts.children[self.layer][child], hook) if own else None
+        return reader_of(self.model.children[self.layer][child], hook) if own else None
 
     def _experts(self, child: str, module: nn.Module, output: Output, why: dict[str, str]) -> Mixture | None:
         path = f"blocks.{self.layer}.{child}"
-        found = recognise_experts(path, module, self.probe, output.put_out, output.label, output.route)
+        found = recognise_experts(path, module, self.recording, output.put_out, output.label, output.route)
         if found is None or isinstance(found, str):
             why |= {} if found is None else {"experts": found}
             return None
@@ -218,7 +218,7 @@ class BlockView:
         what: tuple[str, str],
     ) -> tuple[Write, ...] | None:
         """What a step rounds away, if one of several is the sublayer's output; else None, and says why not."""
-        activations, dtypes = self.probe.at([x]), (*self.probe.dtypes([x]), weight)
+        activations, dtypes = self.recording.at([x]), (*self.recording.dtypes([x]), weight)
         for step in steps:
             if explained(step, activations, output.put_out, *dtypes) is not None:
                 return self._lost(step, output)
@@ -236,7 +236,7 @@ class BlockView:
         )
         through: Step = step if norm is None else lambda precision: Normed(step(precision), norm, precision)
         route = DIRECT.after(output.route.multiplier)
-        return rounded(through, self.site(output.name), [label], self.probe, route)
+        return rounded(through, self.site(output.name), [label], self.recording, route)
 
 
 def _heads_in(module: nn.Module, z: Tensor, pattern: Tensor | None) -> tuple[int, int] | None:

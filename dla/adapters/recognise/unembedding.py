@@ -10,8 +10,8 @@ from dla.adapters.anatomy import Unembedding, UnembeddingRounding
 from dla.adapters.recognise.linear import Linear, linears
 from dla.adapters.recognise.match import constant_factor, explained, explains_norm, miss, recognise_norm
 from dla.adapters.recognise.model_modules import ModelModules
+from dla.adapters.recognise.recording import Recording, widened
 from dla.adapters.recognise.stream import Stream
-from dla.adapters.recognise.trace import Recording, widened
 from dla.errors import UnsupportedModelError
 from dla.writes import Addition, Normed, Precision, Product, Shown, is_half, precisions_of
 from dla.writes.routes import Norm
@@ -22,16 +22,16 @@ _NOISE = 64.0
 nearly always none, but a mixture of experts sorts its tokens, and then adds up in another order."""
 
 
-def check_causal(probe: Recording) -> None:
+def check_causal(recording: Recording) -> None:
     """Refuses a model in which a token changes what is said before it.
 
     Raises:
         UnsupportedModelError: If it does.
     """
-    different = (probe.tokens[0] != probe.tokens[1]).nonzero()
-    shared = int(different[0]) if len(different) else probe.tokens.shape[1]
-    first, second = widened(probe.logits[:, :shared])
-    unit = precisions_of(probe.logits.dtype, torch.float32)[-1].unit
+    different = (recording.tokens[0] != recording.tokens[1]).nonzero()
+    shared = int(different[0]) if len(different) else recording.tokens.shape[1]
+    first, second = widened(recording.logits[:, :shared])
+    unit = precisions_of(recording.logits.dtype, torch.float32)[-1].unit
     if not bool((first - second).abs().max() <= _NOISE * unit * first.abs().max()):
         raise UnsupportedModelError(
             "A token changes the logits at positions before it, so this model is not a causal decoder. "
@@ -39,22 +39,24 @@ def check_causal(probe: Recording) -> None:
         )
 
 
-def recognise_unembedding(parts: ModelModules, probe: Recording, stream: Stream) -> Unembedding:
+def recognise_unembedding(model: ModelModules, recording: Recording, stream: Stream) -> Unembedding:
     """How the last stream becomes logits.
 
     Raises:
         UnsupportedModelError: If the logits are not linear in the stream given the final norm's scale.
     """
     norm = None
-    normed = entered = probe.inputs["unembed"]
-    if parts.ln_final is not None:
-        norm = recognise_norm("ln_final", parts.ln_final, probe, parts.centred)
-        normed = probe.outputs["ln_final"]
-        if norm is None and constant_factor(probe.inputs["ln_final"], normed) is not None:
-            normed = probe.inputs["ln_final"]  # TransformerLens' own models without norms have one that does nothing
+    normed = entered = recording.inputs["unembed"]
+    if model.ln_final is not None:
+        norm = recognise_norm("ln_final", model.ln_final, recording, model.centred)
+        normed = recording.outputs["ln_final"]
+        if norm is None and constant_factor(recording.inputs["ln_final"], normed) is not None:
+            normed = recording.inputs[
+                "ln_final"
+            ]  # TransformerLens' own models without norms have one that does nothing
         elif norm is None:
             raise UnsupportedModelError(
-                f"The final norm ({type(parts.ln_final).__name__}) is not a LayerNorm or RMSNorm given its scale, so "
+                f"The final norm ({type(model.ln_final).__name__}) is not a LayerNorm or RMSNorm given its scale, so "
                 "the logits are not linear in the residual stream. This model cannot be attributed exactly."
             )
     multiplier = constant_factor(normed, entered)
@@ -63,9 +65,9 @@ def recognise_unembedding(parts: ModelModules, probe: Recording, stream: Stream)
             "Between the final norm and the unembedding the stream is transformed by more than a constant factor. "
             "This model cannot be attributed exactly."
         )
-    linear, product = _product(parts, probe)
-    logits = widened(probe.outputs["unembed"])
-    transform = next((t for t in parts.transforms if _same_logits(t(logits), probe.logits)), None)
+    linear, product = _product(model, recording)
+    logits = widened(recording.outputs["unembed"])
+    transform = next((t for t in model.transforms if _same_logits(t(logits), recording.logits)), None)
     return Unembedding(
         norm=norm,
         W_U=linear.weight,
@@ -74,33 +76,39 @@ def recognise_unembedding(parts: ModelModules, probe: Recording, stream: Stream)
         logits=Site("unembed.hook_out"),
         transform=transform,
         multiplier=multiplier,
-        rounding=_rounding(norm, multiplier, stream, probe, product),
-        module=parts.unembed,
+        rounding=_rounding(norm, multiplier, stream, recording, product),
+        module=model.unembed,
     )
 
 
-def least_unit(probe: Recording, unembedding: Unembedding) -> float:
+def least_unit(recording: Recording, unembedding: Unembedding) -> float:
     """The rounding unit of what is not measured. Hugging Face's RMSNorm computes in float32 whatever the dtype."""
     norm = unembedding.norm
-    if unembedding.W_U.dtype != torch.float64 or is_half(coarsest_dtype(probe)):
+    if unembedding.W_U.dtype != torch.float64 or is_half(coarsest_dtype(recording)):
         return torch.finfo(torch.float32).eps
     if norm is None:
         return torch.finfo(torch.float64).eps
-    exact = explains_norm(norm, probe, probe.inputs["ln_final"], probe.outputs["ln_final"])
+    exact = explains_norm(norm, recording, recording.inputs["ln_final"], recording.outputs["ln_final"])
     in_double = isinstance(exact, Normed) and exact.precision == Precision.of(torch.float64)
     return torch.finfo(torch.float64 if in_double else torch.float32).eps
 
 
-def coarsest_dtype(probe: Recording) -> torch.dtype:
+def coarsest_dtype(recording: Recording) -> torch.dtype:
     """The least exact dtype in which a block or the readout was given or gave a number."""
-    dtypes = [seen.dtype for seen in (*probe.inputs.values(), *probe.outputs.values()) if seen.is_floating_point()]
+    dtypes = [
+        seen.dtype for seen in (*recording.inputs.values(), *recording.outputs.values()) if seen.is_floating_point()
+    ]
     return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
 
 
-def _product(parts: ModelModules, probe: Recording) -> tuple[Linear, Product]:
+def _product(model: ModelModules, recording: Recording) -> tuple[Linear, Product]:
     """The weight and bias of the unembedding, and how its output is made with them."""
-    entered, logits, missed = probe.inputs["unembed"], probe.outputs["unembed"], "has no weight that could be read"
-    for linear in linears(parts.unembed, parts.unembed, "W_U", "b_U", entered.shape[-1]):
+    entered, logits, missed = (
+        recording.inputs["unembed"],
+        recording.outputs["unembed"],
+        "has no weight that could be read",
+    )
+    for linear in linears(model.unembed, model.unembed, "W_U", "b_U", entered.shape[-1]):
         for site in _enters(entered.dtype, linear.dtype):
             x = site.read(entered)
             step, activations, dtypes = linear.product(site), {site: widened(x)}, (x.dtype, linear.dtype)
@@ -108,7 +116,7 @@ def _product(parts: ModelModules, probe: Recording) -> tuple[Linear, Product]:
             if isinstance(product, Product):
                 return linear, product
             missed = miss(step, activations, logits, *dtypes)
-    kind = type(getattr(parts.unembed, "original_component", parts.unembed))
+    kind = type(getattr(model.unembed, "original_component", model.unembed))
     raise UnsupportedModelError(
         f"The unembedding's output is not `x @ W_U + b_U`: that of {kind.__module__}.{kind.__name__} "
         f"{missed}. This model's logits cannot be attributed exactly; attribute it with a linear unembedding that is "
@@ -146,10 +154,10 @@ _TRANSFORMED = 8.0
 
 
 def _rounding(
-    norm: Norm | None, multiplier: float, stream: Stream, probe: Recording, product: Product
+    norm: Norm | None, multiplier: float, stream: Stream, recording: Recording, product: Product
 ) -> UnembeddingRounding | None:
     """How the readout rounds, where it does so in half precision."""
-    entered, logits = product.x.read(probe.inputs["unembed"]).dtype, probe.outputs["unembed"].dtype
+    entered, logits = product.x.read(recording.inputs["unembed"]).dtype, recording.outputs["unembed"].dtype
     last = stream.after[-1]
     if not any(is_half(dtype) for dtype in (entered, logits, last.dtype)):
         return None

@@ -1,4 +1,4 @@
-"""The probe: one small forward pass that shows what each hook of a model really holds."""
+"""The recording: one small forward pass that shows what each hook of a model really holds."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ from dla.adapters.taps import HookPoints, Tap
 from dla.writes.sites import Site
 
 _WIDTH, _SHARED = 5, 3
-"""How many tokens each prompt of a probe has, and how many leading ones the two have in common."""
+"""How many tokens each prompt of a recording has, and how many leading ones the two have in common."""
 
 
 @final
