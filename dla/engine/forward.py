@@ -39,7 +39,7 @@ _AT_A_TIME = 2048
 
 @final
 @dataclass(frozen=True, eq=False)
-class Asked:
+class Query:
     """What is asked, settled: prompts, positions, and the directions resolved.
 
     Attributes:
@@ -136,7 +136,7 @@ def total_of(values: Float[Tensor, "part *more"], law: Law) -> Float[Tensor, "*m
 
 
 @torch.no_grad()
-def run_pass(model: ModelAdapter, plan: Plan, asked: Asked, law: Law = Law.PARTITION, sampled: bool = False) -> Pass:
+def run_pass(model: ModelAdapter, plan: Plan, asked: Query, law: Law = Law.PARTITION, sampled: bool = False) -> Pass:
     """Runs the model once, or goes over a cache, without gradients.
 
     Args:
@@ -191,7 +191,7 @@ def _of_each(
 
 
 @torch.no_grad()
-def answers_of(model: ModelAdapter, asked: Asked) -> Float[Tensor, "batch kept d_vocab"]:
+def answers_of(model: ModelAdapter, asked: Query) -> Float[Tensor, "batch kept d_vocab"]:
     """The logits that the model returns at the positions asked about."""
     unembedding = model.anatomy.unembedding
     select, seen = selection(model, asked), [torch.empty(0)]
@@ -204,7 +204,7 @@ def answers_of(model: ModelAdapter, asked: Asked) -> Float[Tensor, "batch kept d
     return (seen[0] if logits is None else select.rows_of(logits, 1)).to(select.dtype)
 
 
-def questions_of(model: ModelAdapter, asked: Asked, select: Selection) -> list[LogitReader]:
+def questions_of(model: ModelAdapter, asked: Query, select: Selection) -> list[LogitReader]:
     """What is asked, at the model's readout."""
     return [LogitReader(one, model.anatomy.unembedding, select) for one in asked.resolved]
 
@@ -214,7 +214,7 @@ def directions_of(questions: Sequence[LogitReader]) -> Float[Tensor, "direction 
     return torch.stack(torch.broadcast_tensors(*(question.direction() for question in questions)))
 
 
-def selection(model: ModelAdapter, asked: Asked) -> Selection:
+def selection(model: ModelAdapter, asked: Query) -> Selection:
     """Takes the positions that are asked about out of activations."""
     width, positions = asked.prompts.tokens.shape[1], asked.positions
     dtype = torch.promote_types(model.anatomy.unembedding.W_U.dtype, torch.float32)
@@ -230,7 +230,7 @@ def _unit_of(cache: Any, names: Sequence[str], model: ModelAdapter) -> float:
     return unit if unit > torch.finfo(model.anatomy.dtype).eps else 0.0
 
 
-def _slice_width(model: ModelAdapter, asked: Asked) -> int:
+def _slice_width(model: ModelAdapter, asked: Query) -> int:
     """How many positions are unembedded at a time; 0 where all are, because they are few or there is no other way."""
     unembedding, (batch, kept) = model.anatomy.unembedding, asked.positions.index.shape
     W_U, most = unembedding.W_U, asked.prompts.tokens.shape[1]
@@ -243,7 +243,7 @@ def _slice_width(model: ModelAdapter, asked: Asked) -> int:
     return width if width < kept else 0
 
 
-def _run_in_slices(model: ModelAdapter, asked: Asked, observers: Sequence[Mapping[str, Observer]], width: int) -> None:
+def _run_in_slices(model: ModelAdapter, asked: Query, observers: Sequence[Mapping[str, Observer]], width: int) -> None:
     """Runs the model; the logits are seen a slice at a time, and none are kept."""
     module = model.anatomy.unembedding.module
     assert module is not None
@@ -251,7 +251,7 @@ def _run_in_slices(model: ModelAdapter, asked: Asked, observers: Sequence[Mappin
         model.run(asked.prompts.tokens, merged(observers), None)
 
 
-def watch(model: ModelAdapter, asked: Asked, observers: Sequence[Mapping[str, Observer]]) -> Tensor | None:
+def watch(model: ModelAdapter, asked: Query, observers: Sequence[Mapping[str, Observer]]) -> Tensor | None:
     """Runs the model, or goes over the cache, and calls all observers; gives the logits if the model was run."""
     observe = merged(observers)
     if asked.cache is not None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from dla.adapters.base import ModelAdapter
 from dla.directions import Direction, Directions, one_place
-from dla.engine.forward import Asked, answers_of
+from dla.engine.forward import Query, answers_of
 from dla.inputs.prompts import AnswersNeeded, Positions, Prompts
 
 
@@ -15,21 +15,21 @@ def ask(
     prompts: Prompts,
     positions: Positions,
     cache: Any,
-) -> tuple[Asked, tuple[str, ...]]:
+) -> tuple[Query, tuple[str, ...]]:
     """What is asked, settled, and the names of several directions.
 
     Raises:
         ValueError: If a direction does not fit the prompts, or two read different places of the stream.
     """
     try:
-        return _settled(direction, Asked(prompts, positions, (), cache))
+        return _settled(direction, Query(prompts, positions, (), cache))
     except AnswersNeeded:
-        asked = Asked(prompts, positions, (), cache)
+        asked = Query(prompts, positions, (), cache)
         prompts = replace(prompts, answers=answers_of(model, asked))
         return _settled(direction, replace(asked, prompts=prompts))
 
 
-def _settled(direction: Direction | Directions, asked: Asked) -> tuple[Asked, tuple[str, ...]]:
+def _settled(direction: Direction | Directions, asked: Query) -> tuple[Query, tuple[str, ...]]:
     if isinstance(direction, Direction):
         return replace(asked, resolved=(direction.resolve(asked.prompts, asked.positions),)), ()
     named = direction.named(asked.prompts, asked.positions)

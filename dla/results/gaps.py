@@ -16,7 +16,7 @@ from dla.adapters.hook_places import hooks_at_readout, hooks_at_start, hooks_bet
 from dla.adapters.user_hooks import UserHook, silenced, user_hooks
 from dla.decomposers.base import Law
 from dla.decomposers.plans import Plan
-from dla.engine.forward import Asked, run_pass
+from dla.engine.forward import Query, run_pass
 from dla.labels import Label
 from dla.views.html import html_rows
 from dla.views.table import number
@@ -99,7 +99,7 @@ class GapReport:
         return html_rows(_TITLE, _COLUMNS, rows)
 
 
-def explain(model: ModelAdapter, plan: Plan, asked: Asked, law: Law) -> GapReport:
+def explain(model: ModelAdapter, plan: Plan, asked: Query, law: Law) -> GapReport:
     """Compares the parts of each layer with what the measured stream gained in it.
 
     Args:
@@ -128,7 +128,7 @@ def explain(model: ModelAdapter, plan: Plan, asked: Asked, law: Law) -> GapRepor
     return GapReport(tuple(row for row in rows if row.written or not row.within))
 
 
-def edits(model: ModelAdapter, plan: Plan, asked: Asked, law: Law) -> str:
+def edits(model: ModelAdapter, plan: Plan, asked: Query, law: Law) -> str:
     """Which hooks of the user's edit the run beside the parts that were read of it, as sentences; "" for none.
 
     Args:
@@ -157,7 +157,7 @@ def edits(model: ModelAdapter, plan: Plan, asked: Asked, law: Law) -> str:
     )
 
 
-def _adds_up_without_hooks(model: ModelAdapter, plan: Plan, asked: Asked, law: Law) -> bool:
+def _adds_up_without_hooks(model: ModelAdapter, plan: Plan, asked: Query, law: Law) -> bool:
     try:
         with silenced(model):
             run = run_pass(model, plan, asked, law).with_readout(law)

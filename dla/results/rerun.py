@@ -19,7 +19,7 @@ from dla.decomposers.groups import Grouping, Renaming
 from dla.decomposers.plans import Entry, Item, Plan, Rows, kept, merged
 from dla.engine.autocast import autocast_on, refuse_autocast
 from dla.engine.contraction import Contraction
-from dla.engine.forward import TOLERANCE, Asked, Pass, directions_of, questions_of, run_pass, selection, watch
+from dla.engine.forward import TOLERANCE, Pass, Query, directions_of, questions_of, run_pass, selection, watch
 from dla.errors import RunChangedError
 from dla.labels import ROUNDING, Label
 
@@ -50,7 +50,7 @@ class Origin:
 
     model: ModelAdapter
     plan: Plan
-    asked: Asked
+    asked: Query
     law: Law
     scale: Float[Tensor, "batch kept"] | None
     sketch: Float[Tensor, "batch kept five"]
@@ -61,7 +61,7 @@ class Origin:
     rounding: Label = field(default_factory=lambda: Label(ROUNDING))
 
     @staticmethod
-    def of(run: Pass, model: ModelAdapter, plan: Plan, asked: Asked, law: Law) -> "Origin":
+    def of(run: Pass, model: ModelAdapter, plan: Plan, asked: Query, law: Law) -> "Origin":
         """The origin of what one pass gave."""
         hooks = () if asked.cache is not None else user_hooks(model)
         return Origin(model, plan, asked, law, run.scale, run.sketch, run.logit, run.tolerance(law), run.eps, hooks)

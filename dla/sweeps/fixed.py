@@ -13,7 +13,7 @@ from dla.adapters.weights import checksums
 from dla.attributor import Attributor
 from dla.decomposers.plans import Plan, Rows
 from dla.directions import Logit
-from dla.engine.forward import Asked, run_pass
+from dla.engine.forward import Query, run_pass
 from dla.inputs.prompts import Prompts, read_positions
 from dla.labels import Label
 from dla.writes import Features
@@ -60,7 +60,7 @@ class FixedPlan:
     def _run(self, prompts: Prompts) -> tuple[Label, ...]:
         """The labels that a pass gives: those of the plan, and what a pass may add to them."""
         positions = read_positions(-1, prompts)
-        asked = Asked(prompts, positions, (Logit(0).resolve(prompts, positions),))
+        asked = Query(prompts, positions, (Logit(0).resolve(prompts, positions),))
         return tuple(run_pass(self.settled, self.plan, asked, self.law).with_readout(self.law).labels)
 
 

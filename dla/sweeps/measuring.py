@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dla.directions import Direction, Logit, LogitDifference
-from dla.engine.forward import Asked, run_pass
+from dla.engine.forward import Query, run_pass
 from dla.inputs.prompts import Prompts, read_positions
 from dla.sweeps.fixed import FixedPlan
 from dla.sweeps.questions import SweepRow
@@ -57,7 +57,7 @@ def measure(plan: FixedPlan, questions: Sequence[SweepRow]) -> Measured:
     """
     prompts = prompts_of(plan, questions)
     positions = read_positions(-1, prompts)
-    asked = Asked(prompts, positions, (direction_of(questions).resolve(prompts, positions),))
+    asked = Query(prompts, positions, (direction_of(questions).resolve(prompts, positions),))
     run = run_pass(plan.settled, plan.plan, asked, plan.law).with_readout(plan.law)
     assert tuple(run.labels) == plan.labels, "a plan's labels depend on the prompts, and that was not noticed"
     total = run.total(plan.law)

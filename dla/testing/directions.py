@@ -13,7 +13,7 @@ from dla.adapters import ModelAdapter
 from dla.attributor import Attributor
 from dla.decomposers import ComponentDecomposer
 from dla.directions import Direction, ResolvedDirection
-from dla.engine.forward import Asked, answers_of
+from dla.engine.forward import Query, answers_of
 from dla.inputs.prompts import AnswersNeeded, Position, Prompts, read_positions, read_prompts
 from dla.results.attribution import Attribution
 from dla.testing.laws.compare import miss, size_of
@@ -116,7 +116,7 @@ def _resolved(adapter: ModelAdapter, direction: Direction, prompts: Prompts, pos
     try:
         return direction.resolve(prompts, positions)
     except AnswersNeeded:
-        answers = answers_of(adapter, Asked(prompts, positions, (), None))
+        answers = answers_of(adapter, Query(prompts, positions, (), None))
         return direction.resolve(replace(prompts, answers=answers), positions)
 
 
