@@ -67,7 +67,7 @@ class Query:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Pass:
+class ForwardResult:
     """What one pass gave, with all its axes.
 
     Attributes:
@@ -98,7 +98,7 @@ class Pass:
         """What the parts come to, as the law says, summed in float64."""
         return total_of(self.values, law)
 
-    def with_readout(self, law: Law) -> "Pass":
+    def with_readout(self, law: Law) -> "ForwardResult":
         """With what the readout rounds away: in the row of all rounding; in the constant, where rows do not add up."""
         if self.lost is None:
             return self
@@ -136,7 +136,9 @@ def total_of(values: Float[Tensor, "part *more"], law: Law) -> Float[Tensor, "*m
 
 
 @torch.no_grad()
-def run_pass(model: ModelAdapter, plan: Plan, asked: Query, law: Law = Law.PARTITION, sampled: bool = False) -> Pass:
+def run_pass(
+    model: ModelAdapter, plan: Plan, asked: Query, law: Law = Law.PARTITION, sampled: bool = False
+) -> ForwardResult:
     """Runs the model once, or goes over a cache, without gradients.
 
     Args:
@@ -170,7 +172,7 @@ def run_pass(model: ModelAdapter, plan: Plan, asked: Query, law: Law = Law.PARTI
     rows = plan.merged(parts) if labels is None or into is None else Rows(labels, into)
 
     each = partial(_of_each, questions, shape)
-    return Pass(
+    return ForwardResult(
         labels=rows.labels,
         values=rows.values if scale is None or law is Law.LENS else rows.values.div_(scale),
         constant=each(LogitReader.constant),

@@ -9,7 +9,7 @@ from torch import Tensor
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Law
 from dla.decomposers.plans import Plan
-from dla.engine.forward import Pass, Query
+from dla.engine.forward import ForwardResult, Query
 from dla.inputs.prompts import Positions
 from dla.provenance import Record, versions
 from dla.results.attribution import Attribution
@@ -17,7 +17,7 @@ from dla.results.rerun import Origin
 
 
 def attribution_of(
-    run: Pass, model: ModelAdapter, plan: Plan, asked: Query, law: Law, direction: str, names: Sequence[str]
+    run: ForwardResult, model: ModelAdapter, plan: Plan, asked: Query, law: Law, direction: str, names: Sequence[str]
 ) -> Attribution:
     """A pass as a result: without the axes that were not asked for, NaN where a prompt has no such position.
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from dla.decomposers.base import Decomposer, Law, as_decomposer
 from dla.decomposers.groups import Grouping, Renaming, Selector, check_groups, named_groups, rule_of, told_by
 from dla.decomposers.plans import Rows, rounding_last, told_apart
-from dla.engine.forward import TOLERANCE, Pass
+from dla.engine.forward import TOLERANCE, ForwardResult
 from dla.errors import ReconstructionError
 from dla.inputs.given import Count, count, shown
 from dla.labels import Label
@@ -273,7 +273,7 @@ class Attribution:
             )
         return self.origin
 
-    def _in_shape(self, run: Pass) -> Float[Tensor, "part *direction_batch_and_pos"]:
+    def _in_shape(self, run: ForwardResult) -> Float[Tensor, "part *direction_batch_and_pos"]:
         """The rows of another pass, with the axes of this result."""
         values = run.values.reshape(len(run.labels), *self.total.shape)
         return values.masked_fill(self.total.isnan(), torch.nan)

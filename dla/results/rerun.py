@@ -19,7 +19,7 @@ from dla.decomposers.groups import Grouping, Renaming
 from dla.decomposers.plans import Entry, Item, Plan, Rows, kept, merged
 from dla.engine.autocast import autocast_on, refuse_autocast
 from dla.engine.contraction import Contraction
-from dla.engine.forward import TOLERANCE, Pass, Query, directions_of, questions_of, run_pass, selection, watch
+from dla.engine.forward import TOLERANCE, ForwardResult, Query, directions_of, questions_of, run_pass, selection, watch
 from dla.errors import RunChangedError
 from dla.labels import ROUNDING, Label
 
@@ -61,7 +61,7 @@ class Origin:
     rounding: Label = field(default_factory=lambda: Label(ROUNDING))
 
     @staticmethod
-    def of(run: Pass, model: ModelAdapter, plan: Plan, asked: Query, law: Law) -> "Origin":
+    def of(run: ForwardResult, model: ModelAdapter, plan: Plan, asked: Query, law: Law) -> "Origin":
         """The origin of what one pass gave."""
         hooks = () if asked.cache is not None else user_hooks(model)
         return Origin(model, plan, asked, law, run.scale, run.sketch, run.logit, run.tolerance(law), run.eps, hooks)
@@ -76,7 +76,7 @@ class Origin:
         plan = self.plan.then(Grouping(lambda label: rule(merged(label))), adding=True)
         return replace(self, plan=plan, rounding=rule(self.rounding))
 
-    def finer(self, label: Label, by: Decomposer) -> tuple["Origin", Pass]:
+    def finer(self, label: Label, by: Decomposer) -> tuple["Origin", ForwardResult]:
         """One part in pieces: a plan that has them instead of it, and what each contributes.
 
         Raises:
