@@ -13,7 +13,7 @@ from dla.engine.forward import ForwardResult, Query
 from dla.inputs.prompts import Positions
 from dla.provenance import Record, versions
 from dla.results.attribution import Attribution
-from dla.results.rerun import Origin
+from dla.results.rerun import Rerun
 
 
 def attribution_of(
@@ -55,7 +55,7 @@ def attribution_of(
         tolerance=shaped(run.tolerance(law)),
         positions=torch.where(positions.valid, positions.index, -1).squeeze([axis for axis in axes if axis > -3]),
         record=record,
-        origin=Origin.of(run, model, plan, asked, law),
+        origin=Rerun.of(run, model, plan, asked, law),
     )
 
 

@@ -23,7 +23,7 @@ from dla.labels import Label
 from dla.provenance import Record
 from dla.results.label_index import Kind, Labels, Layer, OneLabel, Places, chosen
 from dla.results.part import Part
-from dla.results.rerun import Origin
+from dla.results.rerun import Rerun
 from dla.views.brief import mean_of, shortened
 from dla.views.dataset import from_dataset, to_dataset
 from dla.views.endings import NETCDF, check_target
@@ -67,7 +67,7 @@ class Attribution:
     tolerance: Float[Tensor, "*direction_batch_and_pos"]
     positions: Int[Tensor, "*batch_and_pos"]
     record: Record = field(repr=False)
-    origin: Origin | None = field(default=None, repr=False)
+    origin: Rerun | None = field(default=None, repr=False)
 
     @property
     def labels(self) -> list[str]:
@@ -266,7 +266,7 @@ class Attribution:
     def _place(self, label: OneLabel) -> int:
         return Places(self.labels)(label)
 
-    def _origin(self, what: str) -> Origin:
+    def _origin(self, what: str) -> Rerun:
         if self.origin is None:
             raise ValueError(
                 f"{what} runs the model again, and this result was read from a file or a pickle. Attribute again."

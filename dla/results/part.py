@@ -11,7 +11,7 @@ from rich.table import Table
 from torch import Tensor
 
 from dla.labels import Label
-from dla.results.rerun import Origin
+from dla.results.rerun import Rerun
 from dla.views.brief import listed, mean_of
 from dla.views.html import html_rows
 from dla.views.table import number
@@ -71,7 +71,7 @@ class Part:
 
     label: Label
     values: Float[Tensor, "*direction_batch_and_pos"]
-    origin: Origin | None = field(repr=False)
+    origin: Rerun | None = field(repr=False)
 
     def __repr__(self) -> str:
         return f"Part({self.label}, logits {mean_of(self.values)})"
@@ -118,7 +118,7 @@ class Part:
             str(self.label), _named(effects.topk(k), origin), _named(effects.topk(k, largest=False), origin)
         )
 
-    def _origin(self) -> Origin:
+    def _origin(self) -> Rerun:
         if self.origin is None:
             raise ValueError(
                 f"To see what {str(self.label)!r} writes the model is run again, and this result was read from a file "
@@ -126,7 +126,7 @@ class Part:
             )
         return self.origin
 
-    def _effects(self, origin: Origin) -> Float[Tensor, " d_vocab"]:
+    def _effects(self, origin: Rerun) -> Float[Tensor, " d_vocab"]:
         """What the part adds to each logit, on average: the readout is linear, so the mean may be read instead."""
         unembedding, valid = origin.model.anatomy.unembedding, origin.asked.positions.valid
         vector = self.vector()
@@ -138,6 +138,6 @@ class Part:
         return torch.cat([mean @ W_U.to(mean) for W_U in unembedding.W_U.split(_SLICE, -1)])
 
 
-def _named(best: tuple[Tensor, Tensor], origin: Origin) -> tuple[tuple[str, float], ...]:
+def _named(best: tuple[Tensor, Tensor], origin: Rerun) -> tuple[tuple[str, float], ...]:
     values, ids = (tensor.tolist() for tensor in best)
     return tuple((origin.model.vocabulary.text(token), value) for token, value in zip(ids, values, strict=True))

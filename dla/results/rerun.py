@@ -29,7 +29,7 @@ _ROUNDINGS = 64.0
 
 @final
 @dataclass(frozen=True, eq=False)
-class Origin:
+class Rerun:
     """The model, the plan and the question of an attribution, and by what its run is known again.
 
     A pickled origin comes back as None, and a copied one is the same: a result never takes the model with it.
@@ -61,22 +61,22 @@ class Origin:
     rounding: Label = field(default_factory=lambda: Label(ROUNDING))
 
     @staticmethod
-    def of(run: ForwardResult, model: ModelAdapter, plan: Plan, asked: Query, law: Law) -> "Origin":
+    def of(run: ForwardResult, model: ModelAdapter, plan: Plan, asked: Query, law: Law) -> "Rerun":
         """The origin of what one pass gave."""
         hooks = () if asked.cache is not None else user_hooks(model)
-        return Origin(model, plan, asked, law, run.scale, run.sketch, run.logit, run.tolerance(law), run.eps, hooks)
+        return Rerun(model, plan, asked, law, run.scale, run.sketch, run.logit, run.tolerance(law), run.eps, hooks)
 
-    def of_direction(self, i: int) -> "Origin":
+    def of_direction(self, i: int) -> "Rerun":
         """The same, asked only one of several directions."""
         asked = replace(self.asked, resolved=(self.asked.resolved[i],))
         return replace(self, asked=asked, logit=self.logit[i : i + 1], tolerance=self.tolerance[i : i + 1])
 
-    def coarser(self, rule: Renaming) -> "Origin":
+    def coarser(self, rule: Renaming) -> "Rerun":
         """The same, with rows added up in groups."""
         plan = self.plan.then(Grouping(lambda label: rule(merged(label))), adding=True)
         return replace(self, plan=plan, rounding=rule(self.rounding))
 
-    def finer(self, label: Label, by: Decomposer) -> tuple["Origin", ForwardResult]:
+    def finer(self, label: Label, by: Decomposer) -> tuple["Rerun", ForwardResult]:
         """One part in pieces: a plan that has them instead of it, and what each contributes.
 
         Raises:
@@ -203,10 +203,10 @@ class Origin:
     def __repr__(self) -> str:
         return f"Origin({self.model.anatomy.name}, {self.plan.name}, {len(self.asked.prompts.tokens)} prompts)"
 
-    def __copy__(self) -> "Origin":
+    def __copy__(self) -> "Rerun":
         return self
 
-    def __deepcopy__(self, memo: object) -> "Origin":
+    def __deepcopy__(self, memo: object) -> "Rerun":
         return self
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
