@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dla.adapters.base import Observer
-from dla.adapters.taps import HookPoints, Tap
+from dla.adapters.taps import HookPoints, ModuleInput
 from dla.adapters.watching import watching
 from dla.writes.routes import Norm
 from dla.writes.sites import Site, take_rows
@@ -16,7 +16,9 @@ from dla.writes.sites import Site, take_rows
 def hook_points_of(model: nn.Module) -> HookPoints:
     """Every module's first argument, `blocks.0.norm.in`, and its output, `blocks.0.norm.out`."""
     modules = {path: module for path, module in model.named_modules() if path}
-    inputs: dict[str, nn.Module | Tap] = {f"{path}.in": Tap(module, 0) for path, module in modules.items()}
+    inputs: dict[str, nn.Module | ModuleInput] = {
+        f"{path}.in": ModuleInput(module, 0) for path, module in modules.items()
+    }
     return inputs | {f"{path}.out": module for path, module in modules.items()}
 
 

@@ -16,7 +16,7 @@ from dla.adapters.recognise.match import tensor_of
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.offloaded import at_hand, home_of
 from dla.adapters.recognise.recording import tokens_to_record
-from dla.adapters.taps import HookPoints, taps_of
+from dla.adapters.taps import HookPoints, module_inputs_of
 from dla.adapters.user_hooks import is_readout_hooked, silenced, user_hooks
 from dla.adapters.watching import keeping_rows, watching
 from dla.errors import UnsupportedModelError
@@ -52,7 +52,7 @@ class HookMap:
         state = tuple(map(id, modules))
         if self._known is None or self._known[0] != state:
             _check_hook_points(modules)
-            self._known = state, {**self._named(), **taps_of(self._model.blocks)}
+            self._known = state, {**self._named(), **module_inputs_of(self._model.blocks)}
         return self._known[1]
 
 

@@ -11,7 +11,7 @@ Pick = Callable[[Sequence[Any]], Any]
 
 @final
 @dataclass(frozen=True, eq=False)
-class Tap:
+class ModuleInput:
     """One argument of a module's call, under a name as hook points have.
 
     Attributes:
@@ -33,17 +33,17 @@ class Tap:
         return self.module.register_forward_hook(hook, with_kwargs=True)
 
 
-HookPoints = Mapping[str, nn.Module | Tap]
+HookPoints = Mapping[str, nn.Module | ModuleInput]
 """What can be observed, by name."""
 
 
-def taps_of(blocks: Iterable[nn.Module]) -> dict[str, Tap]:
+def module_inputs_of(blocks: Iterable[nn.Module]) -> dict[str, ModuleInput]:
     """The calls of every mixture of experts in the blocks: its input, the experts chosen, their weights.
 
     Hugging Face keeps all experts of a layer in one module with stacked weights, which is called with the three;
     TransformerLens' own mixture has a list of modules and is itself called with the first.
     """
-    taps: dict[str, Tap] = {}
+    taps: dict[str, ModuleInput] = {}
     for i, block in enumerate(blocks):
         for child, module in block.named_children():
             if child == "_original_component":
@@ -51,9 +51,11 @@ def taps_of(blocks: Iterable[nn.Module]) -> dict[str, Tap]:
             path = f"blocks.{i}.{child}.experts"
             stacked = next((inner for inner in module.modules() if is_stack_of_experts(inner)), None)
             if stacked is not None:
-                taps |= {f"{path}.{name}": Tap(stacked, place) for place, name in enumerate(("x", "index", "weight"))}
+                taps |= {
+                    f"{path}.{name}": ModuleInput(stacked, place) for place, name in enumerate(("x", "index", "weight"))
+                }
             elif isinstance(getattr(module, "experts", None), nn.ModuleList):
-                taps[f"{path}.x"] = Tap(module, 0)
+                taps[f"{path}.x"] = ModuleInput(module, 0)
     return taps
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dla.adapters.taps import HookPoints, Tap
+from dla.adapters.taps import HookPoints, ModuleInput
 from dla.writes.sites import take_rows
 
 
@@ -25,7 +25,7 @@ def watching(hook_points: HookPoints, observe: Mapping[str, Callable[[Tensor], N
     with contextlib.ExitStack() as stack:
         for name, observer in observe.items():
             point = hook_points[name]
-            if isinstance(point, Tap):
+            if isinstance(point, ModuleInput):
                 handle = point.listen(observer)
             else:
                 handle = point.register_forward_hook(lambda _, __, output, observer=observer: observer(output))

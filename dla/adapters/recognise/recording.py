@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from dla.adapters.taps import HookPoints, Tap
+from dla.adapters.taps import HookPoints, ModuleInput
 from dla.writes.sites import Site
 
 _WIDTH, _SHARED = 5, 3
@@ -91,9 +91,9 @@ def record_run(
         tokens: The ids.
     """
     names: dict[nn.Module, list[str]] = {}
-    taps = {name: point for name, point in hook_points.items() if isinstance(point, Tap)}
+    taps = {name: point for name, point in hook_points.items() if isinstance(point, ModuleInput)}
     for name, point in hook_points.items():
-        if not isinstance(point, Tap):
+        if not isinstance(point, ModuleInput):
             names.setdefault(point, []).append(name)
     seen = Recording(tokens, {}, {}, {}, frozenset(), torch.empty(0))
     counts: dict[str, int] = {}
