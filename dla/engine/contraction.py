@@ -14,7 +14,7 @@ from dla.writes.sites import Site, take_rows
 
 
 @final
-class Selection:
+class PositionSelector:
     """Takes the positions that are asked about out of an activation, in the precision of the sums."""
 
     def __init__(self, rows: Int[Tensor, "batch kept"], width: int, everything: bool, dtype: torch.dtype) -> None:
@@ -55,7 +55,7 @@ class Contraction:
         self,
         steps: Sequence[PlanStep],
         directions: Float[Tensor, "direction #batch #pos d_model"],
-        select: Selection,
+        select: PositionSelector,
         places: Sequence[Float[Tensor, "_ direction batch kept"]] = (),
     ) -> None:
         """Contracts what reads nothing, and waits for the rest.

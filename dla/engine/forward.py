@@ -17,7 +17,7 @@ from dla.decomposers.base import Law
 from dla.decomposers.plans import Plan, Rows, room_for
 from dla.directions import ResolvedDirection, one_place
 from dla.engine.autocast import autocast_on, refuse_autocast
-from dla.engine.contraction import Contraction, Selection, merged, replay
+from dla.engine.contraction import Contraction, PositionSelector, merged, replay
 from dla.engine.logits import LogitReader
 from dla.engine.sampling import can_sample, run_in_sample
 from dla.inputs.prompts import Positions, Prompts
@@ -206,7 +206,7 @@ def answers_of(model: ModelAdapter, asked: Query) -> Float[Tensor, "batch kept d
     return (seen[0] if logits is None else select.rows_of(logits, 1)).to(select.dtype)
 
 
-def questions_of(model: ModelAdapter, asked: Query, select: Selection) -> list[LogitReader]:
+def questions_of(model: ModelAdapter, asked: Query, select: PositionSelector) -> list[LogitReader]:
     """What is asked, at the model's readout."""
     return [LogitReader(one, model.anatomy.unembedding, select) for one in asked.resolved]
 
@@ -216,11 +216,11 @@ def directions_of(questions: Sequence[LogitReader]) -> Float[Tensor, "direction 
     return torch.stack(torch.broadcast_tensors(*(question.direction() for question in questions)))
 
 
-def selection(model: ModelAdapter, asked: Query) -> Selection:
+def selection(model: ModelAdapter, asked: Query) -> PositionSelector:
     """Takes the positions that are asked about out of activations."""
     width, positions = asked.prompts.tokens.shape[1], asked.positions
     dtype = torch.promote_types(model.anatomy.unembedding.W_U.dtype, torch.float32)
-    return Selection(positions.index, width, positions.everything, dtype)
+    return PositionSelector(positions.index, width, positions.everything, dtype)
 
 
 def _unit_of(cache: Any, names: Sequence[str], model: ModelAdapter) -> float:

@@ -11,7 +11,7 @@ from torch.linalg import vector_norm
 
 from dla.adapters.anatomy import Unembedding
 from dla.directions import ResolvedDirection
-from dla.engine.contraction import Selection
+from dla.engine.contraction import PositionSelector
 from dla.writes import lost_in
 from dla.writes.sites import Site, as_it_is
 
@@ -25,7 +25,7 @@ class LogitReader:
     The answer never uses the parts: it is picked from the logits that the model computed.
     """
 
-    def __init__(self, resolved: ResolvedDirection, unembedding: Unembedding, select: Selection) -> None:
+    def __init__(self, resolved: ResolvedDirection, unembedding: Unembedding, select: PositionSelector) -> None:
         """Turns the direction into a vector of the stream.
 
         Args:

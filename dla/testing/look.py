@@ -12,7 +12,7 @@ from torch import Tensor
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter
 from dla.adapters.recognise.checkpoint import SLACK
-from dla.engine.contraction import Selection
+from dla.engine.contraction import PositionSelector
 from dla.testing.differences import difference, largest
 from dla.writes import Write
 from dla.writes.sites import Site
@@ -101,7 +101,7 @@ def take_look(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> Look:
         Exception: Whatever the adapter raises for a hook name that it does not know.
     """
     batch, width = tokens.shape
-    select = Selection(torch.arange(width).expand(batch, -1), width, True, torch.float64)
+    select = PositionSelector(torch.arange(width).expand(batch, -1), width, True, torch.float64)
     by_name: dict[str, list[Site]] = {}
     for site in dict.fromkeys(sites_of(adapter.anatomy)):
         by_name.setdefault(site.name, []).append(site)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dla.decomposers.plans import Plan, PlanStep
-from dla.engine.contraction import Selection
+from dla.engine.contraction import PositionSelector
 from dla.inputs.prompts import Prompts, read_prompts
 from dla.labels import Label
 from dla.testing.altered import Altered
@@ -120,7 +120,7 @@ def seen(case: Case, steps: Sequence[PlanStep], dtype: torch.dtype) -> dict[Site
     """Every activation that some steps read, at all positions."""
     adapter = case.adapter
     batch, width = case.tokens.shape
-    select = Selection(torch.arange(width).expand(batch, -1), width, True, dtype)
+    select = PositionSelector(torch.arange(width).expand(batch, -1), width, True, dtype)
     by_name: dict[str, list[Site]] = {}
     for site in dict.fromkeys(site for step in steps for site in step.write.reads):
         by_name.setdefault(site.name, []).append(site)
