@@ -54,7 +54,19 @@ from dla.results.attribution import Attribution, load
 from dla.results.part import Part, TokenEffects
 from dla.summaries import BootstrapInterval, Interval, NormalInterval, Summary
 from dla.sweeps import Engine, LocalEngine, RayEngine, SweepFolder, open_sweep, sweep
-from dla.writes import Change, Constant, Experts, Factored, Features, Rounding, Scaled, Sources, SumOf, Whole, Write
+from dla.writes import (
+    Change,
+    Constant,
+    Experts,
+    Features,
+    FullOutput,
+    HeadWrites,
+    NeuronWrites,
+    Rounding,
+    Sources,
+    SumOf,
+    Write,
+)
 from dla.writes.routes import Norm, Route
 from dla.writes.sites import Site
 
@@ -79,7 +91,7 @@ __all__ = [
     "Entry",
     "ExpertDecomposer",
     "Experts",
-    "Factored",
+    "HeadWrites",
     "FeatureDecomposer",
     "Features",
     "FileFormatError",
@@ -114,7 +126,7 @@ __all__ = [
     "Route",
     "Rows",
     "RunChangedError",
-    "Scaled",
+    "NeuronWrites",
     "Site",
     "SourceDecomposer",
     "Sources",
@@ -126,7 +138,7 @@ __all__ = [
     "TopTokens",
     "TransformerBridgeAdapter",
     "UnsupportedModelError",
-    "Whole",
+    "FullOutput",
     "Write",
     "__version__",
     "adapt",

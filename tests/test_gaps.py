@@ -46,7 +46,7 @@ def test_two_errors_that_cancel_in_the_sum_are_both_found() -> None:
     def moved(plan: list[dla.Write], _: dla.ModelAdapter) -> list[dla.Write]:
         names = {"0_mlp_out": dla.Label("mlp_out", 1, 7)}
         return [
-            type(w)(w.site, names.get(str(w.labels[0]), w.labels[0]), w.route) if isinstance(w, dla.Whole) else w
+            type(w)(w.site, names.get(str(w.labels[0]), w.labels[0]), w.route) if isinstance(w, dla.FullOutput) else w
             for w in plan
         ]
 

@@ -143,7 +143,7 @@ def assert_rows_by_hand(result: dla.Attribution) -> None:
 
 def test_swapped_labels_add_up_and_only_independent_rows_show_them() -> None:
     def swap(plan: list[dla.Write], _: dla.ModelAdapter) -> list[dla.Write]:
-        return [replace(w, parts=list(w.parts)[::-1]) if isinstance(w, dla.Factored) else w for w in plan]
+        return [replace(w, parts=list(w.parts)[::-1]) if isinstance(w, dla.HeadWrites) else w for w in plan]
 
     assert_rows_by_hand(attribute(GPT2.model(), HEADS))
     result = attribute(GPT2.model(), AlteredDecomposer(HEADS, swap))
@@ -161,9 +161,9 @@ def test_a_rest_by_subtraction_blinds_the_sum_and_only_independent_rows_show_it(
 
 def test_a_rest_by_subtraction_hides_a_write_that_contradicts_itself_from_the_sum() -> None:
     write, activations, generator = sample("factored", "direct", Shape(), 5)
-    assert isinstance(write, dla.Factored)
+    assert isinstance(write, dla.HeadWrites)
     wrong = Disagreeing(replace(write, weight=2.0 * write.weight), write)
-    stream = dla.Whole(dla.Site("stream"), dla.Label("post", 0))
+    stream = dla.FullOutput(dla.Site("stream"), dla.Label("post", 0))
     activations = {**activations, stream.site: torch.randn(2, 3, 6, generator=generator, dtype=torch.float64)}
     direction = torch.randn(2, 3, 6, generator=generator, dtype=torch.float64)
     plan = (wrong, twins.Rest(stream, (wrong,)))

@@ -58,10 +58,10 @@ def test_vectors_without_a_route_are_what_the_words_say(shape: Shape, seed: int)
     (heads, of_heads, _), (neurons, of_neurons, _) = (
         sample(kind, "direct", shape, seed) for kind in ("factored", "scaled")
     )
-    assert isinstance(whole, dla.Whole)
+    assert isinstance(whole, dla.FullOutput)
     assert isinstance(change, dla.Change)
-    assert isinstance(heads, dla.Factored)
-    assert isinstance(neurons, dla.Scaled)
+    assert isinstance(heads, dla.HeadWrites)
+    assert isinstance(neurons, dla.NeuronWrites)
     z, post = of_heads[heads.site], of_neurons[neurons.site]
     expected = {
         whole: (of_whole, of_whole[whole.site][None]),

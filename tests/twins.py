@@ -128,7 +128,7 @@ def rerouted(route: Callable[[dla.Route], dla.Route]) -> Callable[[list[dla.Writ
     """Sends the writes that have a route of their own by another one."""
 
     def alter(plan: list[dla.Write], _: dla.ModelAdapter) -> list[dla.Write]:
-        return [replace(w, route=route(w.route)) if isinstance(w, dla.Factored) else w for w in plan]
+        return [replace(w, route=route(w.route)) if isinstance(w, dla.HeadWrites) else w for w in plan]
 
     return alter
 
@@ -138,7 +138,7 @@ def rerouted(route: Callable[[dla.Route], dla.Route]) -> Callable[[list[dla.Writ
 class Rest(dla.Write):
     """What the others leave of the final stream: with it, any parts add up."""
 
-    stream: dla.Whole
+    stream: dla.FullOutput
     others: Sequence[dla.Write]
 
     @property
@@ -162,7 +162,7 @@ class Rest(dla.Write):
 
 def with_rest(plan: list[dla.Write], model: dla.ModelAdapter) -> list[dla.Write]:
     """Forgets the biases, doubles what heads write, and hides it all in a row by subtraction."""
-    kept = [w for w in plan if isinstance(w, dla.Factored)]
+    kept = [w for w in plan if isinstance(w, dla.HeadWrites)]
     wrong = [replace(write, weight=2.0 * write.weight) for write in kept]
     return [*wrong, Rest(model.block(model.n_layers - 1).resid_post, wrong)]
 

@@ -45,7 +45,7 @@ def route_of(name: str, shape: Shape, generator: Generator) -> dla.Route:
 
 def _whole(shape: Shape, route: dla.Route, generator: Generator) -> tuple[dla.Write, Activations]:
     site = dla.Site("out")
-    return dla.Whole(site, dla.Label("out"), route), {site: stream(shape, generator)}
+    return dla.FullOutput(site, dla.Label("out"), route), {site: stream(shape, generator)}
 
 
 def _change(shape: Shape, route: dla.Route, generator: Generator) -> tuple[dla.Write, Activations]:
@@ -59,14 +59,14 @@ def _factored(shape: Shape, route: dla.Route, generator: Generator) -> tuple[dla
     weight = random(generator, shape.parts, shape.d_in, shape.d_model)
     labels = [dla.Label("head", 0, part) for part in range(shape.parts)]
     activation = random(generator, shape.batch, shape.pos, shape.parts, shape.d_in)
-    return dla.Factored(site, weight, labels, route), {site: activation}
+    return dla.HeadWrites(site, weight, labels, route), {site: activation}
 
 
 def _scaled(shape: Shape, route: dla.Route, generator: Generator) -> tuple[dla.Write, Activations]:
     site = dla.Site("post")
     weight = random(generator, shape.parts, shape.d_model)
     labels = [dla.Label("neuron", 0, part) for part in range(shape.parts)]
-    return dla.Scaled(site, weight, labels, route), {site: random(generator, shape.batch, shape.pos, shape.parts)}
+    return dla.NeuronWrites(site, weight, labels, route), {site: random(generator, shape.batch, shape.pos, shape.parts)}
 
 
 def _constant(shape: Shape, route: dla.Route, generator: Generator) -> tuple[dla.Write, Activations]:

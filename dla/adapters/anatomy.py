@@ -12,7 +12,18 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dla.labels import Label
-from dla.writes import Computation, Computed, Constant, Experts, Factored, Precision, Scaled, Whole, Write, lost_in
+from dla.writes import (
+    Computation,
+    Computed,
+    Constant,
+    Experts,
+    FullOutput,
+    HeadWrites,
+    NeuronWrites,
+    Precision,
+    Write,
+    lost_in,
+)
 from dla.writes.routes import DIRECT, Norm, Route
 from dla.writes.sites import Site
 
@@ -66,9 +77,9 @@ class Heads:
         """The heads'."""
         return [Label("head", self.label.layer, head, parent=self.label) for head in range(self.W_O.shape[0])]
 
-    def write(self) -> Factored:
+    def write(self) -> HeadWrites:
         """Every head."""
-        return Factored(self.z, self.W_O, self.labels, self.route)
+        return HeadWrites(self.z, self.W_O, self.labels, self.route)
 
     def biases(self) -> Sequence[Write]:
         """What no head writes: `b_O`, the bias of a post-norm, what is rounded away."""
@@ -100,11 +111,11 @@ class Neurons:
     route: Route = DIRECT
     rounding: tuple[Write, ...] = ()
 
-    def write(self) -> Scaled:
+    def write(self) -> NeuronWrites:
         """Every neuron."""
         layer = self.label.layer
         labels = [Label("neuron", layer, neuron, parent=self.label) for neuron in range(self.W_out.shape[0])]
-        return Scaled(self.post, self.W_out, labels, self.route)
+        return NeuronWrites(self.post, self.W_out, labels, self.route)
 
     def biases(self) -> Sequence[Write]:
         """What no neuron writes: `b_out`, the bias of a post-norm, what is rounded away."""
@@ -173,9 +184,9 @@ class Block:
     """
 
     sublayers: tuple[Sublayer, ...]
-    resid_pre: Whole
-    resid_mid: Whole | None
-    resid_post: Whole
+    resid_pre: FullOutput
+    resid_mid: FullOutput | None
+    resid_post: FullOutput
 
     def writes(self, up_to: int | None = None) -> tuple[Write, ...]:
         """What the sublayers add, each as one part, with what adding them rounds away; all, or the first ones."""
@@ -311,6 +322,6 @@ def biases(
     return rows
 
 
-def whole(site: Site, label: Label, multiplier: float = 1.0) -> Whole:
+def whole(site: Site, label: Label, multiplier: float = 1.0) -> FullOutput:
     """An activation that is added to the stream as it is, up to a constant factor."""
-    return Whole(site, label, DIRECT.after(multiplier))
+    return FullOutput(site, label, DIRECT.after(multiplier))

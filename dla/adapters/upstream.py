@@ -5,7 +5,7 @@ from dataclasses import replace
 from dla.adapters.anatomy import Block, Unembedding
 from dla.adapters.base import ModelAdapter
 from dla.adapters.view import AdapterView
-from dla.writes import Whole
+from dla.writes import FullOutput
 from dla.writes.sites import Site
 
 
@@ -32,7 +32,7 @@ def _readout(whole: Unembedding, place: Site, multiplier: float) -> Unembedding:
     return replace(whole, norm=None, b_U=None, normalised=place, multiplier=1 / multiplier, rounding=None)
 
 
-def _end(blocks: tuple[Block, ...], at: str) -> tuple[Whole, int, int]:
+def _end(blocks: tuple[Block, ...], at: str) -> tuple[FullOutput, int, int]:
     """The stream at the place, the last block that has written to it, and how many of its sublayers have."""
     for layer, block in enumerate(blocks):
         if block.resid_mid is not None and block.resid_mid.site.name == at:

@@ -12,7 +12,7 @@ from dla.decomposers.plans import Entry, Item
 from dla.decomposers.source import sources_of
 from dla.decomposers.splitting import split_sublayers
 from dla.labels import Label
-from dla.writes import Factored, SumOf
+from dla.writes import HeadWrites, SumOf
 
 
 @final
@@ -45,6 +45,6 @@ def _heads(heads: Heads) -> Sequence[Item]:
     layer = heads.label.layer
     together, bias = (Label(kind, layer, parent=heads.label) for kind in ("heads", "b_V"))
     if heads.values is None or heads.values.b_V is None:
-        return [SumOf([Factored(heads.z, heads.W_O, heads.labels, heads.route)], together)]
+        return [SumOf([HeadWrites(heads.z, heads.W_O, heads.labels, heads.route)], together)]
     apart = Grouping(lambda label: bias if label.kind == "b_V" else together)
     return [Entry(heads.label, lambda prompts: sources_of(heads, prompts), (apart,)), *heads.values.rounding]

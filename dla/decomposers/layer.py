@@ -7,7 +7,7 @@ from typing import final
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer, Law
 from dla.labels import Label
-from dla.writes import Whole, Write
+from dla.writes import FullOutput, Write
 
 
 @final
@@ -28,9 +28,9 @@ class LayerDecomposer(Decomposer):
         return streams_of(model)
 
 
-def streams_of(model: ModelAdapter) -> list[Whole]:
+def streams_of(model: ModelAdapter) -> list[FullOutput]:
     """The stream before each sublayer and at the end."""
-    plan: list[Whole] = []
+    plan: list[FullOutput] = []
     for layer in range(model.n_layers):
         block = model.block(layer)
         plan += [block.resid_pre] if block.resid_mid is None else [block.resid_pre, block.resid_mid]

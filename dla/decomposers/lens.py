@@ -8,7 +8,7 @@ from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer, Law
 from dla.decomposers.layer import streams_of
 from dla.errors import UnsupportedModelError
-from dla.writes import Renormed, Write
+from dla.writes import OwnScale, Write
 
 
 @final
@@ -38,4 +38,4 @@ class LensDecomposer(Decomposer):
                 "How this model's final norm finds its scale is not known, so it cannot be applied to earlier streams. "
                 "Use LayerDecomposer, which needs the final scale only."
             )
-        return [stream if norm is None else Renormed(stream, norm) for stream in streams_of(model)]
+        return [stream if norm is None else OwnScale(stream, norm) for stream in streams_of(model)]

@@ -20,7 +20,7 @@ from dla.engine.forward import Query, run_pass
 from dla.labels import Label
 from dla.views.html import html_rows
 from dla.views.table import number
-from dla.writes import Whole
+from dla.writes import FullOutput
 
 _TITLE = "What the stream gained, and what the parts say"
 _COLUMNS = ("place", "measured", "parts", "gap", "")
@@ -188,7 +188,7 @@ class _Stretch:
     """
 
     place: str
-    end: Whole
+    end: FullOutput
     layer: int | None
     written: bool
     hooks: Sequence[UserHook]

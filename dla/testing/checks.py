@@ -15,7 +15,7 @@ from dla.testing.differences import difference, largest
 from dla.testing.look import Look, sites_of
 from dla.testing.reasons import reason_of
 from dla.testing.report import CheckResult
-from dla.writes import Change, Whole, Write
+from dla.writes import Change, FullOutput, Write
 from dla.writes.routes import Norm
 
 """Why a block (its number) has no "heads" or "neurons"."""
@@ -67,7 +67,7 @@ def check_embeddings(look: Look) -> Iterator[CheckResult]:
 
 def check_blocks(look: Look) -> Iterator[CheckResult]:
     """The stream is handed on from block to block, and each adds its sublayers to it, as heads and neurons too."""
-    last: Whole | None = None
+    last: FullOutput | None = None
     for i, block in enumerate(look.anatomy.blocks):
         if last is not None:
             problem = look.misses([block.resid_pre], [last])
@@ -163,7 +163,7 @@ def _described(write: Write) -> str:
     labels, reads = write.labels, write.reads
     name = str(labels[0]) if len(labels) == 1 else f"{len(labels)} parts"
     text = f"{name} ({' to '.join(site.name for site in reads)})" if reads else name
-    if isinstance(write, Whole | Change) and write.route.multiplier != 1.0:
+    if isinstance(write, FullOutput | Change) and write.route.multiplier != 1.0:
         text += f" × {write.route.multiplier:.4g}"
     return text
 

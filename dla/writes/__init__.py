@@ -19,14 +19,14 @@ from dla.writes.arithmetic import (
 )
 from dla.writes.base import Write
 from dla.writes.experts import Experts, Routed
-from dla.writes.factored import Factored, Scaled
+from dla.writes.factored import HeadWrites, NeuronWrites
 from dla.writes.features import Features
 from dla.writes.rounding import Rounding, lost_in
 from dla.writes.routes import DIRECT, Activations, Norm, Route
 from dla.writes.sites import Site, as_it_is
 from dla.writes.sources import Sources
 from dla.writes.sums import SumOf
-from dla.writes.whole import Change, Constant, Renormed, Whole
+from dla.writes.whole import Change, Constant, FullOutput, OwnScale
 
 __all__ = [
     "DIRECT",
@@ -38,23 +38,23 @@ __all__ = [
     "Computed",
     "Constant",
     "Experts",
-    "Factored",
+    "HeadWrites",
     "Features",
     "Norm",
     "Normed",
     "Precision",
     "Product",
     "Products",
-    "Renormed",
+    "OwnScale",
     "Rounding",
     "Route",
     "Routed",
-    "Scaled",
+    "NeuronWrites",
     "Shown",
     "Site",
     "Sources",
     "SumOf",
-    "Whole",
+    "FullOutput",
     "Write",
     "as_it_is",
     "is_half",

@@ -17,7 +17,7 @@ from dla.writes.sites import Site
 
 @final
 @dataclass(frozen=True, eq=False)
-class Factored(Write):
+class HeadWrites(Write):
     """A part per slice of an activation, each with a matrix of its own: part `h` is `activation[h] @ weight[h]`.
 
     Attention heads: the activation is `z`, the weight is `W_O`.
@@ -60,7 +60,7 @@ class Factored(Write):
 
 @final
 @dataclass(frozen=True, eq=False)
-class Scaled(Write):
+class NeuronWrites(Write):
     """A part per coordinate of an activation, each with a vector of its own: part `n` is `activation[n] * weight[n]`.
 
     MLP neurons: the activation is `post`, the weight is `W_out`.

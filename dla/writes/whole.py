@@ -15,7 +15,7 @@ from dla.writes.sites import Site
 
 @final
 @dataclass(frozen=True, eq=False)
-class Whole(Write):
+class FullOutput(Write):
     """One part: the activation is itself the vector that is added to the stream."""
 
     site: Site
@@ -104,7 +104,7 @@ class Constant(Write):
 
 @final
 @dataclass(frozen=True, eq=False)
-class Renormed(Write):
+class OwnScale(Write):
     """One part: a stream divided by its own scale, as if the final norm stood there. No part of a sum.
 
     Attributes:
@@ -114,7 +114,7 @@ class Renormed(Write):
     Source: nostalgebraist 2020, "interpreting GPT: the logit lens".
     """
 
-    stream: Whole
+    stream: FullOutput
     norm: Norm
 
     @property

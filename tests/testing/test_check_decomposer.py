@@ -50,14 +50,14 @@ class Spoilt(dla.Write):
 
 def heads(change: Callable[[Any], dla.Write]) -> AlteredDecomposer:
     """A mistake about the heads of every layer."""
-    return AlteredDecomposer(HEADS, lambda plan, _: [change(w) if isinstance(w, dla.Factored) else w for w in plan])
+    return AlteredDecomposer(HEADS, lambda plan, _: [change(w) if isinstance(w, dla.HeadWrites) else w for w in plan])
 
 
 def spoilt(rows: Rows) -> AlteredDecomposer:
     return heads(lambda write: Spoilt(write, rows))
 
 
-def swap(write: dla.Factored) -> dla.Write:
+def swap(write: dla.HeadWrites) -> dla.Write:
     first, second, *others = write.parts
     return replace(write, parts=[second, first, *others])
 
@@ -66,7 +66,7 @@ def one_layer_off(plan: Plan, model: dla.ModelAdapter) -> Plan:
     n = model.n_layers
     return [
         replace(w, label=replace(w.label, layer=(w.label.layer + 1) % n))
-        if isinstance(w, dla.Whole) and w.label.layer is not None
+        if isinstance(w, dla.FullOutput) and w.label.layer is not None
         else w
         for w in plan
     ]
@@ -119,7 +119,7 @@ class CentresWeights(dla.Decomposer):
         plan = list(HEADS.writes(model))
         with torch.no_grad():
             for write in plan:
-                if isinstance(write, dla.Factored):
+                if isinstance(write, dla.HeadWrites):
                     write.weight.sub_(write.weight.mean(-1, keepdim=True))
         return plan
 

@@ -191,7 +191,7 @@ def forgets_the_residual_multiplier(model: Any) -> dla.ModelAdapter:
 
     def alter(sublayer: Sublayer) -> Sublayer:
         write = sublayer.write
-        assert isinstance(write, dla.Whole)
+        assert isinstance(write, dla.FullOutput)
         return replace(sublayer, write=replace(write, route=replace(write.route, multiplier=1.0)))
 
     return Altered(model, _sublayers(alter))

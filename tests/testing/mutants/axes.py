@@ -42,8 +42,8 @@ def _both(heads: Heads, mean: Callable[[Tensor], Tensor], kind: str) -> list[dla
     own = [dla.Label("own", label.layer, label.index, parent=label) for label in heads.labels]
     differing = replace(heads.z, read=lambda z: heads.z.read(z) - mean(z))
     return [
-        dla.Factored(replace(heads.z, read=mean), heads.W_O, means, heads.route),
-        dla.Factored(differing, heads.W_O, own, heads.route),
+        dla.HeadWrites(replace(heads.z, read=mean), heads.W_O, means, heads.route),
+        dla.HeadWrites(differing, heads.W_O, own, heads.route),
     ]
 
 
@@ -56,7 +56,7 @@ class ReadsTheLastPosition(SplitsHeads):
         def last(z: Tensor) -> Tensor:
             return heads.z.read(z)[:, -1:].expand_as(heads.z.read(z))
 
-        return [dla.Factored(replace(heads.z, read=last), heads.W_O, heads.labels, heads.route), *heads.biases()]
+        return [dla.HeadWrites(replace(heads.z, read=last), heads.W_O, heads.labels, heads.route), *heads.biases()]
 
 
 @final
@@ -82,7 +82,7 @@ class ExchangesBatchAndPosition(SplitsHeads):
             z = heads.z.read(z)
             return z.transpose(0, 1).reshape(z.shape)
 
-        return [dla.Factored(replace(heads.z, read=exchanged), heads.W_O, heads.labels, heads.route), *heads.biases()]
+        return [dla.HeadWrites(replace(heads.z, read=exchanged), heads.W_O, heads.labels, heads.route), *heads.biases()]
 
 
 @final
@@ -94,4 +94,4 @@ class ReadsTheFirstPrompt(SplitsHeads):
         def first(z: Tensor) -> Tensor:
             return heads.z.read(z)[:1].expand_as(heads.z.read(z))
 
-        return [dla.Factored(replace(heads.z, read=first), heads.W_O, heads.labels, heads.route), *heads.biases()]
+        return [dla.HeadWrites(replace(heads.z, read=first), heads.W_O, heads.labels, heads.route), *heads.biases()]

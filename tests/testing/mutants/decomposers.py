@@ -17,7 +17,7 @@ class ForgetsOutputBias(SplitsHeads):
     """Attention is its heads, and nobody writes `b_O`."""
 
     def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
-        return [dla.Factored(heads.z, heads.W_O, heads.labels, heads.route)]
+        return [dla.HeadWrites(heads.z, heads.W_O, heads.labels, heads.route)]
 
 
 @final
@@ -81,7 +81,7 @@ class TakesHeadsBeforeThePostNorm(SplitsHeads):
     """Heads as `z @ W_O`, where a norm stands between that and the stream."""
 
     def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
-        return [dla.Factored(heads.z, heads.W_O, heads.labels), *heads.biases()]
+        return [dla.HeadWrites(heads.z, heads.W_O, heads.labels), *heads.biases()]
 
 
 @final
@@ -90,7 +90,7 @@ class ForgetsTheResidualMultiplier(SplitsHeads):
     """Follows the heads through the post-norm, and not through the constant that multiplies attention."""
 
     def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
-        return [dla.Factored(heads.z, heads.W_O, heads.labels, dla.Route(heads.route.norm)), *heads.biases()]
+        return [dla.HeadWrites(heads.z, heads.W_O, heads.labels, dla.Route(heads.route.norm)), *heads.biases()]
 
 
 @final
@@ -115,7 +115,7 @@ class TakesThePostNormsFirstScale(SplitsHeads):
             return heads.writes()
         first = replace(norm.scale, read=lambda scale: norm.scale.read(scale)[:, :1].expand(scale.shape[:2]))
         route = replace(heads.route, norm=replace(norm, scale=first))
-        return [dla.Factored(heads.z, heads.W_O, heads.labels, route), *heads.biases()]
+        return [dla.HeadWrites(heads.z, heads.W_O, heads.labels, route), *heads.biases()]
 
 
 @final
@@ -125,7 +125,7 @@ class SwapsTwoHeads(SplitsHeads):
 
     def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
         order = [1, 0, *range(2, len(heads.W_O))]
-        return [dla.Factored(heads.z, heads.W_O[order], heads.labels, heads.route), *heads.biases()]
+        return [dla.HeadWrites(heads.z, heads.W_O[order], heads.labels, heads.route), *heads.biases()]
 
 
 @final
@@ -136,7 +136,7 @@ class ReshapesWeightsTheOtherWay(SplitsHeads):
     def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
         count, d_head, _ = heads.W_O.shape
         weight = heads.W_O.flatten(0, 1).unflatten(0, (d_head, count)).transpose(0, 1)
-        return [dla.Factored(heads.z, weight, heads.labels, heads.route), *heads.biases()]
+        return [dla.HeadWrites(heads.z, weight, heads.labels, heads.route), *heads.biases()]
 
 
 @final
@@ -147,7 +147,7 @@ class TakesThePreviousLayersWeights(SplitsHeads):
     def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
         before = model.anatomy.blocks[layer_of(heads) - 1].sublayers[0].heads
         assert before is not None
-        return [dla.Factored(heads.z, before.W_O, heads.labels, heads.route), *heads.biases()]
+        return [dla.HeadWrites(heads.z, before.W_O, heads.labels, heads.route), *heads.biases()]
 
 
 @final
@@ -233,4 +233,4 @@ class TransposesWeights(SplitsHeads):
 
     def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
         weight = heads.W_O.flatten(0, 1).T.reshape(heads.W_O.shape)
-        return [dla.Factored(heads.z, weight, heads.labels, heads.route), *heads.biases()]
+        return [dla.HeadWrites(heads.z, weight, heads.labels, heads.route), *heads.biases()]

@@ -20,7 +20,7 @@ class NamesHeadsInReverse(SplitsHeads):
     """Each head's row has the name of another."""
 
     def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
-        return [dla.Factored(heads.z, heads.W_O, heads.labels[::-1], heads.route), *heads.biases()]
+        return [dla.HeadWrites(heads.z, heads.W_O, heads.labels[::-1], heads.route), *heads.biases()]
 
 
 @final
@@ -32,7 +32,7 @@ class NamesHeadsColumnFirst(SplitsHeads):
         count = len(heads.W_O)
         names = [dla.Label("head", layer, head) for head in range(count) for layer in range(model.n_layers)]
         own = names[layer_of(heads) * count :][:count]
-        return [dla.Factored(heads.z, heads.W_O, own, heads.route), *heads.biases()]
+        return [dla.HeadWrites(heads.z, heads.W_O, own, heads.route), *heads.biases()]
 
 
 @final
@@ -42,7 +42,7 @@ class CountsLayersFromOne(SplitsHeads):
 
     def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
         names = [dla.Label("head", layer_of(heads) + 1, head) for head in range(len(heads.W_O))]
-        return [dla.Factored(heads.z, heads.W_O, names, heads.route), *heads.biases()]
+        return [dla.HeadWrites(heads.z, heads.W_O, names, heads.route), *heads.biases()]
 
 
 @final
@@ -67,7 +67,7 @@ class SharesTheBiasAmongHeads(SplitsHeads):
         rows = []
         for i, label in enumerate(heads.labels):
             z = replace(heads.z, read=lambda z, i=i: heads.z.read(z)[:, :, i : i + 1])
-            own = dla.Factored(z, heads.W_O[i : i + 1], [label], heads.route)
+            own = dla.HeadWrites(z, heads.W_O[i : i + 1], [label], heads.route)
             rows.append(dla.SumOf([own, share], label))
         return rows
 
@@ -125,7 +125,7 @@ class NamesMoreRowsThanThereAre(SplitsHeads):
 
     def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
         keys = [dla.Label("key head", heads.label.layer, i) for i in range(len(heads.W_O))]
-        return [dla.Factored(heads.z, heads.W_O, [*heads.labels, *keys], heads.route), *heads.biases()]
+        return [dla.HeadWrites(heads.z, heads.W_O, [*heads.labels, *keys], heads.route), *heads.biases()]
 
 
 @final
@@ -195,7 +195,7 @@ class TakesFoldingForGranted(SplitsHeads):
         z = replace(heads.z, read=lambda z: heads.z.read(z) - b_V)
         folded = heads.b_O.detach() + torch.einsum("hi,hid->d", b_V, heads.W_O.detach())
         bias = dla.Label("b_O", heads.label.layer, parent=heads.label)
-        return [dla.Factored(z, heads.W_O, heads.labels, heads.route), dla.Constant(folded, bias, heads.route)]
+        return [dla.HeadWrites(z, heads.W_O, heads.labels, heads.route), dla.Constant(folded, bias, heads.route)]
 
 
 @final

@@ -57,7 +57,7 @@ class SharesByNorm(SplitsHeads):
 class ByNorm(dla.Write):
     """The sum of several parts, divided among them by their norms."""
 
-    heads: dla.Factored
+    heads: dla.HeadWrites
 
     @property
     def labels(self) -> Sequence[dla.Label]:

@@ -73,7 +73,7 @@ class SingularDirections(SplitsHeads):
             for i in range(S.shape[1])
         ]
         weight = (S.unsqueeze(-1) * V).flatten(0, 1)
-        return [dla.Scaled(replace(heads.z, read=rotated), weight, labels, heads.route), *heads.biases()]
+        return [dla.NeuronWrites(replace(heads.z, read=rotated), weight, labels, heads.route), *heads.biases()]
 
 
 @final
@@ -102,7 +102,7 @@ def _most(pattern: Float[Tensor, "batch head pos source"]) -> Tensor:
 class ByGroup(dla.Write):
     """Heads put together by a number that each has at each position."""
 
-    heads: dla.Factored
+    heads: dla.HeadWrites
     group: dla.Site
     parts: Sequence[dla.Label]
 
@@ -161,10 +161,10 @@ class HugeRowsThatCancel(dla.Decomposer):
     def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
         plan: list[dla.Write] = []
         for write in model.embeddings():
-            assert isinstance(write, dla.Whole)
+            assert isinstance(write, dla.FullOutput)
             for kind, factor in (("much", 1000.0), ("less", -999.0)):
                 label = dla.Label(f"{kind} {write.label}", parent=write.label)
-                plan.append(dla.Whole(write.site, label, write.route.after(factor)))
+                plan.append(dla.FullOutput(write.site, label, write.route.after(factor)))
         return [*plan, *(sublayer.write for sublayer in sublayers(model))]
 
 
@@ -189,7 +189,7 @@ class NoncontiguousViews(SplitsHeads):
         for start in range(min(2, len(heads.W_O))):
             site = replace(heads.z, read=lambda z, start=start: heads.z.read(z)[:, :, start::2])
             weight = heads.W_O.transpose(-1, -2).contiguous().transpose(-1, -2)[start::2]
-            plan.append(dla.Factored(site, weight, heads.labels[start::2], heads.route))
+            plan.append(dla.HeadWrites(site, weight, heads.labels[start::2], heads.route))
         return plan
 
 
@@ -266,7 +266,7 @@ class RandomButTheSame(SplitsHeads):
             for j in range(width)
         ]
         weight = torch.einsum("hij,hid->hjd", basis, heads.W_O.detach().double()).flatten(0, 1)
-        return [dla.Scaled(replace(heads.z, read=rotated), weight, labels, heads.route), *heads.biases()]
+        return [dla.NeuronWrites(replace(heads.z, read=rotated), weight, labels, heads.route), *heads.biases()]
 
 
 @final

@@ -26,7 +26,10 @@ class RemembersTheFirstPrompt(SplitsHeads):
         def remembered(z: Tensor) -> Tensor:
             return self.kept.setdefault((heads.label, z.shape, z.dtype), heads.z.read(z).clone())
 
-        return [dla.Factored(replace(heads.z, read=remembered), heads.W_O, heads.labels, heads.route), *heads.biases()]
+        return [
+            dla.HeadWrites(replace(heads.z, read=remembered), heads.W_O, heads.labels, heads.route),
+            *heads.biases(),
+        ]
 
 
 @final
@@ -39,7 +42,7 @@ class DropsSmallActivations(SplitsHeads):
             z = heads.z.read(z)
             return z.masked_fill_(z.abs() < 0.3 * z.abs().max(), 0.0)
 
-        return [dla.Factored(replace(heads.z, read=sparse), heads.W_O, heads.labels, heads.route), *heads.biases()]
+        return [dla.HeadWrites(replace(heads.z, read=sparse), heads.W_O, heads.labels, heads.route), *heads.biases()]
 
 
 @final
@@ -49,12 +52,12 @@ class CentresTheStreamInPlace(dla.Decomposer):
 
     def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
         stream = last_stream(model)
-        assert isinstance(stream, dla.Whole)
+        assert isinstance(stream, dla.FullOutput)
 
         def centred(x: Tensor) -> Tensor:
             return x.sub_(x.mean(-1, keepdim=True))
 
-        return [dla.Whole(replace(stream.site, read=centred), dla.Label("everything"), stream.route)]
+        return [dla.FullOutput(replace(stream.site, read=centred), dla.Label("everything"), stream.route)]
 
 
 @final
@@ -77,7 +80,7 @@ class RotatesHeadsByChance(SplitsHeads):
                 return torch.einsum("bphi,hij->bphj", heads.z.read(z), basis).flatten(2)
 
             weight = torch.einsum("hij,hid->hjd", basis, heads.W_O.detach()).flatten(0, 1)
-            return dla.Scaled(replace(heads.z, read=rotated), weight, labels, heads.route)
+            return dla.NeuronWrites(replace(heads.z, read=rotated), weight, labels, heads.route)
 
         return [dla.Entry(heads.label, settle), *heads.biases()]
 
@@ -100,10 +103,10 @@ class CountsOnTheOrder(dla.Decomposer):
             return x - before
 
         first = model.block(0).resid_pre.site
-        plan: list[dla.Write] = [dla.Whole(replace(first, read=start), dla.Label("start"))]
+        plan: list[dla.Write] = [dla.FullOutput(replace(first, read=start), dla.Label("start"))]
         for layer in reversed(range(model.n_layers)):
             site = model.block(layer).resid_post.site
-            plan.append(dla.Whole(replace(site, read=gained), dla.Label("gain", layer)))
+            plan.append(dla.FullOutput(replace(site, read=gained), dla.Label("gain", layer)))
         return plan
 
 

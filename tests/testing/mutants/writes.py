@@ -21,9 +21,9 @@ Rule = Callable[[dla.Write, Activations, Tensor], Tensor]
 class OfHeads(dla.Write):
     """Heads, contracted and shown by rules of one's own."""
 
-    heads: dla.Factored
+    heads: dla.HeadWrites
     contracting: Rule
-    showing: Callable[[dla.Factored, Activations], Tensor] = lambda heads, activations: heads.vectors(activations)
+    showing: Callable[[dla.HeadWrites, Activations], Tensor] = lambda heads, activations: heads.vectors(activations)
     declared: Sequence[dla.Site] | None = None
 
     @property
@@ -55,7 +55,7 @@ class ContractsBeforeThePostNorm(SplitsHeads):
 
     def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
         def contracting(write: dla.Write, activations: Activations, direction: Tensor) -> Tensor:
-            return dla.Factored(heads.z, heads.W_O, heads.labels).contract(activations, direction)
+            return dla.HeadWrites(heads.z, heads.W_O, heads.labels).contract(activations, direction)
 
         return [OfHeads(heads.write(), contracting), *heads.biases()]
 
@@ -66,8 +66,8 @@ class ShowsVectorsBeforeThePostNorm(SplitsHeads):
     """Contracts right, and shows vectors that are not in the stream's units."""
 
     def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
-        def showing(write: dla.Factored, activations: Activations) -> Tensor:
-            return dla.Factored(heads.z, heads.W_O, heads.labels).vectors(activations)
+        def showing(write: dla.HeadWrites, activations: Activations) -> Tensor:
+            return dla.HeadWrites(heads.z, heads.W_O, heads.labels).vectors(activations)
 
         return [OfHeads(heads.write(), as_it_is, showing), *heads.biases()]
 
