@@ -8,7 +8,7 @@ of the stream at an earlier place. Directions therefore add, subtract and scale:
 from dla.directions.answers import CentredLogit, LogProbability
 from dla.directions.base import Combination, Direction, ResolvedDirection, mean, one_place
 from dla.directions.sets import LogitSet
-from dla.directions.several import Directions, Several, TopTokens, question
+from dla.directions.several import Directions, DirectionSet, TopTokens, question
 from dla.directions.shapes import Tokens, read_tokens
 from dla.directions.tokens import Logit, LogitDifference, NextToken
 from dla.directions.vectors import ResidualVector
@@ -25,7 +25,7 @@ __all__ = [
     "NextToken",
     "ResolvedDirection",
     "ResidualVector",
-    "Several",
+    "DirectionSet",
     "Tokens",
     "TopTokens",
     "mean",

@@ -28,7 +28,7 @@ class Directions(abc.ABC):
 
 @final
 @dataclass(frozen=True, eq=False)
-class Several(Directions):
+class DirectionSet(Directions):
     """Directions that are known beforehand, by name.
 
     Raises:
@@ -42,16 +42,16 @@ class Several(Directions):
             raise ValueError("No direction was given. Pass at least one.")
 
     @staticmethod
-    def of(directions: Mapping[Any, Any] | Sequence[Any]) -> "Several":
+    def of(directions: Mapping[Any, Any] | Sequence[Any]) -> "DirectionSet":
         """From a mapping, in which a token stands for its logit; a list takes its names from the directions' words."""
         if isinstance(directions, Mapping):
-            return Several({_name(name): _logit(direction) for name, direction in directions.items()})
+            return DirectionSet({_name(name): _logit(direction) for name, direction in directions.items()})
         several = [_one(direction) for direction in directions]
         names = [direction.describe() for direction in several]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise ValueError(f"Two directions are called {twice!r}. Pass a dict, with a name of its own for each.")
-        return Several(dict(zip(names, several, strict=True)))
+        return DirectionSet(dict(zip(names, several, strict=True)))
 
     def named(self, prompts: Prompts, positions: Positions) -> Mapping[str, Direction]:
         return self.directions
@@ -107,13 +107,13 @@ def question(direction: object) -> Direction | Directions:
     if isinstance(direction, Direction | Directions):
         return direction
     if isinstance(direction, Mapping):
-        return Several.of(direction)
+        return DirectionSet.of(direction)
     if isinstance(direction, str) or whole(direction) is not None:
         return Logit(token(direction))
     given = items(direction) if isinstance(direction, Sequence) else None
     if given is None:
         raise TypeError(f"The direction is {shown(direction)}. Pass an instance, such as dla.Logit(' Mary').")
-    return Several.of(given)
+    return DirectionSet.of(given)
 
 
 def _name(name: object) -> str:
