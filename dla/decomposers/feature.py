@@ -9,7 +9,7 @@ from dla.adapters.places import Place, activation_at, place_of
 from dla.decomposers.base import Decomposer
 from dla.decomposers.cover import Named, put_together
 from dla.decomposers.plans import Entry, Item
-from dla.decomposers.strongest import Strongest, check_count
+from dla.decomposers.strongest import TopK, check_count
 from dla.labels import Label
 from dla.writes import Features
 from dla.writes.dictionaries import Dictionary, read_dictionary
@@ -75,7 +75,7 @@ class FeatureDecomposer(Decomposer):
         name = f"the dictionary of {dictionary.writes!r}"
         if self.top_k is None:
             return name, [write, *written.beside]
-        strongest = Strongest(self.top_k, _label(written, "other_features"), kind="feature")
+        strongest = TopK(self.top_k, _label(written, "other_features"), kind="feature")
         return name, [Entry(written.label, lambda _: write, (strongest,)), *written.beside]
 
 

@@ -9,7 +9,7 @@ from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer
 from dla.decomposers.plans import Entry, Item
 from dla.decomposers.splitting import Layers, read_layers, split_sublayers
-from dla.decomposers.strongest import Strongest, check_count
+from dla.decomposers.strongest import TopK, check_count
 from dla.labels import Label
 
 
@@ -56,4 +56,4 @@ class NeuronDecomposer(Decomposer):
             return neurons.writes()
         others = Label("other_neurons", label.layer, parent=label)
         write = neurons.write()
-        return [Entry(label, lambda _: write, (Strongest(self.top_k, others, "neuron"),)), *neurons.biases()]
+        return [Entry(label, lambda _: write, (TopK(self.top_k, others, "neuron"),)), *neurons.biases()]

@@ -12,7 +12,7 @@ from dla.labels import Label
 
 @final
 @dataclass(frozen=True)
-class Strongest:
+class TopK:
     """Keeps the rows with the largest share of Σ|value|, on average over directions, prompts and positions.
 
     A share has no scale, so rows can be chosen before the final norm's scale is known, and no prompt outweighs
