@@ -8,7 +8,7 @@ from dla.testing.directions import check_direction
 from dla.testing.parametrize import parametrize_with_checks
 from dla.testing.profiles import Profile
 from dla.testing.report import CheckResult, Report
-from dla.testing.subjects import Subject, Tiny
+from dla.testing.subjects import Subject, TinyModel
 
 __all__ = [
     "Altered",
@@ -16,7 +16,7 @@ __all__ = [
     "Report",
     "CheckResult",
     "Subject",
-    "Tiny",
+    "TinyModel",
     "assert_attributions_equal",
     "assert_reconstructs",
     "assert_refines",

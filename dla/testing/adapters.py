@@ -19,7 +19,7 @@ from dla.testing.checks import (
     check_sites,
     check_sums,
 )
-from dla.testing.look import take_look
+from dla.testing.look import observe_run
 from dla.testing.report import CheckResult, Report
 
 Check = Callable[[], Iterator[CheckResult]]
@@ -72,7 +72,7 @@ def _anatomy(adapter: ModelAdapter) -> Iterator[CheckResult]:
 
 
 def _look(adapter: ModelAdapter, model: Any, tokens: Tensor) -> Iterator[CheckResult]:
-    look = take_look(adapter, tokens)
+    look = observe_run(adapter, tokens)
     sites = list(check_sites(look))
     yield from sites
     if not all(step.ok for step in sites):

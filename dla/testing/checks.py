@@ -12,7 +12,7 @@ from dla.adapters.anatomy import Block
 from dla.adapters.base import ModelAdapter
 from dla.adapters.recognise.checkpoint import SLACK
 from dla.testing.differences import difference, largest
-from dla.testing.look import Look, sites_of
+from dla.testing.look import ObservedRun, sites_of
 from dla.testing.reasons import reason_of
 from dla.testing.report import CheckResult
 from dla.writes import Change, FullOutput, Write
@@ -45,7 +45,7 @@ def check_running(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> It
     yield CheckResult("unembeds what is asked", right, "the same logits when only some positions are kept", problem)
 
 
-def check_sites(look: Look) -> Iterator[CheckResult]:
+def check_sites(look: ObservedRun) -> Iterator[CheckResult]:
     """Every hook that is read fires once a run."""
     missing = [f"{name} never fires" for name, count in look.fired.items() if count == 0]
     again = [f"{name} fires {count} times" for name, count in look.fired.items() if count > 1]
@@ -55,7 +55,7 @@ def check_sites(look: Look) -> Iterator[CheckResult]:
     yield CheckResult("hooks", not problem, f"{len(set(sites_of(look.anatomy)))} sites are read", problem)
 
 
-def check_embeddings(look: Look) -> Iterator[CheckResult]:
+def check_embeddings(look: ObservedRun) -> Iterator[CheckResult]:
     """The embeddings are what enters the first block."""
     anatomy = look.anatomy
     problem = look.misses(anatomy.embeddings, [anatomy.blocks[0].resid_pre])
@@ -65,7 +65,7 @@ def check_embeddings(look: Look) -> Iterator[CheckResult]:
     )
 
 
-def check_blocks(look: Look) -> Iterator[CheckResult]:
+def check_blocks(look: ObservedRun) -> Iterator[CheckResult]:
     """The stream is handed on from block to block, and each adds its sublayers to it, as heads and neurons too."""
     last: FullOutput | None = None
     for i, block in enumerate(look.anatomy.blocks):
@@ -80,7 +80,7 @@ def check_blocks(look: Look) -> Iterator[CheckResult]:
         yield from _check_finer(look, i, block)
 
 
-def check_readout(look: Look) -> Iterator[CheckResult]:
+def check_readout(look: ObservedRun) -> Iterator[CheckResult]:
     """Final norm, unembedding and output transform turn the last stream into the logits."""
     unembedding = look.anatomy.unembedding
     stream = look.vector(look.anatomy.blocks[-1].resid_post)
@@ -107,14 +107,14 @@ def check_readout(look: Look) -> Iterator[CheckResult]:
     )
 
 
-def check_faithful(look: Look) -> Iterator[CheckResult]:
+def check_faithful(look: ObservedRun) -> Iterator[CheckResult]:
     """The model that runs is the checkpoint that it was made from."""
     departures = look.anatomy.departures
     found = "no module departs from its original" if not departures else ""
     yield CheckResult("faithful", not departures, found, " ".join(departures))
 
 
-def check_sums(look: Look) -> Iterator[CheckResult]:
+def check_sums(look: ObservedRun) -> Iterator[CheckResult]:
     """The rows of each decomposition add up to the model's own logits, and end at those that it returns."""
     ids = torch.randint(look.logits.shape[-1], look.tokens.shape, generator=torch.Generator().manual_seed(0))
     for name, decomposer in (
@@ -134,7 +134,7 @@ def check_sums(look: Look) -> Iterator[CheckResult]:
         yield CheckResult(f"sum of {name}", not problem, found, problem)
 
 
-def _check_sum(look: Look, i: int, block: Block) -> CheckResult:
+def _check_sum(look: ObservedRun, i: int, block: Block) -> CheckResult:
     writes = [sublayer.write for sublayer in block.sublayers]
     problem = look.misses(writes, [block.resid_post], beside=[block.resid_pre])
     found = ", ".join(_described(write) for write in writes) or "nothing"
@@ -142,7 +142,7 @@ def _check_sum(look: Look, i: int, block: Block) -> CheckResult:
     return CheckResult(f"block {i}", problem is None, found, _explained(problem, law))
 
 
-def _check_finer(look: Look, i: int, block: Block) -> Iterator[CheckResult]:
+def _check_finer(look: ObservedRun, i: int, block: Block) -> Iterator[CheckResult]:
     for kind in ("heads", "neurons"):
         parts = [(s.write, s.heads if kind == "heads" else s.neurons) for s in block.sublayers]
         named = [(write, finer) for write, finer in parts if finer is not None]

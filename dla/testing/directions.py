@@ -19,7 +19,7 @@ from dla.results.attribution import Attribution
 from dla.testing.laws.compare import miss, size_of
 from dla.testing.laws.invariance import filled_up
 from dla.testing.report import CheckResult, Report
-from dla.testing.subjects import Subject, Tiny, as_subject
+from dla.testing.subjects import Subject, TinyModel, as_subject
 
 Meaning = Callable[[Float[Tensor, "batch pos d_vocab"]], Float[Tensor, "batch pos"]]
 """What a direction asks for, worked out from a model's logits."""
@@ -53,7 +53,11 @@ def check_direction(
         >>> check_direction(dla.LogitDifference(9, 7), lambda logits: logits[..., 9] - logits[..., 7]).ok
         True
     """
-    subjects = [as_subject(model) for model in models] if models is not None else [Tiny("gpt2"), Tiny("llama-biases")]
+    subjects = (
+        [as_subject(model) for model in models]
+        if models is not None
+        else [TinyModel("gpt2"), TinyModel("llama-biases")]
+    )
     prompts = torch.tensor([[9, 20, 31, 12], [45, 7, 16, 28]]) if tokens is None else tokens
     steps: dict[str, CheckResult] = {}
     for subject in subjects:

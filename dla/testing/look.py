@@ -23,7 +23,7 @@ _LARGE = 2**25
 
 @final
 @dataclass(frozen=True, eq=False)
-class Look:
+class ObservedRun:
     """What was seen.
 
     Attributes:
@@ -94,7 +94,7 @@ class Look:
         return directions.to(W_U.device) / math.sqrt(width)
 
 
-def take_look(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> Look:
+def observe_run(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> ObservedRun:
     """Runs the model once, and keeps what its anatomy reads.
 
     Raises:
@@ -117,7 +117,7 @@ def take_look(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> Look:
         return observe
 
     logits = adapter.run(tokens, {name: observer(name) for name in by_name}, None)
-    return Look(adapter, tokens, activations, fired, logits.double())
+    return ObservedRun(adapter, tokens, activations, fired, logits.double())
 
 
 def sites_of(anatomy: Anatomy) -> Iterator[Site]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from dla.testing.subjects import LINE, Subject, Tiny
+from dla.testing.subjects import LINE, Subject, TinyModel
 
 
 class Profile(enum.Enum):
@@ -18,30 +18,42 @@ class Profile(enum.Enum):
     """A few models that show most mistakes: some seconds."""
 
 
-_QUICK = (Tiny("gpt2"), Tiny("llama-biases"), Tiny("olmo2"), Tiny("granite-biases"), Tiny("mixtral"))
+_QUICK = (
+    TinyModel("gpt2"),
+    TinyModel("llama-biases"),
+    TinyModel("olmo2"),
+    TinyModel("granite-biases"),
+    TinyModel("mixtral"),
+)
 
 _FULL = (
-    *(Tiny(name) for name in ("gpt2", "gpt_neox", "gptj", "bloom", "phi-grouped-query", "falcon-alibi", "opt-no-bias")),
-    *(Tiny(name) for name in ("llama", "llama-biases", "qwen3", "olmo2", "granite-biases", "gemma2", "mixtral")),
-    *(Tiny(name, processed=True) for name in ("gpt2", "llama")),
-    Tiny("gpt2", dtype=torch.float64),
-    Tiny("gpt2", n_layers=3, seed=1),
+    *(
+        TinyModel(name)
+        for name in ("gpt2", "gpt_neox", "gptj", "bloom", "phi-grouped-query", "falcon-alibi", "opt-no-bias")
+    ),
+    *(TinyModel(name) for name in ("llama", "llama-biases", "qwen3", "olmo2", "granite-biases", "gemma2", "mixtral")),
+    *(TinyModel(name, processed=True) for name in ("gpt2", "llama")),
+    TinyModel("gpt2", dtype=torch.float64),
+    TinyModel("gpt2", n_layers=3, seed=1),
 )
 """LayerNorm and RMSNorm; serial and parallel; biases or none; grouped queries; ALiBi, rotary, learned positions; an
 embedding norm; norms after sublayers; multipliers; 1 + w; a soft cap; experts; raw, folded and centred."""
 
 _HOOKED = (
-    *(Tiny(name, "hooked") for name in ("ln", "rms", "parallel", "attention-only-no-norm", "grouped-query-rms-rotary")),
-    *(Tiny(name, "hooked") for name in ("norm-after-rms", "experts-rms-rotary", "logits-soft-cap", "sinks")),
-    *(Tiny(name, "hooked", processed=True) for name in ("ln", "rms")),
+    *(
+        TinyModel(name, "hooked")
+        for name in ("ln", "rms", "parallel", "attention-only-no-norm", "grouped-query-rms-rotary")
+    ),
+    *(TinyModel(name, "hooked") for name in ("norm-after-rms", "experts-rms-rotary", "logits-soft-cap", "sinks")),
+    *(TinyModel(name, "hooked", processed=True) for name in ("ln", "rms")),
 )
 
-_QUICK_HOOKED = (Tiny("ln", "hooked"), Tiny("norm-after-rms", "hooked"))
+_QUICK_HOOKED = (TinyModel("ln", "hooked"), TinyModel("norm-after-rms", "hooked"))
 
 _BITS = (
-    Tiny("gpt2", dtype=torch.float64),
-    Tiny("gpt2", dtype=torch.bfloat16),
-    Tiny("llama", dtype=torch.bfloat16),
+    TinyModel("gpt2", dtype=torch.float64),
+    TinyModel("gpt2", dtype=torch.bfloat16),
+    TinyModel("llama", dtype=torch.bfloat16),
 )
 """For the law about the precision of sums."""
 

@@ -46,7 +46,7 @@ class Subject(abc.ABC):
 
 @final
 @dataclass(frozen=True)
-class Tiny(Subject):
+class TinyModel(Subject):
     """A tiny model of the catalogue, every parameter random.
 
     Attributes:
@@ -92,12 +92,12 @@ class Tiny(Subject):
     def adapter(self) -> ModelAdapter:
         return _adapted(self)
 
-    def smaller(self) -> Sequence["Tiny"]:
+    def smaller(self) -> Sequence["TinyModel"]:
         own = int(self.model().cfg.n_layers)
         candidates = (replace(self, n_layers=n) for n in range(1, own))
         return [candidate for candidate in candidates if _exists(candidate)]
 
-    def folded(self) -> "Tiny | None":
+    def folded(self) -> "TinyModel | None":
         """The same with norms folded and weights centred, value biases as they were; None if there is no such one."""
         if self.processed:
             return None
@@ -145,7 +145,7 @@ class Tiny(Subject):
 
 @final
 @dataclass(frozen=True, eq=False)
-class Own(Subject):
+class UserModel(Subject):
     """A model that the user has: a `HookedTransformer`, a `TransformerBridge` or a `ModelAdapter`."""
 
     own: Any
@@ -172,7 +172,7 @@ def kept(subject: Subject) -> Iterator[None]:
     """Builds the models of the catalogue anew afterwards, if someone has written to this one's weights in between."""
     before = _versions(subject.model())
     yield
-    if isinstance(subject, Tiny) and _versions(subject.model()) != before:
+    if isinstance(subject, TinyModel) and _versions(subject.model()) != before:
         _built.cache_clear()
         _adapted.cache_clear()
 
@@ -193,27 +193,27 @@ def as_subject(model: Any) -> Subject:
     """A subject for a model, for the name of an entry of the catalogue, or the subject itself."""
     if isinstance(model, Subject):
         return model
-    return Tiny(model) if isinstance(model, str) else Own(model)
+    return TinyModel(model) if isinstance(model, str) else UserModel(model)
 
 
 @cache
-def _built(subject: Tiny) -> Any:
+def _built(subject: TinyModel) -> Any:
     return subject.fresh()
 
 
 @cache
-def _adapted(subject: Tiny) -> ModelAdapter:
+def _adapted(subject: TinyModel) -> ModelAdapter:
     """An adapter that looks at the model once: a model of the catalogue stays as it is."""
     return Altered(subject.model())
 
 
 @cache
-def _hugging_face(subject: Tiny) -> Any:
+def _hugging_face(subject: TinyModel) -> Any:
     return subject.entry().hugging_face(subject.seed, subject.dtype)
 
 
 @cache
-def _exists(subject: Tiny) -> bool:
+def _exists(subject: TinyModel) -> bool:
     """Whether the model can be built and attributed: not every architecture can be cut to any number of blocks."""
     with contextlib.suppress(Exception):
         return subject.adapter().n_layers == subject.n_layers
@@ -221,7 +221,7 @@ def _exists(subject: Tiny) -> bool:
 
 
 @cache
-def _folds(subject: Tiny) -> bool:
+def _folds(subject: TinyModel) -> bool:
     """Whether weight processing leaves the differences of logits as they are, in the model's own opinion."""
     if subject.family == "hooked" and not hooked_architecture(subject.name).processes:
         return False

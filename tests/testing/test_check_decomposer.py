@@ -12,14 +12,14 @@ from torch import Tensor
 from twins import AlteredDecomposer
 
 import dla
-from dla.testing import Profile, Tiny, check_adapter, check_decomposer, check_direction, parametrize_with_checks
+from dla.testing import Profile, TinyModel, check_adapter, check_decomposer, check_direction, parametrize_with_checks
 from dla.testing.decomposers import run_check
 from dla.testing.laws import CHECKS, Check
 from dla.testing.models import architecture
 from dla.writes.routes import Activations
 
 HEADS, COMPONENTS, LAYERS = dla.HeadDecomposer(), dla.ComponentDecomposer(), dla.LayerDecomposer()
-GPT2, LLAMA, OLMO2 = Tiny("gpt2"), Tiny("llama-biases"), Tiny("olmo2")
+GPT2, LLAMA, OLMO2 = TinyModel("gpt2"), TinyModel("llama-biases"), TinyModel("olmo2")
 
 Plan = list[dla.Write]
 Rows = Callable[[dla.Write, Activations, Tensor], Tensor]
@@ -143,7 +143,7 @@ def positions_exchanged(write: dla.Write, activations: Activations, direction: T
     return rows if rows.shape[-1] == 1 else rows.flip(-1)
 
 
-BROKEN: dict[str, tuple[str, dla.Decomposer, Tiny, str]] = {
+BROKEN: dict[str, tuple[str, dla.Decomposer, TinyModel, str]] = {
     "a plan that runs": ("plan", RunsFirst(), GPT2, r"`writes` ran the model 1 times; expected a plan that is made"),
     "one label twice": (
         "plan",
@@ -172,7 +172,7 @@ BROKEN: dict[str, tuple[str, dla.Decomposer, Tiny, str]] = {
     "no b_O anywhere": (
         "reconstruction",
         AlteredDecomposer(HEADS, twins.without("b_O")),
-        Tiny("gpt2", n_layers=3, seed=1),
+        TinyModel("gpt2", n_layers=3, seed=1),
         "The rows miss `b_O` of",
     ),
     "one row twice": (
@@ -237,7 +237,7 @@ BROKEN: dict[str, tuple[str, dla.Decomposer, Tiny, str]] = {
     "half precision": (
         "precision",
         spoilt(in_half),
-        Tiny("gpt2", dtype=torch.float64),
+        TinyModel("gpt2", dtype=torch.float64),
         "changed twice as much, should move the sum twice as much|too few bits",
     ),
 }
@@ -316,7 +316,7 @@ def test_a_model_that_is_refused_is_passed_over_unless_it_was_the_last() -> None
 
 def test_models_may_be_ones_own() -> None:
     bridge = architecture("gpt2").bridge()
-    own = [bridge, dla.adapt(bridge), "llama", Tiny("gpt2", n_layers=1)]
+    own = [bridge, dla.adapt(bridge), "llama", TinyModel("gpt2", n_layers=1)]
     for name in ("reconstruction", "cache", "folding", "precision"):
         assert run_check(law_named(name), HEADS, own).ok
     step = run_check(law_named("reconstruction"), AlteredDecomposer(HEADS, twins.without("b_O")), [bridge])

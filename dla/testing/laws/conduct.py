@@ -17,7 +17,7 @@ from dla.testing.laws.compare import miss, size_of
 from dla.testing.laws.planning import copies, direction_of, precision_of, seen, steps_of
 from dla.testing.laws.rows import same_rows
 from dla.testing.laws.sums import nudged, read_by, streams, written
-from dla.testing.subjects import Tiny, weights_of
+from dla.testing.subjects import TinyModel, weights_of
 
 _SINGLE = torch.finfo(torch.float32).eps
 
@@ -116,7 +116,7 @@ def _find_in_shown(case: Case) -> Problem | None:
 
 def _find_in_parameters(case: Case) -> Problem | None:
     """A model that nothing else uses keeps its weights while it is planned for and attributed."""
-    model = case.subject.fresh() if isinstance(case.subject, Tiny) else case.model
+    model = case.subject.fresh() if isinstance(case.subject, TinyModel) else case.model
     before = weights_of(model)
     attributed(case.decomposer, model, Logit(0), case.tokens)
     now = weights_of(model)
@@ -184,7 +184,7 @@ def _find_in_dtypes(case: Case) -> Problem | None:
 
 def _find_in_weights(case: Case) -> Problem | None:
     """With its weights in float32 a model of half the bits has the same rows, but for what it rounds away."""
-    wide = case.subject.widened() if isinstance(case.subject, Tiny) else None
+    wide = case.subject.widened() if isinstance(case.subject, TinyModel) else None
     if wide is None:
         return None
     result, exact = (case.attribute(Logit(case.ids(1)), model=model) for model in (None, wide))

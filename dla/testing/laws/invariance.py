@@ -16,7 +16,7 @@ from dla.testing.laws.case import Case, Check, Problem, attributed
 from dla.testing.laws.compare import largest_of, miss
 from dla.testing.laws.known import Known, known_rows
 from dla.testing.laws.rows import aligned, key_of, same_rows
-from dla.testing.subjects import Tiny
+from dla.testing.subjects import TinyModel
 
 _ROUNDS = 8.0
 """How much more rounding is allowed where a matrix product has another shape."""
@@ -108,7 +108,7 @@ def find_in_cache(case: Case) -> Problem | None:
 
 def find_in_folding(case: Case) -> Problem | None:
     """Folding norms and centring weights leaves the rows of logit differences as they are."""
-    folded = case.subject.folded() if isinstance(case.subject, Tiny) else None
+    folded = case.subject.folded() if isinstance(case.subject, TinyModel) else None
     if folded is None:
         return None
     direction = LogitDifference(case.ids(1), case.ids(2))

@@ -27,7 +27,7 @@ from dla.labels import Label
 from dla.testing.expected import expected
 from dla.testing.laws.case import Case, attributed, generator
 from dla.testing.laws.rows import Key, key_of
-from dla.testing.subjects import Tiny
+from dla.testing.subjects import TinyModel
 
 _SHIPPED: tuple[Decomposer, ...] = (
     LayerDecomposer(),
@@ -49,7 +49,7 @@ _ENOUGH = 24
 
 def known_rows(case: Case, ids: Int[Tensor, "batch pos"]) -> Known:
     """What each part with a known name contributes to the logit of a token, by the library's own decomposers."""
-    if isinstance(case.subject, Tiny):
+    if isinstance(case.subject, TinyModel):
         return _known(case.subject, _listed(case.tokens), _listed(ids))
     return _found(case.adapter, case.tokens, ids)
 
@@ -59,7 +59,7 @@ def independent_rows(case: Case, ids: Int[Tensor, "batch pos"]) -> Mapping[str, 
 
     Empty for a model that is no model of TransformerLens, or whose final norm is no norm.
     """
-    if not isinstance(case.subject, Tiny):
+    if not isinstance(case.subject, TinyModel):
         return {}
     return _independent(case.subject, _listed(case.tokens), _listed(ids))
 
@@ -68,7 +68,7 @@ Ids = tuple[tuple[int, ...], ...]
 
 
 @lru_cache(maxsize=512)
-def _known(subject: Tiny, tokens: Ids, ids: Ids) -> Known:
+def _known(subject: TinyModel, tokens: Ids, ids: Ids) -> Known:
     """Those of a model of the catalogue, which many decomposers are compared with."""
     return _found(subject.adapter(), torch.tensor(tokens), torch.tensor(ids))
 
@@ -83,7 +83,7 @@ def _found(model: ModelAdapter, tokens: Tensor, ids: Tensor) -> Known:
 
 
 @lru_cache(maxsize=512)
-def _independent(subject: Tiny, tokens: Ids, ids: Ids) -> Mapping[str, Tensor]:
+def _independent(subject: TinyModel, tokens: Ids, ids: Ids) -> Mapping[str, Tensor]:
     batch, width = len(tokens), len(tokens[0])
     size = (-(-_ENOUGH // width), width)
     others = torch.randint(4, subject.adapter().vocabulary.input_size, size, generator=generator(7))

@@ -7,13 +7,13 @@ from typing import Any, final
 import torch
 
 import dla
-from dla.testing import Tiny
+from dla.testing import TinyModel
 from mutants import adapters, axes, decomposers, directions, hands, labels, nonlinear, remainders, right, states, writes
 
 PROMPTS = torch.tensor([[9, 20, 31, 12], [45, 7, 16, 28]])
 """What directions are tried on."""
 
-DOUBLE, HALF = (Tiny("gpt2", dtype=dtype) for dtype in (torch.float64, torch.bfloat16))
+DOUBLE, HALF = (TinyModel("gpt2", dtype=dtype) for dtype in (torch.float64, torch.bfloat16))
 
 
 @final
@@ -32,7 +32,7 @@ class Mutant:
 
     of: Any
     check: str
-    on: str | Tiny | tuple[str, ...]
+    on: str | TinyModel | tuple[str, ...]
     says: str
     by: dla.Decomposer = field(default_factory=dla.HeadDecomposer)
     means: Callable[[torch.Tensor], torch.Tensor] | None = None
