@@ -21,7 +21,7 @@ from dla.errors import ReconstructionError
 from dla.inputs.given import Count, count, shown
 from dla.labels import Label
 from dla.provenance import Record
-from dla.results.label_index import Kind, Labels, Layer, OneLabel, Places, chosen
+from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen
 from dla.results.part import Part
 from dla.results.rerun import Rerun
 from dla.views.brief import mean_of, shortened
@@ -141,7 +141,7 @@ class Attribution:
             TypeError: If something else is asked for.
             ValueError: If no part is left, or a label does not exist.
         """
-        keep = chosen(self.parts, {"label": label, "kind": kind, "layer": layer}, Places(self.labels), where)
+        keep = chosen(self.parts, {"label": label, "kind": kind, "layer": layer}, LabelIndex(self.labels), where)
         return replace(self, parts=tuple(self.parts[i] for i in keep), values=self.values[keep])
 
     def part(self, label: OneLabel) -> Part:
@@ -264,7 +264,7 @@ class Attribution:
         return "".join(html_table(one._title(), *one._ends(SHOWN), one._proof()) for one in each)
 
     def _place(self, label: OneLabel) -> int:
-        return Places(self.labels)(label)
+        return LabelIndex(self.labels)(label)
 
     def _origin(self, what: str) -> Rerun:
         if self.origin is None:

@@ -34,7 +34,7 @@ def one_label(label: object) -> str:
 
 
 @final
-class Places:
+class LabelIndex:
     """Where each part is. An arrow may be written `<-`, and the token after a source's position be left out."""
 
     def __init__(self, labels: Sequence[str], others: Sequence[str] = ()) -> None:

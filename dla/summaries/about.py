@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, final
 
 from dla.decomposers import Law
-from dla.results.label_index import Kind, Labels, Layer, OneLabel, Places, chosen
+from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen
 from dla.sweeps import PartOf, SweepFolder
 from dla.sweeps.identity import computes_otherwise, departures
 from dla.sweeps.schema import REJECTED
@@ -85,7 +85,7 @@ class About:
         Raises:
             ValueError: If there is no such part.
         """
-        return Places(self.labels, SUMS)(label)
+        return LabelIndex(self.labels, SUMS)(label)
 
     def places(
         self,
@@ -100,7 +100,7 @@ class About:
             TypeError: If something else is asked for.
             ValueError: If none does, or a label does not exist.
         """
-        return chosen(self.parts, {"label": label, "kind": kind, "layer": layer}, Places(self.labels, SUMS), where)
+        return chosen(self.parts, {"label": label, "kind": kind, "layer": layer}, LabelIndex(self.labels, SUMS), where)
 
     def merge(self, other: "About") -> "About":
         """What the rows of both are of.

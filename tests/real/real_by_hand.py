@@ -222,11 +222,11 @@ def record(model: Any, tokens: Tensor) -> Run:
     return Run(Weights.of(model), tokens, seen, patterns, answer.logits[0])
 
 
-Places = Sequence[tuple[tuple[str, int], nn.Module, bool]]
+LabelIndex = Sequence[tuple[tuple[str, int], nn.Module, bool]]
 """What is seen, the module that shows it, and whether it enters that module or leaves it."""
 
 
-def places_of(model: Any) -> Places:
+def places_of(model: Any) -> LabelIndex:
     """Where a Hugging Face Llama shows what is needed."""
     places = [(("embed", 0), model.model.embed_tokens, False), (("stream", 0), model.model.norm, True)]
     for i, layer in enumerate(model.model.layers):
@@ -243,7 +243,7 @@ def places_of(model: Any) -> Places:
 
 
 @contextmanager
-def recording(places: Places, seen: dict[tuple[str, int], Tensor]) -> Iterator[None]:
+def recording(places: LabelIndex, seen: dict[tuple[str, int], Tensor]) -> Iterator[None]:
     """Plain PyTorch hooks on the modules, for prompts that are run alone."""
 
     def keep(what: tuple[str, int], entering: bool, _: nn.Module, args: tuple[Any, ...], output: Any) -> None:
