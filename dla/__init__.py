@@ -12,11 +12,11 @@ from dla.decomposers import (
     FeatureDecomposer,
     GroupDecomposer,
     HeadDecomposer,
-    Law,
     LayerDecomposer,
     LensDecomposer,
     MixedDecomposer,
     NeuronDecomposer,
+    RowKind,
     SourceDecomposer,
 )
 from dla.decomposers.plans import Entry, Rows
@@ -100,7 +100,7 @@ __all__ = [
     "HookedTransformerAdapter",
     "Interval",
     "Label",
-    "Law",
+    "RowKind",
     "LayerDecomposer",
     "LensDecomposer",
     "LocalEngine",

@@ -149,8 +149,12 @@ class Attributor:
             read = read_prompts_or_cache(self.model, prompts, cache, attention_mask, prepend_bos)
             asked, names = ask(self.model, wanted, read, read_positions(pos, read), cache)
             model, plan = self._planned(asked.at)
-            run = run_pass(model, plan, asked, self.decomposer.law, self._sampled).with_readout(self.decomposer.law)
-            return self._checked(attribution_of(run, model, plan, asked, self.decomposer.law, wanted.describe(), names))
+            run = run_pass(model, plan, asked, self.decomposer.row_kind, self._sampled).with_readout(
+                self.decomposer.row_kind
+            )
+            return self._checked(
+                attribution_of(run, model, plan, asked, self.decomposer.row_kind, wanted.describe(), names)
+            )
 
     def explain_gap(
         self,
@@ -185,7 +189,7 @@ class Attributor:
             read = read_prompts_or_cache(self.model, prompts, None, attention_mask, prepend_bos)
             asked, _ = ask(self.model, wanted, read, read_positions(pos, read), None)
             model, plan = self._planned(asked.at)
-            return explain(model, plan, asked, self.decomposer.law)
+            return explain(model, plan, asked, self.decomposer.row_kind)
 
     def _report_departures(self, anatomy: Anatomy) -> None:
         """Says where the model that runs is not the checkpoint that it was made from."""
@@ -234,7 +238,7 @@ def _diagnosis(result: Attribution, excess: Tensor) -> str:
         place += f", direction {result.directions[direction]!r}"
     assert result.origin is not None
     origin = result.origin.of_direction(direction)
-    likely = edits(origin.model, origin.plan, origin.asked, origin.law)
+    likely = edits(origin.model, origin.plan, origin.asked, origin.row_kind)
     if not math.isfinite(gap):
         return (
             f"The model's logit, or a part of it, is not finite at {place}: a weight, a hook or an overflow in half "

@@ -24,7 +24,7 @@ class Record:
         tokens: Each prompt's tokens as text.
         direction: What was asked, in words.
         decomposer: How the stream was split.
-        law: Whether the rows are a partition or a trajectory.
+        row_kind: What the rows have to do with the total: additive, cumulative, lens.
         model: The model's name.
         dtype: The model's dtype.
         dims: The names of the axes after the first: of `direction`, `batch` and `position`, those that there are.
@@ -35,7 +35,7 @@ class Record:
     tokens: tuple[tuple[str, ...], ...]
     direction: str
     decomposer: str
-    law: str
+    row_kind: str
     model: str
     dtype: str
     dims: tuple[str, ...]

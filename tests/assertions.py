@@ -31,7 +31,7 @@ def assert_close(actual: Tensor, expected: Tensor, size: Tensor | float, eps: fl
 def size_of(result: dla.Attribution) -> Tensor:
     """The size of the numbers that cancel in an attribution."""
     parts = result.values.abs()
-    of_parts = parts.sum(0) if result.record.law == "partition" else parts.amax(0)
+    of_parts = parts.sum(0) if result.record.row_kind == "additive" else parts.amax(0)
     return of_parts + result.constant.abs() + result.logit.abs()
 
 

@@ -12,7 +12,7 @@ from subjects import DECOMPOSERS, GPT2, LLAMA, Subject, each_of_a_few, some_toke
 import dla
 from dla.testing.models import VOCABULARY_SIZE
 
-ADDED = [decomposer for decomposer in DECOMPOSERS if decomposer.law is dla.Law.PARTITION]
+ADDED = [decomposer for decomposer in DECOMPOSERS if decomposer.row_kind is dla.RowKind.ADDITIVE]
 
 
 @each_of_a_few

@@ -37,7 +37,7 @@ def test_what_is_loaded_is_what_was_saved(decomposer: dla.Decomposer, pos: objec
     assert_identical(loaded, result)
     assert loaded.top(3) == result.top(3)
     assert str(loaded) == str(result)
-    assert loaded.record.law == decomposer.law.value
+    assert loaded.record.row_kind == decomposer.row_kind.value
 
 
 def test_a_selection_an_unbatched_and_a_double_result(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_the_file_says_where_the_numbers_come_from(tmp_path: Path) -> None:
     result.save(tmp_path / "result.nc")
     record = dla.load(tmp_path / "result.nc").record
     assert record.direction == "logit difference ' Mary' - ' John'"
-    assert (record.decomposer, record.law, record.dtype) == ("HeadDecomposer", "partition", "float32")
+    assert (record.decomposer, record.row_kind, record.dtype) == ("HeadDecomposer", "additive", "float32")
     assert {"dla", "transformer-lens", "torch"} <= set(record.versions)
     assert record.versions["dla"] == dla.__version__
     assert record.tokens[0][-1] == " to"

@@ -24,7 +24,7 @@ PUBLIC = """
     Attribution Attributor BiasDecomposer BlockDecomposer BootstrapInterval CentredLogit Change
     CoarseDecompositionWarning ComponentDecomposer Constant DLAError DLAWarning Decomposer Direction Directions
     EmbeddingDecomposer Engine Entry ExpertDecomposer Experts Factored FeatureDecomposer Features FileFormatError
-    GroupDecomposer HeadDecomposer HookedTransformerAdapter Interval Label Law LayerDecomposer LensDecomposer
+    GroupDecomposer HeadDecomposer HookedTransformerAdapter Interval Label RowKind LayerDecomposer LensDecomposer
     LocalEngine LogProbability Logit LogitDifference LogitSet MissingPackageError MixedDecomposer ModelAdapter
     ModelDepartureWarning NeuronDecomposer NextToken Norm NormalInterval Part PromptWarning RayEngine
     ReconstructionError ReconstructionWarning ResidualVector Rounding Route Rows RunChangedError Scaled Site
@@ -88,7 +88,7 @@ EXTENSION = {
     """,
     "dla.decomposers": """
         BiasDecomposer BlockDecomposer ComponentDecomposer Decomposer EmbeddingDecomposer Entry ExpertDecomposer
-        FeatureDecomposer GroupDecomposer HeadDecomposer Item Law LayerDecomposer LensDecomposer MixedDecomposer
+        FeatureDecomposer GroupDecomposer HeadDecomposer Item RowKind LayerDecomposer LensDecomposer MixedDecomposer
         NeuronDecomposer Rows SourceDecomposer split_sublayers
     """,
 }
@@ -276,5 +276,5 @@ def test_concrete_classes_are_final_and_abstract_ones_are_not() -> None:
     kinds = [kind for name in dla.__all__ if isinstance(kind := getattr(dla, name), type)]
     for kind in kinds:
         abstract = bool(getattr(kind, "__abstractmethods__", ()))
-        if not issubclass(kind, Exception) and kind is not dla.Law:
+        if not issubclass(kind, Exception) and kind is not dla.RowKind:
             assert getattr(kind, "__final__", False) != abstract, kind

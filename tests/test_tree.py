@@ -135,7 +135,7 @@ def test_groupings_that_cannot_be_read() -> None:
 def test_only_sums_can_be_grouped_or_mixed() -> None:
     with pytest.raises(ValueError, match="rows of LayerDecomposer do not add up, so they cannot be put into groups"):
         dla.GroupDecomposer(dla.LayerDecomposer(), {"a": "0_pre"})
-    with pytest.raises(ValueError, match="rows are a trajectory; they do not add up, so they cannot be grouped"):
+    with pytest.raises(ValueError, match="rows are cumulative; they do not add up, so they cannot be grouped"):
         attribution(dla.LayerDecomposer()).group_by("layer")
     with pytest.raises(ValueError, match="LensDecomposer do not add up, so it cannot be a part of a mixed"):
         dla.HeadDecomposer() | dla.LensDecomposer()

@@ -104,8 +104,8 @@ class AlteredDecomposer(dla.Decomposer):
     alter: Callable[[list[dla.Write], dla.ModelAdapter], Sequence[dla.Write]]
 
     @property
-    def law(self) -> dla.Law:  # type: ignore[override]  # an attribute of the class, in those that are not twins
-        return self.original.law
+    def row_kind(self) -> dla.RowKind:  # type: ignore[override]  # an attribute of the class, in those that are not twins
+        return self.original.row_kind
 
     def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
         return self.alter(list(self.original.writes(model)), model)

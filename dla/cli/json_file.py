@@ -7,7 +7,7 @@ from typing import Any
 from dla.results.attribution import Attribution
 from dla.views.files import replacing
 
-FORMAT = "dla.attribution.json/1"
+FORMAT = "dla.attribution.json/2"
 
 
 def write_json(result: Attribution, path: Path) -> None:
@@ -27,7 +27,7 @@ def as_json(result: Attribution) -> dict[str, Any]:
         "dtype": record.dtype,
         "direction": record.direction,
         "decomposer": record.decomposer,
-        "law": record.law,
+        "row_kind": record.row_kind,
         "tokens": result.tokens[0],
         "position": position,
         "token": result.tokens[0][position],

@@ -1,6 +1,6 @@
 """Which rows there are: one file for each kind of decomposition."""
 
-from dla.decomposers.base import Decomposer, Law, MixedDecomposer
+from dla.decomposers.base import Decomposer, MixedDecomposer, RowKind
 from dla.decomposers.bias import BiasDecomposer
 from dla.decomposers.block import BlockDecomposer
 from dla.decomposers.component import ComponentDecomposer
@@ -28,7 +28,7 @@ __all__ = [
     "GroupDecomposer",
     "HeadDecomposer",
     "Item",
-    "Law",
+    "RowKind",
     "LayerDecomposer",
     "LensDecomposer",
     "MixedDecomposer",

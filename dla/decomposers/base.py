@@ -12,13 +12,13 @@ from dla.decomposers.plans import Item
 from dla.inputs.given import shown
 
 
-class Law(enum.Enum):
+class RowKind(enum.Enum):
     """What the rows of a decomposition have to do with the total."""
 
-    PARTITION = "partition"
+    ADDITIVE = "additive"
     """The rows add up to the total."""
 
-    TRAJECTORY = "trajectory"
+    CUMULATIVE = "cumulative"
     """The rows follow the stream as it grows; the last row is the total."""
 
     LENS = "lens"
@@ -29,11 +29,11 @@ class Law(enum.Enum):
 class Decomposer(abc.ABC):
     """A way to split the residual stream that enters the final norm.
 
-    Law: for a partition, the parts of `writes(model)` add up to that stream exactly; nothing is left over, and no
-    part is defined as what the others leave. For a trajectory, the last part is that stream.
+    Law: additive rows, the parts of `writes(model)`, add up to that stream exactly; nothing is left over, and no part
+    is defined as what the others leave. Of cumulative rows and of a lens, the last row is that stream.
     """
 
-    law: Law = Law.PARTITION
+    row_kind: RowKind = RowKind.ADDITIVE
 
     @abc.abstractmethod
     def writes(self, model: ModelAdapter) -> Sequence[Item]:
@@ -70,7 +70,7 @@ class MixedDecomposer(Decomposer):
 
     def __post_init__(self) -> None:
         for decomposer in map(as_decomposer, self.decomposers):
-            if decomposer.law is not Law.PARTITION:
+            if decomposer.row_kind is not RowKind.ADDITIVE:
                 name = type(decomposer).__name__
                 raise ValueError(f"The rows of {name} do not add up, so it cannot be a part of a mixed decomposition.")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import final
 
 from dla.adapters.base import ModelAdapter
-from dla.decomposers.base import Decomposer, Law, as_decomposer
+from dla.decomposers.base import Decomposer, RowKind, as_decomposer
 from dla.decomposers.groups import Grouping, Selector, check_groups, named_groups
 from dla.decomposers.plans import Entry, Item
 from dla.labels import ROUNDING
@@ -35,7 +35,7 @@ class GroupDecomposer(Decomposer):
 
     def __post_init__(self) -> None:
         named_groups(self.groups)
-        if as_decomposer(self.inner).law is not Law.PARTITION:
+        if as_decomposer(self.inner).row_kind is not RowKind.ADDITIVE:
             name = type(self.inner).__name__
             raise ValueError(f"The rows of {name} do not add up, so they cannot be put into groups.")
 

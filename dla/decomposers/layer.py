@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import final
 
 from dla.adapters.base import ModelAdapter
-from dla.decomposers.base import Decomposer, Law
+from dla.decomposers.base import Decomposer, RowKind
 from dla.labels import Label
 from dla.writes import FullOutput, Write
 
@@ -22,7 +22,7 @@ class LayerDecomposer(Decomposer):
     Source: nostalgebraist 2020, "interpreting GPT: the logit lens".
     """
 
-    law = Law.TRAJECTORY
+    row_kind = RowKind.CUMULATIVE
 
     def writes(self, model: ModelAdapter) -> Sequence[Write]:
         return streams_of(model)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import final
 
 from dla.adapters.base import ModelAdapter
-from dla.decomposers.base import Decomposer, Law
+from dla.decomposers.base import Decomposer, RowKind
 from dla.decomposers.layer import streams_of
 from dla.errors import UnsupportedModelError
 from dla.writes import OwnScale, Write
@@ -24,7 +24,7 @@ class LensDecomposer(Decomposer):
     Source: nostalgebraist 2020, "interpreting GPT: the logit lens".
     """
 
-    law = Law.LENS
+    row_kind = RowKind.LENS
 
     def writes(self, model: ModelAdapter) -> Sequence[Write]:
         """The plan.

@@ -13,7 +13,7 @@ from dla.adapters.anatomy import Unembedding
 from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.user_hooks import is_readout_hooked
 from dla.adapters.watching import in_slices
-from dla.decomposers.base import Law
+from dla.decomposers.base import RowKind
 from dla.decomposers.plans import Plan, Rows, room_for
 from dla.directions import ResolvedDirection, one_place
 from dla.engine.autocast import autocast_on, refuse_autocast
@@ -94,15 +94,15 @@ class ForwardResult:
     sketch: Float[Tensor, "batch kept five"]
     eps: float
 
-    def total(self, law: Law) -> Float[Tensor, "direction batch kept"]:
-        """What the parts come to, as the law says, summed in float64."""
-        return total_of(self.values, law)
+    def total(self, row_kind: RowKind) -> Float[Tensor, "direction batch kept"]:
+        """What the parts come to, as the row_kind says, summed in float64."""
+        return total_of(self.values, row_kind)
 
-    def with_readout(self, law: Law) -> "ForwardResult":
+    def with_readout(self, row_kind: RowKind) -> "ForwardResult":
         """With what the readout rounds away: in the row of all rounding; in the constant, where rows do not add up."""
         if self.lost is None:
             return self
-        if law is not Law.PARTITION:
+        if row_kind is not RowKind.ADDITIVE:
             return replace(self, constant=self.constant + self.lost, lost=None)
         labels, values = with_rounding(self.labels), self.values
         if len(labels) > len(self.labels):
@@ -110,13 +110,13 @@ class ForwardResult:
         values[labels.index(Label(ROUNDING))] += self.lost
         return replace(self, labels=labels, values=values, lost=None)
 
-    def tolerance(self, law: Law) -> Float[Tensor, "direction batch kept"]:
+    def tolerance(self, row_kind: RowKind) -> Float[Tensor, "direction batch kept"]:
         """`TOLERANCE * eps * (Σ|part| + |constant| + Σ|weighted logit| + |direction| · rms(normalised stream))`.
 
         And the smallest normal number: below it, what is rounded away is no multiple of what is there.
         """
         parts = [torch.linalg.vector_norm(some, 1, 0) for some in self.values.split(_AT_A_TIME)]
-        size = torch.stack(parts).sum(0) if law is Law.PARTITION else self.values.abs().amax(0)
+        size = torch.stack(parts).sum(0) if row_kind is RowKind.ADDITIVE else self.values.abs().amax(0)
         return TOLERANCE * self.eps * (size + self.magnitude) + torch.finfo(size.dtype).tiny
 
 
@@ -126,9 +126,9 @@ def with_rounding(labels: Sequence[Label]) -> list[Label]:
     return list(labels) if rounding in labels else [*labels, rounding]
 
 
-def total_of(values: Float[Tensor, "part *more"], law: Law) -> Float[Tensor, "*more"]:
+def total_of(values: Float[Tensor, "part *more"], row_kind: RowKind) -> Float[Tensor, "*more"]:
     """What the parts come to: their sum, or the last row."""
-    if law is not Law.PARTITION:
+    if row_kind is not RowKind.ADDITIVE:
         return values[-1]
     partial = [some.sum(0).double() for some in values.split(_AT_A_TIME)]
     total: Tensor = torch.stack(partial).sum(0)
@@ -137,7 +137,7 @@ def total_of(values: Float[Tensor, "part *more"], law: Law) -> Float[Tensor, "*m
 
 @torch.no_grad()
 def run_pass(
-    model: ModelAdapter, plan: Plan, asked: Query, law: Law = Law.PARTITION, sampled: bool = False
+    model: ModelAdapter, plan: Plan, asked: Query, row_kind: RowKind = RowKind.ADDITIVE, sampled: bool = False
 ) -> ForwardResult:
     """Runs the model once, or goes over a cache, without gradients.
 
@@ -145,7 +145,7 @@ def run_pass(
         model: The model.
         plan: What to read of it.
         asked: What is asked.
-        law: What the rows are. Those of a lens are on scales of their own, all others on the final norm's.
+        row_kind: What the rows are. Those of a lens are on scales of their own, all others on the final norm's.
         sampled: Whether the model may unembed a sample of the positions only; see `Attributor`.
 
     Raises:
@@ -174,7 +174,7 @@ def run_pass(
     each = partial(_of_each, questions, shape)
     return ForwardResult(
         labels=rows.labels,
-        values=rows.values if scale is None or law is Law.LENS else rows.values.div_(scale),
+        values=rows.values if scale is None or row_kind is RowKind.LENS else rows.values.div_(scale),
         constant=each(LogitReader.constant),
         lost=None if model.anatomy.unembedding.rounding is None else each(LogitReader.lost),
         logit=each(LogitReader.answer),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dla.adapters.base import ModelAdapter
-from dla.decomposers.base import Law
+from dla.decomposers.base import RowKind
 from dla.decomposers.plans import Plan
 from dla.engine.forward import ForwardResult, Query
 from dla.inputs.prompts import Positions
@@ -17,7 +17,13 @@ from dla.results.rerun import Rerun
 
 
 def attribution_of(
-    run: ForwardResult, model: ModelAdapter, plan: Plan, asked: Query, law: Law, direction: str, names: Sequence[str]
+    run: ForwardResult,
+    model: ModelAdapter,
+    plan: Plan,
+    asked: Query,
+    row_kind: RowKind,
+    direction: str,
+    names: Sequence[str],
 ) -> Attribution:
     """A pass as a result: without the axes that were not asked for, NaN where a prompt has no such position.
 
@@ -26,7 +32,7 @@ def attribution_of(
         model: The model, up to the place that was asked about.
         plan: What was read of it.
         asked: What was asked.
-        law: What the rows are.
+        row_kind: What the rows are.
         direction: The directions in words.
         names: The names of several directions; empty for one.
     """
@@ -36,7 +42,7 @@ def attribution_of(
         tokens=tuple(tuple(prompt) for prompt in asked.prompts.texts()),
         direction=direction,
         decomposer=plan.name,
-        law=law.value,
+        row_kind=row_kind.value,
         model=anatomy.name,
         dtype=str(anatomy.unembedding.W_U.dtype).removeprefix("torch."),
         dims=tuple(name for name, kept in there.items() if kept),
@@ -48,14 +54,14 @@ def attribution_of(
     return Attribution(
         parts=tuple(run.labels),
         values=shaped(run.values),
-        total=shaped(run.total(law)),
+        total=shaped(run.total(row_kind)),
         constant=shaped(run.constant),
         logit=shaped(run.logit),
         output_logit=shaped(run.output_logit),
-        tolerance=shaped(run.tolerance(law)),
+        tolerance=shaped(run.tolerance(row_kind)),
         positions=torch.where(positions.valid, positions.index, -1).squeeze([axis for axis in axes if axis > -3]),
         record=record,
-        origin=Rerun.of(run, model, plan, asked, law),
+        origin=Rerun.of(run, model, plan, asked, row_kind),
     )
 
 

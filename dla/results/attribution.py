@@ -13,7 +13,7 @@ from rich.console import Console, ConsoleOptions, Group
 from rich.table import Table
 from torch import Tensor
 
-from dla.decomposers.base import Decomposer, Law, as_decomposer
+from dla.decomposers.base import Decomposer, RowKind, as_decomposer
 from dla.decomposers.groups import Grouping, Renaming, Selector, check_groups, named_groups, rule_of, told_by
 from dla.decomposers.plans import Rows, rounding_last, told_apart
 from dla.engine.forward import TOLERANCE, ForwardResult
@@ -47,7 +47,7 @@ class Attribution:
     Attributes:
         parts: One label a part, aligned with the first axis of `values`.
         values: The contributions.
-        total: What the parts come to: their sum for a partition, the last row for a trajectory.
+        total: What the parts come to: their sum for additive rows, else the last row.
         constant: `β · W_U + b_U`, which no part writes.
         logit: The model's own logit (or difference), measured, before any soft cap or logit scale; how, where the
             attributor was told `unembed="sample"`, is said there.
@@ -203,8 +203,8 @@ class Attribution:
             TypeError: If the key is none of these, or a function gives something else than a label.
             ValueError: If the rows do not add up, a group has no row, or a row belongs to two groups.
         """
-        if self.record.law != Law.PARTITION.value:
-            raise ValueError(f"The rows are a {self.record.law}; they do not add up, so they cannot be grouped.")
+        if self.record.row_kind != RowKind.ADDITIVE.value:
+            raise ValueError(f"The rows are {self.record.row_kind}; they do not add up, so they cannot be grouped.")
         if isinstance(key, str):
             rule = rule_of(key, self.parts)
         else:
@@ -237,7 +237,7 @@ class Attribution:
         write_dataset(self.to_xarray(), Path(path))
 
     def table(self, shown: int = SHOWN) -> Table:
-        """The table that is printed, with at most `shown` rows at each end; rows of a trajectory are all shown."""
+        """The table that is printed, with at most `shown` rows at each end; cumulative rows are all shown."""
         return rich_table(self._title(), *self._ends(shown), self._proof())
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table | Group]:
@@ -292,8 +292,8 @@ class Attribution:
         return [(str(self.parts[i]), float(means[i])) for i in best]
 
     def _ends(self, shown: int) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
-        """The rows of a table, largest first: all of them, or both ends. A trajectory keeps its order."""
-        if self.record.law != Law.PARTITION.value:
+        """The rows of a table, largest first: all of them, or both ends. Cumulative rows keep their order."""
+        if self.record.row_kind != RowKind.ADDITIVE.value:
             return list(zip(self.labels, self._means().tolist(), strict=True)), []
         if len(self.parts) <= 2 * shown:
             return self.top(2 * shown), []
@@ -307,7 +307,10 @@ class Attribution:
     def _proof(self) -> list[tuple[str, float]]:
         worst = self.gap.abs().nan_to_num().max()
         return [
-            ("sum of the parts" if self.record.law == Law.PARTITION.value else "the last row", _mean(self.total)),
+            (
+                "sum of the parts" if self.record.row_kind == RowKind.ADDITIVE.value else "the last row",
+                _mean(self.total),
+            ),
             ("constant", _mean(self.constant)),
             ("the model's own logit", _mean(self.logit)),
             ("largest gap", float(worst)),

@@ -14,7 +14,7 @@ from torch import Tensor
 from dla.adapters.base import ModelAdapter
 from dla.adapters.hook_places import hooks_at_readout, hooks_at_start, hooks_between, hooks_in_block
 from dla.adapters.user_hooks import UserHook, silenced, user_hooks
-from dla.decomposers.base import Law
+from dla.decomposers.base import RowKind
 from dla.decomposers.plans import Plan
 from dla.engine.forward import Query, run_pass
 from dla.labels import Label
@@ -99,52 +99,52 @@ class GapReport:
         return html_rows(_TITLE, _COLUMNS, rows)
 
 
-def explain(model: ModelAdapter, plan: Plan, asked: Query, law: Law) -> GapReport:
+def explain(model: ModelAdapter, plan: Plan, asked: Query, row_kind: RowKind) -> GapReport:
     """Compares the parts of each layer with what the measured stream gained in it.
 
     Args:
         model: The model.
         plan: The parts; those without a layer are taken to be written before the first block.
         asked: One direction, at one position or several.
-        law: What the rows of the plan are.
+        row_kind: What the rows of the plan are.
 
     Raises:
         ValueError: If they are those of a lens.
     """
-    if law is Law.LENS:
+    if row_kind is RowKind.LENS:
         raise ValueError("The rows of a lens do not add up, so there is no gap to explain.")
-    stretches = _stretches(model, () if asked.cache is not None else user_hooks(model), law)
+    stretches = _stretches(model, () if asked.cache is not None else user_hooks(model), row_kind)
     streams = [replace(stretch.end, label=Label("place", i)) for i, stretch in enumerate(stretches)]
     run, measured = (
         run_pass(model, replace(plan, apart=True), asked),
         run_pass(model, Plan("the stream", tuple(streams)), asked),
     )
     labels, values = run.labels, run.values[:, 0]
-    if law is Law.TRAJECTORY:
+    if row_kind is RowKind.CUMULATIVE:
         labels, values = _steps_of(labels, values)
     gained = torch.cat([measured.values[:1, 0], measured.values[:, 0].diff(dim=0)])
-    tolerance = run.tolerance(Law.TRAJECTORY)[0]
+    tolerance = run.tolerance(RowKind.CUMULATIVE)[0]
     rows = [_row(place, change, labels, values, tolerance) for place, change in zip(stretches, gained, strict=True)]
     return GapReport(tuple(row for row in rows if row.written or not row.within))
 
 
-def edits(model: ModelAdapter, plan: Plan, asked: Query, law: Law) -> str:
+def edits(model: ModelAdapter, plan: Plan, asked: Query, row_kind: RowKind) -> str:
     """Which hooks of the user's edit the run beside the parts that were read of it, as sentences; "" for none.
 
     Args:
         model: The model.
         plan: The parts, which miss what is asked.
         asked: One direction.
-        law: What the rows of the plan are.
+        row_kind: What the rows of the plan are.
     """
     if asked.cache is not None:
-        first = None if law is Law.LENS else explain(model, plan, asked, law).first()
+        first = None if row_kind is RowKind.LENS else explain(model, plan, asked, row_kind).first()
         known = first is not None and not first.written
         return f"The stream in the cache changes {first.place}: a hook edited its run." if first and known else ""
     hooks = user_hooks(model)
-    if not hooks or not _adds_up_without_hooks(model, plan, asked, law):
+    if not hooks or not _adds_up_without_hooks(model, plan, asked, row_kind):
         return ""
-    first = None if law is Law.LENS else explain(model, plan, asked, law).first()
+    first = None if row_kind is RowKind.LENS else explain(model, plan, asked, row_kind).first()
     if first is None:
         place, there = "at the readout", tuple(map(str, hooks_at_readout(hooks, model)))
     else:
@@ -157,14 +157,14 @@ def edits(model: ModelAdapter, plan: Plan, asked: Query, law: Law) -> str:
     )
 
 
-def _adds_up_without_hooks(model: ModelAdapter, plan: Plan, asked: Query, law: Law) -> bool:
+def _adds_up_without_hooks(model: ModelAdapter, plan: Plan, asked: Query, row_kind: RowKind) -> bool:
     try:
         with silenced(model):
-            run = run_pass(model, plan, asked, law).with_readout(law)
+            run = run_pass(model, plan, asked, row_kind).with_readout(row_kind)
     except RuntimeError:  # it does not even run: the hooks are a part of the model
         return False
-    gap = (run.logit - run.total(law) - run.constant).abs()
-    return bool((gap <= run.tolerance(law))[:, asked.positions.valid.to(gap.device)].all())
+    gap = (run.logit - run.total(row_kind) - run.constant).abs()
+    return bool((gap <= run.tolerance(row_kind))[:, asked.positions.valid.to(gap.device)].all())
 
 
 def _such_as(model: ModelAdapter) -> str:
@@ -194,15 +194,15 @@ class _Stretch:
     hooks: Sequence[UserHook]
 
 
-def _stretches(model: ModelAdapter, hooks: Sequence[UserHook], law: Law) -> list[_Stretch]:
-    """Through the embeddings, the blocks, and what lies between them, where a step of a trajectory passes, too."""
+def _stretches(model: ModelAdapter, hooks: Sequence[UserHook], row_kind: RowKind) -> list[_Stretch]:
+    """Through the embeddings, the blocks, and what lies between them, where a step of cumulative rows passes, too."""
     blocks = model.anatomy.blocks
     found = [_Stretch("embeddings", blocks[0].resid_pre, None, True, hooks_at_start(hooks, model))]
     for i, block in enumerate(blocks):
         inside, next_ = hooks_in_block(hooks, i, model), i + 1
         onward = None if next_ == len(blocks) else blocks[next_].resid_pre
         after = [] if onward is None else hooks_between(hooks, i, model)
-        if onward is not None and law is Law.TRAJECTORY:
+        if onward is not None and row_kind is RowKind.CUMULATIVE:
             found.append(_Stretch(f"block {i}", onward, i, True, [*inside, *after]))
             continue
         found.append(_Stretch(f"block {i}", block.resid_post, i, True, inside))
@@ -214,7 +214,7 @@ def _stretches(model: ModelAdapter, hooks: Sequence[UserHook], law: Law) -> list
 def _steps_of(
     labels: Sequence[Label], values: Float[Tensor, "part batch kept"]
 ) -> tuple[Sequence[Label], Float[Tensor, "part batch kept"]]:
-    """The rows of a trajectory as what was added between them: each step belongs to the layer it starts in."""
+    """Cumulative rows as what was added between them: each step belongs to the layer it starts in."""
     return (Label("embed"), *labels[:-1]), torch.cat([values[:1], values.diff(dim=0)])
 
 

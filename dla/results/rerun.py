@@ -14,7 +14,7 @@ from torch import Tensor
 from dla.adapters.base import ModelAdapter
 from dla.adapters.user_hooks import UserHook, user_hooks
 from dla.adapters.view import AdapterView
-from dla.decomposers.base import Decomposer, Law
+from dla.decomposers.base import Decomposer, RowKind
 from dla.decomposers.groups import Grouping, Renaming
 from dla.decomposers.plans import Entry, Item, Plan, Rows, kept, merged
 from dla.engine.autocast import autocast_on, refuse_autocast
@@ -38,7 +38,7 @@ class Rerun:
         model: The model, as it was asked.
         plan: What was read of it.
         asked: What was asked.
-        law: What the rows are.
+        row_kind: What the rows are.
         scale: The final norm's scale then; None where there is no norm.
         sketch: By what the stream that was unembedded is known again.
         logit: The model's own answer then.
@@ -51,7 +51,7 @@ class Rerun:
     model: ModelAdapter
     plan: Plan
     asked: Query
-    law: Law
+    row_kind: RowKind
     scale: Float[Tensor, "batch kept"] | None
     sketch: Float[Tensor, "batch kept five"]
     logit: Float[Tensor, "direction batch kept"]
@@ -61,10 +61,12 @@ class Rerun:
     rounding: Label = field(default_factory=lambda: Label(ROUNDING))
 
     @staticmethod
-    def of(run: ForwardResult, model: ModelAdapter, plan: Plan, asked: Query, law: Law) -> "Rerun":
+    def of(run: ForwardResult, model: ModelAdapter, plan: Plan, asked: Query, row_kind: RowKind) -> "Rerun":
         """The origin of what one pass gave."""
         hooks = () if asked.cache is not None else user_hooks(model)
-        return Rerun(model, plan, asked, law, run.scale, run.sketch, run.logit, run.tolerance(law), run.eps, hooks)
+        return Rerun(
+            model, plan, asked, row_kind, run.scale, run.sketch, run.logit, run.tolerance(row_kind), run.eps, hooks
+        )
 
     def of_direction(self, i: int) -> "Rerun":
         """The same, asked only one of several directions."""
@@ -84,7 +86,7 @@ class Rerun:
             RunChangedError: If the model does not run any more as it did.
         """
         name = type(by).__name__
-        if by.law is not Law.PARTITION:
+        if by.row_kind is not RowKind.ADDITIVE:
             raise ValueError(f"The rows of {name} do not add up, so they cannot be the pieces of a part.")
         self._check_weights()
         items = [item for item in by.writes(self.model) if _may_hold_pieces(item, label)]
@@ -139,7 +141,7 @@ class Rerun:
 
     def frozen_scale(self) -> Float[Tensor, "batch kept"] | None:
         """What the final norm divides `vector` by; 1 where that was done; None where there is no norm."""
-        return self.scale if self.scale is None or self.law is not Law.LENS else torch.ones_like(self.scale)
+        return self.scale if self.scale is None or self.row_kind is not RowKind.LENS else torch.ones_like(self.scale)
 
     def likely_cause(self) -> str:
         """Why the pieces of a part may miss it, as a sentence."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
-from dla.decomposers import Law
+from dla.decomposers import RowKind
 from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen
 from dla.sweeps import PartOf, SweepFolder
 from dla.sweeps.identity import computes_otherwise, departures
@@ -27,7 +27,7 @@ class About:
         prepend_bos: Whether a BOS token was put before each prompt; None is as the model does by default.
         direction: What was asked for: logits, or differences of two.
         decomposer: How the stream was split.
-        law: Whether the parts are a partition or a trajectory.
+        row_kind: What the rows have to do with the total: additive, cumulative, lens.
         parts: The parts, in the order of the measures, which `SUMS` follow.
         folders: The sweeps' folders.
         rejected: How many rows those could not ask.
@@ -40,7 +40,7 @@ class About:
     prepend_bos: bool | None
     direction: str
     decomposer: str
-    law: str
+    row_kind: str
     parts: tuple[PartOf, ...]
     folders: tuple[str, ...]
     rejected: int
@@ -53,9 +53,9 @@ class About:
         return f"{self.decomposer.partition('(')[0]} on {model}"
 
     @property
-    def partition(self) -> bool:
+    def additive(self) -> bool:
         """Whether the parts add up."""
-        return self.law == Law.PARTITION.value
+        return self.row_kind == RowKind.ADDITIVE.value
 
     @property
     def labels(self) -> list[str]:
@@ -152,7 +152,7 @@ def about(folder: SweepFolder) -> About:
         prepend_bos=manifest["settings"]["prepend_bos"],
         direction=manifest["direction"],
         decomposer=manifest["decomposer"],
-        law=manifest["law"],
+        row_kind=manifest["row_kind"],
         parts=folder.parts,
         folders=(str(Path(folder.path).resolve()),),
         rejected=int(manifest["counts"]["rejected"]),

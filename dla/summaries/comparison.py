@@ -15,10 +15,10 @@ from dla.summaries.asked import check_asked, check_pairs
 from dla.summaries.extremes import Example
 from dla.summaries.frames import parts_frame, sums_frame
 from dla.summaries.gather import Pairing
+from dla.summaries.group_by import Split
 from dla.summaries.intervals import Interval, NormalInterval
 from dla.summaries.ranking import examples, ranked
 from dla.summaries.reading import read_rows
-from dla.summaries.splits import Split
 from dla.summaries.tables import compared_grid
 from dla.summaries.tally import RowBatch, SummarySettings, Tallies, Tally, merged, tallies_of, together
 from dla.sweeps import PartOf, open_sweep

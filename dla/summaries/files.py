@@ -12,15 +12,15 @@ import numpy.typing as npt
 from dla.errors import FileFormatError
 from dla.summaries.about import About
 from dla.summaries.extremes import Extremes
+from dla.summaries.group_by import Split
 from dla.summaries.moments import Moments
 from dla.summaries.replicates import Replicates
 from dla.summaries.samples import RowSample
-from dla.summaries.splits import Split
 from dla.summaries.tally import SummarySettings, Tallies, Tally, in_order
 from dla.sweeps import PartOf
 from dla.views.files import replacing
 
-FORMAT = "dla.summary/2"
+FORMAT = "dla.summary/3"
 _MOMENTS = ("mean", "squares", "low", "high", "positive")
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from dla.summaries.about import SUMS
+from dla.summaries.group_by import Group
 from dla.summaries.intervals import Interval
-from dla.summaries.splits import Group
 from dla.summaries.tally import Tallies, Tally, in_order
 from dla.sweeps import PartOf
 

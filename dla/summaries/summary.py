@@ -17,11 +17,11 @@ from dla.summaries.extremes import Example
 from dla.summaries.files import read_summary, write_summary
 from dla.summaries.frames import parts_frame, sums_frame
 from dla.summaries.gather import gather
+from dla.summaries.group_by import By, Group, Split, title_of
 from dla.summaries.intervals import Interval, NormalInterval
 from dla.summaries.plots import figure_of
 from dla.summaries.ranking import check_any, examples, ranked
 from dla.summaries.reading import read_rows
-from dla.summaries.splits import By, Group, Split, title_of
 from dla.summaries.stability import Stability, stability_of
 from dla.summaries.tables import empty_grid, grouped_grid, plain_grid
 from dla.summaries.tally import SummarySettings, Tallies, Tally, common_rows, in_order, merged, together

@@ -79,8 +79,8 @@ def compared_grid(title: str, frames: Frames, about: About, shown: int, level: f
 
 
 def ends_of(parts: pd.DataFrame, about: About, shown: int) -> list[pd.DataFrame]:
-    """The rows of a table, largest mean first: all of them, or both ends. A trajectory keeps its order."""
-    if not about.partition:
+    """The rows of a table, largest mean first: all of them, or both ends. Cumulative rows keep their order."""
+    if not about.additive:
         return [parts]
     ranked = parts.sort_values("mean", ascending=False, kind="stable")
     return [ranked] if len(ranked) <= 2 * shown else [ranked[:shown], ranked[len(ranked) - shown :]]
@@ -102,7 +102,7 @@ def _grid(
     ]
     sums = _by_name(frames[1])
     proof = {
-        "sum of the parts" if about.partition else "the last row": "total",
+        "sum of the parts" if about.additive else "the last row": "total",
         "constant": "constant",
         "the model's own logit": "logit",
     }

@@ -10,11 +10,11 @@ import pandas as pd
 from jaxtyping import Float64, Int64, UInt64
 
 from dla.summaries.extremes import Extremes, Text
+from dla.summaries.group_by import Group, Split
 from dla.summaries.keys import halves, row_keys
 from dla.summaries.moments import Moments
 from dla.summaries.replicates import Replicates
 from dla.summaries.samples import RowSample
-from dla.summaries.splits import Group, Split
 
 
 @final

@@ -29,7 +29,7 @@ class FixedPlan:
     Attributes:
         model: The model.
         settled: The same, looked at once for the whole sweep.
-        law: What the rows are.
+        row_kind: What the rows are.
         plan: What is read of the model.
         labels: The parts'.
         dtype: Of the values.
@@ -45,7 +45,7 @@ class FixedPlan:
         Raises:
             ValueError: If the labels depend on the prompt, or on the numbers; says what to use instead.
         """
-        self.model, self.law = attributor.model, attributor.decomposer.law
+        self.model, self.row_kind = attributor.model, attributor.decomposer.row_kind
         self.settled = AdapterView(self.model, self.model.anatomy)
         name = type(attributor.decomposer).__name__
         self.plan = Plan.of(name, attributor.decomposer.writes(self.model))
@@ -61,7 +61,7 @@ class FixedPlan:
         """The labels that a pass gives: those of the plan, and what a pass may add to them."""
         positions = read_positions(-1, prompts)
         asked = Query(prompts, positions, (Logit(0).resolve(prompts, positions),))
-        return tuple(run_pass(self.settled, self.plan, asked, self.law).with_readout(self.law).labels)
+        return tuple(run_pass(self.settled, self.plan, asked, self.row_kind).with_readout(self.row_kind).labels)
 
 
 def _check(plan: Plan, rows: Rows, short: Prompts, long: Prompts) -> None:

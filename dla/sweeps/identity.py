@@ -116,7 +116,9 @@ def _sums(plan: FixedPlan, question: SweepRow) -> list[dict[str, Any]]:
     drawn = np.random.RandomState(0)  # its numbers never change
     some = LogitSet([i * size // _TOKENS for i in range(_TOKENS)], drawn.choice([-1.0, 1.0], _TOKENS).tolist())
     resolved = tuple(each.resolve(prompts, positions) for each in (direction_of([question]), some))
-    run = run_pass(plan.settled, plan.plan, Query(prompts, positions, resolved), plan.law).with_readout(plan.law)
+    run = run_pass(plan.settled, plan.plan, Query(prompts, positions, resolved), plan.row_kind).with_readout(
+        plan.row_kind
+    )
     values = run.values[:, :, 0, 0].double().cpu().numpy()
     logits = torch.stack([run.logit, run.output_logit])[:, :, 0, 0].double().cpu().numpy()
     signs = drawn.choice([-1.0, 1.0], (_SUMS, len(values)))

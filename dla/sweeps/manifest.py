@@ -36,7 +36,7 @@ def new_manifest(
         "model": model,
         "decomposer": _without_addresses(repr(attributor.decomposer))[:_SHOWN],
         "plan": plan.digest,
-        "law": plan.law.value,
+        "row_kind": plan.row_kind.value,
         "direction": DIFFERENCE if corpus.compares else LOGIT,
         "parts": [asdict(_part(label)) for label in plan.labels],
         "corpus": {"fingerprint": corpus.fingerprint(), "rows": corpus.size},
@@ -80,7 +80,7 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     yield from departures(old["model"], new["model"])
-    if old["plan"] != new["plan"] or old["law"] != new["law"]:
+    if old["plan"] != new["plan"] or old["row_kind"] != new["row_kind"]:
         yield f"the parts differ ({old['decomposer']} there, {new['decomposer']} here)"
     if old["corpus"] != new["corpus"] or old["columns"] != new["columns"]:
         yield f"the corpus differs ({_corpus(old)} there, {_corpus(new)} here)"

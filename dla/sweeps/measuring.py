@@ -58,11 +58,11 @@ def measure(plan: FixedPlan, questions: Sequence[SweepRow]) -> Measured:
     prompts = prompts_of(plan, questions)
     positions = read_positions(-1, prompts)
     asked = Query(prompts, positions, (direction_of(questions).resolve(prompts, positions),))
-    run = run_pass(plan.settled, plan.plan, asked, plan.law).with_readout(plan.law)
+    run = run_pass(plan.settled, plan.plan, asked, plan.row_kind).with_readout(plan.row_kind)
     assert tuple(run.labels) == plan.labels, "a plan's labels depend on the prompts, and that was not noticed"
-    total = run.total(plan.law)
+    total = run.total(plan.row_kind)
     gap = run.logit - (total + run.constant)
-    sums = [total, run.constant, run.logit, run.output_logit, gap, run.tolerance(plan.law)]
+    sums = [total, run.constant, run.logit, run.output_logit, gap, run.tolerance(plan.row_kind)]
     return Measured(
         values=run.values[:, 0, :, 0].T.cpu().numpy(),
         sums=torch.stack([each[0, :, 0].double() for each in sums], -1).cpu().numpy(),

@@ -13,7 +13,7 @@ shard is there when its seal is.
 
 from pathlib import Path
 
-FORMAT = "dla.sweep/2"
+FORMAT = "dla.sweep/3"
 MANIFEST, REJECTED, LOCK = "manifest.json", "rejected.parquet", ".lock"
 PROMPTS, PARTS, PIECES, SEALS = "prompts", "parts", "rejected", "seals"
 SUMS = ("total", "constant", "logit", "output_logit", "gap", "tolerance")

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.decomposers.base import Law
+from dla.decomposers.base import RowKind
 from dla.results.attribution import Attribution
 from dla.testing.laws.compare import Miss, largest_of, miss, size_of
 from dla.testing.laws.rows import key_of
@@ -25,7 +25,7 @@ def assert_reconstructs(
         AssertionError: If they do not; says where, what was expected and what there is.
     """
     eps = _eps_of(result, eps)
-    rows = result.values.sum(0) if result.record.law == Law.PARTITION.value else result.values[-1]
+    rows = result.values.sum(0) if result.record.row_kind == RowKind.ADDITIVE.value else result.values[-1]
     own = result.logit if own is None else own
     size = size_of(result) + own.abs().to(result.values)
     _check("the measured logit is not the model's own", miss(result.logit, own, size, eps), result)

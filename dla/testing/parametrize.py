@@ -92,7 +92,7 @@ def parametrize_with_checks(
 
 def _checks_of(subject: Any, models: Sequence[Any] | None, profile: Profile) -> Iterator[LawCheck | WholeCheck]:
     if isinstance(subject, Decomposer):
-        yield from (LawCheck(check, models, profile) for check in CHECKS if subject.law in check.laws)
+        yield from (LawCheck(check, models, profile) for check in CHECKS if subject.row_kind in check.row_kinds)
     elif isinstance(subject, Direction):
         yield WholeCheck("direction", lambda direction: check_direction(direction, models=models))
     else:

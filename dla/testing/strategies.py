@@ -155,14 +155,14 @@ def positions(width: int = 1) -> st.SearchStrategy[Any]:
     return st.one_of(st.just(-1), st.none(), one, st.lists(one, min_size=1, max_size=4), from_to)
 
 
-def decomposers(law: dla.Law | None = None) -> st.SearchStrategy[dla.Decomposer]:
+def decomposers(law: dla.RowKind | None = None) -> st.SearchStrategy[dla.Decomposer]:
     """The library's decomposers, with their options, mixed and in groups; the simplest first.
 
     Args:
         law: Only those whose rows are this; None for all.
     """
     embeds = {"the start": lambda label: label.kind.endswith("embed")}
-    partitions = st.one_of(
+    additive = st.one_of(
         st.just(dla.ComponentDecomposer()),
         st.just(dla.HeadDecomposer()),
         st.sampled_from((dla.BlockDecomposer(), dla.BiasDecomposer(), dla.EmbeddingDecomposer())),
@@ -173,10 +173,10 @@ def decomposers(law: dla.Law | None = None) -> st.SearchStrategy[dla.Decomposer]
         ),
         st.just(dla.GroupDecomposer(dla.HeadDecomposer(), embeds)),
     )
-    found: dict[dla.Law, st.SearchStrategy[dla.Decomposer]] = {
-        dla.Law.PARTITION: partitions,
-        dla.Law.TRAJECTORY: st.just(dla.LayerDecomposer()),
-        dla.Law.LENS: st.just(dla.LensDecomposer()),
+    found: dict[dla.RowKind, st.SearchStrategy[dla.Decomposer]] = {
+        dla.RowKind.ADDITIVE: additive,
+        dla.RowKind.CUMULATIVE: st.just(dla.LayerDecomposer()),
+        dla.RowKind.LENS: st.just(dla.LensDecomposer()),
     }
     return st.one_of(*found.values()) if law is None else found[law]
 

@@ -15,7 +15,7 @@ from dla.errors import FileFormatError
 from dla.labels import Label
 from dla.provenance import Record
 
-FORMAT = "dla.attribution/2"
+FORMAT = "dla.attribution/3"
 _NO_INDEX = -1
 
 

@@ -25,7 +25,7 @@ def test_the_json_holds_the_whole_result(attribute, unit, tmp_path):
     assert data["values"] == result.values[:, 0].tolist()
     assert {name: data[name] for name in SUMS} == {name: float(getattr(result, name)) for name in SUMS}
     assert data["direction"] == "logit difference ' Mary' - ' John'"
-    assert (data["decomposer"], data["law"]) == (type(UNITS[unit]()).__name__, UNITS[unit]().law.value)
+    assert (data["decomposer"], data["row_kind"]) == (type(UNITS[unit]()).__name__, UNITS[unit]().row_kind.value)
     assert (data["model"], data["dtype"]) == (result.record.model, "float32")
     assert data["tokens"] == ["<s>", *PROMPT.split()]
     assert (data["position"], data["token"]) == (14, "to")
@@ -33,7 +33,7 @@ def test_the_json_holds_the_whole_result(attribute, unit, tmp_path):
     assert data["layers"] == [part.layer for part in result.parts]
     assert data["heads"] == [part.head for part in result.parts]
     assert data["versions"] == result.record.versions
-    assert data["format"] == "dla.attribution.json/1"
+    assert data["format"] == "dla.attribution.json/2"
 
 
 def test_rows_and_constant_in_the_json_add_up(attribute, tmp_path):

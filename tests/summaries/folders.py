@@ -95,7 +95,7 @@ def write_folder(folder, prompts, values, *, labels=LABELS, sizes=(), order=None
         "parts": list(parts_of(labels)),
         "model": {},
         "decomposer": "HeadDecomposer",
-        "law": "partition",
+        "row_kind": "additive",
         "direction": DIFFERENCE if "incorrect" in prompts.columns else LOGIT,
         "settings": {"prepend_bos": None},
         "complete": True,

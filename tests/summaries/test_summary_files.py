@@ -30,7 +30,7 @@ def test_a_file_holds_all_of_it(summary, tmp_path):
 def test_a_file_is_json_that_anything_reads(summary, tmp_path):
     summary.save(tmp_path / "summary.json")
     text = (tmp_path / "summary.json").read_text()
-    assert json.loads(text, parse_constant=pytest.fail)["format"] == "dla.summary/2"
+    assert json.loads(text, parse_constant=pytest.fail)["format"] == "dla.summary/3"
 
 
 def test_a_file_in_no_folder_and_a_folder(summary, tmp_path):
@@ -76,8 +76,8 @@ def test_a_file_that_is_not_there(tmp_path):
     [
         ("{", "is not a summary saved by this library, or was cut short"),
         ("[1, 2]", "is not a summary saved by this library"),
-        ('{"format": "dla.sweep/1"}', "its format is 'dla.sweep/1' and this library reads 'dla.summary/2'"),
-        ('{"format": "dla.summary/2"}', r"was cut short \('about'\). Save it again"),
+        ('{"format": "dla.sweep/1"}', "its format is 'dla.sweep/1' and this library reads 'dla.summary/3'"),
+        ('{"format": "dla.summary/3"}', r"was cut short \('about'\). Save it again"),
     ],
 )
 def test_a_file_that_is_no_summary(tmp_path, text, message):

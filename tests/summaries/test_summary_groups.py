@@ -6,7 +6,7 @@ import pytest
 from folders import corpus, drawn, write_folder
 
 import dla
-from dla.summaries.splits import _TAKEN
+from dla.summaries.group_by import _TAKEN
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ def test_more_groups_than_fit_are_counted(tmp_path):
 
 
 def test_a_trajectory_keeps_its_order(tmp_path):
-    text = str(load(tmp_path / "s", law="trajectory"))
+    text = str(load(tmp_path / "s", row_kind="cumulative"))
     assert [label for label in rows(text) if label in LABELS] == list(LABELS)
     assert "the last row" in text
 

@@ -87,10 +87,10 @@ def test_a_model_in_double_precision_keeps_its_digits(tmp_path):
 def test_the_manifest_says_where_the_numbers_come_from(heads, tmp_path):
     folder = dla.sweep(frame(5), heads, tmp_path, limit=4)
     told = folder.manifest
-    assert told["format"] == "dla.sweep/2"
+    assert told["format"] == "dla.sweep/3"
     assert told["direction"] == "logit of answer - logit of incorrect"
     assert told["decomposer"] == "HeadDecomposer(layers=None)"
-    assert (told["law"], told["complete"]) == ("partition", True)
+    assert (told["row_kind"], told["complete"]) == ("additive", True)
     assert told["corpus"]["rows"] == 5
     assert told["settings"]["limit"] == 4
     assert told["versions"]["dla"] == dla.__version__
@@ -102,7 +102,7 @@ def test_the_manifest_says_where_the_numbers_come_from(heads, tmp_path):
 
 def test_a_trajectory_says_so(tmp_path):
     folder = dla.sweep(frame(2), attributor(dla.LayerDecomposer()), tmp_path)
-    assert folder.manifest["law"] == "trajectory"
+    assert folder.manifest["row_kind"] == "cumulative"
 
 
 @pytest.mark.parametrize(

@@ -295,7 +295,7 @@ def test_laws_of_sums_are_not_asked_of_a_trajectory() -> None:
     report = check_decomposer(LAYERS, models=["gpt2"])
     assert report.ok
     found = {step.name: step.found for step in report.steps}
-    assert found["measured"] == found["refinement"] == "no law of a trajectory"
+    assert found["measured"] == found["refinement"] == "not asked of cumulative rows"
 
 
 class OnlyExperts(dla.Decomposer):

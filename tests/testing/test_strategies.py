@@ -34,7 +34,7 @@ def test_what_is_drawn_can_be_attributed(data: st.DataObject, config: ModelConfi
     decomposer, direction = data.draw(dst.decomposers()), data.draw(dst.directions(model))
     attributor = dla.Attributor(model, decomposer)
     result = attributor.attribute(tokens, direction, pos=data.draw(dst.positions(tokens.shape[1])))
-    assert_reconstructs(result, eps=1e-5 if result.record.law == "lens" else None)
+    assert_reconstructs(result, eps=1e-5 if result.record.row_kind == "lens" else None)
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, *([HOOKED_FAMILY] if LINE < 4 else [])])
@@ -75,13 +75,13 @@ def test_directions_and_positions_and_decomposers_shrink_to_the_plainest() -> No
     assert smallest(dst.positions(3), lambda _: True) == -1
     assert smallest(dst.positions(3), lambda pos: isinstance(pos, list)) == [0]
     assert smallest(dst.decomposers(), lambda _: True) == dla.ComponentDecomposer()
-    assert smallest(dst.decomposers(dla.Law.LENS), lambda _: True) == dla.LensDecomposer()
+    assert smallest(dst.decomposers(dla.RowKind.LENS), lambda _: True) == dla.LensDecomposer()
 
 
 @given(st.data())
 def test_a_strategy_of_one_law_draws_no_other(data: st.DataObject) -> None:
-    law = data.draw(st.sampled_from(dla.Law))
-    assert data.draw(dst.decomposers(law)).law is law
+    law = data.draw(st.sampled_from(dla.RowKind))
+    assert data.draw(dst.decomposers(law)).row_kind is law
 
 
 def test_prompts_hold_no_special_token() -> None:

@@ -27,7 +27,8 @@ def check_finite(model: ModelModules, recording: Recording) -> None:
     elif any(seen.dtype == torch.float16 for seen in recording.hooks.values()):
         cause = "In float16 large activations overflow: load the model in bfloat16 or float32."
     raise UnsupportedModelError(
-        f"The model's logits are not finite: it makes NaN or infinity of {recording.tokens.shape[1]} tokens.{where} {cause}"
+        f"The model's logits are not finite: it makes NaN or infinity of {recording.tokens.shape[1]} tokens."
+        f"{where} {cause}"
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dla.adapters import ModelAdapter
 from dla.attributor import Attributor
-from dla.decomposers.base import Decomposer, Law
+from dla.decomposers.base import Decomposer, RowKind
 from dla.inputs.prompts import Position
 from dla.results.attribution import Attribution
 from dla.testing.subjects import Subject
@@ -44,9 +44,9 @@ class Case:
         return self.subject.adapter()
 
     @property
-    def law(self) -> Law:
+    def law(self) -> RowKind:
         """What the rows have to do with the total."""
-        return self.decomposer.law
+        return self.decomposer.row_kind
 
     @property
     def eps(self) -> float:
@@ -116,13 +116,13 @@ class Check:
         name: Of the law.
         law: The law in a sentence.
         find: What is wrong; None if the case keeps the law.
-        laws: The kinds of decomposition that it holds for.
+        row_kinds: The kinds of rows that it holds for.
     """
 
     name: str
     law: str
     find: Callable[[Case], Problem | None] = field(repr=False)
-    laws: tuple[Law, ...] = tuple(Law)
+    row_kinds: tuple[RowKind, ...] = tuple(RowKind)
 
 
 def attributed(decomposer: Decomposer, model: Any, direction: Any, tokens: Tensor) -> Attribution:

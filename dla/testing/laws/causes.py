@@ -18,7 +18,7 @@ from dla.decomposers import (
     HeadDecomposer,
     NeuronDecomposer,
 )
-from dla.decomposers.base import Decomposer, Law
+from dla.decomposers.base import Decomposer, RowKind
 from dla.labels import Label
 from dla.results.attribution import Attribution
 from dla.testing.altered import Altered
@@ -188,7 +188,7 @@ def _of_shape(gap: Tensor, result: Attribution) -> str:
 
 def _where(case: Case, direction: Any) -> str:
     """The first block where the sum goes wrong."""
-    if case.law is Law.LENS:
+    if case.law is RowKind.LENS:
         return ""
     with contextlib.suppress(Exception):
         attributor = Attributor(case.adapter, case.decomposer, check="warn")

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.decomposers.base import Law
+from dla.decomposers.base import RowKind
 from dla.results.attribution import Attribution
 
 ROUNDINGS = 64.0
@@ -60,7 +60,7 @@ def miss(
 def size_of(result: Attribution) -> Float[Tensor, "*batch_and_pos"]:
     """The size of the numbers that cancel in an attribution."""
     parts = result.values.abs()
-    of_parts = parts.sum(0) if result.record.law == Law.PARTITION.value else parts.amax(0)
+    of_parts = parts.sum(0) if result.record.row_kind == RowKind.ADDITIVE.value else parts.amax(0)
     return of_parts + result.constant.abs() + result.logit.abs()
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dla.adapters import ModelAdapter
 from dla.adapters.anatomy import Anatomy
-from dla.decomposers.base import Law
+from dla.decomposers.base import RowKind
 from dla.directions import Logit
 from dla.labels import ROUNDING
 from dla.results.attribution import Attribution
@@ -199,7 +199,7 @@ def _find_in_double(case: Case) -> Problem | None:
 
     Whatever else is wrong with a total, such as a forgotten bias, stays the same.
     """
-    if case.law is Law.LENS:
+    if case.law is RowKind.LENS:
         return None
     direction, read = Logit(case.ids(1)), read_by(case)
     plain, more = (case.attribute(asked, model=_in_double(case, "", 0.0)) for asked in (direction, 3.0 * direction))

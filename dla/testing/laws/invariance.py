@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dla.adapters import ModelAdapter
-from dla.decomposers.base import Law
+from dla.decomposers.base import RowKind
 from dla.decomposers.plans import GROUP
 from dla.directions import Logit, LogitDifference
 from dla.errors import UnsupportedModelError
@@ -136,7 +136,7 @@ def _rolled(result: Attribution, known: Known) -> Attribution:
 
     Where there are groups, some of the pieces may be in one of them, and nothing is added up.
     """
-    if result.record.law != Law.PARTITION.value or any(label.kind == GROUP for label in result.parts):
+    if result.record.row_kind != RowKind.ADDITIVE.value or any(label.kind == GROUP for label in result.parts):
         return result
     return result.group_by(lambda label: next((part for part in label.path() if _lasting(part, known)), label))
 

@@ -20,7 +20,7 @@ from dla.decomposers import (
     NeuronDecomposer,
     SourceDecomposer,
 )
-from dla.decomposers.base import Law
+from dla.decomposers.base import RowKind
 from dla.decomposers.plans import GROUP
 from dla.directions import Logit
 from dla.labels import Label
@@ -103,6 +103,6 @@ def above(label: Label, known: Known) -> Iterator[Label]:
     yield from (part for part in label.path() if part is not label and key_of(part) in known)
 
 
-def by_hand(law: Law) -> bool:
+def by_hand(row_kind: RowKind) -> bool:
     """Whether rows on the final norm's frozen scale are what is expected."""
-    return law is not Law.LENS
+    return row_kind is not RowKind.LENS

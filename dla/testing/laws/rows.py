@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.decomposers.base import Law
+from dla.decomposers.base import RowKind
 from dla.labels import Label
 from dla.results.attribution import Attribution
 from dla.testing.laws.case import Problem
@@ -77,7 +77,7 @@ def same_rows(got: Attribution, expected: Attribution, eps: float, said: str, sc
 
 
 def _adds_up(result: Attribution) -> bool:
-    return result.record.law == Law.PARTITION.value
+    return result.record.row_kind == RowKind.ADDITIVE.value
 
 
 def _or_zero(row: Tensor | None, like: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dla.decomposers.base import Law
+from dla.decomposers.base import RowKind
 from dla.directions import Logit, LogitDifference, ResidualVector
 from dla.engine.forward import TOLERANCE
 from dla.results.attribution import Attribution
@@ -51,7 +51,7 @@ def find_in_sums(case: Case) -> Problem | None:
 def _problem(
     case: Case, result: Attribution, direction: Any, got: Tensor, expected: Tensor, what: str
 ) -> Problem | None:
-    last = "the rows and the constant" if case.law is Law.PARTITION else "the last row and the constant"
+    last = "the rows and the constant" if case.law is RowKind.ADDITIVE else "the last row and the constant"
     if tuple(got.shape) != tuple(expected.shape):
         return Problem(
             f"There should be a sum for each prompt and position, {list(expected.shape)}; got {list(got.shape)}."
@@ -165,5 +165,5 @@ MEASURED = Check(
     "measured",
     "Each row is measured from its own activation; none is what the others leave.",
     find_remainder,
-    (Law.PARTITION,),
+    (RowKind.ADDITIVE,),
 )

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from dla.decomposers import LensDecomposer
-from dla.decomposers.base import Law
+from dla.decomposers.base import RowKind
 from dla.decomposers.plans import GROUP
 from dla.directions import Logit
 from dla.labels import Label
@@ -70,7 +70,7 @@ def find_in_names(case: Case) -> Problem | None:
 
 def _known(case: Case, ids: Tensor) -> Known:
     """What names mean: on the scale of their own place for a lens, else on the final norm's."""
-    if case.law is Law.LENS:
+    if case.law is RowKind.LENS:
         return rows_of(case.of(LensDecomposer(), Logit(ids)))
     return known_rows(case, ids)
 
@@ -115,5 +115,5 @@ def _int(value: object) -> int | None:
     return value if isinstance(value, int) else None
 
 
-REFINEMENT = Check("refinement", "The pieces of a part add up to it.", find_in_pieces, (Law.PARTITION,))
+REFINEMENT = Check("refinement", "The pieces of a part add up to it.", find_in_pieces, (RowKind.ADDITIVE,))
 NAMES = Check("names", "A row with a known name is what the part of that name contributes.", find_in_names)

@@ -72,7 +72,7 @@ DECOMPOSERS: Sequence[Mutant] = (
     Mutant(decomposers.TakesThePreviousLayersWeights(), "reconstruction", "gpt2", "W_O is another block's"),
     Mutant(decomposers.ExpandsGroupedQueriesInTheWrongOrder(), "reconstruction", "llama", "heads read other values"),
     Mutant(decomposers.CountsAttentionTwice(), "reconstruction", "gpt2", "attention is in two rows"),
-    Mutant(decomposers.AddsUpTheStreams(), "reconstruction", "llama", "rows of a trajectory do not add up"),
+    Mutant(decomposers.AddsUpTheStreams(), "reconstruction", "llama", "cumulative rows do not add up"),
     Mutant(decomposers.StopsBeforeTheLastBlock(), "reconstruction", "llama", "the last row is not the last stream"),
     Mutant(decomposers.ForgetsTheSharedExpert(), "reconstruction", "qwen2_moe", "the shared expert is in no row"),
     Mutant(labels.NamesHeadsInReverse(), "names", "llama", "L0H0 answers to another head's weights"),

@@ -204,7 +204,7 @@ class AddsUpTheStreams(dla.Decomposer):
 class StopsBeforeTheLastBlock(dla.Decomposer):
     """The stream before each block; what the last one adds is in no row."""
 
-    law = dla.Law.TRAJECTORY
+    row_kind = dla.RowKind.CUMULATIVE
 
     def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
         return [model.block(layer).resid_pre for layer in range(model.n_layers)]

@@ -196,9 +196,9 @@ class NoncontiguousViews(SplitsHeads):
 @final
 @dataclass(frozen=True)
 class EveryOtherPlace(dla.Decomposer):
-    """A trajectory of one's own: the stream before every other block, and at the end."""
+    """Cumulative rows of one's own: the stream before every other block, and at the end."""
 
-    law = dla.Law.TRAJECTORY
+    row_kind = dla.RowKind.CUMULATIVE
 
     def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
         streams = [model.block(layer).resid_pre for layer in range(0, model.n_layers, 2)]
