@@ -230,7 +230,7 @@ _LOOK_CLOSER = "LayerDecomposer() with check='warn' shows from which layer on."
 def _diagnosis(result: Attribution, excess: Tensor) -> str:
     worst = int(excess.flatten().argmax())
     gap, allowed = float(result.gap.flatten()[worst]), float(result.tolerance.flatten()[worst])
-    where = dict(zip(result.record.dims, np.unravel_index(worst, tuple(excess.shape)), strict=True))
+    where = dict(zip(result.provenance.dims, np.unravel_index(worst, tuple(excess.shape)), strict=True))
     position = result.positions.expand(excess.shape).flatten()[worst]
     place = f"prompt {int(where.get('batch', 0))}, position {int(position)}"
     direction = int(where.get("direction", 0))
@@ -246,7 +246,7 @@ def _diagnosis(result: Attribution, excess: Tensor) -> str:
             f"{likely or _LOOK_CLOSER}"
         )
     return (
-        f"The {len(result.parts)} parts of {result.record.decomposer} miss the model's logit by {abs(gap):.1e} "
+        f"The {len(result.parts)} parts of {result.provenance.decomposer} miss the model's logit by {abs(gap):.1e} "
         f"(allowed: {allowed:.1e}), worst at {place}. "
         f"{likely or 'A bias that the model adds is the part most often forgotten;'} "
         "`attributor.explain_gap(prompts, direction)` lists the gap block by block."

@@ -17,7 +17,7 @@ def versions() -> dict[str, str]:
 
 @final
 @dataclass(frozen=True)
-class Record:
+class Provenance:
     """Where an attribution comes from.
 
     Attributes:

@@ -31,7 +31,7 @@ def assert_close(actual: Tensor, expected: Tensor, size: Tensor | float, eps: fl
 def size_of(result: dla.Attribution) -> Tensor:
     """The size of the numbers that cancel in an attribution."""
     parts = result.values.abs()
-    of_parts = parts.sum(0) if result.record.row_kind == "additive" else parts.amax(0)
+    of_parts = parts.sum(0) if result.provenance.row_kind == "additive" else parts.amax(0)
     return of_parts + result.constant.abs() + result.logit.abs()
 
 
@@ -41,7 +41,7 @@ TENSORS = ("values", "total", "constant", "logit", "output_logit", "tolerance", 
 def assert_identical(actual: dla.Attribution, expected: dla.Attribution) -> None:
     """The two say the same, bit for bit, wherever they come from."""
     assert actual.parts == expected.parts
-    assert actual.record == expected.record
+    assert actual.provenance == expected.provenance
     for name in TENSORS:
         left, right = getattr(actual, name), getattr(expected, name)
         assert left.dtype == right.dtype

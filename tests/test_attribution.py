@@ -165,7 +165,7 @@ def test_html_is_a_table_and_escapes_what_it_shows() -> None:
 def test_an_attributor_says_in_a_line_what_it_splits() -> None:
     attributor = dla.Attributor(GPT2.model(), dla.HeadDecomposer(layers=[1]), check="warn")
     result = attributor.attribute([PROMPT, PROMPT], dla.Logit(" Mary"))
-    name = result.record.model
+    name = result.provenance.model
     assert repr(attributor) == f"Attributor({name}, HeadDecomposer(layers=[1]), check='warn')"
     assert repr(result.origin) == f"Origin({name}, HeadDecomposer, 2 prompts)"
 

@@ -37,7 +37,7 @@ def test_what_is_loaded_is_what_was_saved(decomposer: dla.Decomposer, pos: objec
     assert_identical(loaded, result)
     assert loaded.top(3) == result.top(3)
     assert str(loaded) == str(result)
-    assert loaded.record.row_kind == decomposer.row_kind.value
+    assert loaded.provenance.row_kind == decomposer.row_kind.value
 
 
 def test_a_selection_an_unbatched_and_a_double_result(tmp_path: Path) -> None:
@@ -54,12 +54,12 @@ def test_a_selection_an_unbatched_and_a_double_result(tmp_path: Path) -> None:
 def test_the_file_says_where_the_numbers_come_from(tmp_path: Path) -> None:
     result = attribution()
     result.save(tmp_path / "result.nc")
-    record = dla.load(tmp_path / "result.nc").record
-    assert record.direction == "logit difference ' Mary' - ' John'"
-    assert (record.decomposer, record.row_kind, record.dtype) == ("HeadDecomposer", "additive", "float32")
-    assert {"dla", "transformer-lens", "torch"} <= set(record.versions)
-    assert record.versions["dla"] == dla.__version__
-    assert record.tokens[0][-1] == " to"
+    record = dla.load(tmp_path / "result.nc").provenance
+    assert provenance.direction == "logit difference ' Mary' - ' John'"
+    assert (provenance.decomposer, record.row_kind, record.dtype) == ("HeadDecomposer", "additive", "float32")
+    assert {"dla", "transformer-lens", "torch"} <= set(provenance.versions)
+    assert provenance.versions["dla"] == dla.__version__
+    assert provenance.tokens[0][-1] == " to"
     with xr.open_dataset(tmp_path / "result.nc", engine="h5netcdf") as data:
         assert float(np.abs(data["gap"]).max()) == pytest.approx(float(result.gap.abs().max()))
         assert data["values"].sel(part="L1H2").item() == pytest.approx(

@@ -223,7 +223,7 @@ def test_a_set_for_each_prompt() -> None:
     result = attribute(dla.LogitSet(sets))
     expected = torch.stack([own[0, [5, MARY]].mean(), own[1, [7, 9, 11]].mean()])
     torch.testing.assert_close(result.logit.double(), expected, rtol=1e-5, atol=1e-5)
-    assert result.record.direction == "mean logit of a set for each of 2 prompts"
+    assert result.provenance.direction == "mean logit of a set for each of 2 prompts"
     for i, tokens in enumerate(sets):
         alone = attribute(dla.LogitSet(tokens))
         torch.testing.assert_close(result.values[:, i], alone.values[:, i], rtol=1e-4, atol=1e-5)

@@ -34,9 +34,9 @@ def named(pos: object) -> str:
 def row(result: dla.Attribution, index: int, upto: int | None = None) -> dla.Attribution:
     """One prompt of an attribution, with its first positions only; as if it had been asked alone."""
     names = ("total", "constant", "logit", "output_logit", "tolerance", "positions")
-    kept = (slice(index, index + 1), *(() if "position" not in result.record.dims else (slice(None, upto),)))
+    kept = (slice(index, index + 1), *(() if "position" not in result.provenance.dims else (slice(None, upto),)))
     shared = {name: getattr(result, name)[kept] for name in names}
-    return dla.Attribution(parts=result.parts, values=result.values[:, *kept], record=result.record, **shared)
+    return dla.Attribution(parts=result.parts, values=result.values[:, *kept], record=result.provenance, **shared)
 
 
 @each_of_a_few
@@ -49,7 +49,7 @@ def test_a_cache_without_its_batch_dimension(subject: Subject, pos: object) -> N
     streamed = attributor.attribute(tokens, dla.Logit(9), pos=pos)
     for prompts in (tokens, tokens[0], None):
         unbatched = attributor.attribute(prompts, dla.Logit(9), pos=pos, cache=cache)
-        assert "batch" not in unbatched.record.dims
+        assert "batch" not in unbatched.provenance.dims
         torch.testing.assert_close(unbatched.values, streamed.values[:, 0])
         torch.testing.assert_close(unbatched.logit, streamed.logit[0])
 

@@ -40,7 +40,7 @@ def test_a_part_in_pieces_keeps_the_sum_and_names_the_pieces() -> None:
         assert bool((result.gap.abs() <= result.tolerance).all())
         assert_close(result.values.sum(0), result.total, size_of(result), GPT2.eps, "total")
     assert_refines(finest, whole, eps=GPT2.eps)
-    assert finest.record.decomposer.count("refined by") == 3
+    assert finest.provenance.decomposer.count("refined by") == 3
 
 
 def test_pieces_are_where_their_part_was() -> None:

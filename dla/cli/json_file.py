@@ -18,16 +18,16 @@ def write_json(result: Attribution, path: Path) -> None:
 
 def as_json(result: Attribution) -> dict[str, Any]:
     """Everything that the result holds; numbers in logits."""
-    record = result.record
+    provenance = result.provenance
     position = int(result.positions)
     sums = ("total", "constant", "logit", "output_logit", "gap", "tolerance")
     return {
         "format": FORMAT,
-        "model": record.model,
-        "dtype": record.dtype,
-        "direction": record.direction,
-        "decomposer": record.decomposer,
-        "row_kind": record.row_kind,
+        "model": provenance.model,
+        "dtype": provenance.dtype,
+        "direction": provenance.direction,
+        "decomposer": provenance.decomposer,
+        "row_kind": provenance.row_kind,
         "tokens": result.tokens[0],
         "position": position,
         "token": result.tokens[0][position],
@@ -37,5 +37,5 @@ def as_json(result: Attribution) -> dict[str, Any]:
         "heads": [part.head for part in result.parts],
         "values": result.values.flatten().tolist(),
         **{name: float(getattr(result, name)) for name in sums},
-        "versions": dict(record.versions),
+        "versions": dict(provenance.versions),
     }

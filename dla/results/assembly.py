@@ -11,7 +11,7 @@ from dla.decomposers.base import RowKind
 from dla.decomposers.plans import Plan
 from dla.engine.forward import ForwardResult, Query
 from dla.inputs.prompts import Positions
-from dla.provenance import Record, versions
+from dla.provenance import Provenance, versions
 from dla.results.attribution import Attribution
 from dla.results.rerun import Rerun
 
@@ -38,7 +38,7 @@ def attribution_of(
     """
     anatomy, positions = model.anatomy, asked.positions
     there = {"direction": bool(names), "batch": asked.batched, "position": not positions.single}
-    record = Record(
+    provenance = Provenance(
         tokens=tuple(tuple(prompt) for prompt in asked.prompts.texts()),
         direction=direction,
         decomposer=plan.name,
@@ -60,7 +60,7 @@ def attribution_of(
         output_logit=shaped(run.output_logit),
         tolerance=shaped(run.tolerance(row_kind)),
         positions=torch.where(positions.valid, positions.index, -1).squeeze([axis for axis in axes if axis > -3]),
-        record=record,
+        provenance=provenance,
         origin=Rerun.of(run, model, plan, asked, row_kind),
     )
 

@@ -20,7 +20,7 @@ from dla.engine.forward import TOLERANCE, ForwardResult
 from dla.errors import ReconstructionError
 from dla.inputs.given import Count, count, shown
 from dla.labels import Label
-from dla.provenance import Record
+from dla.provenance import Provenance
 from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen
 from dla.results.part import Part
 from dla.results.rerun import Rerun
@@ -54,7 +54,7 @@ class Attribution:
         output_logit: The same after them: what the model returns.
         tolerance: How large a gap the model's own rounding can make.
         positions: The position of each entry in its prompt; -1 where there is none.
-        record: What was asked of which model: prompts, directions, decomposer, versions.
+        provenance: What was asked of which model: prompts, directions, decomposer, versions.
         origin: The model and what was asked of it, for a closer look; None in a result read from a file.
     """
 
@@ -66,7 +66,7 @@ class Attribution:
     output_logit: Float[Tensor, "*direction_batch_and_pos"]
     tolerance: Float[Tensor, "*direction_batch_and_pos"]
     positions: Int[Tensor, "*batch_and_pos"]
-    record: Record = field(repr=False)
+    provenance: Provenance = field(repr=False)
     origin: Rerun | None = field(default=None, repr=False)
 
     @property
@@ -82,12 +82,12 @@ class Attribution:
     @property
     def tokens(self) -> list[list[str]]:
         """Each prompt's tokens as text."""
-        return [list(prompt) for prompt in self.record.tokens]
+        return [list(prompt) for prompt in self.provenance.tokens]
 
     @property
     def directions(self) -> list[str]:
         """The names of the directions, if several were asked for, aligned with the second axis of `values`."""
-        return list(self.record.directions)
+        return list(self.provenance.directions)
 
     def direction(self, name: str) -> "Attribution":
         """The attribution of one of several directions.
@@ -98,11 +98,11 @@ class Attribution:
         if name not in self.directions:
             raise ValueError(f"There is no direction {name!r}; there are {self.directions}.")
         i = self.directions.index(name)
-        dims = tuple(dim for dim in self.record.dims if dim != "direction")
-        record = replace(self.record, direction=name, directions=(), dims=dims)
+        dims = tuple(dim for dim in self.provenance.dims if dim != "direction")
+        provenance = replace(self.provenance, direction=name, directions=(), dims=dims)
         tensors = {key: getattr(self, key)[i] for key in _PROOF}
         origin = None if self.origin is None else self.origin.of_direction(i)
-        return replace(self, values=self.values[:, i], record=record, origin=origin, **tensors)
+        return replace(self, values=self.values[:, i], provenance=provenance, origin=origin, **tensors)
 
     def top(self, k: Count = 5, *, by: str = "value") -> list[tuple[str, float]]:
         """The `k` parts that contribute most, averaged over prompts and positions.
@@ -186,7 +186,7 @@ class Attribution:
             values=rows.values,
             total=(self.total.double() + (added - self.values[i])).to(self.total),
             tolerance=self.tolerance + allowed.to(self.tolerance),
-            record=replace(self.record, decomposer=finer.plan.name),
+            provenance=replace(self.provenance, decomposer=finer.plan.name),
             origin=finer,
         )
 
@@ -203,8 +203,8 @@ class Attribution:
             TypeError: If the key is none of these, or a function gives something else than a label.
             ValueError: If the rows do not add up, a group has no row, or a row belongs to two groups.
         """
-        if self.record.row_kind != RowKind.ADDITIVE.value:
-            raise ValueError(f"The rows are {self.record.row_kind}; they do not add up, so they cannot be grouped.")
+        if self.provenance.row_kind != RowKind.ADDITIVE.value:
+            raise ValueError(f"The rows are {self.provenance.row_kind}; they do not add up, so they cannot be grouped.")
         if isinstance(key, str):
             rule = rule_of(key, self.parts)
         else:
@@ -218,7 +218,7 @@ class Attribution:
     def to_xarray(self) -> xr.Dataset:
         """A dataset with dimensions `part`, `direction`, `batch`, `position`, and coordinates for what labels say."""
         tensors = {name: getattr(self, name) for name in _TENSORS}
-        return to_dataset(self.parts, {**tensors, "gap": self.gap}, self.record)
+        return to_dataset(self.parts, {**tensors, "gap": self.gap}, self.provenance)
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row for each part, direction, prompt and position."""
@@ -255,7 +255,7 @@ class Attribution:
         several = len(self.directions)
         told = f"{several} directions" if several else f"logit {mean_of(self.logit)}"
         return (
-            f"Attribution({shortened(self.record.direction)}, {self.record.decomposer}: {len(self.parts)} parts, "
+            f"Attribution({shortened(self.provenance.direction)}, {self.provenance.decomposer}: {len(self.parts)} parts, "
             f"{told}, largest gap {worst:.1e}, allowed {allowed:.1e})"
         )
 
@@ -293,22 +293,22 @@ class Attribution:
 
     def _ends(self, shown: int) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
         """The rows of a table, largest first: all of them, or both ends. Cumulative rows keep their order."""
-        if self.record.row_kind != RowKind.ADDITIVE.value:
+        if self.provenance.row_kind != RowKind.ADDITIVE.value:
             return list(zip(self.labels, self._means().tolist(), strict=True)), []
         if len(self.parts) <= 2 * shown:
             return self.top(2 * shown), []
         return self.top(shown), self.bottom(shown)[::-1]
 
     def _title(self) -> str:
-        what = f"{self.record.direction}, {self.record.decomposer}"
+        what = f"{self.provenance.direction}, {self.provenance.decomposer}"
         count = int((self.positions >= 0).sum())
-        return what if count == 1 else f"{what}, mean over {count} positions of {len(self.record.tokens)} prompts"
+        return what if count == 1 else f"{what}, mean over {count} positions of {len(self.provenance.tokens)} prompts"
 
     def _proof(self) -> list[tuple[str, float]]:
         worst = self.gap.abs().nan_to_num().max()
         return [
             (
-                "sum of the parts" if self.record.row_kind == RowKind.ADDITIVE.value else "the last row",
+                "sum of the parts" if self.provenance.row_kind == RowKind.ADDITIVE.value else "the last row",
                 _mean(self.total),
             ),
             ("constant", _mean(self.constant)),
@@ -324,9 +324,9 @@ def load(path: str | Path) -> Attribution:
         FileNotFoundError: If there is no such file.
         FileFormatError: If the file is not one of ours, or was cut short.
     """
-    parts, tensors, record = from_dataset(read_dataset(Path(path)), _TENSORS)
+    parts, tensors, provenance = from_dataset(read_dataset(Path(path)), _TENSORS)
     fields: dict[str, Any] = {name: tensors[name] for name in _TENSORS}
-    return Attribution(parts=parts, record=record, **fields)
+    return Attribution(parts=parts, provenance=provenance, **fields)
 
 
 _PROOF = ("total", "constant", "logit", "output_logit", "tolerance")

@@ -25,7 +25,7 @@ def assert_reconstructs(
         AssertionError: If they do not; says where, what was expected and what there is.
     """
     eps = _eps_of(result, eps)
-    rows = result.values.sum(0) if result.record.row_kind == RowKind.ADDITIVE.value else result.values[-1]
+    rows = result.values.sum(0) if result.provenance.row_kind == RowKind.ADDITIVE.value else result.values[-1]
     own = result.logit if own is None else own
     size = size_of(result) + own.abs().to(result.values)
     _check("the measured logit is not the model's own", miss(result.logit, own, size, eps), result)
@@ -110,7 +110,7 @@ def _eps_of(result: Attribution, eps: float | None) -> float:
 
 def _check(said: str, missed: Miss | None, result: Attribution) -> None:
     if missed is not None:
-        names = result.record.dims
+        names = result.provenance.dims
         where = (
             ", ".join(f"{name} {i}" for name, i in zip(names, missed.where[-len(names) :], strict=False))
             if names

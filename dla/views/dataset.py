@@ -13,16 +13,18 @@ from torch import Tensor
 
 from dla.errors import FileFormatError
 from dla.labels import Label
-from dla.provenance import Record
+from dla.provenance import Provenance
 
 FORMAT = "dla.attribution/3"
 _NO_INDEX = -1
 
 
-def to_dataset(parts: Sequence[Label], tensors: Mapping[str, Tensor], record: Record) -> xr.Dataset:
-    """The dataset: every tensor as a variable, labels and tokens as coordinates, the record as attributes."""
-    dims = {"values": ("part", *record.dims), "positions": record.places}
-    arrays = {name: (dims.get(name, record.dims), tensor.detach().cpu().numpy()) for name, tensor in tensors.items()}
+def to_dataset(parts: Sequence[Label], tensors: Mapping[str, Tensor], provenance: Provenance) -> xr.Dataset:
+    """The dataset: every tensor as a variable, labels and tokens as coordinates, the provenance as attributes."""
+    dims = {"values": ("part", *provenance.dims), "positions": provenance.places}
+    arrays = {
+        name: (dims.get(name, provenance.dims), tensor.detach().cpu().numpy()) for name, tensor in tensors.items()
+    }
     positions = arrays.pop("positions")
     coords: dict[str, Any] = {
         "part": [str(part) for part in parts],
@@ -34,16 +36,20 @@ def to_dataset(parts: Sequence[Label], tensors: Mapping[str, Tensor], record: Re
         "source": ("part", _indices([part.source for part in parts])),
         "parent": ("part", [str(part.parent or "") for part in parts]),
         "position_in_prompt": positions,
-        "token": (record.places, _tokens(positions[1], record)),
+        "token": (provenance.places, _tokens(positions[1], provenance)),
     }
-    if record.directions:
-        coords["direction"] = list(record.directions)
-    attributes = {"format": FORMAT, "record": json.dumps(asdict(record)), "parents": json.dumps(_parents(parts))}
+    if provenance.directions:
+        coords["direction"] = list(provenance.directions)
+    attributes = {
+        "format": FORMAT,
+        "provenance": json.dumps(asdict(provenance)),
+        "parents": json.dumps(_parents(parts)),
+    }
     return xr.Dataset(arrays, coords=coords, attrs=attributes)
 
 
-def from_dataset(data: xr.Dataset, needed: Sequence[str]) -> tuple[tuple[Label, ...], dict[str, Tensor], Record]:
-    """The labels, tensors and record of a dataset.
+def from_dataset(data: xr.Dataset, needed: Sequence[str]) -> tuple[tuple[Label, ...], dict[str, Tensor], Provenance]:
+    """The labels, tensors and provenance of a dataset.
 
     Args:
         data: The dataset.
@@ -55,14 +61,14 @@ def from_dataset(data: xr.Dataset, needed: Sequence[str]) -> tuple[tuple[Label, 
     if data.attrs.get("format") != FORMAT:
         raise FileFormatError(f"The dataset is not an attribution (format {data.attrs.get('format')!r}).")
     try:
-        parts, tensors, record = _contents(data)
-        return parts, {name: tensors[name] for name in needed}, record
+        parts, tensors, provenance = _contents(data)
+        return parts, {name: tensors[name] for name in needed}, provenance
     except (KeyError, TypeError, ValueError) as error:
         raise FileFormatError(f"The attribution is incomplete or damaged ({error!r}). Save it again.") from error
 
 
-def _contents(data: xr.Dataset) -> tuple[tuple[Label, ...], dict[str, Tensor], Record]:
-    fields = json.loads(data.attrs["record"])
+def _contents(data: xr.Dataset) -> tuple[tuple[Label, ...], dict[str, Tensor], Provenance]:
+    fields = json.loads(data.attrs["provenance"])
     fields["tokens"] = tuple(tuple(prompt) for prompt in fields["tokens"])
     fields["dims"], fields["directions"] = tuple(fields["dims"]), tuple(fields["directions"])
     tensors = {str(name): torch.from_numpy(np.array(array)) for name, array in data.data_vars.items()}
@@ -73,7 +79,7 @@ def _contents(data: xr.Dataset) -> tuple[tuple[Label, ...], dict[str, Tensor], R
         Label(kind, _known(layer), _known(index), text or None, _known(source), known[parent] if parent else None)
         for kind, layer, index, text, source, parent in zip(*columns, strict=True)
     )
-    return parts, tensors, Record(**fields)
+    return parts, tensors, Provenance(**fields)
 
 
 def _parents(parts: Sequence[Label]) -> dict[str, list[Any]]:
@@ -108,10 +114,10 @@ def _known(value: int) -> int | None:
     return None if value == _NO_INDEX else int(value)
 
 
-def _tokens(positions: npt.NDArray[np.int64], record: Record) -> npt.NDArray[np.character]:
+def _tokens(positions: npt.NDArray[np.int64], provenance: Provenance) -> npt.NDArray[np.character]:
     """The token at each position; empty where there is none."""
     texts = np.empty(positions.shape, dtype=object)
     for where, position in np.ndenumerate(positions):
-        row = record.tokens[where[0] if "batch" in record.dims else 0] if record.tokens else ()
+        row = provenance.tokens[where[0] if "batch" in provenance.dims else 0] if provenance.tokens else ()
         texts[where] = row[position] if 0 <= position < len(row) else ""
     return texts.astype(str)

@@ -26,13 +26,13 @@ def test_the_json_holds_the_whole_result(attribute, unit, tmp_path):
     assert {name: data[name] for name in SUMS} == {name: float(getattr(result, name)) for name in SUMS}
     assert data["direction"] == "logit difference ' Mary' - ' John'"
     assert (data["decomposer"], data["row_kind"]) == (type(UNITS[unit]()).__name__, UNITS[unit]().row_kind.value)
-    assert (data["model"], data["dtype"]) == (result.record.model, "float32")
+    assert (data["model"], data["dtype"]) == (result.provenance.model, "float32")
     assert data["tokens"] == ["<s>", *PROMPT.split()]
     assert (data["position"], data["token"]) == (14, "to")
     assert data["kinds"] == [part.kind for part in result.parts]
     assert data["layers"] == [part.layer for part in result.parts]
     assert data["heads"] == [part.head for part in result.parts]
-    assert data["versions"] == result.record.versions
+    assert data["versions"] == result.provenance.versions
     assert data["format"] == "dla.attribution.json/2"
 
 

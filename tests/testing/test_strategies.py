@@ -34,7 +34,7 @@ def test_what_is_drawn_can_be_attributed(data: st.DataObject, config: ModelConfi
     decomposer, direction = data.draw(dst.decomposers()), data.draw(dst.directions(model))
     attributor = dla.Attributor(model, decomposer)
     result = attributor.attribute(tokens, direction, pos=data.draw(dst.positions(tokens.shape[1])))
-    assert_reconstructs(result, eps=1e-5 if result.record.row_kind == "lens" else None)
+    assert_reconstructs(result, eps=1e-5 if result.provenance.row_kind == "lens" else None)
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, *([HOOKED_FAMILY] if LINE < 4 else [])])

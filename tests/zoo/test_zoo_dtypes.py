@@ -87,7 +87,7 @@ def test_half_precision_has_the_tolerance_of_float32(name: str, dtype: torch.dty
     ids = some_ids(4, *tokens.shape)
     result = dla.Attributor(bridged(name, dtype=dtype), decomposer).attribute(tokens, dla.Logit(ids), pos=None)
     own = picked(hugging_face_logits(name, tokens, dtype), ids).float()
-    assert result.record.dtype == str(dtype).removeprefix("torch.")
+    assert result.provenance.dtype == str(dtype).removeprefix("torch.")
     assert bool((result.gap.abs() <= result.tolerance).all())
     assert error_of(result, own) < 1e-5
     single = dla.Attributor(bridged(name), decomposer).attribute(tokens, dla.Logit(ids), pos=None)

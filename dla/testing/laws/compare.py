@@ -60,7 +60,7 @@ def miss(
 def size_of(result: Attribution) -> Float[Tensor, "*batch_and_pos"]:
     """The size of the numbers that cancel in an attribution."""
     parts = result.values.abs()
-    of_parts = parts.sum(0) if result.record.row_kind == RowKind.ADDITIVE.value else parts.amax(0)
+    of_parts = parts.sum(0) if result.provenance.row_kind == RowKind.ADDITIVE.value else parts.amax(0)
     return of_parts + result.constant.abs() + result.logit.abs()
 
 

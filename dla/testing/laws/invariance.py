@@ -136,7 +136,7 @@ def _rolled(result: Attribution, known: Known) -> Attribution:
 
     Where there are groups, some of the pieces may be in one of them, and nothing is added up.
     """
-    if result.record.row_kind != RowKind.ADDITIVE.value or any(label.kind == GROUP for label in result.parts):
+    if result.provenance.row_kind != RowKind.ADDITIVE.value or any(label.kind == GROUP for label in result.parts):
         return result
     return result.group_by(lambda label: next((part for part in label.path() if _lasting(part, known)), label))
 
@@ -157,7 +157,7 @@ def _of_prompt(result: Attribution, i: int, width: int) -> Attribution:
 def _taken(result: Attribution, index: Any) -> Attribution:
     names = ("values", "total", "constant", "logit", "output_logit", "tolerance")
     taken = {name: getattr(result, name)[index] for name in names}
-    return Attribution(parts=result.parts, positions=result.positions[index], record=result.record, **taken)
+    return Attribution(parts=result.parts, positions=result.positions[index], provenance=result.provenance, **taken)
 
 
 def filled_up(rows: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -77,7 +77,7 @@ def same_rows(got: Attribution, expected: Attribution, eps: float, said: str, sc
 
 
 def _adds_up(result: Attribution) -> bool:
-    return result.record.row_kind == RowKind.ADDITIVE.value
+    return result.provenance.row_kind == RowKind.ADDITIVE.value
 
 
 def _or_zero(row: Tensor | None, like: Tensor) -> Tensor:
