@@ -236,9 +236,9 @@ def _diagnosis(result: Attribution, excess: Tensor) -> str:
     direction = int(where.get("direction", 0))
     if "direction" in where:
         place += f", direction {result.directions[direction]!r}"
-    assert result.origin is not None
-    origin = result.origin.of_direction(direction)
-    likely = edits(origin.model, origin.plan, origin.asked, origin.row_kind)
+    assert result.rerun is not None
+    rerun = result.rerun.of_direction(direction)
+    likely = edits(rerun.model, rerun.plan, rerun.asked, rerun.row_kind)
     if not math.isfinite(gap):
         return (
             f"The model's logit, or a part of it, is not finite at {place}: a weight, a hook or an overflow in half "

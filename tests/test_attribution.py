@@ -167,7 +167,7 @@ def test_an_attributor_says_in_a_line_what_it_splits() -> None:
     result = attributor.attribute([PROMPT, PROMPT], dla.Logit(" Mary"))
     name = result.provenance.model
     assert repr(attributor) == f"Attributor({name}, HeadDecomposer(layers=[1]), check='warn')"
-    assert repr(result.origin) == f"Origin({name}, HeadDecomposer, 2 prompts)"
+    assert repr(result.rerun) == f"Rerun({name}, HeadDecomposer, 2 prompts)"
 
 
 def test_repr_is_short() -> None:

@@ -65,17 +65,17 @@ def test_a_copy_asks_the_same_model_and_a_pickle_none() -> None:
     result = attributor.attribute("Mary John gave", {"a": dla.Logit(5), "b": dla.Logit(6)}, pos=None)
     for whole in (result, result.direction("a"), result.group_by("parent").select(kind="head")):
         for again in (copy.copy(whole), copy.deepcopy(whole)):
-            assert again.origin is whole.origin
+            assert again.rerun is whole.rerun
             assert_identical(again, whole)
         restored = pickle.loads(pickle.dumps(whole))
         assert_identical(restored, whole)
         assert len(pickle.dumps(whole)) < 100_000
-        assert restored.origin is None
+        assert restored.rerun is None
         assert [str(part.parent) for part in restored.parts] == [str(part.parent) for part in whole.parts]
     part = result.direction("a").part("L1H1 <- 1")
     torch.testing.assert_close(copy.deepcopy(part).vector(), part.vector())
     restored = pickle.loads(pickle.dumps(part))
-    assert (restored.label, restored.origin) == (part.label, None)
+    assert (restored.label, restored.rerun) == (part.label, None)
     with pytest.raises(ValueError, match=r"the model is run again, and this result was read from a file or a pickle"):
         restored.vector()
     with pytest.raises(ValueError, match=r"refine runs the model again, and this result .* or a pickle"):

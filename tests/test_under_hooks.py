@@ -315,7 +315,7 @@ def test_pieces_that_a_hook_edits_after_they_are_read() -> None:
             dla.ReconstructionError, match=r"edits after they were read .* hooked: blocks\.1\.attn\.hook_z"
         ):
             result.refine("L1H1", by=dla.SourceDecomposer())
-        assert result.refine("L1H2", by=dla.SourceDecomposer()).origin is not None
+        assert result.refine("L1H2", by=dla.SourceDecomposer()).rerun is not None
 
 
 @pytest.mark.parametrize("subject", params([Subject("bridge", "gpt2", dtype=torch.bfloat16)]))

@@ -61,7 +61,7 @@ def attribution_of(
         tolerance=shaped(run.tolerance(row_kind)),
         positions=torch.where(positions.valid, positions.index, -1).squeeze([axis for axis in axes if axis > -3]),
         provenance=provenance,
-        origin=Rerun.of(run, model, plan, asked, row_kind),
+        rerun=Rerun.of(run, model, plan, asked, row_kind),
     )
 
 

@@ -55,7 +55,7 @@ class Attribution:
         tolerance: How large a gap the model's own rounding can make.
         positions: The position of each entry in its prompt; -1 where there is none.
         provenance: What was asked of which model: prompts, directions, decomposer, versions.
-        origin: The model and what was asked of it, for a closer look; None in a result read from a file.
+        rerun: The model and what was asked of it, for a closer look; None in a result read from a file.
     """
 
     parts: tuple[Label, ...]
@@ -67,7 +67,7 @@ class Attribution:
     tolerance: Float[Tensor, "*direction_batch_and_pos"]
     positions: Int[Tensor, "*batch_and_pos"]
     provenance: Provenance = field(repr=False)
-    origin: Rerun | None = field(default=None, repr=False)
+    rerun: Rerun | None = field(default=None, repr=False)
 
     @property
     def labels(self) -> list[str]:
@@ -101,8 +101,8 @@ class Attribution:
         dims = tuple(dim for dim in self.provenance.dims if dim != "direction")
         provenance = replace(self.provenance, direction=name, directions=(), dims=dims)
         tensors = {key: getattr(self, key)[i] for key in _PROOF}
-        origin = None if self.origin is None else self.origin.of_direction(i)
-        return replace(self, values=self.values[:, i], provenance=provenance, origin=origin, **tensors)
+        rerun = None if self.rerun is None else self.rerun.of_direction(i)
+        return replace(self, values=self.values[:, i], provenance=provenance, rerun=rerun, **tensors)
 
     def top(self, k: Count = 5, *, by: str = "value") -> list[tuple[str, float]]:
         """The `k` parts that contribute most, averaged over prompts and positions.
@@ -152,7 +152,7 @@ class Attribution:
             ValueError: If there is no such part.
         """
         i = self._place(label)
-        return Part(self.parts[i], self.values[i], self.origin)
+        return Part(self.parts[i], self.values[i], self.rerun)
 
     def refine(self, label: OneLabel, *, by: Decomposer) -> "Attribution":
         """The same attribution with one part in pieces, which are measured by running the model once more.
@@ -167,16 +167,16 @@ class Attribution:
             TypeError: If it is not one label, or `by` is no decomposer.
             ValueError: If there is no such part, or the decomposer has no pieces of it.
         """
-        by, i, origin = as_decomposer(by), self._place(label), self._origin("refine")
-        finer, run = origin.finer(self.parts[i], by)
+        by, i, rerun = as_decomposer(by), self._place(label), self._rerun("refine")
+        finer, run = rerun.finer(self.parts[i], by)
         pieces = self._in_shape(run)
         added = pieces.sum(0, dtype=torch.float64)
-        allowed = TOLERANCE * origin.eps * (pieces.abs().sum(0) + self.values[i].abs())
+        allowed = TOLERANCE * rerun.eps * (pieces.abs().sum(0) + self.values[i].abs())
         gap = (added - self.values[i]).abs()
         if bool((gap > allowed.to(gap) + self.tolerance.to(gap)).any()):
             raise ReconstructionError(
                 f"The {len(run.labels)} pieces that {type(by).__name__} has of {str(self.parts[i])!r} miss it by up to "
-                f"{float(gap.nan_to_num().max()):.1e}. {origin.likely_cause()}"
+                f"{float(gap.nan_to_num().max()):.1e}. {rerun.likely_cause()}"
             )
         labels = [*self.parts[:i], *run.labels, *self.parts[i + 1 :]]
         rows = rounding_last(Rows(labels, torch.cat([self.values[:i], pieces, self.values[i + 1 :]])))
@@ -187,7 +187,7 @@ class Attribution:
             total=(self.total.double() + (added - self.values[i])).to(self.total),
             tolerance=self.tolerance + allowed.to(self.tolerance),
             provenance=replace(self.provenance, decomposer=finer.plan.name),
-            origin=finer,
+            rerun=finer,
         )
 
     def group_by(self, key: str | Mapping[str, Selector] | Renaming) -> "Attribution":
@@ -212,8 +212,8 @@ class Attribution:
         rows = Grouping(rule)(Rows(self.parts, self.values))
         if isinstance(key, Mapping):
             check_groups(key, self.parts)
-        origin = None if self.origin is None else self.origin.coarser(rule)
-        return replace(self, parts=told_apart(rows.labels, "group_by"), values=rows.values, origin=origin)
+        rerun = None if self.rerun is None else self.rerun.coarser(rule)
+        return replace(self, parts=told_apart(rows.labels, "group_by"), values=rows.values, rerun=rerun)
 
     def to_xarray(self) -> xr.Dataset:
         """A dataset with dimensions `part`, `direction`, `batch`, `position`, and coordinates for what labels say."""
@@ -266,12 +266,12 @@ class Attribution:
     def _place(self, label: OneLabel) -> int:
         return LabelIndex(self.labels)(label)
 
-    def _origin(self, what: str) -> Rerun:
-        if self.origin is None:
+    def _rerun(self, what: str) -> Rerun:
+        if self.rerun is None:
             raise ValueError(
                 f"{what} runs the model again, and this result was read from a file or a pickle. Attribute again."
             )
-        return self.origin
+        return self.rerun
 
     def _in_shape(self, run: ForwardResult) -> Float[Tensor, "part *direction_batch_and_pos"]:
         """The rows of another pass, with the axes of this result."""

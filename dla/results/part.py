@@ -66,12 +66,12 @@ class Part:
     Attributes:
         label: Its label.
         values: What it contributes, in logits.
-        origin: Where it comes from; None in a result read from a file.
+        rerun: Where it comes from; None in a result read from a file.
     """
 
     label: Label
     values: Float[Tensor, "*direction_batch_and_pos"]
-    origin: Rerun | None = field(repr=False)
+    rerun: Rerun | None = field(repr=False)
 
     def __repr__(self) -> str:
         return f"Part({self.label}, logits {mean_of(self.values)})"
@@ -90,7 +90,7 @@ class Part:
             RunChangedError: If the model does not run any more as it ran for the result: under other hooks, or with
                 other weights.
         """
-        return self._origin().vector(self.label, self.values)
+        return self._rerun().vector(self.label, self.values)
 
     def top_tokens(self, k: int = 5) -> TokenEffects:
         """The tokens whose logits the part pushes up and down most, on average over prompts and positions.
@@ -106,38 +106,38 @@ class Part:
             ValueError: If the result was read from a file, or is about a place before the end of the stream.
             RunChangedError: As `vector`.
         """
-        origin = self._origin()
-        if origin.asked.at is not None:
+        rerun = self._rerun()
+        if rerun.asked.at is not None:
             raise ValueError(
-                f"What is written to {origin.asked.at!r} is not read by the unembedding. Ask about a token to see "
+                f"What is written to {rerun.asked.at!r} is not read by the unembedding. Ask about a token to see "
                 "which tokens a part pushes."
             )
-        effects = self._effects(origin)
+        effects = self._effects(rerun)
         k = min(k, len(effects))
         return TokenEffects(
-            str(self.label), _named(effects.topk(k), origin), _named(effects.topk(k, largest=False), origin)
+            str(self.label), _named(effects.topk(k), rerun), _named(effects.topk(k, largest=False), rerun)
         )
 
-    def _origin(self) -> Rerun:
-        if self.origin is None:
+    def _rerun(self) -> Rerun:
+        if self.rerun is None:
             raise ValueError(
                 f"To see what {str(self.label)!r} writes the model is run again, and this result was read from a file "
                 "or a pickle. Attribute again."
             )
-        return self.origin
+        return self.rerun
 
-    def _effects(self, origin: Rerun) -> Float[Tensor, " d_vocab"]:
+    def _effects(self, rerun: Rerun) -> Float[Tensor, " d_vocab"]:
         """What the part adds to each logit, on average: the readout is linear, so the mean may be read instead."""
-        unembedding, valid = origin.model.anatomy.unembedding, origin.asked.positions.valid
+        unembedding, valid = rerun.model.anatomy.unembedding, rerun.asked.positions.valid
         vector = self.vector()
         if unembedding.norm is not None:
-            scale = origin.frozen_scale()
+            scale = rerun.frozen_scale()
             assert scale is not None
             vector = unembedding.norm.push_forward(vector, scale)
         mean = vector[valid.to(vector.device)].mean(0) * unembedding.multiplier
         return torch.cat([mean @ W_U.to(mean) for W_U in unembedding.W_U.split(_SLICE, -1)])
 
 
-def _named(best: tuple[Tensor, Tensor], origin: Rerun) -> tuple[tuple[str, float], ...]:
+def _named(best: tuple[Tensor, Tensor], rerun: Rerun) -> tuple[tuple[str, float], ...]:
     values, ids = (tensor.tolist() for tensor in best)
-    return tuple((origin.model.vocabulary.text(token), value) for token, value in zip(ids, values, strict=True))
+    return tuple((rerun.model.vocabulary.text(token), value) for token, value in zip(ids, values, strict=True))

@@ -32,7 +32,7 @@ _ROUNDINGS = 64.0
 class Rerun:
     """The model, the plan and the question of an attribution, and by what its run is known again.
 
-    A pickled origin comes back as None, and a copied one is the same: a result never takes the model with it.
+    A pickled rerun comes back as None, and a copied one is the same: a result never takes the model with it.
 
     Attributes:
         model: The model, as it was asked.
@@ -62,7 +62,7 @@ class Rerun:
 
     @staticmethod
     def of(run: ForwardResult, model: ModelAdapter, plan: Plan, asked: Query, row_kind: RowKind) -> "Rerun":
-        """The origin of what one pass gave."""
+        """The rerun of what one pass gave."""
         hooks = () if asked.cache is not None else user_hooks(model)
         return Rerun(
             model, plan, asked, row_kind, run.scale, run.sketch, run.logit, run.tolerance(row_kind), run.eps, hooks
@@ -203,7 +203,7 @@ class Rerun:
         return "No hook is on it; its weights, or what its modules do, were edited."
 
     def __repr__(self) -> str:
-        return f"Origin({self.model.anatomy.name}, {self.plan.name}, {len(self.asked.prompts.tokens)} prompts)"
+        return f"Rerun({self.model.anatomy.name}, {self.plan.name}, {len(self.asked.prompts.tokens)} prompts)"
 
     def __copy__(self) -> "Rerun":
         return self
