@@ -8,25 +8,25 @@ from pathlib import Path
 from typing import Any, BinaryIO, final
 
 from dla.sweeps.corpora.base import OPTIONAL
-from dla.sweeps.corpora.text import BOM, Bad, Record, TextFormat, not_utf8
+from dla.sweeps.corpora.text import BOM, BadRecord, TextFormat, TextRecord, not_utf8
 
 
 @final
 class CsvRows(TextFormat):
     """Fields apart by commas, in double quotes where they need be; a byte order mark is skipped."""
 
-    def records(self, file: BinaryIO, path: Path, start: int) -> Iterator[Record]:
+    def records(self, file: BinaryIO, path: Path, start: int) -> Iterator[TextRecord]:
         begin = len(BOM) if file.read(len(BOM)) == BOM else 0
         file.seek(begin)
         header = next(_rows(file), None)
         if header is None:
             return
-        names = [] if isinstance(header[1], Bad) else header[1]
+        names = [] if isinstance(header[1], BadRecord) else header[1]
         check_header(names, path)
         start = start or begin + header[0]
         file.seek(start)
         for end, fields in _rows(file):
-            yield Record(start + end, _contents(fields, names))
+            yield TextRecord(start + end, _contents(fields, names))
 
 
 def check_header(names: list[str], path: Path) -> None:
@@ -41,7 +41,7 @@ def check_header(names: list[str], path: Path) -> None:
         raise ValueError(f"The header of {str(path)!r} {what}. Write it as UTF-8, a name a column.")
 
 
-def _rows(file: BinaryIO) -> Iterator[tuple[int, list[str] | Bad]]:
+def _rows(file: BinaryIO) -> Iterator[tuple[int, list[str] | BadRecord]]:
     """The rows, each with how many bytes were read up to its end."""
     read = 0
 
@@ -58,7 +58,7 @@ def _rows(file: BinaryIO) -> Iterator[tuple[int, list[str] | Bad]]:
             with _long_fields():
                 fields = next(reader, None)
         except csv.Error as error:
-            yield read, Bad(f"The row is not CSV ({error}).")
+            yield read, BadRecord(f"The row is not CSV ({error}).")
             continue
         if fields is None:
             return
@@ -66,17 +66,19 @@ def _rows(file: BinaryIO) -> Iterator[tuple[int, list[str] | Bad]]:
             yield read, fields
 
 
-def _contents(fields: list[str] | Bad, names: list[str]) -> Mapping[str, Any] | Bad:
-    if isinstance(fields, Bad):
+def _contents(fields: list[str] | BadRecord, names: list[str]) -> Mapping[str, Any] | BadRecord:
+    if isinstance(fields, BadRecord):
         return fields
     if len(fields) != len(names):
-        return Bad(f"The row has {len(fields)} fields and the header {len(names)}. Put texts with commas in quotes.")
+        return BadRecord(
+            f"The row has {len(fields)} fields and the header {len(names)}. Put texts with commas in quotes."
+        )
     broken = [field for field in fields if _broken(field)]
     if broken:
         try:
             broken[0].encode("utf-8", "surrogateescape").decode("utf-8")
         except UnicodeDecodeError as error:
-            return Bad(not_utf8(error))
+            return BadRecord(not_utf8(error))
     return {name: None if name in OPTIONAL and not field else field for name, field in zip(names, fields, strict=True)}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, final
 
-from dla.sweeps.corpora.text import BOM, Bad, Record, TextFormat, not_utf8
+from dla.sweeps.corpora.text import BOM, BadRecord, TextFormat, TextRecord, not_utf8
 
 _SHOWN = 80
 
@@ -14,28 +14,28 @@ _SHOWN = 80
 class JsonLines(TextFormat):
     """Each line is a JSON object; what a line lacks is null."""
 
-    def records(self, file: BinaryIO, path: Path, start: int) -> Iterator[Record]:
+    def records(self, file: BinaryIO, path: Path, start: int) -> Iterator[TextRecord]:
         file.seek(start)
         end = start
         for line in file:
             end += len(line)
             text = line.removeprefix(BOM) if end == len(line) else line
             if text.strip():
-                yield Record(end, _contents(text.strip()))
+                yield TextRecord(end, _contents(text.strip()))
 
 
-def _contents(line: bytes) -> Mapping[str, Any] | Bad:
+def _contents(line: bytes) -> Mapping[str, Any] | BadRecord:
     try:
         value = json.loads(line.decode("utf-8"))
         json.dumps(value, ensure_ascii=False).encode("utf-8")  # an escape can stand for half a character
     except UnicodeDecodeError as error:
-        return Bad(not_utf8(error))
+        return BadRecord(not_utf8(error))
     except UnicodeEncodeError:
-        return Bad(f"The line holds half of a surrogate pair: {_shown(line)}")
+        return BadRecord(f"The line holds half of a surrogate pair: {_shown(line)}")
     except (ValueError, RecursionError) as error:
-        return Bad(f"The line is not JSON ({error}): {_shown(line)}")
+        return BadRecord(f"The line is not JSON ({error}): {_shown(line)}")
     if not isinstance(value, dict):
-        return Bad(f"The line is JSON and no object with columns: {_shown(line)}")
+        return BadRecord(f"The line is JSON and no object with columns: {_shown(line)}")
     return value
 
 

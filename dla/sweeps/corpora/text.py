@@ -21,7 +21,7 @@ _MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"PK": "a zip archive", 
 
 @final
 @dataclass(frozen=True)
-class Bad:
+class BadRecord:
     """A record that could not be read.
 
     Attributes:
@@ -33,7 +33,7 @@ class Bad:
 
 @final
 @dataclass(frozen=True)
-class Record:
+class TextRecord:
     """A record of a file.
 
     Attributes:
@@ -42,7 +42,7 @@ class Record:
     """
 
     end: int
-    contents: Mapping[str, Any] | Bad
+    contents: Mapping[str, Any] | BadRecord
 
 
 class TextFormat(abc.ABC):
@@ -52,7 +52,7 @@ class TextFormat(abc.ABC):
     """
 
     @abc.abstractmethod
-    def records(self, file: BinaryIO, path: Path, start: int) -> Iterator[Record]:
+    def records(self, file: BinaryIO, path: Path, start: int) -> Iterator[TextRecord]:
         """The records of a file, which is at its beginning, from an offset on; blank lines are none."""
 
 
@@ -78,7 +78,7 @@ class TextCorpus(Corpus):
             if self._size % every == 0:
                 self._begins.append(place)
             self._size += 1
-            if isinstance(contents, Bad):
+            if isinstance(contents, BadRecord):
                 bad = bad or contents
                 continue
             self._compares = self._compares or not absent(contents.get(INCORRECT))
@@ -110,7 +110,7 @@ class TextCorpus(Corpus):
             next(records)
         rows, good, unreadable = [], [], []
         for row, (_, contents) in zip(range(start, stop), records, strict=False):
-            if isinstance(contents, Bad):
+            if isinstance(contents, BadRecord):
                 unreadable.append(Unreadable(row, contents.reason, {}))
             else:
                 rows.append(row)
@@ -120,7 +120,7 @@ class TextCorpus(Corpus):
         asked = {name: columns[name] for name in (*NEEDED, *OPTIONAL) if name in columns}
         return Window(start, np.array(rows, dtype=np.int64), table, asked, tuple(unreadable))
 
-    def _records(self, file: int, offset: int) -> Iterator[tuple[tuple[int, int], Mapping[str, Any] | Bad]]:
+    def _records(self, file: int, offset: int) -> Iterator[tuple[tuple[int, int], Mapping[str, Any] | BadRecord]]:
         """The records from a place on, each with the place where it begins."""
         for i, path in enumerate(self._files[file:], file):
             with path.open("rb") as opened:
