@@ -15,7 +15,7 @@ from dla.summaries.asked import check_asked, check_pairs
 from dla.summaries.extremes import Example
 from dla.summaries.frames import parts_frame, sums_frame
 from dla.summaries.gather import Pairing
-from dla.summaries.group_by import Split
+from dla.summaries.group_by import GroupBy
 from dla.summaries.intervals import Interval, NormalInterval
 from dla.summaries.ranking import examples, ranked
 from dla.summaries.reading import read_rows
@@ -116,7 +116,7 @@ class Comparison:
         return compared_grid(f"{what}, {self.pairs} pairs{alone}", frames, self.about, shown, interval.level)
 
     def _overall(self) -> "Comparison":
-        settings = replace(self.settings, split=Split.by(None))
+        settings = replace(self.settings, split=GroupBy.by(None))
         empty = Tally.empty(self.about.measures, replace(settings, bootstrap=0, top_k=0))
         first, second = (together(one, empty) for one in self.both)
         both: tuple[Tallies, Tallies] = {(): first}, {(): second}

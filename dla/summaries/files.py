@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dla.errors import FileFormatError
 from dla.summaries.about import About
 from dla.summaries.extremes import Extremes
-from dla.summaries.group_by import Split
+from dla.summaries.group_by import GroupBy
 from dla.summaries.moments import Moments
 from dla.summaries.replicates import Replicates
 from dla.summaries.samples import RowSample
@@ -63,7 +63,7 @@ def _decoded(contents: Mapping[str, Any]) -> tuple[About, SummarySettings, Talli
     told = dict(contents["about"])
     parts = tuple(PartOf(**part) for part in told.pop("parts"))
     about = About(parts=parts, folders=tuple(told.pop("folders")), **told)
-    split = Split(tuple(contents["by"]["names"]), tuple(contents["by"]["columns"]))
+    split = GroupBy(tuple(contents["by"]["names"]), tuple(contents["by"]["columns"]))
     settings = SummarySettings(split, **contents["settings"])
     tallies = {tuple(group["group"]): _tally(group, about, settings) for group in contents["groups"]}
     return about, settings, tallies

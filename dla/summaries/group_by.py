@@ -27,7 +27,7 @@ _TAKEN = frozenset(
 
 @final
 @dataclass(frozen=True)
-class Split:
+class GroupBy:
     """The columns that say which group a row belongs to.
 
     Attributes:
@@ -39,7 +39,7 @@ class Split:
     columns: tuple[str | Derived | None, ...]
 
     @classmethod
-    def by(cls, by: By) -> "Split":
+    def by(cls, by: By) -> "GroupBy":
         """The split that a user asks for."""
         if by is None:
             return cls((), ())

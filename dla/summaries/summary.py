@@ -17,7 +17,7 @@ from dla.summaries.extremes import Example
 from dla.summaries.files import read_summary, write_summary
 from dla.summaries.frames import parts_frame, sums_frame
 from dla.summaries.gather import gather
-from dla.summaries.group_by import By, Group, Split, title_of
+from dla.summaries.group_by import By, Group, GroupBy, title_of
 from dla.summaries.intervals import Interval, NormalInterval
 from dla.summaries.plots import figure_of
 from dla.summaries.ranking import check_any, examples, ranked
@@ -69,7 +69,7 @@ class Summary:
             FileFormatError: If it is no sweep's folder, or a file of it is damaged.
             ValueError: If there is no such column.
         """
-        settings, opened = SummarySettings(Split.by(by), top_k, bootstrap, seed), open_sweep(folder)
+        settings, opened = SummarySettings(GroupBy.by(by), top_k, bootstrap, seed), open_sweep(folder)
         settings.split.check(opened.columns)
         return cls(about(opened), settings, gather(read_rows(opened), settings))
 
@@ -124,7 +124,7 @@ class Summary:
 
     def overall(self) -> "Summary":
         """All prompts, not split."""
-        settings = replace(self.settings, split=Split.by(None))
+        settings = replace(self.settings, split=GroupBy.by(None))
         return replace(self, settings=settings, tallies={(): self._together()})
 
     def merge(self, other: "Summary") -> "Summary":

@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float64, Int64, UInt64
 
 from dla.summaries.extremes import Extremes, Text
-from dla.summaries.group_by import Group, Split
+from dla.summaries.group_by import Group, GroupBy
 from dla.summaries.keys import halves, row_keys
 from dla.summaries.moments import Moments
 from dla.summaries.replicates import Replicates
@@ -29,7 +29,7 @@ class SummarySettings:
         seed: Of the halves and the replicates.
     """
 
-    split: Split
+    split: GroupBy
     top_k: int
     bootstrap: int
     seed: int

@@ -9,12 +9,12 @@ from likeness import assert_alike, assert_tallies_alike
 
 import dla
 from dla.errors import FileFormatError
-from dla.summaries.group_by import Split
+from dla.summaries.group_by import GroupBy
 from dla.summaries.samples import RowSample
 from dla.summaries.tally import RowBatch, SummarySettings, Tally, merged, tallies_of, together
 
-SETTINGS = SummarySettings(Split.by("order"), top_k=3, bootstrap=8, seed=5)
-EVERY = SummarySettings(Split.by(None), top_k=3, bootstrap=8, seed=5)
+SETTINGS = SummarySettings(GroupBy.by("order"), top_k=3, bootstrap=8, seed=5)
+EVERY = SummarySettings(GroupBy.by(None), top_k=3, bootstrap=8, seed=5)
 
 
 def blocks(n, pieces, seed):
