@@ -33,7 +33,7 @@ class Decompose(StrEnum):
     HEAD = "head"
 
 
-class Split(StrEnum):
+class DecomposerName(StrEnum):
     """The values of `--decompose` of `dla sweep`."""
 
     COMPONENT = "component"
@@ -159,9 +159,9 @@ def sweep(
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write; one that was begun is gone on with.")],
     decompose: Annotated[
-        Split,
+        DecomposerName,
         typer.Option(help="The parts: sublayers, the stream as it grows, heads, neurons, or each block as a whole."),
-    ] = Split.COMPONENT,
+    ] = DecomposerName.COMPONENT,
     engine: Annotated[
         Where, typer.Option(help="Where to compute: in this process, or on a Ray cluster.")
     ] = Where.LOCAL,
