@@ -54,9 +54,9 @@ def test_a_selection_an_unbatched_and_a_double_result(tmp_path: Path) -> None:
 def test_the_file_says_where_the_numbers_come_from(tmp_path: Path) -> None:
     result = attribution()
     result.save(tmp_path / "result.nc")
-    record = dla.load(tmp_path / "result.nc").provenance
+    provenance = dla.load(tmp_path / "result.nc").provenance
     assert provenance.direction == "logit difference ' Mary' - ' John'"
-    assert (provenance.decomposer, record.row_kind, record.dtype) == ("HeadDecomposer", "additive", "float32")
+    assert (provenance.decomposer, provenance.row_kind, provenance.dtype) == ("HeadDecomposer", "additive", "float32")
     assert {"dla", "transformer-lens", "torch"} <= set(provenance.versions)
     assert provenance.versions["dla"] == dla.__version__
     assert provenance.tokens[0][-1] == " to"
@@ -157,7 +157,7 @@ def test_a_file_of_ours_that_lacks_a_variable_or_has_a_broken_record(tmp_path: P
     broken = [data.drop_vars(name) for name in ("values", "total", "tolerance", "kind", "position_in_prompt")]
     broken += [data.assign_attrs(record=record) for record in ("{", "[]", '{"tokens": []}')]
     broken.append(data.copy())
-    del broken[-1].attrs["record"]
+    del broken[-1].attrs["provenance"]
     for dataset in broken:
         dataset.to_netcdf(path, engine="h5netcdf")
         with pytest.raises(dla.FileFormatError):

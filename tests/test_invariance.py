@@ -36,7 +36,7 @@ def row(result: dla.Attribution, index: int, upto: int | None = None) -> dla.Att
     names = ("total", "constant", "logit", "output_logit", "tolerance", "positions")
     kept = (slice(index, index + 1), *(() if "position" not in result.provenance.dims else (slice(None, upto),)))
     shared = {name: getattr(result, name)[kept] for name in names}
-    return dla.Attribution(parts=result.parts, values=result.values[:, *kept], record=result.provenance, **shared)
+    return dla.Attribution(parts=result.parts, values=result.values[:, *kept], provenance=result.provenance, **shared)
 
 
 @each_of_a_few
