@@ -21,7 +21,7 @@ from dla.engine.caches import read_cache, read_prompts_or_cache
 from dla.engine.forward import run_pass
 from dla.engine.query import ask
 from dla.errors import (
-    ModelDepartureWarning,
+    ModelMismatchWarning,
     ReconstructionError,
     ReconstructionWarning,
     UnsupportedModelError,
@@ -191,20 +191,20 @@ class Attributor:
             model, plan = self._planned(asked.at)
             return explain(model, plan, asked, self.decomposer.row_kind)
 
-    def _report_departures(self, anatomy: Anatomy) -> None:
+    def _report_mismatches(self, anatomy: Anatomy) -> None:
         """Says where the model that runs is not the checkpoint that it was made from."""
         if anatomy is self._reported:
             return
         self._reported = anatomy
-        for sentence in anatomy.departures:
+        for sentence in anatomy.mismatches:
             if self.check == "raise" and not anatomy.compatibility:
                 raise UnsupportedModelError(f"{sentence} With check='warn' it is attributed as it runs.")
-            warn_caller(sentence, ModelDepartureWarning)
+            warn_caller(sentence, ModelMismatchWarning)
 
     def _planned(self, at: str | None = None) -> tuple[ModelAdapter, Plan]:
         """The model up to a place, and the decomposer's plan for it; made again only when its weights changed."""
         anatomy = self.model.anatomy
-        self._report_departures(anatomy)
+        self._report_mismatches(anatomy)
         known = self._plans.get(at)
         if known is None or known[0] is not anatomy:
             model = AdapterView(self.model, anatomy) if at is None else up_to(self.model, at)

@@ -28,7 +28,7 @@ class ReconstructionWarning(DLAWarning):
     """The same finding as `ReconstructionError`, where the user asked for a warning."""
 
 
-class ModelDepartureWarning(DLAWarning):
+class ModelMismatchWarning(DLAWarning):
     """The model that runs is not the checkpoint that it was made from; an attribution is exact for what runs."""
 
 

@@ -26,7 +26,7 @@ PUBLIC = """
     EmbeddingDecomposer Engine Entry ExpertDecomposer Experts Factored FeatureDecomposer Features FileFormatError
     GroupDecomposer HeadDecomposer HookedTransformerAdapter Interval Label RowKind LayerDecomposer LensDecomposer
     LocalEngine LogProbability Logit LogitDifference LogitSet MissingPackageError MixedDecomposer ModelAdapter
-    ModelDepartureWarning NeuronDecomposer NextToken Norm NormalInterval Part PromptWarning RayEngine
+    ModelMismatchWarning NeuronDecomposer NextToken Norm NormalInterval Part PromptWarning RayEngine
     ReconstructionError ReconstructionWarning ResidualVector Rounding Route Rows RunChangedError Scaled Site
     SourceDecomposer Sources SumOf Summary SweepFolder SweepWarning TokenEffects TopTokens TransformerBridgeAdapter
     UnsupportedModelError Whole Write __version__ adapt direct_logit_attribution load mean open_sweep sweep

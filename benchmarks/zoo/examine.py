@@ -50,7 +50,7 @@ class Cell:
         gap: The largest error of anything that was compared, in standard deviations of the logits.
         reason: Of a refusal, an error or a wrong number.
         departs: How far the log-probabilities are from the model's before it was rewritten.
-        warned: Whether a `ModelDepartureWarning` was given.
+        warned: Whether a `ModelMismatchWarning` was given.
         kinds: The kinds of rows.
         unchecked: How many rows of heads had nothing to be compared with.
     """
@@ -147,7 +147,7 @@ def _examine(subject: Subject, unit: str, model: Any, tokens: Tensor, truth: _Tr
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             attributor = dla.Attributor(model, UNITS[unit])
-        warned = any(issubclass(w.category, dla.ModelDepartureWarning) for w in caught)
+        warned = any(issubclass(w.category, dla.ModelMismatchWarning) for w in caught)
         if truth is None:
             return _cell(subject, unit, "WRONG", reason="attributed, although it is not a decoder of tokens")
         ids = torch.randint(truth.own.shape[-1], (2, *tokens.shape), generator=torch.Generator().manual_seed(5))

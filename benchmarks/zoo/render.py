@@ -30,7 +30,7 @@ for differences, with another token asked about at each position:
 
 **refused** is an `UnsupportedModelError` that says why, by the number of the reason below; **does not run** is
 TransformerLens' own failure to load, convert or run the model. A number that is neither exact nor an error stops
-`make zoo`. *Warned* cells are exact for the model that runs, and a `ModelDepartureWarning` said that compatibility mode
+`make zoo`. *Warned* cells are exact for the model that runs, and a `ModelMismatchWarning` said that compatibility mode
 had changed it.
 """
 

@@ -294,7 +294,7 @@ class Anatomy:
         eps: The rounding unit of the least exact step in the model's own arithmetic that is not measured: of float32,
             where the model is in half precision.
         dtype: The coarsest dtype of an activation.
-        departures: How the model that runs differs from the checkpoint that it was made from, a sentence each; empty
+        mismatches: How the model that runs differs from the checkpoint that it was made from, a sentence each; empty
             where nothing of the kind was found.
         compatibility: Whether TransformerLens' compatibility mode has rewritten the model.
     """
@@ -305,7 +305,7 @@ class Anatomy:
     unembedding: Unembedding
     eps: float
     dtype: torch.dtype = torch.float32
-    departures: tuple[str, ...] = ()
+    mismatches: tuple[str, ...] = ()
     compatibility: bool = False
 
 

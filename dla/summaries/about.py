@@ -8,7 +8,7 @@ from typing import Any, final
 from dla.decomposers import RowKind
 from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen
 from dla.sweeps import PartOf, SweepFolder
-from dla.sweeps.identity import computes_otherwise, departures
+from dla.sweeps.identity import computes_otherwise, differences
 from dla.sweeps.schema import REJECTED
 
 SUMS = ("total", "constant", "logit", "output_logit", "gap", "misfit")
@@ -125,7 +125,7 @@ class About:
             raise ValueError(
                 f"Both summaries are of {names[0]}, but their parts differ ({some}). Merge summaries of the same parts."
             )
-        told = [*departures(self.identity, other.identity)] or [*computes_otherwise(self.identity, other.identity)]
+        told = [*differences(self.identity, other.identity)] or [*computes_otherwise(self.identity, other.identity)]
         if self.prepend_bos != other.prepend_bos:
             told = [f"prepend_bos was {self.prepend_bos} there and is {other.prepend_bos} here"]
         if told:

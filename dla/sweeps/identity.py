@@ -68,7 +68,7 @@ def identity(plan: FixedPlan, questions: Sequence[SweepRow], hooks: Sequence[str
     }
 
 
-def departures(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     """What tells one model from another, in words; nothing where they are the same."""
     if any(old[key] != new[key] for key in ("weights", "dtype")):
         yield f"the model's weights differ ({_name(old)} there, {_name(new)} here)"

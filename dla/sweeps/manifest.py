@@ -14,7 +14,7 @@ from dla.provenance import versions
 from dla.sweeps.corpora import Corpus
 from dla.sweeps.fixed import FixedPlan
 from dla.sweeps.folder import PartOf, manifest_checksum, open_sweep
-from dla.sweeps.identity import computes_otherwise, departures
+from dla.sweeps.identity import computes_otherwise, differences
 from dla.sweeps.parquet import replacing
 from dla.sweeps.schema import FORMAT, MANIFEST
 from dla.sweeps.settings import BatchSettings
@@ -79,7 +79,7 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
-    yield from departures(old["model"], new["model"])
+    yield from differences(old["model"], new["model"])
     if old["plan"] != new["plan"] or old["row_kind"] != new["row_kind"]:
         yield f"the parts differ ({old['decomposer']} there, {new['decomposer']} here)"
     if old["corpus"] != new["corpus"] or old["columns"] != new["columns"]:

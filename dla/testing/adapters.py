@@ -12,8 +12,8 @@ from dla.adapters.base import ModelAdapter
 from dla.errors import DLAError
 from dla.testing.checks import (
     check_blocks,
+    check_checkpoint,
     check_embeddings,
-    check_faithful,
     check_readout,
     check_running,
     check_sites,
@@ -80,7 +80,7 @@ def _look(adapter: ModelAdapter, model: Any, tokens: Tensor) -> Iterator[CheckRe
     yield from _guarded("embeddings", lambda: check_embeddings(look))
     yield from _guarded("blocks", lambda: check_blocks(look))
     yield from _guarded("readout", lambda: check_readout(look))
-    yield from check_faithful(look)
+    yield from check_checkpoint(look)
     yield from _guarded("sums", lambda: check_sums(look))
 
 

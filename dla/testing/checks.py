@@ -107,11 +107,11 @@ def check_readout(look: ObservedRun) -> Iterator[CheckResult]:
     )
 
 
-def check_faithful(look: ObservedRun) -> Iterator[CheckResult]:
+def check_checkpoint(look: ObservedRun) -> Iterator[CheckResult]:
     """The model that runs is the checkpoint that it was made from."""
-    departures = look.anatomy.departures
-    found = "no module departs from its original" if not departures else ""
-    yield CheckResult("faithful", not departures, found, " ".join(departures))
+    mismatches = look.anatomy.mismatches
+    found = "no module differs from its original" if not mismatches else ""
+    yield CheckResult("checkpoint", not mismatches, found, " ".join(mismatches))
 
 
 def check_sums(look: ObservedRun) -> Iterator[CheckResult]:

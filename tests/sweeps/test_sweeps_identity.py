@@ -118,7 +118,7 @@ def test_slight_hooks_are_seen(tmp_path, name, hook):
         (other_activation, "the model's blocks.1.*mlp.act is NewGELUActivation there and GELU here"),
     ],
 )
-@pytest.mark.filterwarnings("ignore::dla.ModelDepartureWarning")
+@pytest.mark.filterwarnings("ignore::dla.ModelMismatchWarning")
 def test_settings_that_are_no_weights(tmp_path, change, message):
     dla.sweep(frame(3), by_heads(bridge()), tmp_path)
     model = bridge()

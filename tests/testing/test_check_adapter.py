@@ -281,7 +281,7 @@ def test_an_adapter_that_runs_wrongly_is_found(kind: type[Altered], step: str, w
         ("bert", "is causal", "not a decoder"),
         ("openai-gpt", "anatomy", "hook_resid_post never fires"),
         ("modernbert-decoder", "anatomy", "transformed by more than a constant factor"),
-        ("falcon-new", "faithful", "does not compute what Hugging Face's own module computes"),
+        ("falcon-new", "checkpoint", "does not compute what Hugging Face's own module computes"),
         ("t5", "adapter", "no `blocks`"),
     ],
 )
@@ -293,7 +293,7 @@ def test_a_model_that_is_refused_is_so_for_its_reason(name: str, step: str, word
 
 def test_a_departure_in_compatibility_mode_is_told() -> None:
     failure = first(check_adapter(architecture("gpt_oss").bridge("compatibility")))
-    assert failure.name == "faithful"
+    assert failure.name == "checkpoint"
     assert "attention sinks" in failure.problem
 
 

@@ -58,7 +58,7 @@ def _record(given: dict[str, Any], calls: dict[str, Any], path: str, _: nn.Modul
     calls[path] = (*given[path], _kept(first_tensor(output)))
 
 
-def departures(
+def mismatches(
     replaced: list[str], recording: Recording, unembedding: Unembedding, model: ModelModules
 ) -> tuple[str, ...]:
     """Sentences that say how the model that runs differs from the checkpoint; empty where nothing was found."""

@@ -6,7 +6,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy
-from dla.adapters.recognise.checkpoint import departures, replaced_modules
+from dla.adapters.recognise.checkpoint import mismatches, replaced_modules
 from dla.adapters.recognise.copies import check_copies
 from dla.adapters.recognise.finite import check_finite
 from dla.adapters.recognise.match import Mix
@@ -59,7 +59,7 @@ def discover(
         unembedding=unembedding,
         eps=least_unit(recording, unembedding),
         dtype=coarsest_dtype(recording),
-        departures=departures(replaced, recording, unembedding, model),
+        mismatches=mismatches(replaced, recording, unembedding, model),
         compatibility=model.compatibility,
     )
 

@@ -16,7 +16,7 @@ from dla.sweeps.corpora import Corpus
 from dla.sweeps.engines.base import Engine, Job, worker_of
 from dla.sweeps.engines.cluster import check_room, connected, plain_errors, ray_package, received, sent
 from dla.sweeps.fixed import FixedPlan
-from dla.sweeps.identity import computes_otherwise, departures, identity
+from dla.sweeps.identity import computes_otherwise, differences, identity
 from dla.sweeps.questions import SweepRow
 from dla.sweeps.settings import BatchSettings
 from dla.sweeps.shards import Receipt
@@ -178,7 +178,7 @@ class _Orders:
         plan = FixedPlan(attributor)
         found = identity(plan, self.samples)
         parts = [] if plan.digest == self.digest else ["its parts differ"]
-        told = [*departures(self.expected, found), *parts] or [*computes_otherwise(self.expected, found)]
+        told = [*differences(self.expected, found), *parts] or [*computes_otherwise(self.expected, found)]
         if told:
             raise ValueError(
                 f"The model in an actor (here) is not the attributor's (there): {'; '.join(told)}. Let load() give the "

@@ -20,7 +20,7 @@ CAUSES = {
 @pytest.mark.parametrize("name", CAUSES)
 def test_compatibility_mode_that_changed_the_model_is_warned_of(name: str) -> None:
     model, tokens = bridged(name, "compatibility"), some_tokens(1)
-    with pytest.warns(dla.ModelDepartureWarning, match=CAUSES[name]):
+    with pytest.warns(dla.ModelMismatchWarning, match=CAUSES[name]):
         attributor = dla.Attributor(model, dla.HeadDecomposer())
     result = attributor.attribute(tokens, dla.Logit(7), pos=None)
     with torch.no_grad():
@@ -63,7 +63,7 @@ def centred_under_a_cap() -> object:
 
 
 def test_an_unembedding_centred_under_a_soft_cap_is_warned_of(centred_under_a_cap: object) -> None:
-    with pytest.warns(dla.ModelDepartureWarning, match=r"centred the unembedding.*caps.*pass center_unembed=False"):
+    with pytest.warns(dla.ModelMismatchWarning, match=r"centred the unembedding.*caps.*pass center_unembed=False"):
         dla.Attributor(centred_under_a_cap, dla.ComponentDecomposer())
 
 
@@ -82,7 +82,7 @@ def test_a_raw_bridge_that_is_not_its_checkpoint_is_refused() -> None:
 def test_a_raw_bridge_that_is_not_its_checkpoint_is_attributed_as_it_runs_if_asked() -> None:
     model, tokens = bridged("falcon-new"), some_tokens(3)
     ids = some_ids(3, *tokens.shape)
-    with pytest.warns(dla.ModelDepartureWarning, match=r"this bridge is not the checkpoint"):
+    with pytest.warns(dla.ModelMismatchWarning, match=r"this bridge is not the checkpoint"):
         attributor = dla.Attributor(model, dla.HeadDecomposer(), check="warn")
     result = attributor.attribute(tokens, dla.Logit(ids), pos=None)
     with torch.no_grad():
