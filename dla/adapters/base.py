@@ -36,8 +36,8 @@ class ModelAdapter(abc.ABC):
         self,
         tokens: Int[Tensor, "batch pos"],
         observe: Mapping[str, Observer],
-        rows: Int[Tensor, "batch kept"] | None,
-    ) -> Float[Tensor, "batch kept d_vocab"]:
+        rows: Int[Tensor, "batch query"] | None,
+    ) -> Float[Tensor, "batch query d_vocab"]:
         """One forward pass without gradients.
 
         Args:

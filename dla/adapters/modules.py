@@ -26,8 +26,8 @@ def run_module(
     model: nn.Module,
     tokens: Int[Tensor, "batch pos"],
     observe: Mapping[str, Observer],
-    rows: Int[Tensor, "batch kept"] | None,
-) -> Float[Tensor, "batch kept d_vocab"]:
+    rows: Int[Tensor, "batch query"] | None,
+) -> Float[Tensor, "batch query d_vocab"]:
     """`ModelAdapter.run` for a module that takes token ids and returns logits, with the hooks of `hook_points_of`.
 
     All positions are unembedded, and those that are asked for are taken: simple, and not the cheapest way.

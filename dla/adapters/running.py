@@ -124,8 +124,8 @@ def run_observed(
     forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
     tokens: Int[Tensor, "batch pos"],
     observe: Mapping[str, Observer],
-    rows: Int[Tensor, "batch kept"] | None,
-) -> Float[Tensor, "batch kept d_vocab"]:
+    rows: Int[Tensor, "batch query"] | None,
+) -> Float[Tensor, "batch query d_vocab"]:
     """`ModelAdapter.run`. Where a hook of the user's sees logits, it sees those of all positions, as ever."""
     check_runnable(model, tokens)
     whole = rows is not None and is_readout_hooked(model, model.unembed)

@@ -61,8 +61,8 @@ class TransformerBridgeAdapter(ModelAdapter):
         self,
         tokens: Int[Tensor, "batch pos"],
         observe: Mapping[str, Observer],
-        rows: Int[Tensor, "batch kept"] | None,
-    ) -> Float[Tensor, "batch kept d_vocab"]:
+        rows: Int[Tensor, "batch query"] | None,
+    ) -> Float[Tensor, "batch query d_vocab"]:
         return run_observed(self._model, self._hook_points, self._forward, tokens, observe, rows)
 
     @property

@@ -47,8 +47,8 @@ class AdapterView(ModelAdapter):
         self,
         tokens: Int[Tensor, "batch pos"],
         observe: Mapping[str, Observer],
-        rows: Int[Tensor, "batch kept"] | None,
-    ) -> Float[Tensor, "batch kept d_vocab"]:
+        rows: Int[Tensor, "batch query"] | None,
+    ) -> Float[Tensor, "batch query d_vocab"]:
         return self._model.run(tokens, observe, rows)
 
     def owns(self, cache: Any) -> bool:

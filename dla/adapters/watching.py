@@ -34,7 +34,7 @@ def watching(hook_points: HookPoints, observe: Mapping[str, Callable[[Tensor], N
 
 
 @contextlib.contextmanager
-def keeping_rows(unembed: nn.Module, rows: Int[Tensor, "batch kept"] | None) -> Iterator[None]:
+def keeping_rows(unembed: nn.Module, rows: Int[Tensor, "batch query"] | None) -> Iterator[None]:
     """Unembeds only some positions: the unembedding treats each alone, so the logits of the kept ones are unchanged.
 
     The final norm still sees all of them. Hugging Face's GPT-2 reshapes its output to the prompt's length, and the
@@ -52,7 +52,7 @@ def keeping_rows(unembed: nn.Module, rows: Int[Tensor, "batch kept"] | None) -> 
 
 
 @contextlib.contextmanager
-def in_slices(unembed: nn.Module, rows: Int[Tensor, "batch kept"], width: int) -> Iterator[None]:
+def in_slices(unembed: nn.Module, rows: Int[Tensor, "batch query"], width: int) -> Iterator[None]:
     """Unembeds some positions, a few at a time: observers of the readout are called once a slice, in order.
 
     Each slice's logits are dropped before the next ones are made, so that a tensor `[batch pos d_vocab]` never exists.
@@ -81,9 +81,9 @@ def in_slices(unembed: nn.Module, rows: Int[Tensor, "batch kept"], width: int) -
 @contextlib.contextmanager
 def in_sample(
     unembed: nn.Module,
-    rows: Int[Tensor, "batch kept"],
+    rows: Int[Tensor, "batch query"],
     sample: Int[Tensor, " some"],
-    see: Callable[[Float[Tensor, "batch kept d_model"]], None],
+    see: Callable[[Float[Tensor, "batch query d_model"]], None],
 ) -> Iterator[None]:
     """Shows what enters the unembedding at some positions, and unembeds only a sample of them.
 

@@ -17,7 +17,7 @@ from dla.writes.sites import Site, take_rows
 class PositionSelector:
     """Takes the positions that are asked about out of an activation, in the precision of the sums."""
 
-    def __init__(self, rows: Int[Tensor, "batch kept"], width: int, everything: bool, dtype: torch.dtype) -> None:
+    def __init__(self, rows: Int[Tensor, "batch query"], width: int, everything: bool, dtype: torch.dtype) -> None:
         """Says which positions are kept.
 
         Args:
@@ -56,7 +56,7 @@ class Contraction:
         steps: Sequence[PlanStep],
         directions: Float[Tensor, "direction #batch #pos d_model"],
         select: PositionSelector,
-        places: Sequence[Float[Tensor, "_ direction batch kept"]] = (),
+        places: Sequence[Float[Tensor, "_ direction batch query"]] = (),
     ) -> None:
         """Contracts what reads nothing, and waits for the rest.
 
@@ -91,7 +91,7 @@ class Contraction:
         return {name: partial(self._observe, name, sites) for name, sites in by_name.items()}
 
     def rows(self, batch: int, kept: int) -> list[Rows]:
-        """What the directions read of every part, `[part direction batch kept]`, step by step.
+        """What the directions read of every part, `[part direction batch query]`, step by step.
 
         Raises:
             UnsupportedModelError: If an activation that the plan reads never came.

@@ -84,17 +84,17 @@ class ForwardResult:
     """
 
     labels: Sequence[Label]
-    values: Float[Tensor, "part direction batch kept"]
-    constant: Float[Tensor, "direction batch kept"]
-    lost: Float[Tensor, "direction batch kept"] | None
-    logit: Float[Tensor, "direction batch kept"]
-    output_logit: Float[Tensor, "direction batch kept"]
-    magnitude: Float[Tensor, "direction batch kept"]
-    scale: Float[Tensor, "batch kept"] | None
-    sketch: Float[Tensor, "batch kept five"]
+    values: Float[Tensor, "part direction batch query"]
+    constant: Float[Tensor, "direction batch query"]
+    lost: Float[Tensor, "direction batch query"] | None
+    logit: Float[Tensor, "direction batch query"]
+    output_logit: Float[Tensor, "direction batch query"]
+    magnitude: Float[Tensor, "direction batch query"]
+    scale: Float[Tensor, "batch query"] | None
+    sketch: Float[Tensor, "batch query five"]
     eps: float
 
-    def total(self, row_kind: RowKind) -> Float[Tensor, "direction batch kept"]:
+    def total(self, row_kind: RowKind) -> Float[Tensor, "direction batch query"]:
         """What the parts come to, as the row_kind says, summed in float64."""
         return total_of(self.values, row_kind)
 
@@ -110,7 +110,7 @@ class ForwardResult:
         values[labels.index(Label(ROUNDING))] += self.lost
         return replace(self, labels=labels, values=values, lost=None)
 
-    def tolerance(self, row_kind: RowKind) -> Float[Tensor, "direction batch kept"]:
+    def tolerance(self, row_kind: RowKind) -> Float[Tensor, "direction batch query"]:
         """`TOLERANCE * eps * (Σ|part| + |constant| + Σ|weighted logit| + |direction| · rms(normalised stream))`.
 
         And the smallest normal number: below it, what is rounded away is no multiple of what is there.
@@ -188,12 +188,12 @@ def run_pass(
 
 def _of_each(
     questions: Sequence[LogitReader], shape: torch.Size, told: Callable[[LogitReader], Tensor]
-) -> Float[Tensor, "direction batch kept"]:
+) -> Float[Tensor, "direction batch query"]:
     return torch.stack([told(question).expand(shape) for question in questions])
 
 
 @torch.no_grad()
-def answers_of(model: ModelAdapter, asked: Query) -> Float[Tensor, "batch kept d_vocab"]:
+def answers_of(model: ModelAdapter, asked: Query) -> Float[Tensor, "batch query d_vocab"]:
     """The logits that the model returns at the positions asked about."""
     unembedding = model.anatomy.unembedding
     select, seen = selection(model, asked), [torch.empty(0)]

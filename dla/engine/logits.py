@@ -85,7 +85,7 @@ class LogitReader:
         sites = [*(() if norm is None else (norm.scale,)), *(() if rounding is None else rounding.normalised.reads)]
         return {site.name: partial(self._keep, site) for site in dict.fromkeys(sites)}
 
-    def keep_columns(self, stream: Float[Tensor, "batch kept d_model"]) -> None:
+    def keep_columns(self, stream: Float[Tensor, "batch query d_model"]) -> None:
         """Takes the stream that is unembedded, and reads it in the columns of `W_U` that are asked about."""
         unembedding = self._unembedding
         stream = unembedding.normalised.read(stream).to(self._asked)

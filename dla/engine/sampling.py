@@ -38,7 +38,7 @@ def can_sample(model: ModelAdapter, positions: Positions, resolved: Sequence[Res
 def run_in_sample(
     model: ModelAdapter,
     tokens: Int[Tensor, "batch pos"],
-    index: Int[Tensor, "batch kept"],
+    index: Int[Tensor, "batch query"],
     observe: Mapping[str, Callable[[Tensor], None]],
     questions: Sequence[LogitReader],
 ) -> None:

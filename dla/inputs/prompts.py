@@ -49,14 +49,14 @@ class Prompts:
     lengths: tuple[int, ...]
     vocabulary: Vocabulary
     known: bool = True
-    answers: Float[Tensor, "batch kept d_vocab"] | None = None
+    answers: Float[Tensor, "batch query d_vocab"] | None = None
 
     @property
     def batch(self) -> int:
         """The number of prompts."""
         return len(self.lengths)
 
-    def answered(self) -> Float[Tensor, "batch kept d_vocab"]:
+    def answered(self) -> Float[Tensor, "batch query d_vocab"]:
         """What the model answered at the positions asked about.
 
         Raises:
@@ -80,14 +80,14 @@ class Positions:
     """The positions asked about, counted in each prompt's own tokens.
 
     Attributes:
-        index: `[batch kept]`, from each prompt's first real token.
-        valid: `[batch kept]`; False where a short prompt has no such position.
+        index: `[batch query]`, from each prompt's first real token.
+        valid: `[batch query]`; False where a short prompt has no such position.
         single: Whether one position a prompt was asked for, so that the axis is dropped from results.
         everything: Whether `index` is simply every position of every row.
     """
 
-    index: Int[Tensor, "batch kept"]
-    valid: Bool[Tensor, "batch kept"]
+    index: Int[Tensor, "batch query"]
+    valid: Bool[Tensor, "batch query"]
     single: bool
     everything: bool
 

@@ -212,18 +212,18 @@ def _stretches(model: ModelAdapter, hooks: Sequence[UserHook], row_kind: RowKind
 
 
 def _steps_of(
-    labels: Sequence[Label], values: Float[Tensor, "part batch kept"]
-) -> tuple[Sequence[Label], Float[Tensor, "part batch kept"]]:
+    labels: Sequence[Label], values: Float[Tensor, "part batch query"]
+) -> tuple[Sequence[Label], Float[Tensor, "part batch query"]]:
     """Cumulative rows as what was added between them: each step belongs to the layer it starts in."""
     return (Label("embed"), *labels[:-1]), torch.cat([values[:1], values.diff(dim=0)])
 
 
 def _row(
     stretch: _Stretch,
-    gained: Float[Tensor, "batch kept"],
+    gained: Float[Tensor, "batch query"],
     labels: Sequence[Label],
-    values: Float[Tensor, "part batch kept"],
-    tolerance: Float[Tensor, "batch kept"],
+    values: Float[Tensor, "part batch query"],
+    tolerance: Float[Tensor, "batch query"],
 ) -> GapRow:
     there = [i for i, label in enumerate(labels) if stretch.written and label.layer == stretch.layer]
     parts = values[there].sum(0)

@@ -80,7 +80,7 @@ class Part:
         rows = [(str(label), label.kind) for label in self.label.path()]
         return html_rows(f"{self.label}: {mean_of(self.values)} logits", ("part", "kind"), rows)
 
-    def vector(self) -> Float[Tensor, "batch kept d_model"]:
+    def vector(self) -> Float[Tensor, "batch query d_model"]:
         """What the part adds to the stream that enters the final norm, for each prompt and position asked about.
 
         A row of `LensDecomposer` is no part of that stream: its vector is the stream there, divided by its own scale.

@@ -52,10 +52,10 @@ class Rerun:
     plan: Plan
     asked: Query
     row_kind: RowKind
-    scale: Float[Tensor, "batch kept"] | None
-    sketch: Float[Tensor, "batch kept five"]
-    logit: Float[Tensor, "direction batch kept"]
-    tolerance: Float[Tensor, "direction batch kept"]
+    scale: Float[Tensor, "batch query"] | None
+    sketch: Float[Tensor, "batch query five"]
+    logit: Float[Tensor, "direction batch query"]
+    tolerance: Float[Tensor, "direction batch query"]
     eps: float
     hooks: tuple[UserHook, ...] = ()
     rounding: Label = field(default_factory=lambda: Label(ROUNDING))
@@ -104,7 +104,7 @@ class Rerun:
     @torch.no_grad()
     def vector(
         self, label: Label, values: Float[Tensor, "*direction_batch_and_pos"]
-    ) -> Float[Tensor, "batch kept d_model"]:
+    ) -> Float[Tensor, "batch query d_model"]:
         """What one part adds to the stream that enters the final norm; a lens' row, divided by its own scale.
 
         A part's value is linear in the direction, so its vector is the gradient of the value by the direction. That
@@ -139,7 +139,7 @@ class Rerun:
         vector: Tensor = gradient[0]
         return vector
 
-    def frozen_scale(self) -> Float[Tensor, "batch kept"] | None:
+    def frozen_scale(self) -> Float[Tensor, "batch query"] | None:
         """What the final norm divides `vector` by; 1 where that was done; None where there is no norm."""
         return self.scale if self.scale is None or self.row_kind is not RowKind.LENS else torch.ones_like(self.scale)
 
@@ -157,7 +157,7 @@ class Rerun:
             )
 
     def _check_run(
-        self, logit: Float[Tensor, "direction batch kept"], sketch: Float[Tensor, "batch kept five"]
+        self, logit: Float[Tensor, "direction batch query"], sketch: Float[Tensor, "batch query five"]
     ) -> None:
         """Whether another run is the one that the result comes from."""
         self._compare("the model's own logit", logit, self.logit, self.tolerance)
@@ -176,9 +176,9 @@ class Rerun:
     def _compare(
         self,
         what: str,
-        now: Float[Tensor, "direction batch kept"],
-        then: Float[Tensor, "direction batch kept"],
-        allowed: Float[Tensor, "direction batch kept"],
+        now: Float[Tensor, "direction batch query"],
+        then: Float[Tensor, "direction batch query"],
+        allowed: Float[Tensor, "direction batch query"],
     ) -> None:
         difference = (now.to(then) - then).abs()
         changed = ~(difference <= allowed.to(then)) & self.asked.positions.valid.to(then.device)
@@ -223,7 +223,7 @@ def _listed(hooks: tuple[UserHook, ...]) -> str:
     return ", ".join(map(str, hooks)) or "none"
 
 
-def _rows_of(label: Label, rows: Rows) -> Float[Tensor, "direction batch kept"]:
+def _rows_of(label: Label, rows: Rows) -> Float[Tensor, "direction batch query"]:
     values: Tensor = kept(rows, lambda other: other == label).values.sum(0)
     return values
 

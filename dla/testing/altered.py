@@ -51,8 +51,8 @@ class Altered(ModelAdapter):
         self,
         tokens: Int[Tensor, "batch pos"],
         observe: Mapping[str, Observer],
-        rows: Int[Tensor, "batch kept"] | None,
-    ) -> Float[Tensor, "batch kept d_vocab"]:
+        rows: Int[Tensor, "batch query"] | None,
+    ) -> Float[Tensor, "batch query d_vocab"]:
         self.runs += 1
         shown = {name: partial(self._pass_on, name, observer) for name, observer in observe.items()}
         return self._right.run(tokens, shown, rows)

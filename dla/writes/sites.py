@@ -33,7 +33,7 @@ class Site:
     flattened: bool = False
 
 
-def take_rows(activation: Tensor, rows: Int[Tensor, "batch kept"], axis: int) -> Tensor:
+def take_rows(activation: Tensor, rows: Int[Tensor, "batch query"], axis: int) -> Tensor:
     """The wanted positions of each prompt, along the position axis."""
     rows = rows.to(activation.device)
     if bool((rows == rows[:1]).all()):
