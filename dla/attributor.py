@@ -147,13 +147,13 @@ class Attributor:
                 refuse_autocast(on, self.model.anatomy.unembedding.W_U.device)
             wanted, cache = question(direction), read_cache(self.model, cache)
             read = read_prompts_or_cache(self.model, prompts, cache, attention_mask, prepend_bos)
-            asked, names = ask(self.model, wanted, read, read_positions(pos, read), cache)
-            model, plan = self._planned(asked.at)
-            run = run_pass(model, plan, asked, self.decomposer.row_kind, self._sampled).with_readout(
+            query, names = ask(self.model, wanted, read, read_positions(pos, read), cache)
+            model, plan = self._planned(query.at)
+            run = run_pass(model, plan, query, self.decomposer.row_kind, self._sampled).with_readout(
                 self.decomposer.row_kind
             )
             return self._checked(
-                attribution_of(run, model, plan, asked, self.decomposer.row_kind, wanted.describe(), names)
+                attribution_of(run, model, plan, query, self.decomposer.row_kind, wanted.describe(), names)
             )
 
     def explain_gap(
@@ -187,9 +187,9 @@ class Attributor:
         with without_autocast() as on:
             refuse_autocast(on, self.model.anatomy.unembedding.W_U.device)
             read = read_prompts_or_cache(self.model, prompts, None, attention_mask, prepend_bos)
-            asked, _ = ask(self.model, wanted, read, read_positions(pos, read), None)
-            model, plan = self._planned(asked.at)
-            return explain(model, plan, asked, self.decomposer.row_kind)
+            query, _ = ask(self.model, wanted, read, read_positions(pos, read), None)
+            model, plan = self._planned(query.at)
+            return explain(model, plan, query, self.decomposer.row_kind)
 
     def _report_mismatches(self, anatomy: Anatomy) -> None:
         """Says where the model that runs is not the checkpoint that it was made from."""
@@ -238,7 +238,7 @@ def _diagnosis(result: Attribution, excess: Tensor) -> str:
         place += f", direction {result.directions[direction]!r}"
     assert result.rerun is not None
     rerun = result.rerun.of_direction(direction)
-    likely = edits(rerun.model, rerun.plan, rerun.asked, rerun.row_kind)
+    likely = edits(rerun.model, rerun.plan, rerun.query, rerun.row_kind)
     if not math.isfinite(gap):
         return (
             f"The model's logit, or a part of it, is not finite at {place}: a weight, a hook or an overflow in half "

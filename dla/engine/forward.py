@@ -137,14 +137,14 @@ def total_of(values: Float[Tensor, "part *more"], row_kind: RowKind) -> Float[Te
 
 @torch.no_grad()
 def run_pass(
-    model: ModelAdapter, plan: Plan, asked: Query, row_kind: RowKind = RowKind.ADDITIVE, sampled: bool = False
+    model: ModelAdapter, plan: Plan, query: Query, row_kind: RowKind = RowKind.ADDITIVE, sampled: bool = False
 ) -> ForwardResult:
     """Runs the model once, or goes over a cache, without gradients.
 
     Args:
         model: The model.
         plan: What to read of it.
-        asked: What is asked.
+        query: What is asked.
         row_kind: What the rows are. Those of a lens are on scales of their own, all others on the final norm's.
         sampled: Whether the model may unembed a sample of the positions only; see `Attributor`.
 
@@ -153,21 +153,21 @@ def run_pass(
         ValueError: If autocast would round what is computed.
     """
     refuse_autocast(autocast_on(), model.anatomy.unembedding.W_U.device)
-    shape, select = asked.positions.index.shape, selection(model, asked)
-    questions = questions_of(model, asked, select)
+    shape, select = query.positions.index.shape, selection(model, query)
+    questions = questions_of(model, query, select)
     directions = directions_of(questions)
-    steps = plan.steps(asked.prompts)
+    steps = plan.steps(query.prompts)
     labels = plan.labels_of(steps)
     into = None if labels is None else room_for(len(labels), directions.new_empty(0, len(questions), *shape))
     names = [site.name for step in steps for site in step.write.reads]
     contraction = Contraction(steps, directions, select, plan.places(steps, into))
     logits = None
-    if sampled and asked.cache is None and can_sample(model, asked.positions, asked.resolved):
-        run_in_sample(model, asked.prompts.tokens, asked.positions.index, contraction.observers(), questions)
-    elif width := _slice_width(model, asked):
-        _run_in_slices(model, asked, [contraction.observers(), *(q.observers() for q in questions)], width)
+    if sampled and query.cache is None and can_sample(model, query.positions, query.resolved):
+        run_in_sample(model, query.prompts.tokens, query.positions.index, contraction.observers(), questions)
+    elif width := _slice_width(model, query):
+        _run_in_slices(model, query, [contraction.observers(), *(q.observers() for q in questions)], width)
     else:
-        logits = watch(model, asked, [contraction.observers(), *(q.observers() for q in questions)])
+        logits = watch(model, query, [contraction.observers(), *(q.observers() for q in questions)])
     parts, scale = contraction.rows(*shape), questions[0].scale()
     rows = plan.merged(parts) if labels is None or into is None else Rows(labels, into)
 
@@ -182,7 +182,7 @@ def run_pass(
         magnitude=each(LogitReader.magnitude),
         scale=scale,
         sketch=questions[0].sketch(),
-        eps=max(model.anatomy.eps, _unit_of(asked.cache, names, model)),
+        eps=max(model.anatomy.eps, _unit_of(query.cache, names, model)),
     )
 
 
@@ -193,22 +193,22 @@ def _of_each(
 
 
 @torch.no_grad()
-def answers_of(model: ModelAdapter, asked: Query) -> Float[Tensor, "batch query d_vocab"]:
+def answers_of(model: ModelAdapter, query: Query) -> Float[Tensor, "batch query d_vocab"]:
     """The logits that the model returns at the positions asked about."""
     unembedding = model.anatomy.unembedding
-    select, seen = selection(model, asked), [torch.empty(0)]
+    select, seen = selection(model, query), [torch.empty(0)]
 
     def keep(logits: Tensor) -> None:
         rows = select.rows_of(logits, 1)
-        seen[0] = rows if asked.cache is None else _transformed(rows, unembedding)
+        seen[0] = rows if query.cache is None else _transformed(rows, unembedding)
 
-    logits = watch(model, asked, [{unembedding.logits.name: keep}])
+    logits = watch(model, query, [{unembedding.logits.name: keep}])
     return (seen[0] if logits is None else select.rows_of(logits, 1)).to(select.dtype)
 
 
-def questions_of(model: ModelAdapter, asked: Query, select: PositionSelector) -> list[LogitReader]:
+def questions_of(model: ModelAdapter, query: Query, select: PositionSelector) -> list[LogitReader]:
     """What is asked, at the model's readout."""
-    return [LogitReader(one, model.anatomy.unembedding, select) for one in asked.resolved]
+    return [LogitReader(one, model.anatomy.unembedding, select) for one in query.resolved]
 
 
 def directions_of(questions: Sequence[LogitReader]) -> Float[Tensor, "direction #batch #pos d_model"]:
@@ -216,9 +216,9 @@ def directions_of(questions: Sequence[LogitReader]) -> Float[Tensor, "direction 
     return torch.stack(torch.broadcast_tensors(*(question.direction() for question in questions)))
 
 
-def selection(model: ModelAdapter, asked: Query) -> PositionSelector:
+def selection(model: ModelAdapter, query: Query) -> PositionSelector:
     """Takes the positions that are asked about out of activations."""
-    width, positions = asked.prompts.tokens.shape[1], asked.positions
+    width, positions = query.prompts.tokens.shape[1], query.positions
     dtype = torch.promote_types(model.anatomy.unembedding.W_U.dtype, torch.float32)
     return PositionSelector(positions.index, width, positions.everything, dtype)
 
@@ -232,11 +232,11 @@ def _unit_of(cache: Any, names: Sequence[str], model: ModelAdapter) -> float:
     return unit if unit > torch.finfo(model.anatomy.dtype).eps else 0.0
 
 
-def _slice_width(model: ModelAdapter, asked: Query) -> int:
+def _slice_width(model: ModelAdapter, query: Query) -> int:
     """How many positions are unembedded at a time; 0 where all are, because they are few or there is no other way."""
-    unembedding, (batch, kept) = model.anatomy.unembedding, asked.positions.index.shape
-    W_U, most = unembedding.W_U, asked.prompts.tokens.shape[1]
-    if asked.cache is not None or unembedding.module is None or unembedding.transform is None or kept > most:
+    unembedding, (batch, kept) = model.anatomy.unembedding, query.positions.index.shape
+    W_U, most = unembedding.W_U, query.prompts.tokens.shape[1]
+    if query.cache is not None or unembedding.module is None or unembedding.transform is None or kept > most:
         return 0
     if is_readout_hooked(model, unembedding.module):
         return 0
@@ -245,22 +245,22 @@ def _slice_width(model: ModelAdapter, asked: Query) -> int:
     return width if width < kept else 0
 
 
-def _run_in_slices(model: ModelAdapter, asked: Query, observers: Sequence[Mapping[str, Observer]], width: int) -> None:
+def _run_in_slices(model: ModelAdapter, query: Query, observers: Sequence[Mapping[str, Observer]], width: int) -> None:
     """Runs the model; the logits are seen a slice at a time, and none are kept."""
     module = model.anatomy.unembedding.module
     assert module is not None
-    with in_slices(module, asked.positions.index, width):
-        model.run(asked.prompts.tokens, merged(observers), None)
+    with in_slices(module, query.positions.index, width):
+        model.run(query.prompts.tokens, merged(observers), None)
 
 
-def watch(model: ModelAdapter, asked: Query, observers: Sequence[Mapping[str, Observer]]) -> Tensor | None:
+def watch(model: ModelAdapter, query: Query, observers: Sequence[Mapping[str, Observer]]) -> Tensor | None:
     """Runs the model, or goes over the cache, and calls all observers; gives the logits if the model was run."""
     observe = merged(observers)
-    if asked.cache is not None:
-        replay(asked.cache, observe)
+    if query.cache is not None:
+        replay(query.cache, observe)
         return None
-    index = asked.positions.index
-    return model.run(asked.prompts.tokens, observe, index if index.shape[1] < asked.prompts.tokens.shape[1] else None)
+    index = query.positions.index
+    return model.run(query.prompts.tokens, observe, index if index.shape[1] < query.prompts.tokens.shape[1] else None)
 
 
 def _transformed(logits: Tensor, unembedding: Unembedding) -> Tensor:

@@ -24,15 +24,15 @@ def ask(
     try:
         return _settled(direction, Query(prompts, positions, (), cache))
     except AnswersNeeded:
-        asked = Query(prompts, positions, (), cache)
-        prompts = replace(prompts, answers=answers_of(model, asked))
-        return _settled(direction, replace(asked, prompts=prompts))
+        query = Query(prompts, positions, (), cache)
+        prompts = replace(prompts, answers=answers_of(model, query))
+        return _settled(direction, replace(query, prompts=prompts))
 
 
-def _settled(direction: Direction | Directions, asked: Query) -> tuple[Query, tuple[str, ...]]:
+def _settled(direction: Direction | Directions, query: Query) -> tuple[Query, tuple[str, ...]]:
     if isinstance(direction, Direction):
-        return replace(asked, resolved=(direction.resolve(asked.prompts, asked.positions),)), ()
-    named = direction.named(asked.prompts, asked.positions)
-    resolved = tuple(one.resolve(asked.prompts, asked.positions) for one in named.values())
+        return replace(query, resolved=(direction.resolve(query.prompts, query.positions),)), ()
+    named = direction.named(query.prompts, query.positions)
+    resolved = tuple(one.resolve(query.prompts, query.positions) for one in named.values())
     one_place(resolved)
-    return replace(asked, resolved=resolved), tuple(named)
+    return replace(query, resolved=resolved), tuple(named)

@@ -20,7 +20,7 @@ def attribution_of(
     run: ForwardResult,
     model: ModelAdapter,
     plan: Plan,
-    asked: Query,
+    query: Query,
     row_kind: RowKind,
     direction: str,
     names: Sequence[str],
@@ -31,15 +31,15 @@ def attribution_of(
         run: The pass.
         model: The model, up to the place that was asked about.
         plan: What was read of it.
-        asked: What was asked.
+        query: What was asked.
         row_kind: What the rows are.
         direction: The directions in words.
         names: The names of several directions; empty for one.
     """
-    anatomy, positions = model.anatomy, asked.positions
-    there = {"direction": bool(names), "batch": asked.batched, "position": not positions.single}
+    anatomy, positions = model.anatomy, query.positions
+    there = {"direction": bool(names), "batch": query.batched, "position": not positions.single}
     provenance = Provenance(
-        tokens=tuple(tuple(prompt) for prompt in asked.prompts.texts()),
+        tokens=tuple(tuple(prompt) for prompt in query.prompts.texts()),
         direction=direction,
         decomposer=plan.name,
         row_kind=row_kind.value,
@@ -61,7 +61,7 @@ def attribution_of(
         tolerance=shaped(run.tolerance(row_kind)),
         positions=torch.where(positions.valid, positions.index, -1).squeeze([axis for axis in axes if axis > -3]),
         provenance=provenance,
-        rerun=Rerun.of(run, model, plan, asked, row_kind),
+        rerun=Rerun.of(run, model, plan, query, row_kind),
     )
 
 

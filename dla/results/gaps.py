@@ -99,13 +99,13 @@ class GapReport:
         return html_rows(_TITLE, _COLUMNS, rows)
 
 
-def explain(model: ModelAdapter, plan: Plan, asked: Query, row_kind: RowKind) -> GapReport:
+def explain(model: ModelAdapter, plan: Plan, query: Query, row_kind: RowKind) -> GapReport:
     """Compares the parts of each layer with what the measured stream gained in it.
 
     Args:
         model: The model.
         plan: The parts; those without a layer are taken to be written before the first block.
-        asked: One direction, at one position or several.
+        query: One direction, at one position or several.
         row_kind: What the rows of the plan are.
 
     Raises:
@@ -113,11 +113,11 @@ def explain(model: ModelAdapter, plan: Plan, asked: Query, row_kind: RowKind) ->
     """
     if row_kind is RowKind.LENS:
         raise ValueError("The rows of a lens do not add up, so there is no gap to explain.")
-    stretches = _stretches(model, () if asked.cache is not None else user_hooks(model), row_kind)
+    stretches = _stretches(model, () if query.cache is not None else user_hooks(model), row_kind)
     streams = [replace(stretch.end, label=Label("place", i)) for i, stretch in enumerate(stretches)]
     run, measured = (
-        run_pass(model, replace(plan, apart=True), asked),
-        run_pass(model, Plan("the stream", tuple(streams)), asked),
+        run_pass(model, replace(plan, apart=True), query),
+        run_pass(model, Plan("the stream", tuple(streams)), query),
     )
     labels, values = run.labels, run.values[:, 0]
     if row_kind is RowKind.CUMULATIVE:
@@ -128,23 +128,23 @@ def explain(model: ModelAdapter, plan: Plan, asked: Query, row_kind: RowKind) ->
     return GapReport(tuple(row for row in rows if row.written or not row.within))
 
 
-def edits(model: ModelAdapter, plan: Plan, asked: Query, row_kind: RowKind) -> str:
+def edits(model: ModelAdapter, plan: Plan, query: Query, row_kind: RowKind) -> str:
     """Which hooks of the user's edit the run beside the parts that were read of it, as sentences; "" for none.
 
     Args:
         model: The model.
         plan: The parts, which miss what is asked.
-        asked: One direction.
+        query: One direction.
         row_kind: What the rows of the plan are.
     """
-    if asked.cache is not None:
-        first = None if row_kind is RowKind.LENS else explain(model, plan, asked, row_kind).first()
+    if query.cache is not None:
+        first = None if row_kind is RowKind.LENS else explain(model, plan, query, row_kind).first()
         known = first is not None and not first.written
         return f"The stream in the cache changes {first.place}: a hook edited its run." if first and known else ""
     hooks = user_hooks(model)
-    if not hooks or not _adds_up_without_hooks(model, plan, asked, row_kind):
+    if not hooks or not _adds_up_without_hooks(model, plan, query, row_kind):
         return ""
-    first = None if row_kind is RowKind.LENS else explain(model, plan, asked, row_kind).first()
+    first = None if row_kind is RowKind.LENS else explain(model, plan, query, row_kind).first()
     if first is None:
         place, there = "at the readout", tuple(map(str, hooks_at_readout(hooks, model)))
     else:
@@ -157,14 +157,14 @@ def edits(model: ModelAdapter, plan: Plan, asked: Query, row_kind: RowKind) -> s
     )
 
 
-def _adds_up_without_hooks(model: ModelAdapter, plan: Plan, asked: Query, row_kind: RowKind) -> bool:
+def _adds_up_without_hooks(model: ModelAdapter, plan: Plan, query: Query, row_kind: RowKind) -> bool:
     try:
         with silenced(model):
-            run = run_pass(model, plan, asked, row_kind).with_readout(row_kind)
+            run = run_pass(model, plan, query, row_kind).with_readout(row_kind)
     except RuntimeError:  # it does not even run: the hooks are a part of the model
         return False
     gap = (run.logit - run.total(row_kind) - run.constant).abs()
-    return bool((gap <= run.tolerance(row_kind))[:, asked.positions.valid.to(gap.device)].all())
+    return bool((gap <= run.tolerance(row_kind))[:, query.positions.valid.to(gap.device)].all())
 
 
 def _such_as(model: ModelAdapter) -> str:

@@ -107,9 +107,9 @@ class Part:
             RunChangedError: As `vector`.
         """
         rerun = self._rerun()
-        if rerun.asked.at is not None:
+        if rerun.query.at is not None:
             raise ValueError(
-                f"What is written to {rerun.asked.at!r} is not read by the unembedding. Ask about a token to see "
+                f"What is written to {rerun.query.at!r} is not read by the unembedding. Ask about a token to see "
                 "which tokens a part pushes."
             )
         effects = self._effects(rerun)
@@ -128,7 +128,7 @@ class Part:
 
     def _effects(self, rerun: Rerun) -> Float[Tensor, " d_vocab"]:
         """What the part adds to each logit, on average: the readout is linear, so the mean may be read instead."""
-        unembedding, valid = rerun.model.anatomy.unembedding, rerun.asked.positions.valid
+        unembedding, valid = rerun.model.anatomy.unembedding, rerun.query.positions.valid
         vector = self.vector()
         if unembedding.norm is not None:
             scale = rerun.frozen_scale()

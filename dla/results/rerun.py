@@ -37,7 +37,7 @@ class Rerun:
     Attributes:
         model: The model, as it was asked.
         plan: What was read of it.
-        asked: What was asked.
+        query: What was asked.
         row_kind: What the rows are.
         scale: The final norm's scale then; None where there is no norm.
         sketch: By what the stream that was unembedded is known again.
@@ -50,7 +50,7 @@ class Rerun:
 
     model: ModelAdapter
     plan: Plan
-    asked: Query
+    query: Query
     row_kind: RowKind
     scale: Float[Tensor, "batch query"] | None
     sketch: Float[Tensor, "batch query five"]
@@ -61,17 +61,17 @@ class Rerun:
     rounding: Label = field(default_factory=lambda: Label(ROUNDING))
 
     @staticmethod
-    def of(run: ForwardResult, model: ModelAdapter, plan: Plan, asked: Query, row_kind: RowKind) -> "Rerun":
+    def of(run: ForwardResult, model: ModelAdapter, plan: Plan, query: Query, row_kind: RowKind) -> "Rerun":
         """The rerun of what one pass gave."""
-        hooks = () if asked.cache is not None else user_hooks(model)
+        hooks = () if query.cache is not None else user_hooks(model)
         return Rerun(
-            model, plan, asked, row_kind, run.scale, run.sketch, run.logit, run.tolerance(row_kind), run.eps, hooks
+            model, plan, query, row_kind, run.scale, run.sketch, run.logit, run.tolerance(row_kind), run.eps, hooks
         )
 
     def of_direction(self, i: int) -> "Rerun":
         """The same, asked only one of several directions."""
-        asked = replace(self.asked, resolved=(self.asked.resolved[i],))
-        return replace(self, asked=asked, logit=self.logit[i : i + 1], tolerance=self.tolerance[i : i + 1])
+        query = replace(self.query, resolved=(self.query.resolved[i],))
+        return replace(self, query=query, logit=self.logit[i : i + 1], tolerance=self.tolerance[i : i + 1])
 
     def coarser(self, rule: Renaming) -> "Rerun":
         """The same, with rows added up in groups."""
@@ -93,7 +93,7 @@ class Rerun:
         if not items:
             raise ValueError(_no_pieces(name, label))
         pieces = Plan(name, tuple(Entry.of(item).then(lambda rows: kept(rows, _below(label))) for item in items))
-        run = run_pass(self.model, pieces, self.asked)
+        run = run_pass(self.model, pieces, self.query)
         if not run.labels:
             raise ValueError(_no_pieces(name, label))
         self._check_run(run.logit, run.sketch)
@@ -125,12 +125,12 @@ class Rerun:
             )
         refuse_autocast(autocast_on(), self.model.anatomy.unembedding.W_U.device)
         self._check_weights()
-        steps = [step for step in self.plan.steps(self.asked.prompts) if step.reductions or label in step.write.labels]
-        shape, select = self.asked.positions.index.shape, selection(self.model, self.asked)
-        questions = questions_of(self.model, self.asked, select)
+        steps = [step for step in self.plan.steps(self.query.prompts) if step.reductions or label in step.write.labels]
+        shape, select = self.query.positions.index.shape, selection(self.model, self.query)
+        questions = questions_of(self.model, self.query, select)
         directions = directions_of(questions).detach().expand(-1, *shape, -1).clone().requires_grad_()
         contraction = Contraction(steps, directions, select)
-        watch(self.model, self.asked, [contraction.observers(), *(question.observers() for question in questions)])
+        watch(self.model, self.query, [contraction.observers(), *(question.observers() for question in questions)])
         self._check_run(torch.stack([q.answer().expand(shape) for q in questions]), questions[0].sketch())
         with torch.enable_grad():
             row = torch.stack([_rows_of(label, rows) for rows in contraction.rows(*shape)]).sum(0)
@@ -181,12 +181,12 @@ class Rerun:
         allowed: Float[Tensor, "direction batch query"],
     ) -> None:
         difference = (now.to(then) - then).abs()
-        changed = ~(difference <= allowed.to(then)) & self.asked.positions.valid.to(then.device)
+        changed = ~(difference <= allowed.to(then)) & self.query.positions.valid.to(then.device)
         if not bool(changed.any()):
             return
         where = [int(i) for i in changed.nonzero()[0]]
         before, after = (float(values[tuple(where)]) for values in (then, now))
-        place = f"prompt {where[1]}, position {int(self.asked.positions.index[where[1], where[2]])}"
+        place = f"prompt {where[1]}, position {int(self.query.positions.index[where[1], where[2]])}"
         raise RunChangedError(
             f"The model does not run as it ran for this result: at {place} {what} was {before:+.4f} and is now "
             f"{after:+.4f}. {self._cause()} Ask under the same hooks and weights, or attribute again."
@@ -203,7 +203,7 @@ class Rerun:
         return "No hook is on it; its weights, or what its modules do, were edited."
 
     def __repr__(self) -> str:
-        return f"Rerun({self.model.anatomy.name}, {self.plan.name}, {len(self.asked.prompts.tokens)} prompts)"
+        return f"Rerun({self.model.anatomy.name}, {self.plan.name}, {len(self.query.prompts.tokens)} prompts)"
 
     def __copy__(self) -> "Rerun":
         return self

@@ -60,8 +60,8 @@ class FixedPlan:
     def _run(self, prompts: Prompts) -> tuple[Label, ...]:
         """The labels that a pass gives: those of the plan, and what a pass may add to them."""
         positions = read_positions(-1, prompts)
-        asked = Query(prompts, positions, (Logit(0).resolve(prompts, positions),))
-        return tuple(run_pass(self.settled, self.plan, asked, self.row_kind).with_readout(self.row_kind).labels)
+        query = Query(prompts, positions, (Logit(0).resolve(prompts, positions),))
+        return tuple(run_pass(self.settled, self.plan, query, self.row_kind).with_readout(self.row_kind).labels)
 
 
 def _check(plan: Plan, rows: Rows, short: Prompts, long: Prompts) -> None:

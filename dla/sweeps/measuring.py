@@ -57,8 +57,8 @@ def measure(plan: FixedPlan, questions: Sequence[SweepRow]) -> Measured:
     """
     prompts = prompts_of(plan, questions)
     positions = read_positions(-1, prompts)
-    asked = Query(prompts, positions, (direction_of(questions).resolve(prompts, positions),))
-    run = run_pass(plan.settled, plan.plan, asked, plan.row_kind).with_readout(plan.row_kind)
+    query = Query(prompts, positions, (direction_of(questions).resolve(prompts, positions),))
+    run = run_pass(plan.settled, plan.plan, query, plan.row_kind).with_readout(plan.row_kind)
     assert tuple(run.labels) == plan.labels, "a plan's labels depend on the prompts, and that was not noticed"
     total = run.total(plan.row_kind)
     gap = run.logit - (total + run.constant)
