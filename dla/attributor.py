@@ -13,13 +13,13 @@ from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter
 from dla.adapters.upstream import up_to
 from dla.adapters.view import AdapterView
-from dla.decomposers.base import Decomposer, as_decomposer
+from dla.decomposers.base import Decomposer, as_decomposer, plan_of
 from dla.decomposers.plans import Plan
 from dla.directions import Direction, Directions, question
 from dla.engine.autocast import refuse_autocast, without_autocast
 from dla.engine.caches import read_cache, read_prompts_or_cache
-from dla.engine.forward import run_pass
-from dla.engine.query import ask
+from dla.engine.forward import forward
+from dla.engine.query import Query
 from dla.errors import (
     ModelMismatchWarning,
     ReconstructionError,
@@ -29,9 +29,8 @@ from dla.errors import (
 )
 from dla.inputs.given import shown
 from dla.inputs.prompts import Mask, Position, Prompts, Text, read_positions
-from dla.results.assembly import attribution_of
 from dla.results.attribution import Attribution
-from dla.results.gaps import GapReport, edits, explain
+from dla.results.gaps import GapReport, edits_by_hooks, explain
 
 if TYPE_CHECKING:
     Asking = (
@@ -145,16 +144,8 @@ class Attributor:
         with without_autocast() as on:
             if cache is None:
                 refuse_autocast(on, self.model.anatomy.unembedding.W_U.device)
-            wanted, cache = question(direction), read_cache(self.model, cache)
-            read = read_prompts_or_cache(self.model, prompts, cache, attention_mask, prepend_bos)
-            query, names = ask(self.model, wanted, read, read_positions(pos, read), cache)
-            model, plan = self._planned(query.at)
-            run = run_pass(model, plan, query, self.decomposer.row_kind, self._sampled).with_readout(
-                self.decomposer.row_kind
-            )
-            return self._checked(
-                attribution_of(run, model, plan, query, self.decomposer.row_kind, wanted.describe(), names)
-            )
+            query = self._query(prompts, question(direction), pos, cache, attention_mask, prepend_bos)
+            return self._checked(Attribution.of(query, forward(query, sampled=self._sampled).with_readout()))
 
     def explain_gap(
         self,
@@ -186,10 +177,20 @@ class Attributor:
             raise TypeError("A gap is explained for one direction at a time, and several were given. Pass one of them.")
         with without_autocast() as on:
             refuse_autocast(on, self.model.anatomy.unembedding.W_U.device)
-            read = read_prompts_or_cache(self.model, prompts, None, attention_mask, prepend_bos)
-            query, _ = ask(self.model, wanted, read, read_positions(pos, read), None)
-            model, plan = self._planned(query.at)
-            return explain(model, plan, query, self.decomposer.row_kind)
+            return explain(self._query(prompts, wanted, pos, None, attention_mask, prepend_bos))
+
+    def _query(
+        self,
+        prompts: Text | Tensor | Prompts | None,
+        direction: Direction | Directions,
+        pos: Position,
+        cache: Any,
+        attention_mask: Mask,
+        prepend_bos: bool | None,
+    ) -> Query:
+        cache = read_cache(self.model, cache)
+        read = read_prompts_or_cache(self.model, prompts, cache, attention_mask, prepend_bos)
+        return Query.of(self._planned, direction, read, read_positions(pos, read), cache)
 
     def _report_mismatches(self, anatomy: Anatomy) -> None:
         """Says where the model that runs is not the checkpoint that it was made from."""
@@ -208,7 +209,7 @@ class Attributor:
         known = self._plans.get(at)
         if known is None or known[0] is not anatomy:
             model = AdapterView(self.model, anatomy) if at is None else up_to(self.model, at)
-            plan = Plan.of(type(self.decomposer).__name__, self.decomposer.writes(model))
+            plan = plan_of(self.decomposer, model)
             known = self._plans[at] = (anatomy, model, plan)
         return known[1:]
 
@@ -238,7 +239,7 @@ def _diagnosis(result: Attribution, excess: Tensor) -> str:
         place += f", direction {result.directions[direction]!r}"
     assert result.rerun is not None
     rerun = result.rerun.of_direction(direction)
-    likely = edits(rerun.model, rerun.plan, rerun.query, rerun.row_kind)
+    likely = edits_by_hooks(rerun.query)
     if not math.isfinite(gap):
         return (
             f"The model's logit, or a part of it, is not finite at {place}: a weight, a hook or an overflow in half "

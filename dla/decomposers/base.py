@@ -1,29 +1,14 @@
 """The interface of a decomposition."""
 
 import abc
-import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.cover import put_together
-from dla.decomposers.plans import Item
+from dla.decomposers.plans import Item, Plan, RowKind
 from dla.inputs.given import shown
-
-
-class RowKind(enum.Enum):
-    """What the rows of a decomposition have to do with the total."""
-
-    ADDITIVE = "additive"
-    """The rows add up to the total."""
-
-    CUMULATIVE = "cumulative"
-    """The rows follow the stream as it grows; the last row is the total."""
-
-    LENS = "lens"
-    """The rows are what the stream would say at each place if it ended there, each on a scale of its own; the last row
-    is the total, and nothing adds up."""
 
 
 class Decomposer(abc.ABC):
@@ -44,6 +29,16 @@ class Decomposer(abc.ABC):
 
     def __ror__(self, other: object) -> "Decomposer":
         return MixedDecomposer((as_decomposer(other), self))
+
+
+def plan_of(decomposer: Decomposer, model: ModelAdapter) -> Plan:
+    """What a decomposer reads of a model, checked.
+
+    Raises:
+        TypeError: If an item is neither a write nor an entry.
+        ValueError: If there is none, or two rows could not be told apart.
+    """
+    return Plan.of(type(decomposer).__name__, decomposer.writes(model), decomposer.row_kind)
 
 
 def as_decomposer(given: object) -> Decomposer:

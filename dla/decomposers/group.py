@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import final
 
 from dla.adapters.base import ModelAdapter
-from dla.decomposers.base import Decomposer, RowKind, as_decomposer
+from dla.decomposers.base import Decomposer, as_decomposer
 from dla.decomposers.groups import Grouping, Selector, check_groups, named_groups
-from dla.decomposers.plans import Entry, Item
+from dla.decomposers.plans import Entry, Item, RowKind
 from dla.labels import ROUNDING
 from dla.writes import Write
 

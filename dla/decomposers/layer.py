@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from typing import final
 
 from dla.adapters.base import ModelAdapter
-from dla.decomposers.base import Decomposer, RowKind
+from dla.decomposers.base import Decomposer
+from dla.decomposers.plans import RowKind
 from dla.labels import Label
 from dla.writes import FullOutput, Write
 

@@ -1,5 +1,6 @@
 """Plans: what a decomposer wants to read of a model, and how what was read becomes labelled rows."""
 
+import enum
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,21 @@ from torch import Tensor
 from dla.inputs.prompts import Prompts
 from dla.labels import ROUNDING, Label
 from dla.writes import Write
+
+
+class RowKind(enum.Enum):
+    """What the rows of a decomposition have to do with the total."""
+
+    ADDITIVE = "additive"
+    """The rows add up to the total."""
+
+    CUMULATIVE = "cumulative"
+    """The rows follow the stream as it grows; the last row is the total."""
+
+    LENS = "lens"
+    """The rows are what the stream would say at each place if it ended there, each on a scale of its own; the last row
+    is the total, and nothing adds up."""
+
 
 GROUP = "group"
 """The kind of the rows that may come from several writes: rows of one group add up."""
@@ -39,21 +55,21 @@ Reduction = Callable[[Rows], Rows]
 @final
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A write whose rows are settled only when the prompts, or the numbers, are known.
+    """A write whose rows are known only when the prompts, or the numbers, are known.
 
     Attributes:
         parent: The part whose pieces these rows are.
-        settle: The write for some prompts, with their labels.
+        resolve: The write for some prompts, with their labels.
         reductions: What is done with the rows, in turn, as soon as they are contracted. Each keeps their sum.
     """
 
     parent: Label
-    settle: Callable[[Prompts], Write]
+    resolve: Callable[[Prompts], Write]
     reductions: tuple[Reduction, ...] = ()
 
     def then(self, reduction: Reduction) -> "Entry":
         """This entry, with one more thing done to its rows."""
-        return Entry(self.parent, self.settle, (*self.reductions, reduction))
+        return Entry(self.parent, self.resolve, (*self.reductions, reduction))
 
     @staticmethod
     def of(item: "Write | Entry") -> "Entry":
@@ -94,18 +110,25 @@ class Plan:
     Attributes:
         name: The decomposer's, for messages.
         items: What it wants to read.
+        row_kind: What the rows have to do with the total.
         adding: Whether any rows with the same label add up, not only those of a group.
         apart: Whether what is rounded away stays apart, a row a step, and is not one row.
     """
 
     name: str
     items: tuple[Item, ...]
+    row_kind: RowKind = RowKind.ADDITIVE
     adding: bool = False
     apart: bool = False
 
     @staticmethod
-    def of(name: str, items: Sequence[Any]) -> "Plan":
+    def of(name: str, items: Sequence[Any], row_kind: RowKind = RowKind.ADDITIVE) -> "Plan":
         """What a decomposer returned, checked.
+
+        Args:
+            name: The decomposer's.
+            items: What it wants to read.
+            row_kind: What the rows have to do with the total.
 
         Raises:
             TypeError: If an item is neither a write nor an entry.
@@ -116,12 +139,12 @@ class Plan:
                 raise TypeError(f"{name}.writes returned {item!r}; every item must be a Write or an Entry.")
         if not items:
             raise ValueError(f"{name} names no part. Return at least one write.")
-        plan = Plan(name, tuple(items))
-        assert plan.fixed is None or plan.fixed  # labels that are known now are told apart now
+        plan = Plan(name, tuple(items), row_kind)
+        _ = plan.static_labels  # labels that are known now are told apart now
         return plan
 
     @cached_property
-    def fixed(self) -> tuple[Label, ...] | None:
+    def static_labels(self) -> tuple[Label, ...] | None:
         """All labels, where they depend on nothing."""
         writes = [item for item in self.items if isinstance(item, Write)]
         if len(writes) < len(self.items):
@@ -131,7 +154,7 @@ class Plan:
     def steps(self, prompts: Prompts) -> tuple[PlanStep, ...]:
         """The writes for some prompts."""
         return tuple(
-            PlanStep(item) if isinstance(item, Write) else PlanStep(item.settle(prompts), item.reductions)
+            PlanStep(item) if isinstance(item, Write) else PlanStep(item.resolve(prompts), item.reductions)
             for item in self.items
         )
 
@@ -141,8 +164,8 @@ class Plan:
         Raises:
             ValueError: If two rows could not be told apart.
         """
-        if self.fixed is not None:
-            return self.fixed
+        if self.static_labels is not None:
+            return self.static_labels
         labels = [label for step in steps for label in step.write.labels]
         if self.adding or any(step.reductions for step in steps) or any(label.kind == GROUP for label in labels):
             return None

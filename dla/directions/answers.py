@@ -52,10 +52,11 @@ class LogProbability(Direction):
     Attributes:
         token: As in `Logit`.
 
-    Source: law 8 of the method: `∂ log p_v / ∂ logit = e_v - p`.
+    Source: `∂ log p_v / ∂ logit = e_v - p`, the gradient of the log-softmax.
     """
 
     token: Tokens
+    needs_answers = True
 
     def __post_init__(self) -> None:
         read_tokens(self.token)

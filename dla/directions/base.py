@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import torch
@@ -42,13 +42,18 @@ class Direction(abc.ABC):
     """What an attribution attributes.
 
     Law: resolving is linear. What `a + b` resolves to reads what `a` reads plus what `b` reads, and `-a` its negative.
+
+    Attributes:
+        needs_answers: Whether it depends on what the model answers, which takes one more pass, or the cache, to know.
     """
+
+    needs_answers: bool = False
 
     @abc.abstractmethod
     def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
         """The token ids and vectors that are read, for these prompts at these positions.
 
-        A direction that depends on what the model answers asks for `prompts.answered()`.
+        A direction that `needs_answers` finds them in `prompts.answered()`.
         """
 
     @abc.abstractmethod
@@ -80,6 +85,10 @@ class Combination(Direction):
     """A weighted sum of directions; what `+`, `-` and `*` make."""
 
     terms: tuple[tuple[float, Direction], ...]
+    needs_answers: bool = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "needs_answers", any(direction.needs_answers for _, direction in self.terms))
 
     def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
         resolved = [(factor, direction.resolve(prompts, positions)) for factor, direction in self.terms]

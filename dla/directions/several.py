@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 from dla.directions.base import Direction
@@ -15,7 +15,12 @@ class Directions(abc.ABC):
     """Several questions at once.
 
     Law: the result's slice for one name is the attribution of that direction alone.
+
+    Attributes:
+        needs_answers: Whether they depend on what the model answers; see `Direction`.
     """
+
+    needs_answers: bool = False
 
     @abc.abstractmethod
     def named(self, prompts: Prompts, positions: Positions) -> Mapping[str, Direction]:
@@ -36,10 +41,13 @@ class DirectionSet(Directions):
     """
 
     directions: Mapping[str, Direction]
+    needs_answers: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.directions:
             raise ValueError("No direction was given. Pass at least one.")
+        needed = any(direction.needs_answers for direction in self.directions.values())
+        object.__setattr__(self, "needs_answers", needed)
 
     @staticmethod
     def of(directions: Mapping[Any, Any] | Sequence[Any]) -> "DirectionSet":
@@ -73,6 +81,7 @@ class TopTokens(Directions):
     """
 
     k: Count = 5
+    needs_answers = True
 
     def __post_init__(self) -> None:
         count(self.k, "TopTokens: k", "token")

@@ -9,13 +9,11 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from dla.adapters.base import ModelAdapter
-from dla.engine.contraction import replay
+from dla.engine.activations import replay
 from dla.inputs.given import shown
 from dla.inputs.padding import filler_of, first_doubtful
 from dla.inputs.prompts import Mask, Prompts, Text, read_prompts, unknown_prompts
-
-ROUNDINGS = 4.0
-"""How many rounding units an embedding in a cache may differ from the one that the model gives now."""
+from dla.tolerances import CACHE_TOLERANCE
 
 
 @runtime_checkable
@@ -163,7 +161,7 @@ def _agreeing(
         cached, given = (each.detach().cpu().reshape(*tokens.shape, -1) for each in (held[name], now[name]))
         eps = max(torch.finfo(each.dtype).eps for each in (cached, given))
         given = given.double()
-        allowed = ROUNDINGS * eps * (given.abs() + given.pow(2).mean(-1, keepdim=True).sqrt())
+        allowed = CACHE_TOLERANCE * eps * (given.abs() + given.pow(2).mean(-1, keepdim=True).sqrt())
         agree &= ((cached.double() - given).abs() <= allowed).all(-1)
     return agree
 

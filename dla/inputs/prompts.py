@@ -28,11 +28,6 @@ else:  # `read_prompts` and `read_positions` look at what is passed, and say in 
 
 
 @final
-class AnswersNeeded(Exception):
-    """What is asked depends on what the model answers, and the model was not run yet."""
-
-
-@final
 @dataclass(frozen=True, eq=False)
 class Prompts:
     """A batch of prompts.
@@ -60,10 +55,13 @@ class Prompts:
         """What the model answered at the positions asked about.
 
         Raises:
-            AnswersNeeded: If it was not asked yet; whoever wants the direction runs the model and tries again.
+            ValueError: If the direction that wants to know did not say so beforehand.
         """
         if self.answers is None:
-            raise AnswersNeeded
+            raise ValueError(
+                "What the model answers is not known here, since that takes one more pass. A direction that depends on "
+                "it says so beforehand: set `needs_answers = True` in its class."
+            )
         return self.answers
 
     def texts(self) -> list[list[str]]:

@@ -1,7 +1,8 @@
 """The result: how much each part contributed, and the proof that the parts add up."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -13,17 +14,20 @@ from rich.console import Console, ConsoleOptions, Group
 from rich.table import Table
 from torch import Tensor
 
-from dla.decomposers.base import Decomposer, RowKind, as_decomposer
+from dla.decomposers.base import Decomposer, as_decomposer
 from dla.decomposers.groups import Grouping, Renaming, Selector, check_groups, named_groups, rule_of, told_by
-from dla.decomposers.plans import Rows, rounding_last, told_apart
-from dla.engine.forward import TOLERANCE, ForwardResult
+from dla.decomposers.plans import RowKind, Rows, rounding_last, told_apart
+from dla.engine.forward import ForwardResult
+from dla.engine.query import Query
 from dla.errors import ReconstructionError
 from dla.inputs.given import Count, count, shown
+from dla.inputs.prompts import Positions
 from dla.labels import Label
-from dla.provenance import Provenance
+from dla.provenance import Provenance, versions
 from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen
 from dla.results.part import Part
 from dla.results.rerun import Rerun
+from dla.tolerances import TOLERANCE
 from dla.views.brief import mean_of, shortened
 from dla.views.dataset import from_dataset, to_dataset
 from dla.views.endings import NETCDF, check_target
@@ -68,6 +72,31 @@ class Attribution:
     positions: Int[Tensor, "*batch_and_pos"]
     provenance: Provenance = field(repr=False)
     rerun: Rerun | None = field(default=None, repr=False)
+
+    @staticmethod
+    def of(query: Query, run: ForwardResult) -> "Attribution":
+        """What a pass gave, without the axes that were not asked for; NaN where a prompt has no such position.
+
+        Args:
+            query: What was asked.
+            run: The pass.
+        """
+        positions, rerun = query.positions, Rerun.of(query, run)
+        asked = {"direction": bool(query.names), "batch": query.batched, "position": not positions.single}
+        axes = [i for i, there in enumerate(asked.values(), start=-3) if not there]
+        shaped = partial(_shaped, positions, axes)
+        return Attribution(
+            parts=tuple(run.labels),
+            values=shaped(run.values),
+            total=shaped(run.total),
+            constant=shaped(run.constant),
+            logit=shaped(run.logit),
+            output_logit=shaped(run.output_logit),
+            tolerance=shaped(rerun.tolerance),
+            positions=torch.where(positions.valid, positions.index, -1).squeeze([axis for axis in axes if axis > -3]),
+            provenance=_provenance(query, tuple(name for name, there in asked.items() if there)),
+            rerun=rerun,
+        )
 
     @property
     def labels(self) -> list[str]:
@@ -186,7 +215,7 @@ class Attribution:
             values=rows.values,
             total=(self.total.double() + (added - self.values[i])).to(self.total),
             tolerance=self.tolerance + allowed.to(self.tolerance),
-            provenance=replace(self.provenance, decomposer=finer.plan.name),
+            provenance=replace(self.provenance, decomposer=finer.query.plan.name),
             rerun=finer,
         )
 
@@ -255,8 +284,8 @@ class Attribution:
         several = len(self.directions)
         told = f"{several} directions" if several else f"logit {mean_of(self.logit)}"
         return (
-            f"Attribution({shortened(self.provenance.direction)}, {self.provenance.decomposer}: {len(self.parts)} parts, "
-            f"{told}, largest gap {worst:.1e}, allowed {allowed:.1e})"
+            f"Attribution({shortened(self.provenance.direction)}, {self.provenance.decomposer}: "
+            f"{len(self.parts)} parts, {told}, largest gap {worst:.1e}, allowed {allowed:.1e})"
         )
 
     def _repr_html_(self) -> str:
@@ -327,6 +356,27 @@ def load(path: str | Path) -> Attribution:
     parts, tensors, provenance = from_dataset(read_dataset(Path(path)), _TENSORS)
     fields: dict[str, Any] = {name: tensors[name] for name in _TENSORS}
     return Attribution(parts=parts, provenance=provenance, **fields)
+
+
+def _provenance(query: Query, dims: tuple[str, ...]) -> Provenance:
+    anatomy = query.model.anatomy
+    return Provenance(
+        tokens=tuple(tuple(prompt) for prompt in query.prompts.texts()),
+        direction=query.direction,
+        decomposer=query.plan.name,
+        row_kind=query.plan.row_kind.value,
+        model=anatomy.name,
+        dtype=str(anatomy.unembedding.W_U.dtype).removeprefix("torch."),
+        dims=dims,
+        versions=versions(),
+        directions=query.names,
+    )
+
+
+def _shaped(positions: Positions, unwanted: Sequence[int], tensor: Float[Tensor, "*more"]) -> Float[Tensor, "*fewer"]:
+    if not bool(positions.valid.all()):
+        tensor = tensor.masked_fill(~positions.valid.to(tensor.device), torch.nan)
+    return tensor.squeeze(tuple(axis for axis in unwanted if -axis <= tensor.ndim))
 
 
 _PROOF = ("total", "constant", "logit", "output_logit", "tolerance")

@@ -14,9 +14,9 @@ from torch import Tensor
 from dla.adapters.base import ModelAdapter
 from dla.adapters.hook_places import hooks_at_readout, hooks_at_start, hooks_between, hooks_in_block
 from dla.adapters.user_hooks import UserHook, silenced, user_hooks
-from dla.decomposers.base import RowKind
-from dla.decomposers.plans import Plan
-from dla.engine.forward import Query, run_pass
+from dla.decomposers.plans import Plan, RowKind
+from dla.engine.forward import forward
+from dla.engine.query import Query
 from dla.labels import Label
 from dla.views.html import html_rows
 from dla.views.table import number
@@ -99,52 +99,47 @@ class GapReport:
         return html_rows(_TITLE, _COLUMNS, rows)
 
 
-def explain(model: ModelAdapter, plan: Plan, query: Query, row_kind: RowKind) -> GapReport:
+def explain(query: Query) -> GapReport:
     """Compares the parts of each layer with what the measured stream gained in it.
 
     Args:
-        model: The model.
-        plan: The parts; those without a layer are taken to be written before the first block.
-        query: One direction, at one position or several.
-        row_kind: What the rows of the plan are.
+        query: One direction, at one position or several. Rows without a layer are taken to be written before the first
+            block.
 
     Raises:
         ValueError: If they are those of a lens.
     """
-    if row_kind is RowKind.LENS:
+    plan = query.plan
+    if plan.row_kind is RowKind.LENS:
         raise ValueError("The rows of a lens do not add up, so there is no gap to explain.")
-    stretches = _stretches(model, () if query.cache is not None else user_hooks(model), row_kind)
+    stretches = _stretches(query.model, () if query.cache is not None else user_hooks(query.model), plan.row_kind)
     streams = [replace(stretch.end, label=Label("place", i)) for i, stretch in enumerate(stretches)]
-    run, measured = (
-        run_pass(model, replace(plan, apart=True), query),
-        run_pass(model, Plan("the stream", tuple(streams)), query),
-    )
+    plans = replace(plan, apart=True), Plan("the stream", tuple(streams))
+    run, measured = (forward(replace(query, plan=each)) for each in plans)
     labels, values = run.labels, run.values[:, 0]
-    if row_kind is RowKind.CUMULATIVE:
+    if plan.row_kind is RowKind.CUMULATIVE:
         labels, values = _steps_of(labels, values)
     gained = torch.cat([measured.values[:1, 0], measured.values[:, 0].diff(dim=0)])
-    tolerance = run.tolerance(RowKind.CUMULATIVE)[0]
+    tolerance = replace(run, row_kind=RowKind.CUMULATIVE).tolerance[0]
     rows = [_row(place, change, labels, values, tolerance) for place, change in zip(stretches, gained, strict=True)]
     return GapReport(tuple(row for row in rows if row.written or not row.within))
 
 
-def edits(model: ModelAdapter, plan: Plan, query: Query, row_kind: RowKind) -> str:
-    """Which hooks of the user's edit the run beside the parts that were read of it, as sentences; "" for none.
+def edits_by_hooks(query: Query) -> str:
+    """Which hooks of the user's edit the run outside the rows that were read of it, as sentences; "" for none.
 
     Args:
-        model: The model.
-        plan: The parts, which miss what is asked.
-        query: One direction.
-        row_kind: What the rows of the plan are.
+        query: One direction, which the rows of its plan miss.
     """
+    model, first = query.model, None
     if query.cache is not None:
-        first = None if row_kind is RowKind.LENS else explain(model, plan, query, row_kind).first()
+        first = _first_gap(query)
         known = first is not None and not first.written
         return f"The stream in the cache changes {first.place}: a hook edited its run." if first and known else ""
     hooks = user_hooks(model)
-    if not hooks or not _adds_up_without_hooks(model, plan, query, row_kind):
+    if not hooks or not _adds_up_without_hooks(query):
         return ""
-    first = None if row_kind is RowKind.LENS else explain(model, plan, query, row_kind).first()
+    first = _first_gap(query)
     if first is None:
         place, there = "at the readout", tuple(map(str, hooks_at_readout(hooks, model)))
     else:
@@ -157,14 +152,17 @@ def edits(model: ModelAdapter, plan: Plan, query: Query, row_kind: RowKind) -> s
     )
 
 
-def _adds_up_without_hooks(model: ModelAdapter, plan: Plan, query: Query, row_kind: RowKind) -> bool:
+def _first_gap(query: Query) -> GapRow | None:
+    return None if query.plan.row_kind is RowKind.LENS else explain(query).first()
+
+
+def _adds_up_without_hooks(query: Query) -> bool:
     try:
-        with silenced(model):
-            run = run_pass(model, plan, query, row_kind).with_readout(row_kind)
+        with silenced(query.model):
+            run = forward(query).with_readout()
     except RuntimeError:  # it does not even run: the hooks are a part of the model
         return False
-    gap = (run.logit - run.total(row_kind) - run.constant).abs()
-    return bool((gap <= run.tolerance(row_kind))[:, query.positions.valid.to(gap.device)].all())
+    return bool((run.gap.abs() <= run.tolerance)[:, query.positions.valid.to(run.gap.device)].all())
 
 
 def _such_as(model: ModelAdapter) -> str:

@@ -128,7 +128,7 @@ class Part:
 
     def _effects(self, rerun: Rerun) -> Float[Tensor, " d_vocab"]:
         """What the part adds to each logit, on average: the readout is linear, so the mean may be read instead."""
-        unembedding, valid = rerun.model.anatomy.unembedding, rerun.query.positions.valid
+        unembedding, valid = rerun.query.unembedding, rerun.query.positions.valid
         vector = self.vector()
         if unembedding.norm is not None:
             scale = rerun.frozen_scale()
@@ -140,4 +140,4 @@ class Part:
 
 def _named(best: tuple[Tensor, Tensor], rerun: Rerun) -> tuple[tuple[str, float], ...]:
     values, ids = (tensor.tolist() for tensor in best)
-    return tuple((rerun.model.vocabulary.text(token), value) for token, value in zip(ids, values, strict=True))
+    return tuple((rerun.query.model.vocabulary.text(token), value) for token, value in zip(ids, values, strict=True))

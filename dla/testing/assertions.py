@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.decomposers.base import RowKind
+from dla.decomposers.plans import RowKind
 from dla.results.attribution import Attribution
 from dla.testing.laws.compare import Miss, largest_of, miss, size_of
 from dla.testing.laws.rows import key_of

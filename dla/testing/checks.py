@@ -10,11 +10,11 @@ from torch import Tensor
 import dla
 from dla.adapters.anatomy import Block
 from dla.adapters.base import ModelAdapter
-from dla.adapters.recognise.checkpoint import SLACK
 from dla.testing.differences import difference, largest
 from dla.testing.look import ObservedRun, sites_of
 from dla.testing.reasons import reason_of
 from dla.testing.report import CheckResult
+from dla.tolerances import MODULE_TOLERANCE
 from dla.writes import Change, FullOutput, Write
 from dla.writes.routes import Norm
 
@@ -31,7 +31,7 @@ def check_running(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> It
     yield CheckResult("runs", not problem, found, problem)
     if problem:
         return
-    size = largest(logits) * max(1e-3, SLACK.get(logits.dtype, 0.0))
+    size = largest(logits) * max(1e-3, MODULE_TOLERANCE.get(logits.dtype, 0.0))
     changed = tokens.clone()
     changed[:, -1] = tokens[:, -1].roll(1) if len(set(tokens[:, -1].tolist())) > 1 else tokens[:, 0]
     moved = (adapter.run(changed, {}, None) - logits)[:, :-1].abs().max().item()

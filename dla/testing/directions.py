@@ -13,8 +13,8 @@ from dla.adapters import ModelAdapter
 from dla.attributor import Attributor
 from dla.decomposers import ComponentDecomposer
 from dla.directions import Direction, ResolvedDirection
-from dla.engine.forward import Query, answers_of
-from dla.inputs.prompts import AnswersNeeded, Position, Prompts, read_positions, read_prompts
+from dla.engine.query import answered
+from dla.inputs.prompts import Position, Prompts, read_positions, read_prompts
 from dla.results.attribution import Attribution
 from dla.testing.laws.compare import miss, size_of
 from dla.testing.laws.invariance import filled_up
@@ -117,11 +117,8 @@ def _resolves(adapter: ModelAdapter, direction: Direction, tokens: Tensor) -> It
 
 def _resolved(adapter: ModelAdapter, direction: Direction, prompts: Prompts, pos: Position) -> ResolvedDirection:
     positions = read_positions(pos, prompts)
-    try:
-        return direction.resolve(prompts, positions)
-    except AnswersNeeded:
-        answers = answers_of(adapter, Query(prompts, positions, (), None))
-        return direction.resolve(replace(prompts, answers=answers), positions)
+    prompts = answered(adapter, prompts, positions) if direction.needs_answers else prompts
+    return direction.resolve(prompts, positions)
 
 
 def _asked(adapter: ModelAdapter, direction: Direction, tokens: Tensor) -> Attribution:

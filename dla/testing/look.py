@@ -11,9 +11,10 @@ from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter
-from dla.adapters.recognise.checkpoint import SLACK
-from dla.engine.contraction import PositionSelector
+from dla.engine.activations import PositionSelector
+from dla.inputs.prompts import read_positions, read_prompts
 from dla.testing.differences import difference, largest
+from dla.tolerances import MODULE_TOLERANCE
 from dla.writes import Write
 from dla.writes.sites import Site
 
@@ -48,7 +49,7 @@ class ObservedRun:
     @property
     def slack(self) -> float:
         """The rounding that the model's dtype excuses, relative to the largest entry."""
-        return SLACK.get(self.anatomy.unembedding.W_U.dtype, max(SLACK.values()))
+        return MODULE_TOLERANCE.get(self.anatomy.unembedding.W_U.dtype, max(MODULE_TOLERANCE.values()))
 
     def misses(self, found: Sequence[Write], wanted: Sequence[Write], beside: Sequence[Write] = ()) -> str | None:
         """What is wrong with the sum of some writes, which should be that of others; None if nothing is.
@@ -100,8 +101,8 @@ def observe_run(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> Obse
     Raises:
         Exception: Whatever the adapter raises for a hook name that it does not know.
     """
-    batch, width = tokens.shape
-    select = PositionSelector(torch.arange(width).expand(batch, -1), width, True, torch.float64)
+    everywhere = read_positions(None, read_prompts(tokens, adapter.vocabulary))
+    select = PositionSelector(everywhere, tokens.shape[1], torch.float64)
     by_name: dict[str, list[Site]] = {}
     for site in dict.fromkeys(sites_of(adapter.anatomy)):
         by_name.setdefault(site.name, []).append(site)

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dla.labels import Label
+from dla.tolerances import EXPERT_ROUNDINGS
 from dla.writes.arithmetic import Computation, Computed, Precision
 from dla.writes.base import Write, dot
 from dla.writes.routes import DIRECT, Activations, Route
@@ -123,9 +124,5 @@ class Routed(Computation):
         size = vectors.abs().sum(0)
         largest = vectors.abs().amax((0, -1)).unsqueeze(-1)
         precision = self.precision
-        slack = _ROUNDINGS * precision.unit * (size + largest) + precision.sums * largest + precision.least
+        slack = EXPERT_ROUNDINGS * precision.unit * (size + largest) + precision.sums * largest + precision.least
         return Computed(vectors.sum(0), slack)
-
-
-_ROUNDINGS = 4
-"""How many roundings of half precision lie between what a token's experts read and the sum of what they put out."""

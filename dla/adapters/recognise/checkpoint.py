@@ -18,9 +18,7 @@ from dla.adapters.anatomy import Unembedding
 from dla.adapters.recognise.match import constant_factor, tensor_of
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.recording import Recording, first_tensor, widened
-
-SLACK = {torch.float64: 1e-5, torch.float32: 3e-5, torch.bfloat16: 0.04, torch.float16: 5e-3}
-"""How far two ways to compute one thing may differ, relative to the largest entry, by dtype."""
+from dla.tolerances import MODULE_TOLERANCE
 
 
 def replaced_modules(
@@ -98,7 +96,7 @@ def _sinks(recording: Recording, model: ModelModules) -> str | None:
 def _capped(recording: Recording, unembedding: Unembedding) -> str | None:
     """An unembedding centred although the logits pass a soft cap, which does not commute with a shift."""
     W_U, logits = widened(unembedding.W_U.detach()), recording.outputs["unembed"]
-    centred = bool(W_U.mean(1).abs().max() <= SLACK[unembedding.W_U.dtype] * W_U.abs().max())
+    centred = bool(W_U.mean(1).abs().max() <= MODULE_TOLERANCE[unembedding.W_U.dtype] * W_U.abs().max())
     if centred and constant_factor(logits, recording.logits) is None:
         return (
             "Compatibility mode has centred the unembedding, and this model caps its logits: the cap sees shifted "
@@ -171,7 +169,7 @@ def alike(left: Tensor, right: Tensor) -> bool:
     """Whether two ways to compute one thing agree at each token, up to the rounding of many steps between."""
     if left.shape != right.shape:
         return False
-    slack = max(SLACK[left.dtype], SLACK[right.dtype])
+    slack = max(MODULE_TOLERANCE[left.dtype], MODULE_TOLERANCE[right.dtype])
     left, right = widened(left), widened(right)
     size = torch.maximum(left.abs().amax(-1), right.abs().amax(-1))
     return bool(((left - right).abs().amax(-1) <= slack * size).all())

@@ -18,7 +18,8 @@ from dla.decomposers import (
     HeadDecomposer,
     NeuronDecomposer,
 )
-from dla.decomposers.base import Decomposer, RowKind
+from dla.decomposers.base import Decomposer
+from dla.decomposers.plans import RowKind
 from dla.labels import Label
 from dla.results.attribution import Attribution
 from dla.testing.altered import Altered

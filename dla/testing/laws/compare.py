@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.decomposers.base import RowKind
+from dla.decomposers.plans import RowKind
 from dla.results.attribution import Attribution
 
 ROUNDINGS = 64.0

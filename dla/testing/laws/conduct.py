@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dla.adapters import ModelAdapter
 from dla.adapters.anatomy import Anatomy
-from dla.decomposers.base import RowKind
+from dla.decomposers.plans import RowKind
 from dla.directions import Logit
 from dla.labels import ROUNDING
 from dla.results.attribution import Attribution

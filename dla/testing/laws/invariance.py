@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from dla.adapters import ModelAdapter
-from dla.decomposers.base import RowKind
-from dla.decomposers.plans import GROUP
+from dla.decomposers.plans import GROUP, RowKind
 from dla.directions import Logit, LogitDifference
 from dla.errors import UnsupportedModelError
 from dla.labels import Label

@@ -20,8 +20,7 @@ from dla.decomposers import (
     NeuronDecomposer,
     SourceDecomposer,
 )
-from dla.decomposers.base import RowKind
-from dla.decomposers.plans import GROUP
+from dla.decomposers.plans import GROUP, RowKind
 from dla.directions import Logit
 from dla.labels import Label
 from dla.testing.expected import expected

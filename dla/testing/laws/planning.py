@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from dla.decomposers.plans import Plan, PlanStep
-from dla.engine.contraction import PositionSelector
-from dla.inputs.prompts import Prompts, read_prompts
+from dla.engine.activations import PositionSelector
+from dla.inputs.prompts import Prompts, read_positions, read_prompts
 from dla.labels import Label
 from dla.testing.altered import Altered
 from dla.testing.laws.case import Case, Check, Problem, generator
@@ -119,8 +119,8 @@ def steps_of(case: Case) -> tuple[PlanStep, ...]:
 def seen(case: Case, steps: Sequence[PlanStep], dtype: torch.dtype) -> dict[Site, Tensor]:
     """Every activation that some steps read, at all positions."""
     adapter = case.adapter
-    batch, width = case.tokens.shape
-    select = PositionSelector(torch.arange(width).expand(batch, -1), width, True, dtype)
+    width = case.tokens.shape[1]
+    select = PositionSelector(read_positions(None, read_prompts(case.tokens, adapter.vocabulary)), width, dtype)
     by_name: dict[str, list[Site]] = {}
     for site in dict.fromkeys(site for step in steps for site in step.write.reads):
         by_name.setdefault(site.name, []).append(site)

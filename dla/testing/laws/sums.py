@@ -6,9 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dla.decomposers.base import RowKind
+from dla.decomposers.plans import RowKind
 from dla.directions import Logit, LogitDifference, ResidualVector
-from dla.engine.forward import TOLERANCE
 from dla.results.attribution import Attribution
 from dla.testing.altered import Altered
 from dla.testing.laws.case import Case, Check, Problem, generator
@@ -16,6 +15,7 @@ from dla.testing.laws.causes import cause_of
 from dla.testing.laws.compare import ROUNDINGS, miss, size_of
 from dla.testing.laws.planning import steps_of
 from dla.testing.laws.rows import rows_of
+from dla.tolerances import TOLERANCE
 from dla.writes import Change, Write
 from dla.writes.sites import Site
 

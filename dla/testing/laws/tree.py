@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 
 from dla.decomposers import LensDecomposer
-from dla.decomposers.base import RowKind
-from dla.decomposers.plans import GROUP
+from dla.decomposers.plans import GROUP, RowKind
 from dla.directions import Logit
 from dla.labels import Label
 from dla.testing.laws.case import Case, Check, Problem
