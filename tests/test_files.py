@@ -155,7 +155,7 @@ def test_files_of_others(tmp_path: Path) -> None:
 def test_a_file_of_ours_that_lacks_a_variable_or_has_a_broken_record(tmp_path: Path) -> None:
     data, path = attribution().to_xarray(), tmp_path / "result.nc"
     broken = [data.drop_vars(name) for name in ("values", "total", "tolerance", "kind", "position_in_prompt")]
-    broken += [data.assign_attrs(record=record) for record in ("{", "[]", '{"tokens": []}')]
+    broken += [data.assign_attrs(provenance=some) for some in ("{", "[]", '{"tokens": []}')]
     broken.append(data.copy())
     del broken[-1].attrs["provenance"]
     for dataset in broken:

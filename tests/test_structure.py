@@ -23,13 +23,13 @@ FILES = sorted(path for path in FOLDER.rglob("*.py"))
 PUBLIC = """
     Attribution Attributor BiasDecomposer BlockDecomposer BootstrapInterval CentredLogit Change
     CoarseDecompositionWarning ComponentDecomposer Constant DLAError DLAWarning Decomposer Direction Directions
-    EmbeddingDecomposer Engine Entry ExpertDecomposer Experts Factored FeatureDecomposer Features FileFormatError
+    EmbeddingDecomposer Engine Entry ExpertDecomposer Experts HeadWrites FeatureDecomposer Features FileFormatError
     GroupDecomposer HeadDecomposer HookedTransformerAdapter Interval Label RowKind LayerDecomposer LensDecomposer
     LocalEngine LogProbability Logit LogitDifference LogitSet MissingPackageError MixedDecomposer ModelAdapter
     ModelMismatchWarning NeuronDecomposer NextToken Norm NormalInterval Part PromptWarning RayEngine
-    ReconstructionError ReconstructionWarning ResidualVector Rounding Route Rows RunChangedError Scaled Site
+    ReconstructionError ReconstructionWarning ResidualVector Rounding Route Rows RunChangedError NeuronWrites Site
     SourceDecomposer Sources SumOf Summary SweepFolder SweepWarning TokenEffects TopTokens TransformerBridgeAdapter
-    UnsupportedModelError Whole Write __version__ adapt direct_logit_attribution load mean open_sweep sweep
+    UnsupportedModelError FullOutput Write __version__ adapt direct_logit_attribution load mean open_sweep sweep
 """.split()
 
 
@@ -74,12 +74,12 @@ def test_public_names_are_pinned() -> None:
 EXTENSION = {
     "dla.inputs": "Positions Prompts Vocabulary",
     "dla.directions": """
-        CentredLogit Combination Direction Directions LogProbability Logit LogitDifference LogitSet NextToken Readout
-        ResidualVector Several Tokens TopTokens mean one_place question read_tokens
+        CentredLogit Combination Direction Directions LogProbability Logit LogitDifference LogitSet NextToken ResolvedDirection
+        ResidualVector DirectionSet Tokens TopTokens mean one_place question read_tokens
     """,
     "dla.writes": """
-        Activations Addition Carried Change Computation Computed Constant DIRECT Experts Factored Features Norm Normed
-        Precision Product Products Renormed Rounding Route Routed Scaled Shown Site Sources SumOf Whole Write as_it_is
+        Activations Addition Carried Change Computation Computed Constant DIRECT Experts HeadWrites Features Norm Normed
+        Precision Product Products OwnScale Rounding Route Routed NeuronWrites Shown Site Sources SumOf FullOutput Write as_it_is
         is_half lost_in precisions_of
     """,
     "dla.adapters": """
