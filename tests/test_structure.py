@@ -74,13 +74,13 @@ def test_public_names_are_pinned() -> None:
 EXTENSION = {
     "dla.inputs": "Positions Prompts Vocabulary",
     "dla.directions": """
-        CentredLogit Combination Direction Directions LogProbability Logit LogitDifference LogitSet NextToken ResolvedDirection
-        ResidualVector DirectionSet Tokens TopTokens mean one_place question read_tokens
+        CentredLogit Combination Direction DirectionSet Directions LogProbability Logit LogitDifference LogitSet
+        NextToken ResidualVector ResolvedDirection Tokens TopTokens mean one_place question read_tokens
     """,
     "dla.writes": """
-        Activations Addition Carried Change Computation Computed Constant DIRECT Experts HeadWrites Features Norm Normed
-        Precision Product Products OwnScale Rounding Route Routed NeuronWrites Shown Site Sources SumOf FullOutput Write as_it_is
-        is_half lost_in precisions_of
+        Activations Addition Carried Change Computation Computed Constant DIRECT Experts Features FullOutput HeadWrites
+        NeuronWrites Norm Normed OwnScale Precision Product Products Rounding Route Routed Shown Site Sources SumOf
+        Write as_it_is is_half lost_in precisions_of
     """,
     "dla.adapters": """
         Anatomy Block Heads HookedTransformerAdapter Mixture ModelAdapter Neurons Observer Sublayer

@@ -53,6 +53,26 @@ class ModelAdapter(abc.ABC):
     def owns(self, cache: Any) -> bool:
         """Whether a precomputed cache says that it comes from another model (False) or not (True)."""
 
+    @property
+    def source(self) -> Any:
+        """What `adapt` makes this adapter of: a model of TransformerLens; another adapter is its own source."""
+        return self
+
+    @property
+    def context(self) -> int | None:
+        """How many tokens a prompt may have; None where there is no limit, or it is not known."""
+        return None
+
+    def tensors(self) -> list[tuple[str, Float[Tensor, "..."]]]:
+        """The tensors by which the model's weights are known again, by name; here those of the readout."""
+        unembedding = self.anatomy.unembedding
+        b_U = [] if unembedding.b_U is None else [("b_U", unembedding.b_U)]
+        return [("W_U", unembedding.W_U), *b_U]
+
+    def is_current(self, anatomy: Anatomy) -> bool:
+        """Whether an anatomy was found with the very weights that the model has now; True where that is not known."""
+        return True
+
     @final
     @property
     def n_layers(self) -> int:

@@ -5,22 +5,19 @@ from typing import Any, final
 from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
 from dla.adapters.anatomy import Anatomy
-from dla.adapters.base import Observer
 from dla.adapters.recognise.discover import DoesNotRunError, discover
 from dla.adapters.recognise.match import tensor_of
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.offloaded import at_hand, home_of
 from dla.adapters.recognise.recording import tokens_to_record
 from dla.adapters.taps import HookPoints, module_inputs_of
-from dla.adapters.user_hooks import is_readout_hooked, silenced, user_hooks
-from dla.adapters.watching import keeping_rows, watching
+from dla.adapters.user_hooks import silenced, user_hooks
 from dla.errors import UnsupportedModelError
-from dla.writes.sites import take_rows
 
 _SWITCHES = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
 
@@ -68,7 +65,7 @@ class AnatomyCache:
         self,
         model: Any,
         hook_points: HookMap,
-        parts: Callable[[], ModelModules],
+        modules: Callable[[], ModelModules],
         forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
     ) -> None:
         """Finds nothing out yet.
@@ -76,11 +73,11 @@ class AnatomyCache:
         Args:
             model: The model; must be in evaluation mode when its anatomy is asked for.
             hook_points: Its hook points, by name.
-            parts: Says where its norms, blocks and unembedding are.
+            modules: Says where its norms, blocks and unembedding are.
             forward: Runs it on token ids.
         """
         self._model, self._hook_points = model, hook_points
-        self._parts, self._forward = parts, forward
+        self._modules, self._forward = modules, forward
 
     def get(self) -> Anatomy:
         """The anatomy of the model as it is now."""
@@ -88,17 +85,17 @@ class AnatomyCache:
         state, hook_points = self._state(), self._hook_points.get()
         found = _FOUND.get(self._model)
         if found is None or found[0] != state:
-            parts = self._parts()
+            modules = self._modules()
             tokens = tokens_to_record(_known_ids(self._model), context_length(self._model))
             check_runnable(self._model, tokens)
             tokens = tokens.to(device_of(self._model))
             try:
                 with silenced(self._model):
-                    found = (state, discover(parts, hook_points, self._forward, tokens))
+                    found = (state, discover(modules, hook_points, self._forward, tokens))
             except DoesNotRunError:
                 if not user_hooks(self._model):
                     raise
-                found = (state, discover(parts, hook_points, self._forward, tokens))
+                found = (state, discover(modules, hook_points, self._forward, tokens))
             _FOUND[self._model] = found
         return found[1]
 
@@ -116,23 +113,6 @@ class AnatomyCache:
         weights = ((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors)
         adapters = (_adapters(module) for module in modules if "_active_adapter" in module.__dict__)
         return (*(getattr(model.cfg, switch, None) for switch in _SWITCHES), *adapters, *weights)
-
-
-def run_observed(
-    model: Any,
-    hook_points: HookMap,
-    forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
-    tokens: Int[Tensor, "batch pos"],
-    observe: Mapping[str, Observer],
-    rows: Int[Tensor, "batch query"] | None,
-) -> Float[Tensor, "batch query d_vocab"]:
-    """`ModelAdapter.run`. Where a hook of the user's sees logits, it sees those of all positions, as ever."""
-    check_runnable(model, tokens)
-    whole = rows is not None and is_readout_hooked(model, model.unembed)
-    unembedded = keeping_rows(model.unembed, None if whole else rows)
-    with torch.no_grad(), watching(hook_points.get(), observe), unembedded:
-        logits = forward(tokens)
-    return take_rows(logits, rows, 1) if whole and rows is not None else logits
 
 
 def _check_hook_points(modules: Iterable[nn.Module]) -> None:
@@ -202,7 +182,7 @@ def _known_ids(model: Any) -> int:
     return int(model.cfg.d_vocab) if W_E is None else min(int(model.cfg.d_vocab), W_E.shape[0])
 
 
-def answers_of(model: Any) -> int:
+def output_size(model: Any) -> int:
     """How many tokens the unembedding answers with."""
     with at_hand(model.unembed):
         W_U = tensor_of(model.unembed, "W_U")

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter, Observer
-from dla.adapters.hooked_transformer import HookedTransformerAdapter
-from dla.adapters.transformer_bridge import TransformerBridgeAdapter
 from dla.inputs.vocabulary import Vocabulary
 
 
@@ -29,13 +27,6 @@ class AdapterView(ModelAdapter):
         self._whole = anatomy if whole is None else whole
 
     @property
-    def is_current(self) -> bool:
-        """Whether the model has the very weights that it was looked at with; True where it does not tell."""
-        if isinstance(self._model, HookedTransformerAdapter | TransformerBridgeAdapter):
-            return self._model.is_current(self._whole)
-        return True
-
-    @property
     def anatomy(self) -> Anatomy:
         return self._anatomy
 
@@ -53,3 +44,17 @@ class AdapterView(ModelAdapter):
 
     def owns(self, cache: Any) -> bool:
         return self._model.owns(cache)
+
+    @property
+    def source(self) -> Any:
+        return self._model.source
+
+    @property
+    def context(self) -> int | None:
+        return self._model.context
+
+    def tensors(self) -> list[tuple[str, Float[Tensor, "..."]]]:
+        return self._model.tensors()
+
+    def is_current(self, anatomy: Anatomy) -> bool:
+        return anatomy is self._anatomy and self._model.is_current(self._whole)

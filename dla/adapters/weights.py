@@ -1,15 +1,13 @@
-"""What a sweep must know of a model beyond its anatomy: its weights and settings, its context, what can be sent."""
+"""What a sweep must know of a model beyond its anatomy: by what its weights, settings and tokenizer are known again."""
 
 import hashlib
-from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dla.adapters.base import ModelAdapter
-from dla.adapters.hooked_transformer import HookedTransformerAdapter
-from dla.adapters.transformer_bridge import TransformerBridgeAdapter
 
 _CHUNK = 2**18
 _EPSILONS, _ACTIVATIONS = ("eps", "variance_epsilon", "epsilon"), ("act", "act_fn", "activation_fn", "activation")
@@ -29,7 +27,7 @@ def fingerprint(model: ModelAdapter) -> str:
     readout.
     """
     total = hashlib.sha256()
-    for name, tensor in _tensors(model):
+    for name, tensor in sorted(model.tensors(), key=itemgetter(0)):
         total.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} {checksums(tensor)}\n".encode())
     return total.hexdigest()
 
@@ -39,15 +37,16 @@ def settings_of(model: ModelAdapter) -> dict[str, str]:
 
     Of other adapters than those of TransformerLens' models nothing is known.
     """
-    if not isinstance(model, HookedTransformerAdapter | TransformerBridgeAdapter):
+    source = model.source
+    if not isinstance(source, nn.Module):
         return {}
     found: dict[str, str] = {}
-    for path, module in model.source.named_modules():
+    for path, module in source.named_modules():
         own = {**vars(module), **module._modules}
         place = path.replace("._original_component", "")
         found |= {f"{place}.{name}": repr(own[name]) for name in _EPSILONS if isinstance(own.get(name), float)}
         found |= {f"{place}.{name}": _name(own[name]) for name in _ACTIVATIONS if callable(own.get(name))}
-    eps = getattr(model.source.cfg, "eps", None)
+    eps = getattr(getattr(source, "cfg", None), "eps", None)
     return found if eps is None else {**found, "cfg.eps": repr(eps)}
 
 
@@ -56,8 +55,9 @@ def tokenizer_fingerprint(model: ModelAdapter) -> str:
     vocabulary = model.vocabulary
     if vocabulary.encode is None or vocabulary.decode is None:
         return "none"
-    if isinstance(model, HookedTransformerAdapter | TransformerBridgeAdapter):
-        tokens: Any = sorted(model.source.tokenizer.get_vocab().items())
+    tokenizer = getattr(model.source, "tokenizer", None)
+    if tokenizer is not None:
+        tokens: Any = sorted(tokenizer.get_vocab().items())
     else:
         step = max(1, vocabulary.input_size // _TOKENS)
         tokens = [vocabulary.decode(token) for token in range(0, vocabulary.input_size, step)]
@@ -65,32 +65,8 @@ def tokenizer_fingerprint(model: ModelAdapter) -> str:
     return hashlib.sha256(repr(told).encode("utf-8", "backslashreplace")).hexdigest()
 
 
-def context_of(model: ModelAdapter) -> int | None:
-    """How many tokens a prompt may have, where it is known."""
-    if isinstance(model, HookedTransformerAdapter | TransformerBridgeAdapter):
-        return model.context
-    return None
-
-
-def source_of(model: ModelAdapter) -> Any:
-    """What `adapt` makes this adapter of: the model itself, or an adapter of the user's own."""
-    if isinstance(model, HookedTransformerAdapter | TransformerBridgeAdapter):
-        return model.source
-    return model
-
-
 def _name(function: Any) -> str:
     return type(function).__name__ if isinstance(function, nn.Module) else getattr(function, "__name__", "a function")
-
-
-def _tensors(model: ModelAdapter) -> Iterator[tuple[str, Tensor]]:
-    if isinstance(model, HookedTransformerAdapter | TransformerBridgeAdapter):
-        yield from sorted(model.tensors())
-        return
-    unembedding = model.anatomy.unembedding
-    yield "W_U", unembedding.W_U
-    if unembedding.b_U is not None:
-        yield "b_U", unembedding.b_U
 
 
 def checksums(tensor: Tensor) -> list[int]:

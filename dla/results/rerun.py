@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dla.adapters.user_hooks import UserHook, user_hooks
-from dla.adapters.view import AdapterView
 from dla.decomposers.base import Decomposer
 from dla.decomposers.groups import Grouping, Renaming
 from dla.decomposers.plans import Entry, Item, Plan, RowKind, Rows, kept, merged
@@ -143,7 +142,7 @@ class Rerun:
         return f"What a hook edits after they were read is in none of them; hooked: {_listed(self.hooks)}."
 
     def _check_weights(self) -> None:
-        if isinstance(self.query.model, AdapterView) and not self.query.model.is_current:
+        if not self.query.model.is_current(self.query.model.anatomy):
             raise RunChangedError(
                 "The model's weights, their dtype or device, or its switches are not those of the run that this result "
                 "comes from, so that run cannot be looked at more closely. Attribute again."

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dla.adapters.weights import context_of, fingerprint, settings_of, tokenizer_fingerprint
+from dla.adapters.weights import fingerprint, settings_of, tokenizer_fingerprint
 from dla.directions import DirectionSet, LogitSet
 from dla.sweeps.corpora import Corpus
 from dla.sweeps.fitting import Failure, attempt
@@ -32,7 +32,7 @@ _ALLOWED = {"float64": 1e-6, "float32": 3e-5, "float16": 1e-2, "bfloat16": 5e-2}
 
 def samples(plan: FixedPlan, corpus: Corpus, settings: BatchSettings) -> list[SweepRow]:
     """The questions by which a model is known: one that is fixed, and of the first window the first and the longest."""
-    vocabulary, context = plan.model.vocabulary, context_of(plan.model)
+    vocabulary, context = plan.model.vocabulary, plan.model.context
     length = _LENGTH if context is None else min(_LENGTH, context)
     size = min(vocabulary.input_size, vocabulary.size)
     ids = (np.arange(length, dtype=np.int64) * 7919 + size // 3) % size
