@@ -30,7 +30,7 @@ class Cache(Protocol):
 
 @final
 @dataclass(frozen=True, eq=False)
-class Activations:
+class CachedActivations:
     """A plain dictionary of activations by hook name, as a cache."""
 
     by_name: Mapping[str, Tensor]
@@ -57,7 +57,7 @@ def read_cache(model: ModelAdapter, cache: object) -> Cache | None:
     """
     if isinstance(cache, Mapping):
         final_stream = cache.get(model.anatomy.unembedding.normalised.name)
-        return Activations(cache, has_batch_dim=final_stream is None or final_stream.ndim > 2)
+        return CachedActivations(cache, has_batch_dim=final_stream is None or final_stream.ndim > 2)
     if cache is None or isinstance(cache, Cache):
         return cache
     raise TypeError(f"The cache is {shown(cache)}. Pass the second of what run_with_cache returns, or leave it out.")
