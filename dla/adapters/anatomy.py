@@ -322,6 +322,6 @@ def biases(
     return rows
 
 
-def whole(site: Site, label: Label, multiplier: float = 1.0) -> FullOutput:
+def full_output(site: Site, label: Label, multiplier: float = 1.0) -> FullOutput:
     """An activation that is added to the stream as it is, up to a constant factor."""
     return FullOutput(site, label, DIRECT.after(multiplier))

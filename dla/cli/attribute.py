@@ -12,7 +12,7 @@ from dla.cli.targets import check_option
 from dla.direct import UNITS
 from dla.directions import Direction, Logit, LogitDifference
 from dla.inputs.vocabulary import Vocabulary
-from dla.results.attribution import SHOWN, Attribution
+from dla.results.attribution import ROWS_SHOWN, Attribution
 
 
 def show_attribution(
@@ -53,7 +53,7 @@ def show_attribution(
         result = attributor.attribute(prompt, direction, pos=pos, prepend_bos=prepend_bos)
     console = Console()
     console.print(_heading(model, result), highlight=False, markup=False)
-    console.print(result.table(SHOWN if top is None else top))
+    console.print(result.table(ROWS_SHOWN if top is None else top))
     if json is not None:
         write_json(result, json)
 

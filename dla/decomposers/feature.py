@@ -9,7 +9,8 @@ from dla.adapters.places import Place, activation_at, place_of
 from dla.decomposers.base import Decomposer
 from dla.decomposers.cover import Named, put_together
 from dla.decomposers.plans import Entry, Item
-from dla.decomposers.strongest import TopK, check_count
+from dla.decomposers.top_k import TopK
+from dla.inputs.given import count
 from dla.labels import Label
 from dla.writes import Features
 from dla.writes.dictionaries import Dictionary, read_dictionary
@@ -46,7 +47,8 @@ class FeatureDecomposer(Decomposer):
     top_k: int | None = None
 
     def __post_init__(self) -> None:
-        check_count(self.top_k, "features")
+        if self.top_k is not None:
+            count(self.top_k, "top_k", "feature, or pass None for all")
         if not self._read():
             raise ValueError("No dictionary was given. Pass at least one.")
 

@@ -9,7 +9,8 @@ from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer
 from dla.decomposers.plans import Entry, Item
 from dla.decomposers.splitting import Layers, read_layers, split_sublayers
-from dla.decomposers.strongest import TopK, check_count
+from dla.decomposers.top_k import TopK
+from dla.inputs.given import count
 from dla.labels import Label
 
 
@@ -37,7 +38,8 @@ class NeuronDecomposer(Decomposer):
 
     def __post_init__(self) -> None:
         read_layers(self.layers)
-        check_count(self.top_k, "neurons")
+        if self.top_k is not None:
+            count(self.top_k, "top_k", "neuron, or pass None for all")
 
     def writes(self, model: ModelAdapter) -> Sequence[Item]:
         """The plan.

@@ -207,7 +207,7 @@ class Plan:
         return not self.apart and all(label.kind == ROUNDING for label in labels)
 
     def _merged(self, label: Label) -> Label:
-        return label if self.apart else merged(label)
+        return label if self.apart else label_of_sum(label)
 
     def _shown(self, labels: Sequence[Label]) -> list[Label]:
         """The labels, what is rounded away as one, and last."""
@@ -236,7 +236,7 @@ def told_apart(labels: Sequence[Label], whose: str) -> tuple[Label, ...]:
     return tuple(labels)
 
 
-def merged(label: Label) -> Label:
+def label_of_sum(label: Label) -> Label:
     """The label of the row that a row is added to: all that is rounded away is one row."""
     return Label(ROUNDING) if label.kind == ROUNDING else label
 
@@ -250,7 +250,7 @@ def room_for(count: int, like: Float[Tensor, "_ *more"]) -> Float[Tensor, "{coun
     return torch.from_numpy(np.empty(shape, str(like.dtype).removeprefix("torch."))).movedim(-1, 0)
 
 
-def kept(rows: Rows, keep: Callable[[Label], bool]) -> Rows:
+def rows_where(rows: Rows, keep: Callable[[Label], bool]) -> Rows:
     """Some of the rows."""
     places = [i for i, label in enumerate(rows.labels) if keep(label)]
     return Rows([rows.labels[i] for i in places], rows.values[places])
@@ -261,7 +261,7 @@ def rounding_last(rows: Rows) -> Rows:
     lost = [i for i, label in enumerate(rows.labels) if label.kind == ROUNDING]
     if len(lost) < 2:
         return rows
-    own = kept(rows, lambda label: label.kind != ROUNDING)
+    own = rows_where(rows, lambda label: label.kind != ROUNDING)
     row = rows.values[lost].sum(0, keepdim=True)
     return Rows([*own.labels, Label(ROUNDING)], torch.cat([own.values, row]))
 

@@ -7,7 +7,7 @@ from dla.adapters.anatomy import Sublayer
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.plans import Item
 from dla.errors import CoarseDecompositionWarning, UnsupportedModelError, warn_caller
-from dla.inputs.given import items, shown, whole
+from dla.inputs.given import items, shown, whole_number
 from dla.writes import Write
 
 Piece = TypeVar("Piece", bound=Item)
@@ -33,14 +33,14 @@ def read_layers(layers: Layers) -> frozenset[int] | None:
         return None
     several = list(layers) if isinstance(layers, set | frozenset) else items(layers)
     if several is None:
-        alone = whole(layers)
+        alone = whole_number(layers)
         pass_ = "their numbers, such as [0, 1], or None for all" if alone is None else f"layers=[{alone}]"
         raise TypeError(f"layers={shown(layers)} is not a list of layers. Pass {pass_}.")
     if not several:
         raise ValueError(f"layers={shown(layers)} names no layer to split. Pass at least one, or None for all.")
     found: set[int] = set()
     for layer in several:
-        number = whole(layer)
+        number = whole_number(layer)
         if number is None:
             raise TypeError(f"layers={shown(layers)}: {shown(layer)} is not a layer. Pass whole numbers, such as 1.")
         found.add(number)
@@ -71,7 +71,7 @@ def split_sublayers(
         if not 0 <= layer < model.n_layers:
             raise ValueError(f"There is no layer {layer}; the model has layers 0 to {model.n_layers - 1}.")
     yield from model.embeddings()
-    whole: list[Sublayer] = []
+    unsplit_yet: list[Sublayer] = []
     for layer in range(model.n_layers):
         chosen = named is None or layer in named
         sublayers = model.block(layer).sublayers
@@ -85,9 +85,9 @@ def split_sublayers(
             yield from [sublayer.write] if piece is None else piece
             yield from sublayer.rounding
         unsplit = [sublayer for sublayer, piece in zip(sublayers, pieces, strict=True) if piece is None]
-        whole += [sublayer for sublayer in unsplit if chosen and _may_have(sublayer, what)]
-    if whole:
-        warn_caller(_left_whole(whole, what), CoarseDecompositionWarning)
+        unsplit_yet += [sublayer for sublayer in unsplit if chosen and _may_have(sublayer, what)]
+    if unsplit_yet:
+        warn_caller(_left_whole(unsplit_yet, what), CoarseDecompositionWarning)
 
 
 def _may_have(sublayer: Sublayer, what: str) -> bool:

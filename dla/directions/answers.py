@@ -5,7 +5,7 @@ from typing import final
 
 import torch
 
-from dla.directions.base import Direction, ResolvedDirection, weights_of
+from dla.directions.base import Direction, ResolvedDirection, term_weights
 from dla.directions.shapes import Tokens, ids_of, read_tokens, words
 from dla.inputs.prompts import Positions, Prompts
 
@@ -28,7 +28,7 @@ class CentredLogit(Direction):
         size = prompts.vocabulary.size
         dense = torch.full((1, 1, 1), -1 / size, dtype=torch.float64, device="cpu").expand(1, 1, size)
         ids = ids_of(self.token, prompts, positions).unsqueeze(-1)
-        return ResolvedDirection(ids, weights_of([1.0]), dense=dense)
+        return ResolvedDirection(ids, term_weights([1.0]), dense=dense)
 
     def describe(self) -> str:
         return f"centred logit of {words(self.token)}"
@@ -65,7 +65,7 @@ class LogProbability(Direction):
         ids = ids_of(self.token, prompts, positions).unsqueeze(-1)
         # in float32 the probabilities of a real vocabulary add up to 1 ± 1e-5, and all logits share a large offset
         answers = prompts.answered()
-        return ResolvedDirection(ids, weights_of([1.0]), dense=-answers.double().softmax(-1).to(answers.dtype))
+        return ResolvedDirection(ids, term_weights([1.0]), dense=-answers.double().softmax(-1).to(answers.dtype))
 
     def describe(self) -> str:
         return f"log-probability direction of {words(self.token)}"

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dla.inputs.given import items, number, shown, whole
+from dla.inputs.given import items, number, shown, whole_number
 from dla.inputs.prompts import Positions, Prompts
 
 
@@ -20,7 +20,7 @@ class ResolvedDirection:
 
     Attributes:
         ids: Token ids; axes of size 1 mean "the same for all".
-        weights: One weight a term, the same for all prompts and positions; `weights_of` makes them.
+        weights: One weight a term, the same for all prompts and positions; `term_weights` makes them.
         vector: A direction on the final norm's output (or on the stream at the place `at`), or None.
         dense: A weight for each token of the vocabulary, or None.
         at: The hook name of the place in the stream that the vector reads; None for the final norm's output.
@@ -35,7 +35,7 @@ class ResolvedDirection:
     @staticmethod
     def of_vector(vector: Float[Tensor, "#batch #pos d_model"], at: str | None = None) -> "ResolvedDirection":
         """No token, only a vector."""
-        return ResolvedDirection(torch.zeros(1, 1, 0, dtype=torch.long, device="cpu"), weights_of([]), vector, at=at)
+        return ResolvedDirection(torch.zeros(1, 1, 0, dtype=torch.long, device="cpu"), term_weights([]), vector, at=at)
 
 
 class Direction(abc.ABC):
@@ -64,7 +64,7 @@ class Direction(abc.ABC):
         return Combination(((1.0, self), (1.0, _direction(other, "+"))))
 
     def __radd__(self, other: object) -> "Direction":
-        return self if whole(other) == 0 else self + _direction(other, "+")  # `sum` begins with 0
+        return self if whole_number(other) == 0 else self + _direction(other, "+")  # `sum` begins with 0
 
     def __sub__(self, other: object) -> "Direction":
         return Combination(((1.0, self), (-1.0, _direction(other, "-"))))
@@ -118,7 +118,7 @@ def mean(directions: object) -> Direction:
     return Combination(tuple((1 / len(given), _direction(direction, "mean")) for direction in given))
 
 
-def weights_of(weights: Sequence[float]) -> Float[Tensor, " term"]:
+def term_weights(weights: Sequence[float]) -> Float[Tensor, " term"]:
     """Weights in float64, whatever PyTorch's default is."""
     return torch.tensor(weights, dtype=torch.float64, device="cpu")
 

@@ -5,7 +5,7 @@ from typing import Any, final
 
 import torch
 
-from dla.directions.base import Direction, ResolvedDirection, weights_of
+from dla.directions.base import Direction, ResolvedDirection, term_weights
 from dla.directions.shapes import Several, Weights, few
 from dla.inputs.given import items, number, shown, token
 from dla.inputs.prompts import Positions, Prompts
@@ -37,12 +37,12 @@ class LogitSet(Direction):
             )
         ids, weights = ([[term[i] for term in row] for row in terms] for i in (0, 1))
         if all(row == weights[0] for row in weights):
-            return ResolvedDirection(torch.tensor(ids, device="cpu")[:, None], weights_of(weights[0]))
+            return ResolvedDirection(torch.tensor(ids, device="cpu")[:, None], term_weights(weights[0]))
         dense = torch.zeros(len(terms), 1, prompts.vocabulary.size, dtype=torch.float64, device="cpu")
         for row, own in zip(dense[:, 0], terms, strict=True):
             for one, weight in own:
                 row[one] += weight
-        return ResolvedDirection(torch.zeros(1, 1, 0, dtype=torch.long, device="cpu"), weights_of([]), dense=dense)
+        return ResolvedDirection(torch.zeros(1, 1, 0, dtype=torch.long, device="cpu"), term_weights([]), dense=dense)
 
     def describe(self) -> str:
         kind, terms = "mean" if self.weights is None else "weighted", self._terms()

@@ -7,7 +7,7 @@ from typing import Any, final
 
 from dla.directions.base import Direction
 from dla.directions.tokens import Logit
-from dla.inputs.given import Count, count, items, shown, token, whole
+from dla.inputs.given import Count, count, items, shown, token, whole_number
 from dla.inputs.prompts import Positions, Prompts
 
 
@@ -117,7 +117,7 @@ def question(direction: object) -> Direction | Directions:
         return direction
     if isinstance(direction, Mapping):
         return DirectionSet.of(direction)
-    if isinstance(direction, str) or whole(direction) is not None:
+    if isinstance(direction, str) or whole_number(direction) is not None:
         return Logit(token(direction))
     given = items(direction) if isinstance(direction, Sequence) else None
     if given is None:
@@ -133,7 +133,7 @@ def _name(name: object) -> str:
 
 def _logit(direction: object) -> Direction:
     """The logit of a token; a direction as it is."""
-    if isinstance(direction, str) or whole(direction) is not None:
+    if isinstance(direction, str) or whole_number(direction) is not None:
         return Logit(token(direction))
     return _one(direction)
 
@@ -141,7 +141,7 @@ def _logit(direction: object) -> Direction:
 def _one(direction: object) -> Direction:
     if isinstance(direction, Directions):
         raise TypeError(f"{type(direction).__name__} is several directions itself. Ask for it alone.")
-    if isinstance(direction, str) or whole(direction) is not None:
+    if isinstance(direction, str) or whole_number(direction) is not None:
         raise TypeError(
             f"The directions hold the token {shown(direction)}. Pass dla.Logit with the list for one a prompt, or a "
             "dict with a name for each question."

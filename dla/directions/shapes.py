@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from dla.inputs.given import items, shown, token, whole
+from dla.inputs.given import items, shown, token, whole_number
 from dla.inputs.prompts import Positions, Prompts
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def read_tokens(tokens: Tokens) -> str | int | list[str | int] | Tensor:
         TypeError: If they are neither texts nor ids.
         ValueError: If there is none.
     """
-    if isinstance(tokens, str) or whole(tokens) is not None:
+    if isinstance(tokens, str) or whole_number(tokens) is not None:
         return token(tokens)
     if isinstance(tokens, np.ndarray) and tokens.dtype.kind in "iufcb":
         tokens = torch.tensor(tokens, device="cpu")

@@ -5,7 +5,7 @@ from typing import final
 
 import torch
 
-from dla.directions.base import Direction, ResolvedDirection, weights_of
+from dla.directions.base import Direction, ResolvedDirection, term_weights
 from dla.directions.shapes import Tokens, ids_of, read_tokens, words
 from dla.inputs.prompts import Positions, Prompts
 
@@ -26,7 +26,7 @@ class Logit(Direction):
         read_tokens(self.token)
 
     def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
-        return ResolvedDirection(ids_of(self.token, prompts, positions).unsqueeze(-1), weights_of([1.0]))
+        return ResolvedDirection(ids_of(self.token, prompts, positions).unsqueeze(-1), term_weights([1.0]))
 
     def describe(self) -> str:
         return f"logit of {words(self.token)}"
@@ -52,7 +52,7 @@ class LogitDifference(Direction):
                 "a logit difference needs one incorrect token for each correct one."
             )
         ids = torch.stack(torch.broadcast_tensors(first, second), -1)
-        return ResolvedDirection(ids, weights_of([1.0, -1.0]))
+        return ResolvedDirection(ids, term_weights([1.0, -1.0]))
 
     def describe(self) -> str:
         return f"logit difference {words(self.token)} - {words(self.minus)}"
@@ -75,7 +75,7 @@ class NextToken(Direction):
                 "Ask for earlier positions, such as pos=slice(None, -1)."
             )
         following = (positions.index + 1).clamp(max=prompts.tokens.shape[1] - 1)
-        return ResolvedDirection(prompts.tokens.gather(1, following).unsqueeze(-1), weights_of([1.0]))
+        return ResolvedDirection(prompts.tokens.gather(1, following).unsqueeze(-1), term_weights([1.0]))
 
     def describe(self) -> str:
         return "logit of the next token"

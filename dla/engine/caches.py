@@ -82,7 +82,7 @@ def read_prompts_or_cache(
         return read_prompts(prompts, vocabulary, attention_mask, prepend_bos)
     if not model.owns(cache):
         raise ValueError("The cache comes from another model. Pass one that this model made, or leave it out.")
-    batch, width = size_of(model, cache)
+    batch, width = cache_size(model, cache)
     if prompts is None:
         if attention_mask is not None or prepend_bos is not None:
             raise ValueError("attention_mask and prepend_bos speak of prompts, and none were given. Pass them too.")
@@ -100,7 +100,7 @@ def read_prompts_or_cache(
     return filled
 
 
-def size_of(model: ModelAdapter, cache: Any) -> tuple[int, int]:
+def cache_size(model: ModelAdapter, cache: Any) -> tuple[int, int]:
     """How many prompts a cache holds, and of how many positions."""
     shapes: list[tuple[int, ...]] = []
     name = model.anatomy.unembedding.normalised.name

@@ -31,7 +31,7 @@ def shown(value: object) -> str:
     return _REPR.repr(value)
 
 
-def whole(value: object) -> int | None:
+def whole_number(value: object) -> int | None:
     """A whole number, of Python, NumPy or a tensor without axes; None for anything else, True and 1.0 included."""
     if isinstance(value, Tensor):
         plain = value.ndim == 0 and not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool)
@@ -63,7 +63,7 @@ def count(value: object, what: str, of: str, least: int = 1) -> int:
         TypeError: If it is not a whole number.
         ValueError: If it is less than `least`.
     """
-    number = whole(value)
+    number = whole_number(value)
     if number is None:
         raise TypeError(f"{what}={shown(value)} is not a whole number. Pass how many, such as 5.")
     if number < least:
@@ -79,7 +79,7 @@ def token(value: object) -> str | int:
     """
     if isinstance(value, str):
         return str(value)
-    number = whole(value)
+    number = whole_number(value)
     if number is None:
         raise TypeError(f"{shown(value)} is not a token. Pass its text, such as ' Mary', or its id, a whole number.")
     return number

@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dla.inputs.given import items, shown, whole
+from dla.inputs.given import items, shown, whole_number
 from dla.inputs.vocabulary import Vocabulary
 
 _IGNORED = ("position_ids", "inputs_embeds", "past_key_values")
 """What a tokenizer's output may hold that would change the run, and is not read here."""
 
 
-def encoded(prompts: Mapping[str, Any], mask: object) -> tuple[Any, Any]:
+def ids_and_mask(prompts: Mapping[str, Any], mask: object) -> tuple[Any, Any]:
     """The ids and the mask of what a tokenizer returned.
 
     Raises:
@@ -106,7 +106,7 @@ def _rows_of_tensor(ids: Tensor) -> list[list[int]]:
 
 def _rows_of_lists(ids: object) -> list[list[int]]:
     outer = items(ids) or []
-    rows = [outer] if all(whole(item) is not None for item in outer) else [items(item) for item in outer]
+    rows = [outer] if all(whole_number(item) is not None for item in outer) else [items(item) for item in outer]
     read = []
     for i, row in enumerate(rows):
         if row is None:
@@ -114,7 +114,7 @@ def _rows_of_lists(ids: object) -> list[list[int]]:
                 f"Prompt {i} is {shown(outer[i])}. Pass strings, or token ids: a list of them, a list of lists, or one "
                 "tensor."
             )
-        numbers = [whole(item) for item in row]
+        numbers = [whole_number(item) for item in row]
         if None in numbers:
             wrong = row[numbers.index(None)]
             raise TypeError(f"Prompt {i} holds {shown(wrong)} among its token ids, which are whole numbers.")

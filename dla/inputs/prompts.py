@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dla.errors import PromptWarning, warn_caller
-from dla.inputs.given import items, shown, whole
-from dla.inputs.padding import encoded, filler_of, rows_of_ids
+from dla.inputs.given import items, shown, whole_number
+from dla.inputs.padding import filler_of, ids_and_mask, rows_of_ids
 from dla.inputs.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def read_prompts(
     if not isinstance(prepend_bos, bool | None):
         raise TypeError(f"prepend_bos={shown(prepend_bos)}; pass True, False or None.")
     if isinstance(prompts, Mapping):
-        prompts, attention_mask = encoded(prompts, attention_mask)
+        prompts, attention_mask = ids_and_mask(prompts, attention_mask)
     texts = _texts(prompts)
     if texts is None:
         if prepend_bos:
@@ -221,15 +221,15 @@ def _wanted(pos: Position) -> tuple[bool, slice | list[int]]:
     if pos is None:
         return False, slice(None)
     if isinstance(pos, slice):
-        if any(whole(end) is None for end in (pos.start, pos.stop, pos.step) if end is not None):
+        if any(whole_number(end) is None for end in (pos.start, pos.stop, pos.step) if end is not None):
             raise TypeError(f"pos={pos!r}: the ends and the step of a slice are whole numbers or None.")
         if pos.step is not None and int(pos.step) == 0:
             raise ValueError(f"pos={pos!r}: the step of a slice is not zero.")
         return False, pos
-    one, several = whole(pos), items(pos)
+    one, several = whole_number(pos), items(pos)
     if one is not None:
         return True, [one]
-    wanted = [whole(item) for item in several or []]
+    wanted = [whole_number(item) for item in several or []]
     if several is None or None in wanted:
         wrong = pos if several is None else several[wanted.index(None)]
         raise TypeError(f"pos: {shown(wrong)} is not a position. Pass an int, several, a slice, or None for all.")

@@ -35,7 +35,7 @@ from dla.views.files import read_dataset, write_dataset
 from dla.views.html import html_table
 from dla.views.table import rich_table
 
-SHOWN = 10
+ROWS_SHOWN = 10
 """How many rows a printed table shows at each end."""
 
 
@@ -265,7 +265,7 @@ class Attribution:
         check_target(Path(path), NETCDF, "netCDF")
         write_dataset(self.to_xarray(), Path(path))
 
-    def table(self, shown: int = SHOWN) -> Table:
+    def table(self, shown: int = ROWS_SHOWN) -> Table:
         """The table that is printed, with at most `shown` rows at each end; cumulative rows are all shown."""
         return rich_table(self._title(), *self._ends(shown), self._proof())
 
@@ -290,7 +290,7 @@ class Attribution:
 
     def _repr_html_(self) -> str:
         each = [self.direction(name) for name in self.directions] or [self]
-        return "".join(html_table(one._title(), *one._ends(SHOWN), one._proof()) for one in each)
+        return "".join(html_table(one._title(), *one._ends(ROWS_SHOWN), one._proof()) for one in each)
 
     def _place(self, label: OneLabel) -> int:
         return LabelIndex(self.labels)(label)

@@ -19,7 +19,7 @@ from dla.engine.forward import forward
 from dla.engine.query import Query
 from dla.labels import Label
 from dla.views.html import html_rows
-from dla.views.table import number
+from dla.views.table import signed
 from dla.writes import FullOutput
 
 _TITLE = "What the stream gained, and what the parts say"
@@ -80,7 +80,7 @@ class GapReport:
             table.add_column(column, justify="left" if column in ("place", "") else "right")
         for row in self.rows:
             mark = Text(_mark(row), style="red")
-            table.add_row(row.place, number(row.measured), number(row.parts), number(row.gap), mark)
+            table.add_row(row.place, signed(row.measured), signed(row.parts), signed(row.gap), mark)
         yield table
 
     def __str__(self) -> str:
@@ -91,11 +91,11 @@ class GapReport:
 
     def __repr__(self) -> str:
         first = self.first()
-        found = "no gap beyond rounding" if first is None else f"first gap in {first.place}: {number(first.gap)}"
+        found = "no gap beyond rounding" if first is None else f"first gap in {first.place}: {signed(first.gap)}"
         return f"GapReport({len(self.rows)} places, {found})"
 
     def _repr_html_(self) -> str:
-        rows = [(row.place, number(row.measured), number(row.parts), number(row.gap), _mark(row)) for row in self.rows]
+        rows = [(row.place, signed(row.measured), signed(row.parts), signed(row.gap), _mark(row)) for row in self.rows]
         return html_rows(_TITLE, _COLUMNS, rows)
 
 

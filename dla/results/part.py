@@ -14,7 +14,7 @@ from dla.labels import Label
 from dla.results.rerun import Rerun
 from dla.views.brief import listed, mean_of
 from dla.views.html import html_rows
-from dla.views.table import number
+from dla.views.table import signed
 
 _SLICE = 8192
 """How many tokens of the vocabulary are looked at together."""
@@ -40,7 +40,7 @@ class TokenEffects:
         for column in ("up", "logits", "down", "logits"):
             table.add_column(column, justify="right" if column == "logits" else "left")
         for (up, more), (down, less) in zip(self.up, self.down, strict=True):
-            table.add_row(repr(up), number(more), repr(down), number(less))
+            table.add_row(repr(up), signed(more), repr(down), signed(less))
         yield table
 
     def __str__(self) -> str:
@@ -54,7 +54,7 @@ class TokenEffects:
 
     def _repr_html_(self) -> str:
         pairs = zip(self.up, self.down, strict=True)
-        rows = [(repr(up), number(more), repr(down), number(less)) for (up, more), (down, less) in pairs]
+        rows = [(repr(up), signed(more), repr(down), signed(less)) for (up, more), (down, less) in pairs]
         return html_rows(f"The tokens that {self.part} pushes most", ("up", "logits", "down", "logits"), rows)
 
 

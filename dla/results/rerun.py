@@ -14,7 +14,7 @@ from torch import Tensor
 from dla.adapters.user_hooks import UserHook, user_hooks
 from dla.decomposers.base import Decomposer
 from dla.decomposers.groups import Grouping, Renaming
-from dla.decomposers.plans import Entry, Item, Plan, RowKind, Rows, kept, merged
+from dla.decomposers.plans import Entry, Item, Plan, RowKind, Rows, label_of_sum, rows_where
 from dla.engine.autocast import autocast_on, refuse_autocast
 from dla.engine.contraction import Contraction
 from dla.engine.forward import ForwardResult, before_norm, directions_of, forward
@@ -65,7 +65,7 @@ class Rerun:
 
     def coarser(self, rule: Renaming) -> "Rerun":
         """The same, with rows added up in groups."""
-        plan = self.query.plan.then(Grouping(lambda label: rule(merged(label))), adding=True)
+        plan = self.query.plan.then(Grouping(lambda label: rule(label_of_sum(label))), adding=True)
         return replace(self, query=replace(self.query, plan=plan), rounding=rule(self.rounding))
 
     def finer(self, label: Label, by: Decomposer) -> tuple["Rerun", ForwardResult]:
@@ -82,13 +82,13 @@ class Rerun:
         items = [item for item in by.writes(self.query.model) if _may_hold_pieces(item, label)]
         if not items:
             raise ValueError(_no_pieces(name, label))
-        pieces = Plan(name, tuple(Entry.of(item).then(lambda rows: kept(rows, _below(label))) for item in items))
+        pieces = Plan(name, tuple(Entry.of(item).then(lambda rows: rows_where(rows, _below(label))) for item in items))
         run = forward(replace(self.query, plan=pieces))
         if not run.labels:
             raise ValueError(_no_pieces(name, label))
         self._check_run(run.logit, run.sketch)
         plan = self.query.plan
-        rest = plan.then(lambda rows: kept(rows, lambda other: other != label), plan.adding)
+        rest = plan.then(lambda rows: rows_where(rows, lambda other: other != label), plan.adding)
         finer = replace(plan, name=f"{plan.name} refined by {name}", items=(*rest.items, *pieces.items))
         return replace(self, query=replace(self.query, plan=finer)), run
 
@@ -217,7 +217,7 @@ def _listed(hooks: tuple[UserHook, ...]) -> str:
 
 
 def _rows_of(label: Label, rows: Rows) -> Float[Tensor, "direction batch query"]:
-    values: Tensor = kept(rows, lambda other: other == label).values.sum(0)
+    values: Tensor = rows_where(rows, lambda other: other == label).values.sum(0)
     return values
 
 

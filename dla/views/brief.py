@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dla.views.table import Row, number
+from dla.views.table import Row, signed
 
 _LONGEST = 80
 
@@ -20,9 +20,9 @@ def mean_of(values: Tensor) -> str:
     """A number, or the mean of several and how many they are; those that are not there do not count."""
     known = values.detach().to("cpu", torch.float64).flatten()
     known = known[~known.isnan()]
-    return number(float(known.mean())) + (f" (mean of {len(known)})" if len(known) > 1 else "")
+    return signed(float(known.mean())) + (f" (mean of {len(known)})" if len(known) > 1 else "")
 
 
 def listed(rows: Sequence[Row], shown: int = 3) -> str:
     """The first rows of a ranking."""
-    return ", ".join(f"{label!r} {number(value)}" for label, value in rows[:shown])
+    return ", ".join(f"{label!r} {signed(value)}" for label, value in rows[:shown])

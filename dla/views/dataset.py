@@ -15,7 +15,7 @@ from dla.errors import FileFormatError
 from dla.labels import Label
 from dla.provenance import Provenance
 
-FORMAT = "dla.attribution/3"
+DATASET_FORMAT = "dla.attribution/3"
 _NO_INDEX = -1
 
 
@@ -41,7 +41,7 @@ def to_dataset(parts: Sequence[Label], tensors: Mapping[str, Tensor], provenance
     if provenance.directions:
         coords["direction"] = list(provenance.directions)
     attributes = {
-        "format": FORMAT,
+        "format": DATASET_FORMAT,
         "provenance": json.dumps(asdict(provenance)),
         "parents": json.dumps(_parents(parts)),
     }
@@ -58,7 +58,7 @@ def from_dataset(data: xr.Dataset, needed: Sequence[str]) -> tuple[tuple[Label, 
     Raises:
         FileFormatError: If the dataset is not one of ours.
     """
-    if data.attrs.get("format") != FORMAT:
+    if data.attrs.get("format") != DATASET_FORMAT:
         raise FileFormatError(f"The dataset is not an attribution (format {data.attrs.get('format')!r}).")
     try:
         parts, tensors, provenance = _contents(data)

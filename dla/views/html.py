@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from dla.views.table import Row, number
+from dla.views.table import Row, signed
 
 _CELL = "padding:1px 10px;text-align:{align}"
 
@@ -32,6 +32,6 @@ def _row(label: str, value: float, share: float) -> str:
     bar = f'<div style="width:{160 * share:.0f}px;height:10px;background:{colour}"></div>' if share else ""
     left, right = _CELL.format(align="left"), _CELL.format(align="right")
     return (
-        f'<tr><td style="{left}">{escape(label)}</td><td style="{right}">{number(value)}</td>'
+        f'<tr><td style="{left}">{escape(label)}</td><td style="{right}">{signed(value)}</td>'
         f'<td style="{left}">{bar}</td></tr>'
     )

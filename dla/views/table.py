@@ -18,15 +18,15 @@ def rich_table(title: str, top: Sequence[Row], bottom: Sequence[Row], proof: Seq
     largest = max((abs(value) for _, value in [*top, *bottom]), default=0.0)
     for rows in (top, bottom):
         for label, value in rows:
-            table.add_row(Text(label), number(value), _bar(value, largest))
+            table.add_row(Text(label), signed(value), _bar(value, largest))
         if rows:
             table.add_section()
     for label, value in proof:
-        table.add_row(Text(label, style="dim"), number(value), "")
+        table.add_row(Text(label, style="dim"), signed(value), "")
     return table
 
 
-def number(value: float) -> str:
+def signed(value: float) -> str:
     """A signed number, short, with small ones in powers of ten."""
     return f"{value:+.4f}" if value == 0 or abs(value) >= 5e-4 else f"{value:+.1e}"
 

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dla.adapters.anatomy import Values
-from dla.adapters.recognise.linear import Linear, ask, updated, writer_of
-from dla.adapters.recognise.match import explained, miss, tensor_of
+from dla.adapters.recognise.linear import Linear, linear_from_unit_vectors, updated, writer_of
+from dla.adapters.recognise.match import explained, miss_of_step, tensor_of
 from dla.adapters.recognise.recording import Recording, widened
 from dla.adapters.recognise.rounded import rounded
 from dla.labels import ROUNDING, Label
@@ -53,7 +53,7 @@ def recognise_values(
         if explained(step, activations, shown, *dtypes) is not None:
             lost = rounded(step, z, [_rounding_of(head) for head in heads], recording, route, W_O)
             return Values(*sites, _bias(path, module, recording, sites[1]), lost)
-        missed = f"pattern @ v of {path} {miss(step, activations, shown, *dtypes)}"
+        missed = f"pattern @ v of {path} {miss_of_step(step, activations, shown, *dtypes)}"
     return missed
 
 
@@ -112,6 +112,6 @@ def _maps(module: nn.Module, shown: Linear) -> Iterator[Linear]:
     """How the values may be made: by the weight that is shown, or as the module that makes them says."""
     yield shown
     asked = writer_of(module, "hook_v")
-    answer = None if asked is None else ask(asked, shown.weight.shape[0])
+    answer = None if asked is None else linear_from_unit_vectors(asked, shown.weight.shape[0])
     if answer is not None and answer.weight.shape == shown.weight.shape:
         yield updated(answer, shown)

@@ -9,7 +9,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from dla.adapters.recognise.match import Step, explained, like_stream, miss
+from dla.adapters.recognise.match import Step, explained, like_stream, miss_of_step
 from dla.adapters.recognise.offloaded import home_of
 from dla.adapters.recognise.recording import Recording
 from dla.adapters.taps import is_stack_of_experts
@@ -49,7 +49,7 @@ def recognise_experts(
         activations, dtypes = recording.at(guess.reads), recording.dtypes(guess.reads)
         if explained(step, activations, output, *dtypes) is not None:
             return replace(guess, route=route), step
-        missed = missed or miss(step, activations, output, *dtypes)
+        missed = missed or miss_of_step(step, activations, output, *dtypes)
     return f"the weighted sum of the experts of {path} {missed}"
 
 

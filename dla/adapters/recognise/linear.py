@@ -74,7 +74,7 @@ def linears(module: nn.Module, asked: nn.Module | None, weight: str, bias: str, 
     shown = None if W is None or W.shape[:-1].numel() != width else W.flatten(0, -2)
     if shown is not None:
         yield Linear(shown, b, shown.dtype)
-    answer = None if asked is None else ask(asked, width)
+    answer = None if asked is None else linear_from_unit_vectors(asked, width)
     if answer is None or shown is None:
         yield from () if answer is None else (answer,)
     elif shown.shape == answer.weight.shape:
@@ -105,7 +105,7 @@ def _inner(module: nn.Module, hook: str, side: str) -> nn.Module | None:
     return next((inner for inner in inners if _hook_point(inner, side) is point), None)
 
 
-def ask(module: nn.Module, width: int) -> Linear | None:
+def linear_from_unit_vectors(module: nn.Module, width: int) -> Linear | None:
     """The weight and bias of the module that a bridge wraps, from what it makes of unit vectors; None if it fails.
 
     In float32 or finer, whatever the module is in, so that small updates are not rounded away.

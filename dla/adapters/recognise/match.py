@@ -61,7 +61,7 @@ def explained(step: Step, activations: Activations, seen: Tensor, *others: torch
     return None
 
 
-def miss(step: Step, activations: Activations, seen: Tensor, *others: torch.dtype) -> str:
+def miss_of_step(step: Step, activations: Activations, seen: Tensor, *others: torch.dtype) -> str:
     """By how much a step misses what was seen, in words."""
     computed = step(precisions_of(seen.dtype, *others)[-1]).at(activations)
     if computed.value.shape != seen.shape:

@@ -7,7 +7,7 @@ from typing import final
 
 from torch import Tensor
 
-from dla.adapters.anatomy import Block, Sublayer, whole
+from dla.adapters.anatomy import Block, Sublayer, full_output
 from dla.adapters.recognise.match import Mix, constant_factor, distinct, equal, explained, recognise_mix
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.recording import Recording
@@ -85,7 +85,7 @@ def recognise_blocks(
 def _block(view: BlockView, i: int, mix: Mix | None, entering: float, leaving: float) -> Block:
     """One block. `entering` and `leaving` are what the streams at its ends are multiplied by later."""
     pre, post = Site(f"blocks.{i}.hook_resid_pre"), Site(f"blocks.{i}.hook_resid_post")
-    resid_pre, resid_post = whole(pre, Label("pre", i), entering), whole(post, Label("post", i), leaving)
+    resid_pre, resid_post = full_output(pre, Label("pre", i), entering), full_output(post, Label("post", i), leaving)
     if mix is None:
         gained = Change(pre, post, Label("block", i), Route().after(leaving))
         return Block((Sublayer(gained, whole=dict.fromkeys(_PIECES, _NO_SUM)),), resid_pre, None, resid_post)
@@ -95,7 +95,7 @@ def _block(view: BlockView, i: int, mix: Mix | None, entering: float, leaving: f
         view.sublayer(name, factor * leaving, rounding)
         for (name, factor), rounding in zip(mix.factors.items(), lost, strict=True)
     )
-    return Block(sublayers, resid_pre, None if mid is None else whole(mid, Label("mid", i), leaving), resid_post)
+    return Block(sublayers, resid_pre, None if mid is None else full_output(mid, Label("mid", i), leaving), resid_post)
 
 
 def _lost_in_block(
@@ -159,8 +159,8 @@ def _embeddings(recording: Recording, multiplier: float) -> tuple[Write, ...]:
             if explained(partial(Addition, terms), recording.at([s for s, _ in terms]), stream) is not None:
                 label = Label(ROUNDING, text="embed_rounding")
                 lost = rounded(partial(Addition, terms), Site(start), [label], recording, DIRECT.after(multiplier))
-                return (*(whole(Site(n), Label(names[n]), multiplier) for n in chosen), *lost)
-    return (whole(Site(start), Label("embed"), multiplier),)
+                return (*(full_output(Site(n), Label(names[n]), multiplier) for n in chosen), *lost)
+    return (full_output(Site(start), Label("embed"), multiplier),)
 
 
 _PIECES = ("attention heads", "sources of attention heads", "neurons", "experts")

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dla.adapters.anatomy import Heads, Mixture, Neurons, Sublayer, whole
+from dla.adapters.anatomy import Heads, Mixture, Neurons, Sublayer, full_output
 from dla.adapters.recognise.attention import recognise_values
 from dla.adapters.recognise.experts import recognise_experts
 from dla.adapters.recognise.linear import linears, reader_of
@@ -20,7 +20,7 @@ from dla.adapters.recognise.match import (
     constant_factor,
     explained,
     like_stream,
-    miss,
+    miss_of_step,
     recognise_norm,
     tensor_of,
 )
@@ -82,7 +82,7 @@ class BlockView:
         neurons = (self._neurons(child, module, output, why) for child, module in children)
         experts = (self._experts(child, module, output, why) for child, module in children)
         return Sublayer(
-            whole(self.site(name), label, factor),
+            full_output(self.site(name), label, factor),
             next((found for found in heads if found is not None), None),
             next((found for found in neurons if found is not None), None),
             next((found for found in experts if found is not None), None),
@@ -225,7 +225,7 @@ class BlockView:
         kind, formula = what
         module = x.name.rpartition(".")[0]
         if output.label.kind == f"{module.rpartition('.')[2]}_out":
-            why[kind] = f"{formula} of {module} {miss(steps[0], activations, output.put_out, *dtypes)}"
+            why[kind] = f"{formula} of {module} {miss_of_step(steps[0], activations, output.put_out, *dtypes)}"
         return None
 
     def _lost(self, step: Step, output: Output) -> tuple[Write, ...]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dla.adapters.anatomy import Unembedding, UnembeddingRounding
 from dla.adapters.recognise.linear import Linear, linears
-from dla.adapters.recognise.match import constant_factor, explained, explains_norm, miss, recognise_norm
+from dla.adapters.recognise.match import constant_factor, explained, explains_norm, miss_of_step, recognise_norm
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.recording import Recording, widened
 from dla.adapters.recognise.stream import Stream
@@ -115,7 +115,7 @@ def _product(model: ModelModules, recording: Recording) -> tuple[Linear, Product
             product = explained(step, activations, logits, *dtypes)
             if isinstance(product, Product):
                 return linear, product
-            missed = miss(step, activations, logits, *dtypes)
+            missed = miss_of_step(step, activations, logits, *dtypes)
     kind = type(getattr(model.unembed, "original_component", model.unembed))
     raise UnsupportedModelError(
         f"The unembedding's output is not `x @ W_U + b_U`: that of {kind.__module__}.{kind.__name__} "

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.writes.dictionaries.encoding import encoded_each, name_of
+from dla.writes.dictionaries.encoding import encoded_each, name_of_dictionary
 
 
 @final
@@ -58,7 +58,7 @@ class Dictionary:
             ValueError: If `encode` cannot take the activations.
             UnsupportedModelError: If the features of a position depend on the other positions, or on chance.
         """
-        raw = encoded_each(self.source, x.to(self.W_dec), name_of(self.source, self.writes))
+        raw = encoded_each(self.source, x.to(self.W_dec), name_of_dictionary(self.source, self.writes))
         features = raw.to(x) if self.rates is None else raw.to(x) * self.rates.to(x)
         if self.plain:
             return features, self.source.b_dec.detach().to(x).expand(*x.shape[:2], -1)

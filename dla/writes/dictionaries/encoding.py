@@ -15,12 +15,12 @@ _NEAR = 1e-2
 """By how much of the largest feature two values of one may differ."""
 
 
-def name_of(source: Any, at: str) -> str:
+def name_of_dictionary(source: Any, at: str) -> str:
     """A dictionary, as messages name it."""
     return f"The dictionary of {at!r}: {type(source).__name__}"
 
 
-def encoded(source: Any, x: Float[Tensor, "batch pos *d_in"], name: str) -> Float[Tensor, "batch pos feature"]:
+def encode_features(source: Any, x: Float[Tensor, "batch pos *d_in"], name: str) -> Float[Tensor, "batch pos feature"]:
     """The features that a dictionary gives, one a row of its `W_dec`.
 
     Raises:
@@ -59,19 +59,19 @@ def encoded_each(source: Any, x: Float[Tensor, "batch pos *d_in"], name: str) ->
         name: What messages call it.
 
     Raises:
-        TypeError: As `encoded`.
-        ValueError: As `encoded`.
+        TypeError: As `encode_features`.
+        ValueError: As `encode_features`.
         UnsupportedModelError: If a position's features depend on what else is given to it, or on chance.
     """
     batch, width = x.shape[:2]
     smallest = int(x.flatten(2).norm(dim=-1).argmin())
     places = {(0, 0), (batch - 1, width - 1), divmod(smallest, width)} if batch * width > 1 else set()
-    alone = {(b, p): encoded(source, x[b : b + 1, p : p + 1], name)[0, 0] for b, p in sorted(places)}
-    together = encoded(source, x, name)
+    alone = {(b, p): encode_features(source, x[b : b + 1, p : p + 1], name)[0, 0] for b, p in sorted(places)}
+    together = encode_features(source, x, name)
     for (b, p), features in alone.items():
         differing = _differing(features, together[b, p])
         if differing is not None:
-            again = encoded(source, x, name)
+            again = encode_features(source, x, name)
             if any(_differing(again[place], together[place]) is not None for place in alone):
                 raise UnsupportedModelError(_changing(name))
             raise UnsupportedModelError(_dependent(name, differing, len(features)))

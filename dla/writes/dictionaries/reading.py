@@ -11,7 +11,7 @@ from torch import Tensor
 from dla.errors import UnsupportedModelError
 from dla.inputs.given import shown
 from dla.writes.dictionaries.base import Dictionary, scale_between
-from dla.writes.dictionaries.encoding import encoded_each, name_of
+from dla.writes.dictionaries.encoding import encoded_each, name_of_dictionary
 
 _SIZES = (0.1, 1.0, 10.0)
 """How large the numbers are that `encode` is tried on; activations differ that much, and more."""
@@ -41,12 +41,12 @@ def read_dictionary(source: Any, at: str | tuple[str, str] | None) -> Dictionary
             "`b_dec`, such as an SAE or Transcoder of SAELens."
         )
     reads, writes = _places(source, at)
-    _check_shapes(source, name_of(source, writes))
+    _check_shapes(source, name_of_dictionary(source, writes))
     by_head = bool(getattr(source, "hook_z_reshaping_mode", False))
     with torch.no_grad():
         inputs = list(_inputs(source, reads == writes, by_head))
         for x in inputs:
-            encoded_each(source, x, name_of(source, writes))
+            encoded_each(source, x, name_of_dictionary(source, writes))
         plain, rates = _decoding(source, inputs)
     return Dictionary(source, reads, writes, by_head, plain, rates)
 

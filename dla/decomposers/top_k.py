@@ -6,7 +6,6 @@ from typing import final
 import torch
 
 from dla.decomposers.plans import Rows
-from dla.inputs.given import shown, whole
 from dla.labels import Label
 
 
@@ -41,19 +40,3 @@ class TopK:
         weights = rest.to(values)
         others = torch.einsum("p,p...->...", weights, values).unsqueeze(0)
         return Rows([*(rows.labels[i] for i in chosen.tolist()), self.others], torch.cat([values[chosen], others]))
-
-
-def check_count(k: object, what: str) -> None:
-    """Whether a number of rows to keep makes sense.
-
-    Raises:
-        TypeError: If it is not a whole number.
-        ValueError: If it is less than one.
-    """
-    number = whole(k)
-    if k is not None and number is None:
-        raise TypeError(
-            f"top_k={shown(k)} is not a whole number. Pass how many of the {what} to keep, or None for all."
-        )
-    if number is not None and number < 1:
-        raise ValueError(f"top_k={k}: keep at least one of the {what}, or pass None for all.")
