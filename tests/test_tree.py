@@ -14,7 +14,6 @@ from subjects import GPT2, LLAMA, Subject, any_of_a_few, each_of_a_few, some_ids
 
 import dla
 from dla.decomposers.groups import named_groups
-from dla.decomposers.top_k import check_count
 from dla.testing import assert_attributions_equal, assert_refines
 
 PROMPT = "Mary John gave the book to"
@@ -233,4 +232,4 @@ def test_a_number_of_rows_that_is_none(k: int) -> None:
 @pytest.mark.parametrize("k", [2.5, "3", True], ids=str)
 def test_a_number_to_keep_that_is_none(k: Any) -> None:
     with pytest.raises(TypeError, match=r"top_k=.* is not a whole number\. Pass how many, such as 5"):
-        check_count(k, "neurons")
+        dla.NeuronDecomposer(top_k=k)

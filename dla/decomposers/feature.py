@@ -10,7 +10,7 @@ from dla.decomposers.base import Decomposer
 from dla.decomposers.cover import Named, put_together
 from dla.decomposers.plans import Entry, Item
 from dla.decomposers.top_k import TopK
-from dla.inputs.given import count
+from dla.inputs.given import Count, count
 from dla.labels import Label
 from dla.writes import Features
 from dla.writes.dictionaries import Dictionary, read_dictionary
@@ -44,7 +44,7 @@ class FeatureDecomposer(Decomposer):
     """
 
     dictionaries: Any
-    top_k: int | None = None
+    top_k: Count | None = None
 
     def __post_init__(self) -> None:
         if self.top_k is not None:
@@ -77,7 +77,7 @@ class FeatureDecomposer(Decomposer):
         name = f"the dictionary of {dictionary.writes!r}"
         if self.top_k is None:
             return name, [write, *written.beside]
-        strongest = TopK(self.top_k, _label(written, "other_features"), kind="feature")
+        strongest = TopK(int(self.top_k), _label(written, "other_features"), kind="feature")
         return name, [Entry(written.label, lambda _: write, (strongest,)), *written.beside]
 
 

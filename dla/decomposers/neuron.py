@@ -10,7 +10,7 @@ from dla.decomposers.base import Decomposer
 from dla.decomposers.plans import Entry, Item
 from dla.decomposers.splitting import Layers, read_layers, split_sublayers
 from dla.decomposers.top_k import TopK
-from dla.inputs.given import count
+from dla.inputs.given import Count, count
 from dla.labels import Label
 
 
@@ -34,7 +34,7 @@ class NeuronDecomposer(Decomposer):
     """
 
     layers: Layers = None
-    top_k: int | None = None
+    top_k: Count | None = None
 
     def __post_init__(self) -> None:
         read_layers(self.layers)
@@ -58,4 +58,4 @@ class NeuronDecomposer(Decomposer):
             return neurons.writes()
         others = Label("other_neurons", label.layer, parent=label)
         write = neurons.write()
-        return [Entry(label, lambda _: write, (TopK(self.top_k, others, "neuron"),)), *neurons.biases()]
+        return [Entry(label, lambda _: write, (TopK(int(self.top_k), others, "neuron"),)), *neurons.biases()]
