@@ -13,7 +13,7 @@ from torch.nn.functional import linear, silu, softmax
 
 import dla
 from dla.testing.models import architecture
-from dla.writes import Experts
+from dla.writes import ExpertWrites
 
 MIXTURES = [
     *(Subject("bridge", name) for name in ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "gpt_oss", "granitemoe")),
@@ -129,18 +129,18 @@ def test_experts_at_one_position_refined_mixed_and_as_vectors(subject: Subject) 
     assert_close(written, fine.select("L1E1").values[0], size_of(everywhere), 4 * subject.eps, "L1E1")
 
 
-def twin(change: Callable[[Experts], dict[str, Any]]) -> dla.Decomposer:
+def twin(change: Callable[[ExpertWrites], dict[str, Any]]) -> dla.Decomposer:
     """The experts of Qwen, with a mistake."""
 
     class Wrong(dla.Decomposer):
         def writes(self, model: dla.ModelAdapter) -> list[dla.Write]:
             plan = dla.ExpertDecomposer().writes(model)
-            return [replace(w, **change(w)) if isinstance(w, Experts) else w for w in plan]
+            return [replace(w, **change(w)) if isinstance(w, ExpertWrites) else w for w in plan]
 
     return Wrong()
 
 
-TWINS: dict[str, Callable[[Experts], dict[str, Any]]] = {
+TWINS: dict[str, Callable[[ExpertWrites], dict[str, Any]]] = {
     "renormalised twice over": lambda w: {"normalised": True, "weight": replace(w.weight, read=lambda x: x.square())},
     "the shared experts forgotten": lambda w: {"shared": None, "gate": None, "parts": w.parts[:-1]},
     "the gate forgotten": lambda w: {"gate": None},

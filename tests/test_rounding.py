@@ -14,7 +14,7 @@ import dla
 from dla.adapters.anatomy import Heads, Sublayer
 from dla.decomposers.splitting import split_sublayers
 from dla.testing.models import architecture, hooked_architecture
-from dla.writes import Addition, Normed, Precision, Product, Rounding, Shown
+from dla.writes import Addition, HookValue, NormOutput, Precision, Product, Rounding
 
 HALVES = (torch.bfloat16, torch.float16)
 each_half = pytest.mark.parametrize("dtype", HALVES, ids=lambda dtype: str(dtype).removeprefix("torch."))
@@ -247,7 +247,7 @@ def test_an_entry_that_is_huge_excuses_no_other() -> None:
     x = torch.randn(1, 2, 8)
     x[..., 0] = 1e4
     site, scale = dla.Site("x"), dla.Site("scale", read=lambda x: (x.pow(2).mean(-1) + 1e-5).sqrt())
-    norm = Normed(Shown(site), dla.Norm(scale, torch.ones(8)), Precision.of(torch.float32))
+    norm = NormOutput(HookValue(site), dla.Norm(scale, torch.ones(8)), Precision.of(torch.float32))
     computed = norm.at({site: x, scale: scale.read(x)})
     assert not computed.misses(computed.value)
     wrong = computed.value.clone()

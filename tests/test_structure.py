@@ -23,7 +23,7 @@ FILES = sorted(path for path in FOLDER.rglob("*.py"))
 PUBLIC = """
     Attribution Attributor BiasDecomposer BlockDecomposer BootstrapInterval CentredLogit Change
     CoarseDecompositionWarning ComponentDecomposer Constant DLAError DLAWarning Decomposer Direction Directions
-    EmbeddingDecomposer Engine Entry ExpertDecomposer Experts HeadWrites FeatureDecomposer Features FileFormatError
+    EmbeddingDecomposer Engine Entry ExpertDecomposer ExpertWrites HeadWrites FeatureDecomposer Features FileFormatError
     GroupDecomposer HeadDecomposer HookedTransformerAdapter Interval Label RowKind LayerDecomposer LensDecomposer
     LocalEngine LogProbability Logit LogitDifference LogitSet MissingPackageError MixedDecomposer ModelAdapter
     ModelMismatchWarning NeuronDecomposer NextToken Norm NormalInterval Part PromptWarning RayEngine
@@ -78,8 +78,8 @@ EXTENSION = {
         NextToken ResidualVector ResolvedDirection Tokens TopTokens mean one_place question read_tokens
     """,
     "dla.writes": """
-        Activations Addition Carried Change Computation Computed Constant DIRECT Experts Features FullOutput HeadWrites
-        NeuronWrites Norm Normed OwnScale Precision Product Products Rounding Route Routed Shown Site Sources SumOf
+        Activations Addition PatternProduct Change Computation BoundedValue Constant DIRECT ExpertWrites Features FullOutput HeadWrites
+        NeuronWrites Norm NormOutput OwnScale Precision Product PerHeadProducts Rounding Route ExpertSum HookValue Site Sources SumOf
         Write as_it_is is_half lost_in precisions_of
     """,
     "dla.adapters": """

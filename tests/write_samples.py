@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor
 
 import dla
-from dla.writes import Addition, Carried, Precision, Rounding
+from dla.writes import Addition, PatternProduct, Precision, Rounding
 from dla.writes.dictionaries import Dictionary
 from dla.writes.routes import Activations
 
@@ -138,7 +138,7 @@ def _rounding(shape: Shape, route: dla.Route, generator: Generator) -> tuple[dla
     sources, activations = _sources(shape, route, generator)
     assert isinstance(sources, dla.Sources)
     z, precision = dla.Site("z"), Precision.of(torch.bfloat16)
-    step = Carried(sources.pattern, sources.v, precision)
+    step = PatternProduct(sources.pattern, sources.v, precision)
     rounded = step.at(activations).value.bfloat16().double()
     labels = [dla.Label("rounding", 0, head) for head in range(2 * shape.parts)]
     return Rounding(step, z, labels, sources.W_O, route), {**activations, z: rounded}

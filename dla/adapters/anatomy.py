@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from dla.labels import Label
 from dla.writes import (
+    BoundedValue,
     Computation,
-    Computed,
     Constant,
-    Experts,
+    ExpertWrites,
     FullOutput,
     HeadWrites,
     NeuronWrites,
@@ -138,7 +138,7 @@ class Mixture:
     """
 
     label: Label
-    experts: Experts
+    experts: ExpertWrites
     rounding: tuple[Write, ...] = ()
 
     def writes(self) -> Sequence[Write]:
@@ -245,7 +245,7 @@ class Unembedding:
 
     def logits_of(
         self, stream: Float[Tensor, "batch pos d_model"], ids: Int[Tensor, "#batch #pos term"], precision: Precision
-    ) -> Computed:
+    ) -> BoundedValue:
         """The logits of some tokens, from what is unembedded, and how far rounding may move them."""
         columns = self.W_U.T[ids].to(stream)
         value, size = (
@@ -273,12 +273,12 @@ class Unembedding:
         return total
 
 
-def _with_bias(value: Tensor, size: Tensor, bias: Tensor | None, precision: Precision) -> Computed:
+def _with_bias(value: Tensor, size: Tensor, bias: Tensor | None, precision: Precision) -> BoundedValue:
     rounded = value.abs()
     if bias is not None:
         value, size = value + bias, size + bias.abs()
         rounded = rounded + value.abs()
-    return Computed(value, precision.unit * rounded + precision.sums * size + precision.least)
+    return BoundedValue(value, precision.unit * rounded + precision.sums * size + precision.least)
 
 
 @final

@@ -6,19 +6,19 @@ activation, so that no vector of a part is ever built. `vectors` builds them, fo
 
 from dla.writes.arithmetic import (
     Addition,
-    Carried,
+    BoundedValue,
     Computation,
-    Computed,
-    Normed,
+    HookValue,
+    NormOutput,
+    PatternProduct,
+    PerHeadProducts,
     Precision,
     Product,
-    Products,
-    Shown,
     is_half,
     precisions_of,
 )
 from dla.writes.base import Write
-from dla.writes.experts import Experts, Routed
+from dla.writes.experts import ExpertSum, ExpertWrites
 from dla.writes.factored import HeadWrites, NeuronWrites
 from dla.writes.features import Features
 from dla.writes.rounding import Rounding, lost_in
@@ -32,25 +32,25 @@ __all__ = [
     "DIRECT",
     "Activations",
     "Addition",
-    "Carried",
+    "PatternProduct",
     "Change",
     "Computation",
-    "Computed",
+    "BoundedValue",
     "Constant",
-    "Experts",
+    "ExpertWrites",
     "HeadWrites",
     "Features",
     "Norm",
-    "Normed",
+    "NormOutput",
     "Precision",
     "Product",
-    "Products",
+    "PerHeadProducts",
     "OwnScale",
     "Rounding",
     "Route",
-    "Routed",
+    "ExpertSum",
     "NeuronWrites",
-    "Shown",
+    "HookValue",
     "Site",
     "Sources",
     "SumOf",

@@ -78,7 +78,7 @@ def precisions_of(seen: torch.dtype, *others: torch.dtype) -> list[Precision]:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Computed:
+class BoundedValue:
     """What a step comes to.
 
     Attributes:
@@ -106,13 +106,13 @@ class Computation(abc.ABC):
         """Every site that it needs."""
 
     @abc.abstractmethod
-    def at(self, activations: Activations) -> Computed:
+    def at(self, activations: Activations) -> BoundedValue:
         """What the step comes to on these activations."""
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Shown(Computation):
+class HookValue(Computation):
     """An activation as a hook shows it: nothing is computed."""
 
     site: Site
@@ -121,8 +121,8 @@ class Shown(Computation):
     def reads(self) -> tuple[Site, ...]:
         return (self.site,)
 
-    def at(self, activations: Activations) -> Computed:
-        return Computed(activations[self.site], torch.zeros_like(activations[self.site]))
+    def at(self, activations: Activations) -> BoundedValue:
+        return BoundedValue(activations[self.site], torch.zeros_like(activations[self.site]))
 
 
 @final
@@ -137,13 +137,13 @@ class Addition(Computation):
     def reads(self) -> tuple[Site, ...]:
         return tuple(site for site, _ in self.terms)
 
-    def at(self, activations: Activations) -> Computed:
+    def at(self, activations: Activations) -> BoundedValue:
         terms = [activations[site] if factor == 1.0 else activations[site] * factor for site, factor in self.terms]
         value = sum(terms[1:], terms[0])
         roundings = len(terms) - 1 + sum(factor != 1.0 for _, factor in self.terms)
         # One addition is off by half a unit of its own result; of several the results between are not seen.
         size = value.abs() if len(terms) <= 2 and roundings <= 1 else torch.stack([t.abs() for t in terms]).sum(0)
-        return Computed(value, self.precision.unit * max(roundings, 1) * size + self.precision.least)
+        return BoundedValue(value, self.precision.unit * max(roundings, 1) * size + self.precision.least)
 
 
 @final
@@ -160,7 +160,7 @@ class Product(Computation):
     def reads(self) -> tuple[Site, ...]:
         return (self.x,)
 
-    def at(self, activations: Activations) -> Computed:
+    def at(self, activations: Activations) -> BoundedValue:
         x = activations[self.x].flatten(2)
         weight = self.weight.detach().to(x)
         value, size = x @ weight, x.norm(dim=-1, keepdim=True) * weight.norm(dim=0)
@@ -170,12 +170,12 @@ class Product(Computation):
             value, size = value + bias, size + bias.abs()
             rounded = rounded + value.abs()
         precision = self.precision
-        return Computed(value, precision.unit * rounded + precision.sums * size + precision.least)
+        return BoundedValue(value, precision.unit * rounded + precision.sums * size + precision.least)
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Products(Computation):
+class PerHeadProducts(Computation):
     """`Σ_h x[h] @ weight[h] + bias`, all that is added rounded first: what `use_attn_result` makes of `Product`."""
 
     x: Site
@@ -187,16 +187,16 @@ class Products(Computation):
     def reads(self) -> tuple[Site, ...]:
         return (self.x,)
 
-    def at(self, activations: Activations) -> Computed:
+    def at(self, activations: Activations) -> BoundedValue:
         whole = Product(self.x, self.weight.flatten(0, 1), self.bias, self.precision).at(activations)
         x = activations[self.x].flatten(2).abs()
         terms = x @ self.weight.detach().flatten(0, 1).to(x).abs()
-        return Computed(whole.value, whole.slack + 2 * self.precision.unit * terms)
+        return BoundedValue(whole.value, whole.slack + 2 * self.precision.unit * terms)
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Carried(Computation):
+class PatternProduct(Computation):
     """`z = pattern @ v`: what attention heads carry; heads share values."""
 
     pattern: Site
@@ -207,18 +207,18 @@ class Carried(Computation):
     def reads(self) -> tuple[Site, ...]:
         return (self.pattern, self.v)
 
-    def at(self, activations: Activations) -> Computed:
+    def at(self, activations: Activations) -> BoundedValue:
         pattern, v = activations[self.pattern], activations[self.v]
         v = v.repeat_interleave(pattern.shape[1] // v.shape[2], 2)
         value = torch.einsum("bhqs,bshd->bqhd", pattern, v)
         size = torch.einsum("bhq,bhd->bqhd", pattern.norm(dim=-1), v.norm(dim=1))
         precision = self.precision
-        return Computed(value, precision.unit * value.abs() + precision.sums * size + precision.least)
+        return BoundedValue(value, precision.unit * value.abs() + precision.sums * size + precision.least)
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Normed(Computation):
+class NormOutput(Computation):
     """A norm on the result of another step: `weight * C(x) / scale + bias`, times a constant."""
 
     x: Computation
@@ -230,7 +230,7 @@ class Normed(Computation):
     def reads(self) -> tuple[Site, ...]:
         return tuple(dict.fromkeys((*self.x.reads, self.norm.scale)))
 
-    def at(self, activations: Activations) -> Computed:
+    def at(self, activations: Activations) -> BoundedValue:
         norm, x = self.norm, self.x.at(activations)
         scale = activations[norm.scale]
         value = norm.push_forward(x.value, scale)
@@ -245,4 +245,4 @@ class Normed(Computation):
             value, rounded = value + bias, rounded + bias.abs()
         precision = self.precision
         slack = _NORM * precision.unit * rounded + factor * (precision.sums * spread + slack)
-        return Computed(value * self.multiplier, slack * abs(self.multiplier) + precision.least)
+        return BoundedValue(value * self.multiplier, slack * abs(self.multiplier) + precision.least)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dla.labels import Label
 from dla.tolerances import EXPERT_ROUNDINGS
-from dla.writes.arithmetic import Computation, Computed, Precision
+from dla.writes.arithmetic import BoundedValue, Computation, Precision
 from dla.writes.base import Write, dot
 from dla.writes.routes import DIRECT, Activations, Route
 from dla.writes.sites import Site
@@ -20,7 +20,7 @@ Call = Callable[[Float[Tensor, "token d_model"], Int[Tensor, "token 1"]], Float[
 
 @final
 @dataclass(frozen=True, eq=False)
-class Experts(Write):
+class ExpertWrites(Write):
     """One part for each routed expert, `weight * expert(x)`, and one for the shared experts if there are any.
 
     What an expert makes of its tokens no hook shows, so the model's own experts are called again, on the positions that
@@ -105,24 +105,24 @@ class Experts(Write):
 
 @final
 @dataclass(frozen=True, eq=False)
-class Routed(Computation):
+class ExpertSum(Computation):
     """What a mixture of experts comes to: the experts called again, one a token, and added up.
 
     Called so, an expert meets its tokens in other company than in the run, which moves its own sums by rounding. What
     is inside an expert is not seen, so that is taken to be as large as what it puts out for a token at the most.
     """
 
-    experts: Experts
+    experts: ExpertWrites
     precision: Precision
 
     @property
     def reads(self) -> tuple[Site, ...]:
         return self.experts.reads
 
-    def at(self, activations: Activations) -> Computed:
+    def at(self, activations: Activations) -> BoundedValue:
         vectors = self.experts.vectors(activations)
         size = vectors.abs().sum(0)
         largest = vectors.abs().amax((0, -1)).unsqueeze(-1)
         precision = self.precision
         slack = EXPERT_ROUNDINGS * precision.unit * (size + largest) + precision.sums * largest + precision.least
-        return Computed(vectors.sum(0), slack)
+        return BoundedValue(vectors.sum(0), slack)

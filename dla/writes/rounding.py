@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from dla.labels import Label
-from dla.writes.arithmetic import Computation, Computed
+from dla.writes.arithmetic import BoundedValue, Computation
 from dla.writes.base import Write, dot
 from dla.writes.routes import DIRECT, Activations, Route
 from dla.writes.sites import Site
@@ -63,7 +63,7 @@ class Rounding(Write):
         return self.route.push_forward(vectors, activations)
 
 
-def lost_in(computed: Computed, seen: Float[Tensor, "batch pos *d"]) -> Float[Tensor, "batch pos *d"]:
+def lost_in(computed: BoundedValue, seen: Float[Tensor, "batch pos *d"]) -> Float[Tensor, "batch pos *d"]:
     """What rounding took from a step: what was seen minus what it comes to, where that can be rounding; else 0."""
     lost = seen - computed.value
     return torch.where(lost.abs() <= computed.slack, lost, torch.zeros_like(lost))

@@ -14,7 +14,7 @@ from dla.adapters.recognise.match import explained, miss_of_step, tensor_of
 from dla.adapters.recognise.recording import Recording, widened
 from dla.adapters.recognise.rounded import rounded
 from dla.labels import ROUNDING, Label
-from dla.writes import Carried
+from dla.writes import PatternProduct
 from dla.writes.routes import Route
 from dla.writes.sites import Site
 
@@ -48,7 +48,7 @@ def recognise_values(
     missed = f"{names[1]} has shape {list(v.shape)}"
     for read in _layouts(v, shown):
         sites = Site(names[0], 2), Site(names[1], None, read)
-        step = partial(Carried, *sites)
+        step = partial(PatternProduct, *sites)
         activations, dtypes = recording.at(sites), recording.dtypes(sites)
         if explained(step, activations, shown, *dtypes) is not None:
             lost = rounded(step, z, [_rounding_of(head) for head in heads], recording, route, W_O)

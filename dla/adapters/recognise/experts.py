@@ -14,14 +14,14 @@ from dla.adapters.recognise.offloaded import home_of
 from dla.adapters.recognise.recording import Recording
 from dla.adapters.taps import is_stack_of_experts
 from dla.labels import Label
-from dla.writes import Experts, Routed
+from dla.writes import ExpertSum, ExpertWrites
 from dla.writes.routes import Route
 from dla.writes.sites import Site
 
 
 def recognise_experts(
     path: str, module: nn.Module, recording: Recording, output: Tensor, label: Label, route: Route
-) -> tuple[Experts, Step] | str | None:
+) -> tuple[ExpertWrites, Step] | str | None:
     """The experts of the mixture at `path` and how they make its output; or why not; None if it is no mixture.
 
     Args:
@@ -40,12 +40,12 @@ def recognise_experts(
         return None
     sites = [_site(name, recording, output) for name in names]
     experts = [Label("expert", label.layer, i, parent=label) for i in range(call.count)]
-    plain = Experts(sites[0], sites[1], sites[2], call, False, None, None, experts)
+    plain = ExpertWrites(sites[0], sites[1], sites[2], call, False, None, None, experts)
     together, missed = Label("shared_experts", label.layer, parent=label), ""
     for normalised, (shared, gate) in itertools.product((False, True), _beside(path, recording, output)):
         parts = experts if shared is None else [*experts, together]
         guess = replace(plain, normalised=normalised, shared=shared, gate=gate, parts=parts)
-        step = partial(Routed, guess)
+        step = partial(ExpertSum, guess)
         activations, dtypes = recording.at(guess.reads), recording.dtypes(guess.reads)
         if explained(step, activations, output, *dtypes) is not None:
             return replace(guess, route=route), step

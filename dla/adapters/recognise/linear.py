@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dla.adapters.recognise.match import Step, tensor_of
 from dla.adapters.recognise.recording import first_tensor, widened
-from dla.writes import Precision, Product, Products, is_half
+from dla.writes import PerHeadProducts, Precision, Product, is_half
 from dla.writes.sites import Site
 
 _ROWS = 1024
@@ -55,7 +55,7 @@ class Linear:
     def products(self, x: Site, count: int) -> Step:
         """The same, a sum of so many products each of which is rounded."""
         weight = self.weight.unflatten(0, (count, -1))
-        return lambda precision: Products(x, weight, self.bias, self.precision(precision))
+        return lambda precision: PerHeadProducts(x, weight, self.bias, self.precision(precision))
 
 
 def linears(module: nn.Module, asked: nn.Module | None, weight: str, bias: str, width: int) -> Iterator[Linear]:

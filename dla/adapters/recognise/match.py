@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dla.adapters.recognise.recording import Recording, widened
-from dla.writes import Addition, Computation, Computed, Normed, Precision, Shown, is_half, precisions_of
+from dla.writes import Addition, BoundedValue, Computation, HookValue, NormOutput, Precision, is_half, precisions_of
 from dla.writes.routes import Activations, Norm
 from dla.writes.sites import Site
 
@@ -102,7 +102,7 @@ def recognise_norm(path: str, module: nn.Module, recording: Recording, centred_f
 def explains_norm(norm: Norm, recording: Recording, before: Tensor, after: Tensor) -> Computation | None:
     """The norm as a step from what went in to what came out; None if it is another."""
     activations = {**recording.at([norm.scale]), _BEFORE: widened(before)}
-    return explained(partial(Normed, Shown(_BEFORE), norm), activations, after, before.dtype)
+    return explained(partial(NormOutput, HookValue(_BEFORE), norm), activations, after, before.dtype)
 
 
 def recognise_mix(
@@ -194,7 +194,7 @@ def _mix(before: Tensor, after: Tensor, parts: dict[str, Tensor]) -> Mix | None:
     return None
 
 
-def _all_show(computed: Computed, terms: Sequence[Tensor], after: Tensor) -> bool:
+def _all_show(computed: BoundedValue, terms: Sequence[Tensor], after: Tensor) -> bool:
     """Whether no term of a sum could be left out.
 
     Where the stream itself could, the block replaces it (by a norm of it), so that no constant carries it on.

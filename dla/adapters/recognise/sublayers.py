@@ -28,7 +28,7 @@ from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.recording import Recording
 from dla.adapters.recognise.rounded import rounded
 from dla.labels import ROUNDING, Label
-from dla.writes import Addition, Normed, Write
+from dla.writes import Addition, NormOutput, Write
 from dla.writes.routes import DIRECT, Norm, Route
 from dla.writes.sites import Site, as_it_is
 
@@ -234,7 +234,7 @@ class BlockView:
             output.route.norm,
             Label(ROUNDING, self.layer, text=f"{output.label}_rounding", parent=output.label),
         )
-        through: Step = step if norm is None else lambda precision: Normed(step(precision), norm, precision)
+        through: Step = step if norm is None else lambda precision: NormOutput(step(precision), norm, precision)
         route = DIRECT.after(output.route.multiplier)
         return rounded(through, self.site(output.name), [label], self.recording, route)
 

@@ -13,7 +13,7 @@ from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.recording import Recording, widened
 from dla.adapters.recognise.stream import Stream
 from dla.errors import UnsupportedModelError
-from dla.writes import Addition, Normed, Precision, Product, Shown, is_half, precisions_of
+from dla.writes import Addition, HookValue, NormOutput, Precision, Product, is_half, precisions_of
 from dla.writes.routes import Norm
 from dla.writes.sites import Site
 
@@ -89,7 +89,7 @@ def least_unit(recording: Recording, unembedding: Unembedding) -> float:
     if norm is None:
         return torch.finfo(torch.float64).eps
     exact = explains_norm(norm, recording, recording.inputs["ln_final"], recording.outputs["ln_final"])
-    in_double = isinstance(exact, Normed) and exact.precision == Precision.of(torch.float64)
+    in_double = isinstance(exact, NormOutput) and exact.precision == Precision.of(torch.float64)
     return torch.finfo(torch.float64 if in_double else torch.float32).eps
 
 
@@ -165,5 +165,5 @@ def _rounding(
     precision = precisions_of(entered, last.dtype, torch.float32)[-1]
     if norm is None:
         return UnembeddingRounding(Addition([(site, onward * multiplier)], precision), product.precision)
-    x = Shown(site) if onward == 1.0 else Addition([(site, onward)], precision)
-    return UnembeddingRounding(Normed(x, norm, precision, multiplier), product.precision)
+    x = HookValue(site) if onward == 1.0 else Addition([(site, onward)], precision)
+    return UnembeddingRounding(NormOutput(x, norm, precision, multiplier), product.precision)
