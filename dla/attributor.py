@@ -18,8 +18,9 @@ from dla.decomposers.plans import Plan
 from dla.directions import Direction, Directions, question
 from dla.engine.autocast import refuse_autocast, without_autocast
 from dla.engine.caches import read_cache, read_prompts_or_cache
-from dla.engine.forward import forward
+from dla.engine.forward import ForwardResult, Unembed, forward
 from dla.engine.query import Query
+from dla.engine.sampling import can_sample
 from dla.errors import (
     ModelMismatchWarning,
     ReconstructionError,
@@ -69,7 +70,7 @@ class Attributor:
         decomposer: Decomposer,
         *,
         check: Literal["raise", "warn"] = "raise",
-        unembed: Literal["all", "sample"] = "all",
+        unembed: Literal["all", "sample"] = "sample",
     ) -> None:
         """Looks at the model, by one small forward pass, and makes the plan.
 
@@ -77,11 +78,12 @@ class Attributor:
             model: A `HookedTransformer`, a `TransformerBridge` (raw or in compatibility mode), or a `ModelAdapter`.
             decomposer: How to split the residual stream.
             check: What to do where the parts miss the model's own logit: raise, or warn and return the result.
-            unembed: What the parts are compared with. "all": the model's own logit at every position asked about.
-                "sample": the model unembeds one position in 16 of each prompt; elsewhere the logit is what the model's
-                own final stream gives in the columns of `W_U` that are asked about, and on the sample the two must be
-                the same. Much faster where many positions are asked about; as "all" where few are, where a
-                direction reads the whole vocabulary, and where a hook on the unembedding could edit single logits.
+            unembed: What the parts are compared with where many positions are asked about. "sample": the logit that
+                the model's own final stream has in the columns of `W_U` that are asked about; that these are the
+                model's own logits is proven at every position in the first such call, and on one position in 16 in
+                every other. "all": the logit that the model's own module made at every position; slower, and what is
+                done anyway where few positions are asked about, where a direction reads the whole vocabulary, and
+                where a hook on the unembedding could edit single logits.
 
         Raises:
             UnsupportedModelError: If the model cannot be attributed exactly.
@@ -95,6 +97,7 @@ class Attributor:
         self.decomposer = as_decomposer(decomposer)
         self.check = check
         self._sampled = unembed == "sample"
+        self._proven: Anatomy | None = None
         self._plans: dict[str | None, tuple[Anatomy, ModelAdapter, Plan]] = {}
         self._reported: Anatomy | None = None
         with without_autocast():
@@ -145,7 +148,7 @@ class Attributor:
             if cache is None:
                 refuse_autocast(on, self.model.anatomy.unembedding.W_U.device)
             query = self._query(prompts, question(direction), pos, cache, attention_mask, prepend_bos)
-            return self._checked(Attribution.of(query, forward(query, sampled=self._sampled).with_readout()))
+            return self._checked(Attribution.of(query, self._forward(query).with_readout()))
 
     def explain_gap(
         self,
@@ -178,6 +181,15 @@ class Attributor:
         with without_autocast() as on:
             refuse_autocast(on, self.model.anatomy.unembedding.W_U.device)
             return explain(self._query(prompts, wanted, pos, None, attention_mask, prepend_bos))
+
+    def _forward(self, query: Query) -> ForwardResult:
+        """One pass; the first that may take logits from columns of `W_U` proves them at every position."""
+        if not self._sampled or not can_sample(query):
+            return forward(query)
+        anatomy = self.model.anatomy
+        result = forward(query, unembed=Unembed.SAMPLE if self._proven is anatomy else Unembed.PROOF)
+        self._proven = anatomy
+        return result
 
     def _query(
         self,

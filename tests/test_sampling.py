@@ -1,14 +1,20 @@
 """Logits from columns of `W_U`, where the model unembeds only a sample: the same numbers, the same mistakes caught."""
 
+from random import Random
 from typing import Any
 
 import pytest
 import torch
 import twins
+from hypothesis import given
+from hypothesis import strategies as st
 from subjects import GPT2, Subject, each_of_a_few, some_ids, some_tokens
 from torch import Tensor
 
 import dla
+from dla.adapters import adapt
+from dla.engine.sampling import EVERY, sample_of
+from dla.inputs import Positions
 from dla.testing import assert_attributions_equal
 
 WIDTH = 20
@@ -25,21 +31,24 @@ QUESTIONS: dict[str, tuple[Any, Any]] = {
 }
 
 
-def attribute(model: Any, question: str, unembed: Any) -> dla.Attribution:
+def attribute(model: Any, question: str, unembed: Any) -> tuple[dla.Attribution, dla.Attribution]:
+    """The first result of an attributor, and the second."""
     direction, pos = QUESTIONS[question]
-    return dla.Attributor(model, dla.HeadDecomposer(), unembed=unembed).attribute(TOKENS, direction, pos=pos)
+    attributor = dla.Attributor(model, dla.HeadDecomposer(), unembed=unembed)
+    return attributor.attribute(TOKENS, direction, pos=pos), attributor.attribute(TOKENS, direction, pos=pos)
 
 
 @each_of_a_few
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_a_sample_gives_what_all_logits_give(subject: Subject, question: str) -> None:
-    whole, sampled = (attribute(subject.model(), question, unembed) for unembed in ("all", "sample"))
-    assert_attributions_equal(sampled, whole, eps=subject.eps)
-    torch.testing.assert_close(sampled.output_logit, whole.output_logit, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(sampled.tolerance, whole.tolerance, rtol=1e-3, atol=0)
+    _, whole = attribute(subject.model(), question, "all")
+    for sampled in attribute(subject.model(), question, "sample"):
+        assert_attributions_equal(sampled, whole, eps=subject.eps)
+        torch.testing.assert_close(sampled.output_logit, whole.output_logit, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(sampled.tolerance, whole.tolerance, rtol=1e-3, atol=0)
 
 
-def test_one_position_in_sixteen_is_unembedded() -> None:
+def test_every_position_is_unembedded_once_and_then_one_in_sixteen() -> None:
     seen: list[int] = []
 
     def show(name: str, activation: Tensor) -> Tensor:
@@ -48,7 +57,7 @@ def test_one_position_in_sixteen_is_unembedded() -> None:
         return activation
 
     attribute(twins.AlteredAdapter(GPT2.model(), show=show), "one token for all", "sample")
-    assert seen == [2]
+    assert seen == [18, 2]
 
 
 @pytest.mark.parametrize(
@@ -64,6 +73,25 @@ def test_other_columns_are_caught(alter: Any) -> None:
     adapter = twins.AlteredAdapter(GPT2.model(), alter)
     with pytest.raises(dla.ReconstructionError, match=r"columns of W_U .* miss the model's own .* Pass unembed='all'"):
         attribute(adapter, "a difference at each position", "sample")
+
+
+def test_other_columns_are_caught_on_the_sample_of_a_later_call() -> None:
+    W_U = adapt(GPT2.model()).anatomy.unembedding.W_U.clone()
+    W_U[:, 7] *= 1.001
+    adapter = twins.AlteredAdapter(GPT2.model(), twins.with_readout(W_U=W_U))
+    attributor = dla.Attributor(adapter, dla.HeadDecomposer())
+    attributor.attribute(TOKENS, dla.Logit(3), pos=None)
+    with pytest.raises(dla.ReconstructionError, match=r"columns of W_U .* miss the model's own"):
+        attributor.attribute(TOKENS, dla.Logit(7), pos=None)
+
+
+@given(st.integers(1, 5), st.integers(1, 60), st.randoms(use_true_random=False))
+def test_each_prompt_that_has_a_position_has_one_in_the_sample(batch: int, width: int, random: Random) -> None:
+    valid = torch.tensor([[random.random() < 0.1 for _ in range(width)] for _ in range(batch)])
+    sample = sample_of(Positions(torch.zeros(batch, width, dtype=torch.long), valid, single=False, everything=False))
+    assert set(range(0, width, EVERY)) <= set(sample.tolist()) <= set(range(width))
+    assert bool((valid[:, sample].any(1) == valid.any(1)).all())
+    assert len(sample) <= -(-width // EVERY) + batch
 
 
 def test_a_forgotten_part_is_caught() -> None:

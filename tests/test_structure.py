@@ -23,13 +23,14 @@ FILES = sorted(path for path in FOLDER.rglob("*.py"))
 PUBLIC = """
     Attribution Attributor BiasDecomposer BlockDecomposer BootstrapInterval CentredLogit Change
     CoarseDecompositionWarning ComponentDecomposer Constant DLAError DLAWarning Decomposer Direction Directions
-    EmbeddingDecomposer Engine Entry ExpertDecomposer ExpertWrites HeadWrites FeatureDecomposer Features FileFormatError
-    GroupDecomposer HeadDecomposer HookedTransformerAdapter Interval Label RowKind LayerDecomposer LensDecomposer
-    LocalEngine LogProbability Logit LogitDifference LogitSet MissingPackageError MixedDecomposer ModelAdapter
-    ModelMismatchWarning NeuronDecomposer NextToken Norm NormalInterval Part PromptWarning RayEngine
-    ReconstructionError ReconstructionWarning ResidualVector Rounding Route Rows RunChangedError NeuronWrites Site
-    SourceDecomposer Sources SumOf Summary SweepFolder SweepWarning TokenEffects TopTokens TransformerBridgeAdapter
-    UnsupportedModelError FullOutput Write __version__ adapt direct_logit_attribution load mean open_sweep sweep
+    EmbeddingDecomposer Engine Entry ExpertDecomposer ExpertWrites FeatureDecomposer Features FileFormatError
+    FullOutput GroupDecomposer HeadDecomposer HeadWrites HookedTransformerAdapter Interval Label LayerDecomposer
+    LensDecomposer LocalEngine LogProbability Logit LogitDifference LogitSet MissingPackageError MixedDecomposer
+    ModelAdapter ModelMismatchWarning NeuronDecomposer NeuronWrites NextToken Norm NormalInterval Part PromptWarning
+    RayEngine ReconstructionError ReconstructionWarning ResidualVector Rounding Route RowKind Rows RunChangedError
+    Site SourceDecomposer Sources SumOf Summary SweepFolder SweepWarning TokenEffects TopTokens
+    TransformerBridgeAdapter UnsupportedModelError Write __version__ adapt direct_logit_attribution load mean
+    open_sweep sweep
 """.split()
 
 
@@ -78,9 +79,9 @@ EXTENSION = {
         NextToken ResidualVector ResolvedDirection Tokens TopTokens mean one_place question read_tokens
     """,
     "dla.writes": """
-        Activations Addition PatternProduct Change Computation BoundedValue Constant DIRECT ExpertWrites Features FullOutput HeadWrites
-        NeuronWrites Norm NormOutput OwnScale Precision Product PerHeadProducts Rounding Route ExpertSum HookValue Site Sources SumOf
-        Write as_it_is is_half lost_in precisions_of
+        Activations Addition as_it_is BoundedValue Change Computation Constant DIRECT ExpertSum ExpertWrites Features
+        FullOutput HeadWrites HookValue is_half lost_in NeuronWrites Norm NormOutput OwnScale PatternProduct
+        PerHeadProducts Precision precisions_of Product Rounding Route Site Sources SumOf Write
     """,
     "dla.adapters": """
         Anatomy Block Heads HookedTransformerAdapter Mixture ModelAdapter Neurons Observer Sublayer

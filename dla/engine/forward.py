@@ -1,5 +1,6 @@
 """One forward pass: a query goes in, and one number for each row comes out, next to what the model itself says."""
 
+import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
@@ -25,6 +26,19 @@ SLICE_ON_CPU, SLICE_ELSEWHERE = 2**25, 2**28
 
 _AT_A_TIME = 2048
 """How many rows are added in the precision of the values before the sums are added in float64."""
+
+
+class Unembed(enum.Enum):
+    """How much a model unembeds of the positions that are asked about."""
+
+    ALL = "all"
+    """All of them: each logit is what the model's own module made."""
+
+    PROOF = "proof"
+    """All of them, and the columns of `W_U` are proven to give each of these logits."""
+
+    SAMPLE = "sample"
+    """A sample, on which the columns are proven; elsewhere the logits are what the columns give."""
 
 
 @final
@@ -107,15 +121,15 @@ def total_of(values: Float[Tensor, "part *more"], row_kind: RowKind) -> Float[Te
 
 
 @torch.no_grad()
-def forward(query: Query, *, sampled: bool = False) -> ForwardResult:
+def forward(query: Query, *, unembed: Unembed = Unembed.ALL) -> ForwardResult:
     """Runs the model once, or goes over a cache, without gradients.
 
     Args:
         query: What is asked. Rows of a lens are on scales of their own, all others on the final norm's.
-        sampled: Whether the model may unembed a sample of the positions only; see `Attributor`.
+        unembed: How much the model unembeds of what is asked.
 
     Raises:
-        ReconstructionError: If, on the sample, the columns of `W_U` are not the model's own logits.
+        ReconstructionError: If, where it is proven, the columns of `W_U` are not the model's own logits.
         ValueError: If autocast would round what is computed.
     """
     refuse_autocast(autocast_on(), query.unembedding.W_U.device)
@@ -126,7 +140,7 @@ def forward(query: Query, *, sampled: bool = False) -> ForwardResult:
     labels = plan.labels_of(steps)
     into = None if labels is None else room_for(len(labels), reads.new_empty(0, len(directions), *shape))
     contraction = Contraction(steps, reads, query.select, plan.places(steps, into))
-    readings = _reader(query, directions, sampled).run(contraction.observers())
+    readings = _reader(query, directions, unembed).run(contraction.observers())
     parts = contraction.rows(*shape)
     rows = plan.merged(parts) if labels is None or into is None else Rows(labels, into)
     scale, names = readings.scale, [site.name for step in steps for site in step.write.reads]
@@ -155,11 +169,15 @@ def before_norm(directions: Sequence[DirectionAtReadout]) -> Float[Tensor, "dire
     return torch.stack(torch.broadcast_tensors(*(direction.before_norm() for direction in directions)))
 
 
-def _reader(query: Query, directions: Sequence[DirectionAtReadout], sampled: bool) -> LogitReader:
-    if sampled and can_sample(query):
+def _reader(query: Query, directions: Sequence[DirectionAtReadout], unembed: Unembed) -> LogitReader:
+    columns, width = unembed is not Unembed.ALL and can_sample(query), _slice_width(query)
+    if columns and unembed is Unembed.SAMPLE:
         return SampledLogits(query, directions)
-    width = _slice_width(query)
-    return SlicedLogits(query, directions, width) if width else AllLogits(query, directions)
+    return (
+        SlicedLogits(query, directions, width, proving=columns)
+        if width
+        else AllLogits(query, directions, proving=columns)
+    )
 
 
 def _slice_width(query: Query) -> int:

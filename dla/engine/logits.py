@@ -17,6 +17,7 @@ from torch import Tensor
 from dla.adapters.base import Observer
 from dla.adapters.watching import in_slices
 from dla.engine.activations import merged_observers
+from dla.engine.columns import check_columns
 from dla.engine.query import Query
 from dla.engine.readout import DirectionAtReadout
 from dla.writes import lost_in
@@ -89,12 +90,18 @@ class LogitReader(abc.ABC):
 class AllLogits(LogitReader):
     """Sees the logits at all positions that are asked about, at once."""
 
-    def __init__(self, query: Query, directions: Sequence[DirectionAtReadout]) -> None:
-        """Runs nothing yet."""
-        self._query, self._directions = query, directions
+    def __init__(self, query: Query, directions: Sequence[DirectionAtReadout], *, proving: bool = False) -> None:
+        """Runs nothing yet.
+
+        Args:
+            query: What is asked.
+            directions: Its directions.
+            proving: Whether to prove that the columns of `W_U` give these logits.
+        """
+        self._query, self._directions, self._proving = query, directions, proving
 
     def run(self, observers: Mapping[str, Observer]) -> Readings:
-        watched = ReadoutWatch(self._query, self._directions)
+        watched = ReadoutWatch(self._query, self._directions, self._proving)
         return watched.readings(self._query.watch([observers, watched.observers()]))
 
 
@@ -102,18 +109,21 @@ class AllLogits(LogitReader):
 class SlicedLogits(LogitReader):
     """Sees the logits of a few positions at a time, and keeps none: a tensor `[batch pos d_vocab]` never exists."""
 
-    def __init__(self, query: Query, directions: Sequence[DirectionAtReadout], width: int) -> None:
+    def __init__(
+        self, query: Query, directions: Sequence[DirectionAtReadout], width: int, *, proving: bool = False
+    ) -> None:
         """Runs nothing yet.
 
         Args:
             query: What is asked; of a model whose unembedding is a module that nobody hooks.
             directions: Its directions.
             width: How many positions are unembedded at a time.
+            proving: Whether to prove that the columns of `W_U` give these logits.
         """
-        self._query, self._directions, self._width = query, directions, width
+        self._query, self._directions, self._width, self._proving = query, directions, width, proving
 
     def run(self, observers: Mapping[str, Observer]) -> Readings:
-        query, watched = self._query, ReadoutWatch(self._query, self._directions)
+        query, watched = self._query, ReadoutWatch(self._query, self._directions, self._proving)
         module = query.unembedding.module
         assert module is not None
         with in_slices(module, query.positions.index, self._width):
@@ -157,9 +167,15 @@ class NormWatch:
 class ReadoutWatch:
     """What is seen at the readout in one run; where it unembeds slices of the positions, slice by slice, in order."""
 
-    def __init__(self, query: Query, directions: Sequence[DirectionAtReadout]) -> None:
-        """Sees nothing yet."""
-        self._query, self._directions = query, directions
+    def __init__(self, query: Query, directions: Sequence[DirectionAtReadout], proving: bool) -> None:
+        """Sees nothing yet.
+
+        Args:
+            query: What is asked.
+            directions: Its directions.
+            proving: Whether to prove that the columns of `W_U` give the logits that are seen.
+        """
+        self._query, self._directions, self._proving = query, directions, proving
         self._unembedding, self._select = query.unembedding, query.select
         self._norm = NormWatch(query)
         self._streams: list[Tensor] = []
@@ -189,6 +205,8 @@ class ReadoutWatch:
     def _see_logits(self, logits: Tensor) -> None:
         logits, start = self._select.rows_of(logits, 1), sum(seen.logit.shape[-1] for seen in self._weighed)
         transform, stream = self._unembedding.transform, self._streams[-1]
+        if self._proving:
+            check_columns(self._query, self._directions, stream, logits, start + torch.arange(logits.shape[1]))
         each, lost = partial(each_of, self._directions), self._norm.lost(stream, start)
         own = each(lambda one: one.weigh(logits, start))
         self._weighed.append(

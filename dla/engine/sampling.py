@@ -1,7 +1,8 @@
 """Logits at many positions without unembedding all of them: a sample proves that columns of `W_U` give the model's own.
 
 The unembedding is a linear map that treats each position alone, which was seen when the model was looked at. Whether
-the columns that an attribution uses are those of that map is seen in every run, on a sample of its own positions.
+the columns that an attribution uses are those of that map is seen at every position in an attributor's first run, and
+on a sample of the positions in every other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,14 +17,14 @@ from dla.adapters.base import Observer
 from dla.adapters.user_hooks import is_readout_hooked
 from dla.adapters.watching import in_sample, is_hooked
 from dla.engine.activations import merged_observers
+from dla.engine.columns import check_columns
 from dla.engine.logits import LogitReader, NormWatch, Readings, WeighedLogits, each_of, readings_of
 from dla.engine.query import Query
 from dla.engine.readout import DirectionAtReadout
-from dla.errors import ReconstructionError
-from dla.tolerances import COLUMN_TOLERANCE
+from dla.inputs.prompts import Positions
 
 EVERY = 16
-"""One position of so many is unembedded, in every prompt."""
+"""One position of so many is unembedded."""
 
 
 @final
@@ -48,7 +49,7 @@ class SampledLogits(LogitReader):
         query, norm, seen = self._query, NormWatch(self._query), list[Tensor]()
         index, unembedding = query.positions.index, query.unembedding
         assert unembedding.module is not None
-        sample = torch.arange(0, index.shape[1], EVERY, device="cpu")
+        sample = sample_of(query.positions)
         compare = {unembedding.logits.name: partial(self._compare, seen, sample)}
         with in_sample(unembedding.module, index, sample, seen.append):
             query.model.run(query.prompts.tokens, merged_observers([observers, norm.observers(), compare]), None)
@@ -73,31 +74,17 @@ class SampledLogits(LogitReader):
 
     def _compare(self, seen: Sequence[Tensor], sample: Int[Tensor, " some"], logits: Tensor) -> None:
         stream = self._widened(seen[0].index_select(1, sample.to(seen[0].device)))
-        misses = [self._miss(direction, stream, logits, sample) for direction in self._directions]
-        missed, allowed = max(misses, default=0.0), COLUMN_TOLERANCE * self._query.model.anatomy.eps
-        if not missed <= allowed:
-            raise ReconstructionError(
-                f"The columns of W_U that are asked about miss the model's own logits by {missed:.1e} of what adds up "
-                f"(allowed: {allowed:.1e}). Pass unembed='all', so that every logit is the model's own."
-            )
+        check_columns(self._query, self._directions, stream, logits, sample)
 
-    def _miss(
-        self,
-        direction: DirectionAtReadout,
-        stream: Float[Tensor, "batch some d_model"],
-        logits: Float[Tensor, "batch some d_vocab"],
-        sample: Int[Tensor, " some"],
-    ) -> float:
-        """By how much, relative to what adds up in each, the columns miss the logits at the sample, at most.
 
-        What rounding the logits themselves explains is not counted.
-        """
-        terms, size = direction.columns_of(stream, sample)
-        rounding = self._query.unembedding.rounding
-        excused = 0.0 if rounding is None else rounding.logits.unit * terms.abs() + rounding.logits.sums * size
-        missed = ((direction.own_columns(logits, sample) - terms).abs() - excused).clamp(min=0.0)
-        miss = missed / size.clamp(min=torch.finfo(size.dtype).tiny)
-        return float(miss.max()) if miss.numel() else 0.0
+def sample_of(positions: Positions) -> Int[Tensor, " some"]:
+    """Which of the positions asked about are unembedded: one in `EVERY`, and of each prompt at least one it has."""
+    chosen = torch.zeros(positions.index.shape[1], dtype=torch.bool, device="cpu")
+    chosen[::EVERY] = True
+    valid = positions.valid.cpu()
+    missed = ~valid[:, chosen].any(1) & valid.any(1)
+    chosen[valid[missed].int().argmax(1)] = True
+    return chosen.nonzero().squeeze(1)
 
 
 def can_sample(query: Query) -> bool:

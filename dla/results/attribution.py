@@ -53,8 +53,8 @@ class Attribution:
         values: The contributions.
         total: What the parts come to: their sum for additive rows, else the last row.
         constant: `β · W_U + b_U`, which no part writes.
-        logit: The model's own logit (or difference), measured, before any soft cap or logit scale; how, where the
-            attributor was told `unembed="sample"`, is said there.
+        logit: The model's own logit (or difference), measured, before any soft cap or logit scale; for many positions
+            how, see `unembed` of `Attributor`.
         output_logit: The same after them: what the model returns.
         tolerance: How large a gap the model's own rounding can make.
         positions: The position of each entry in its prompt; -1 where there is none.
