@@ -9,12 +9,12 @@ from dla.adapters.anatomy import Anatomy
 from dla.adapters.recognise.checkpoint import mismatches, replaced_modules
 from dla.adapters.recognise.copies import check_copies
 from dla.adapters.recognise.finite import check_finite
-from dla.adapters.recognise.match import Mix
+from dla.adapters.recognise.match import BlockSum
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.offloaded import at_hand
 from dla.adapters.recognise.recording import Recording, record_run
 from dla.adapters.recognise.silent import silent_outputs, speaking
-from dla.adapters.recognise.stream import recognise_blocks, recognise_mixes, recognise_stream
+from dla.adapters.recognise.stream import recognise_block_sums, recognise_blocks, recognise_stream
 from dla.adapters.recognise.unembedding import check_causal, coarsest_dtype, least_unit, recognise_unembedding
 from dla.adapters.taps import HookPoints
 from dla.errors import DLAError, UnsupportedModelError
@@ -46,10 +46,10 @@ def discover(
     check_finite(model, recording)
     check_causal(recording)
     stream = recognise_stream(model, recording)
-    mixes = _mixes(model, hook_points, forward, recording)
+    block_sums = _block_sums(model, hook_points, forward, recording)
     with at_hand(*model.watched().values()):
         unembedding = recognise_unembedding(model, recording, stream)
-        embeddings, blocks = recognise_blocks(model, recording, stream, mixes)
+        embeddings, blocks = recognise_blocks(model, recording, stream, block_sums)
     check_copies(model, forward, tokens)
     replaced = replaced_modules(model, forward, tokens)
     return Anatomy(
@@ -64,17 +64,17 @@ def discover(
     )
 
 
-def _mixes(
+def _block_sums(
     model: ModelModules,
     hook_points: HookPoints,
     forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
     recording: Recording,
-) -> list[Mix | None]:
+) -> list[BlockSum | None]:
     """How each block's output is made, also where a sublayer had nothing to write on the recording."""
     silent = silent_outputs(model, hook_points, recording)
     if silent:
         recording = _run(model, hook_points, speaking(forward, silent), recording.tokens)
-    return recognise_mixes(model, recording)
+    return recognise_block_sums(model, recording)
 
 
 def _run(

@@ -33,7 +33,7 @@ Step = Callable[[Precision], Computation]
 
 @final
 @dataclass(frozen=True)
-class Mix:
+class BlockSum:
     """`after = carry * before + Σ factor * part`: how a block's output is made.
 
     Attributes:
@@ -105,9 +105,9 @@ def explains_norm(norm: Norm, recording: Recording, before: Tensor, after: Tenso
     return explained(partial(NormOutput, HookValue(_BEFORE), norm), activations, after, before.dtype)
 
 
-def recognise_mix(
+def recognise_block_sum(
     before: Tensor, after: Tensor, parts: dict[str, Tensor], likely: Sequence[Sequence[str]]
-) -> Mix | None:
+) -> BlockSum | None:
     """Which parts, added to the stream before a block, give the stream after it; None if no few of them do.
 
     Args:
@@ -120,9 +120,9 @@ def recognise_mix(
     sizes = range(1, min(MOST_SUBLAYERS, len(names)) + 1)
     everything = itertools.chain.from_iterable(itertools.combinations(names, size) for size in sizes)
     for combination in itertools.chain((c for c in likely if all(n in parts for n in c)), everything):
-        mix = _mix(before, after, {name: parts[name] for name in combination})
-        if mix is not None:
-            return mix
+        block_sum = _block_sum(before, after, {name: parts[name] for name in combination})
+        if block_sum is not None:
+            return block_sum
     return None
 
 
@@ -174,7 +174,7 @@ def tensor_of(module: nn.Module, *names: str) -> Tensor | None:
 _BEFORE = Site("(what goes in)")
 
 
-def _mix(before: Tensor, after: Tensor, parts: dict[str, Tensor]) -> Mix | None:
+def _block_sum(before: Tensor, after: Tensor, parts: dict[str, Tensor]) -> BlockSum | None:
     shown = {_BEFORE: before, **{Site(name): part for name, part in parts.items()}}
     activations = {site: widened(term) for site, term in shown.items()}
     dtypes = [term.dtype for term in shown.values()]
@@ -190,7 +190,7 @@ def _mix(before: Tensor, after: Tensor, parts: dict[str, Tensor]) -> Mix | None:
             if not _all_show(addition.at(activations), terms, widened(after)):
                 return None
             carry, *others = factors
-            return Mix(carry, dict(zip(parts, others, strict=True)))
+            return BlockSum(carry, dict(zip(parts, others, strict=True)))
     return None
 
 

@@ -8,7 +8,7 @@ from typing import final
 from torch import Tensor
 
 from dla.adapters.anatomy import Block, Sublayer, full_output
-from dla.adapters.recognise.match import Mix, constant_factor, distinct, equal, explained, recognise_mix
+from dla.adapters.recognise.match import BlockSum, constant_factor, distinct, equal, explained, recognise_block_sum
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.recording import Recording
 from dla.adapters.recognise.rounded import rounded
@@ -66,44 +66,44 @@ def recognise_stream(model: ModelModules, recording: Recording) -> Stream:
 
 
 def recognise_blocks(
-    model: ModelModules, recording: Recording, stream: Stream, mixes: Sequence[Mix | None]
+    model: ModelModules, recording: Recording, stream: Stream, block_sums: Sequence[BlockSum | None]
 ) -> tuple[tuple[Write, ...], tuple[Block, ...]]:
     """The embeddings and the blocks, each write in the units of the stream that enters the final norm."""
     multiplier, blocks = 1.0, []
-    for i in reversed(range(len(mixes))):
-        mix = mixes[i]
+    for i in reversed(range(len(block_sums))):
+        block_sum = block_sums[i]
         leaving = multiplier * stream.onward[i]
-        multiplier = leaving * (1.0 if mix is None else mix.carry)
+        multiplier = leaving * (1.0 if block_sum is None else block_sum.carry)
         view = BlockView(model, recording, i, stream.before[i])
-        blocks.append(_block(view, i, mix, multiplier, leaving))
+        blocks.append(_block(view, i, block_sum, multiplier, leaving))
     blocks.reverse()
     for i, factor in enumerate(stream.onward[:-1]):
         blocks[i] = _handed_on(blocks[i], blocks[i + 1], factor, recording)
     return _embeddings(recording, multiplier), tuple(blocks)
 
 
-def _block(view: BlockView, i: int, mix: Mix | None, entering: float, leaving: float) -> Block:
+def _block(view: BlockView, i: int, block_sum: BlockSum | None, entering: float, leaving: float) -> Block:
     """One block. `entering` and `leaving` are what the streams at its ends are multiplied by later."""
     pre, post = Site(f"blocks.{i}.hook_resid_pre"), Site(f"blocks.{i}.hook_resid_post")
     resid_pre, resid_post = full_output(pre, Label("pre", i), entering), full_output(post, Label("post", i), leaving)
-    if mix is None:
+    if block_sum is None:
         gained = Change(pre, post, Label("block", i), Route().after(leaving))
         return Block((Sublayer(gained, whole=dict.fromkeys(_PIECES, _NO_SUM)),), resid_pre, None, resid_post)
-    mid = view.resid_mid(mix)
-    lost = _lost_in_block(view, mix, mid, pre, post, leaving)
+    mid = view.resid_mid(block_sum)
+    lost = _lost_in_block(view, block_sum, mid, pre, post, leaving)
     sublayers = tuple(
         view.sublayer(name, factor * leaving, rounding)
-        for (name, factor), rounding in zip(mix.factors.items(), lost, strict=True)
+        for (name, factor), rounding in zip(block_sum.factors.items(), lost, strict=True)
     )
     return Block(sublayers, resid_pre, None if mid is None else full_output(mid, Label("mid", i), leaving), resid_post)
 
 
 def _lost_in_block(
-    view: BlockView, mix: Mix, mid: Site | None, pre: Site, post: Site, leaving: float
+    view: BlockView, block_sum: BlockSum, mid: Site | None, pre: Site, post: Site, leaving: float
 ) -> list[tuple[Write, ...]]:
     """What adding each sublayer to the stream rounds away; all of it with the last one where no place is between."""
-    added = [(view.site(name), factor) for name, factor in mix.factors.items()]
-    sums = [((pre, mix.carry), *added)] if mid is None else [((pre, 1.0), added[0]), ((mid, 1.0), added[1])]
+    added = [(view.site(name), factor) for name, factor in block_sum.factors.items()]
+    sums = [((pre, block_sum.carry), *added)] if mid is None else [((pre, 1.0), added[0]), ((mid, 1.0), added[1])]
     ends = [post] if mid is None else [mid, post]
     route = DIRECT.after(leaving)
     lost: list[tuple[Write, ...]] = [()] * (len(added) - len(sums))
@@ -125,16 +125,16 @@ def _handed_on(block: Block, following: Block, factor: float, recording: Recordi
     return replace(block, sublayers=(*others, replace(last, rounding=(*last.rounding, *lost))))
 
 
-def recognise_mixes(model: ModelModules, recording: Recording) -> list[Mix | None]:
+def recognise_block_sums(model: ModelModules, recording: Recording) -> list[BlockSum | None]:
     """How each block's output is made; None where it is no sum. What held for the block before is tried first."""
     stream = recognise_stream(model, recording)
-    mixes: list[Mix | None] = []
+    block_sums: list[BlockSum | None] = []
     for i, (before, after) in enumerate(zip(stream.before, stream.after, strict=True)):
         candidates = _candidates(model, recording, i, before)
         likely: list[Sequence[str]] = [(f"blocks.{i}.hook_attn_out", f"blocks.{i}.hook_mlp_out")]
-        likely += [tuple(_moved(n, i) for n in mix.factors) for mix in mixes[-1:] if mix is not None]
-        mixes.append(recognise_mix(before, after, candidates, likely))
-    return mixes
+        likely += [tuple(_moved(n, i) for n in last.factors) for last in block_sums[-1:] if last is not None]
+        block_sums.append(recognise_block_sum(before, after, candidates, likely))
+    return block_sums
 
 
 def _candidates(model: ModelModules, recording: Recording, i: int, like: Tensor) -> dict[str, Tensor]:

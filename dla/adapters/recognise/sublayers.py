@@ -14,7 +14,7 @@ from dla.adapters.recognise.attention import recognise_values
 from dla.adapters.recognise.experts import recognise_experts
 from dla.adapters.recognise.linear import linears, reader_of
 from dla.adapters.recognise.match import (
-    Mix,
+    BlockSum,
     Step,
     cast_from,
     constant_factor,
@@ -91,13 +91,13 @@ class BlockView:
             why,  # filled by the searches above, each of which stops where it finds something
         )
 
-    def resid_mid(self, mix: Mix) -> Site | None:
+    def resid_mid(self, block_sum: BlockSum) -> Site | None:
         """The stream between two sublayers, where a hook shows just that."""
-        name, names = f"blocks.{self.layer}.hook_resid_mid", list(mix.factors)
+        name, names = f"blocks.{self.layer}.hook_resid_mid", list(block_sum.factors)
         mid = like_stream(self.recording.once(name), self.stream)
-        if len(names) != 2 or mix.carry != 1.0 or mid is None:
+        if len(names) != 2 or block_sum.carry != 1.0 or mid is None:
             return None
-        terms = [(Site(f"blocks.{self.layer}.hook_resid_pre"), 1.0), (self.site(names[0]), mix.factors[names[0]])]
+        terms = [(Site(f"blocks.{self.layer}.hook_resid_pre"), 1.0), (self.site(names[0]), block_sum.factors[names[0]])]
         reads = [site for site, _ in terms]
         same = explained(partial(Addition, terms), self.recording.at(reads), mid, *self.recording.dtypes(reads))
         return None if same is None else self.site(name)
