@@ -40,7 +40,7 @@ def recognise_values(
         route: From there to the stream.
     """
     names = [f"{path}.hook_pattern", f"{path}.hook_v"]
-    shown, pattern, v = recording.read(z), *(recording.once(name) for name in names)
+    shown, pattern, v = recording.read(z), *(recording.activation(name) for name in names)
     if pattern is None or v is None:
         return f"{names[0] if pattern is None else names[1]} does not fire once"
     if pattern.shape != (shown.shape[0], shown.shape[2], shown.shape[1], shown.shape[1]):

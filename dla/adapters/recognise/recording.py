@@ -38,8 +38,8 @@ class Recording:
     repeated: frozenset[str]
     logits: Tensor
 
-    def once(self, name: str) -> Tensor | None:
-        """What a hook showed, if it fired just once."""
+    def activation(self, name: str) -> Tensor | None:
+        """The activation at a hook; None if the hook did not fire, or fired more than once."""
         return None if name in self.repeated else self.hooks.get(name)
 
     def read(self, site: Site) -> Tensor:

@@ -35,7 +35,7 @@ def silent_outputs(model: ModelModules, hook_points: HookPoints, recording: Reco
     for layer in range(len(model.blocks)):
         stream = recording.hooks[f"blocks.{layer}.hook_resid_post"]
         for name in outputs_of(model, layer):
-            point, seen = hook_points.get(name), like_stream(recording.once(name), stream)
+            point, seen = hook_points.get(name), like_stream(recording.activation(name), stream)
             if isinstance(point, nn.Module) and seen is not None and _is_silent(seen, stream):
                 points[point] = None
     return list(points)

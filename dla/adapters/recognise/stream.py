@@ -51,7 +51,7 @@ def recognise_stream(model: ModelModules, recording: Recording) -> Stream:
             "with the unembedding. Pass a model with at least one block."
         )
     starts, ends = ([f"blocks.{i}.hook_resid_{end}" for i in range(len(model.blocks))] for end in ("pre", "post"))
-    before, after = ([_once(recording, name) for name in names] for names in (starts, ends))
+    before, after = ([_stream_at(recording, name) for name in names] for names in (starts, ends))
     following = [*before[1:], recording.inputs["ln_final" if model.ln_final is not None else "unembed"]]
     onward = [constant_factor(left, right) for left, right in zip(after, following, strict=True)]
     if None in onward:
@@ -139,7 +139,7 @@ def recognise_block_sums(model: ModelModules, recording: Recording) -> list[Bloc
 
 def _candidates(model: ModelModules, recording: Recording, i: int, like: Tensor) -> dict[str, Tensor]:
     """What a block might add to the stream, by hook name; each value once, TransformerLens' own names first."""
-    found = distinct(((name, recording.once(name)) for name in outputs_of(model, i)), like)
+    found = distinct(((name, recording.activation(name)) for name in outputs_of(model, i)), like)
     return {n: v for n, v in found.items() if not equal(v, like)}
 
 
@@ -152,7 +152,9 @@ def _embeddings(recording: Recording, multiplier: float) -> tuple[Write, ...]:
     start = "blocks.0.hook_resid_pre"
     stream = recording.hooks[start]
     names = {"hook_embed": "embed", "hook_pos_embed": "pos_embed"}
-    found = {name: seen for name in names if (seen := recording.once(name)) is not None and seen.shape == stream.shape}
+    found = {
+        name: seen for name in names if (seen := recording.activation(name)) is not None and seen.shape == stream.shape
+    }
     for chosen in (list(found), ["hook_embed"]):
         if chosen and all(name in found for name in chosen):
             terms = [(Site(name), 1.0) for name in chosen]
@@ -167,7 +169,7 @@ _PIECES = ("attention heads", "sources of attention heads", "neurons", "experts"
 _NO_SUM = "what the sublayers put out does not add up to what the block adds to the stream"
 
 
-def _once(recording: Recording, name: str) -> Tensor:
+def _stream_at(recording: Recording, name: str) -> Tensor:
     if name not in recording.hooks or name in recording.repeated:
         times = "fires more than once" if name in recording.repeated else "never fires"
         raise UnsupportedModelError(

@@ -94,7 +94,7 @@ class BlockView:
     def resid_mid(self, block_sum: BlockSum) -> Site | None:
         """The stream between two sublayers, where a hook shows just that."""
         name, names = f"blocks.{self.layer}.hook_resid_mid", list(block_sum.factors)
-        mid = like_stream(self.recording.once(name), self.stream)
+        mid = like_stream(self.recording.activation(name), self.stream)
         if len(names) != 2 or block_sum.carry != 1.0 or mid is None:
             return None
         terms = [(Site(f"blocks.{self.layer}.hook_resid_pre"), 1.0), (self.site(names[0]), block_sum.factors[names[0]])]
@@ -107,7 +107,7 @@ class BlockView:
         return Site(name, read=read, flattened=self.recording.hooks[name].shape[:2] != self.stream.shape[:2])
 
     def _seen(self, name: str) -> Tensor | None:
-        return like_stream(self.recording.once(name), self.stream)
+        return like_stream(self.recording.activation(name), self.stream)
 
     def _post_norm(self, added: Tensor) -> tuple[Norm | None, Tensor]:
         """The norm that the sublayer's output passes before it is added, and that output."""
@@ -155,7 +155,7 @@ class BlockView:
         """The child's heads, if their writes and the bias are the sublayer's output."""
         path = f"blocks.{self.layer}.{child}"
         z = self._seen(f"{path}.hook_z")
-        shape = None if z is None else _heads_in(module, z, self.recording.once(f"{path}.hook_pattern"))
+        shape = None if z is None else _heads_in(module, z, self.recording.activation(f"{path}.hook_pattern"))
         if shape is None:
             return None
         site = self.site(f"{path}.hook_z", _Unflatten(*shape))
