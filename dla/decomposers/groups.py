@@ -77,7 +77,7 @@ def check_groups(groups: Mapping[str, Selector], labels: Sequence[Label]) -> Non
             raise ValueError(f"The group {name!r} lists {missing[0]!r}, and there is no such row; they are {some}, ...")
 
 
-def told_by(rule: object) -> Renaming:
+def rule_of_function(rule: object) -> Renaming:
     """A function of the user's as a rule.
 
     Raises:

@@ -149,7 +149,7 @@ class Plan:
         writes = [item for item in self.items if isinstance(item, Write)]
         if len(writes) < len(self.items):
             return None
-        return told_apart(self._shown([label for write in writes for label in write.labels]), self.name)
+        return unique_labels(self._shown([label for write in writes for label in write.labels]), self.name)
 
     def steps(self, prompts: Prompts) -> tuple[PlanStep, ...]:
         """The writes for some prompts."""
@@ -169,7 +169,7 @@ class Plan:
         labels = [label for step in steps for label in step.write.labels]
         if self.adding or any(step.reductions for step in steps) or any(label.kind == GROUP for label in labels):
             return None
-        return told_apart(self._shown(labels), self.name)
+        return unique_labels(self._shown(labels), self.name)
 
     def merged(self, parts: Sequence[Rows]) -> Rows:
         """All rows in one, those of one group added up.
@@ -184,7 +184,7 @@ class Plan:
         labels = [self._merged(label) for rows in parts for label in rows.labels]
         rows = Rows(labels, values)
         rows = added_up(rows) if self.adding or any(label.kind in (GROUP, ROUNDING) for label in labels) else rows
-        return Rows(told_apart(rows.labels, self.name), rows.values)
+        return Rows(unique_labels(rows.labels, self.name), rows.values)
 
     def places(
         self, steps: Sequence[PlanStep], into: Float[Tensor, "part *more"] | None
@@ -220,7 +220,7 @@ class Plan:
         return replace(self, items=items, adding=adding or self.adding)
 
 
-def told_apart(labels: Sequence[Label], whose: str) -> tuple[Label, ...]:
+def unique_labels(labels: Sequence[Label], whose: str) -> tuple[Label, ...]:
     """The labels, each of which names one row.
 
     Args:
