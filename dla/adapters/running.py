@@ -13,7 +13,7 @@ from dla.adapters.anatomy import Anatomy
 from dla.adapters.recognise.discover import DoesNotRunError, discover
 from dla.adapters.recognise.match import tensor_of
 from dla.adapters.recognise.model_modules import ModelModules
-from dla.adapters.recognise.offloaded import at_hand, home_of
+from dla.adapters.recognise.offloaded import home_of, offloaded_weights
 from dla.adapters.recognise.recording import tokens_to_record
 from dla.adapters.taps import HookPoints, module_inputs_of
 from dla.adapters.user_hooks import silenced, user_hooks
@@ -177,14 +177,14 @@ def check_runnable(model: Any, tokens: Int[Tensor, "batch pos"]) -> None:
 
 def _known_ids(model: Any) -> int:
     """How many ids the embedding knows; the vocabulary of the answers may be another."""
-    with at_hand(model.embed):
+    with offloaded_weights(model.embed):
         W_E = tensor_of(model.embed, "W_E", "weight")
     return int(model.cfg.d_vocab) if W_E is None else min(int(model.cfg.d_vocab), W_E.shape[0])
 
 
 def output_size(model: Any) -> int:
     """How many tokens the unembedding answers with."""
-    with at_hand(model.unembed):
+    with offloaded_weights(model.unembed):
         W_U = tensor_of(model.unembed, "W_U")
     return int(model.cfg.d_vocab if W_U is None else W_U.shape[1])
 

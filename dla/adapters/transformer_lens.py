@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.recognise.model_modules import ModelModules
-from dla.adapters.recognise.offloaded import at_hand
+from dla.adapters.recognise.offloaded import offloaded_weights
 from dla.adapters.running import AnatomyCache, HookMap, check_runnable, context_length, output_size
 from dla.adapters.tokenizers import vocabulary_of
 from dla.adapters.user_hooks import is_readout_hooked
@@ -67,7 +67,7 @@ class TransformerLensAdapter(ModelAdapter):
 
     @final
     def tensors(self) -> list[tuple[str, Float[Tensor, "..."]]]:
-        with at_hand(self._model):
+        with offloaded_weights(self._model):
             return [*self._model.named_parameters(), *self._model.named_buffers()]
 
     @final

@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from dla.adapters.recognise.linear import Linear
 from dla.adapters.recognise.match import explained, tensor_of
 from dla.adapters.recognise.model_modules import ModelModules
-from dla.adapters.recognise.offloaded import at_hand
+from dla.adapters.recognise.offloaded import offloaded_weights
 from dla.adapters.recognise.recording import first_tensor, widened
 from dla.adapters.watching import is_hooked
 from dla.errors import UnsupportedModelError
@@ -41,7 +41,7 @@ def check_copies(
     Raises:
         UnsupportedModelError: If a module that is not called computes something else than its weight says.
     """
-    with at_hand(*model.watched().values()):
+    with offloaded_weights(*model.watched().values()):
         lost = {(path, name): module for path, name, module in _maps(model) if not _is_its_weight(module)}
     if not lost:
         return

@@ -11,7 +11,7 @@ from dla.adapters.recognise.copies import check_copies
 from dla.adapters.recognise.finite import check_finite
 from dla.adapters.recognise.match import BlockSum
 from dla.adapters.recognise.model_modules import ModelModules
-from dla.adapters.recognise.offloaded import at_hand
+from dla.adapters.recognise.offloaded import offloaded_weights
 from dla.adapters.recognise.recording import Recording, record_run
 from dla.adapters.recognise.silent import silent_outputs, speaking
 from dla.adapters.recognise.stream import recognise_block_sums, recognise_blocks, recognise_stream
@@ -47,7 +47,7 @@ def discover(
     check_causal(recording)
     stream = recognise_stream(model, recording)
     block_sums = _block_sums(model, hook_points, forward, recording)
-    with at_hand(*model.watched().values()):
+    with offloaded_weights(*model.watched().values()):
         unembedding = recognise_unembedding(model, recording, stream)
         embeddings, blocks = recognise_blocks(model, recording, stream, block_sums)
     check_copies(model, forward, tokens)

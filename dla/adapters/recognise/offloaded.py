@@ -12,7 +12,7 @@ from dla.errors import UnsupportedModelError
 
 
 @contextlib.contextmanager
-def at_hand(*modules: nn.Module) -> Iterator[None]:
+def offloaded_weights(*modules: nn.Module) -> Iterator[None]:
     """Shows the weights inside some modules as they are kept: where they are on the "meta" device, there is nothing.
 
     On the CPU, where they are kept: whatever is taken from them meanwhile stays, and is no second copy.
