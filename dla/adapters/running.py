@@ -16,7 +16,7 @@ from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.offloaded import home_of, offloaded_weights
 from dla.adapters.recognise.recording import tokens_to_record
 from dla.adapters.taps import HookPoints, module_inputs_of
-from dla.adapters.user_hooks import silenced, user_hooks
+from dla.adapters.user_hooks import user_hooks, without_user_hooks
 from dla.errors import UnsupportedModelError
 
 _SWITCHES = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
@@ -90,7 +90,7 @@ class AnatomyCache:
             check_runnable(self._model, tokens)
             tokens = tokens.to(device_of(self._model))
             try:
-                with silenced(self._model):
+                with without_user_hooks(self._model):
                     found = (state, discover(modules, hook_points, self._forward, tokens))
             except DoesNotRunError:
                 if not user_hooks(self._model):

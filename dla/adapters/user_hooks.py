@@ -116,7 +116,7 @@ def is_readout_hooked(model: Any, unembed: nn.Module | None) -> bool:
 
 
 @contextlib.contextmanager
-def silenced(model: Any) -> Iterator[None]:
+def without_user_hooks(model: Any) -> Iterator[None]:
     """Takes the user's hooks off the model, forward and backward, and puts them back in their order, come what may.
 
     What others register or remove in the meantime stays so. A handle of the user's removes its hook afterwards as ever.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dla.adapters.base import ModelAdapter
 from dla.adapters.hook_places import hooks_at_readout, hooks_at_start, hooks_between, hooks_in_block
-from dla.adapters.user_hooks import UserHook, silenced, user_hooks
+from dla.adapters.user_hooks import UserHook, user_hooks, without_user_hooks
 from dla.decomposers.plans import Plan, RowKind
 from dla.engine.forward import forward
 from dla.engine.query import Query
@@ -158,7 +158,7 @@ def _first_gap(query: Query) -> GapRow | None:
 
 def _adds_up_without_hooks(query: Query) -> bool:
     try:
-        with silenced(query.model):
+        with without_user_hooks(query.model):
             run = forward(query).with_readout()
     except RuntimeError:  # it does not even run: the hooks are a part of the model
         return False
