@@ -11,9 +11,9 @@ from dla.adapters.recognise.copies import check_copies
 from dla.adapters.recognise.finite import check_finite
 from dla.adapters.recognise.match import BlockSum
 from dla.adapters.recognise.model_modules import ModelModules
+from dla.adapters.recognise.negligible import negligible_outputs, with_random_outputs
 from dla.adapters.recognise.offloaded import offloaded_weights
 from dla.adapters.recognise.recording import Recording, record_run
-from dla.adapters.recognise.silent import silent_outputs, speaking
 from dla.adapters.recognise.stream import recognise_block_sums, recognise_blocks, recognise_stream
 from dla.adapters.recognise.unembedding import check_causal, coarsest_dtype, least_unit, recognise_unembedding
 from dla.adapters.taps import HookPoints
@@ -71,9 +71,9 @@ def _block_sums(
     recording: Recording,
 ) -> list[BlockSum | None]:
     """How each block's output is made, also where a sublayer had nothing to write on the recording."""
-    silent = silent_outputs(model, hook_points, recording)
+    silent = negligible_outputs(model, hook_points, recording)
     if silent:
-        recording = _run(model, hook_points, speaking(forward, silent), recording.tokens)
+        recording = _run(model, hook_points, with_random_outputs(forward, silent), recording.tokens)
     return recognise_block_sums(model, recording)
 
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from dla.adapters.anatomy import Block, Sublayer, full_output
 from dla.adapters.recognise.match import BlockSum, constant_factor, distinct, equal, explained, recognise_block_sum
 from dla.adapters.recognise.model_modules import ModelModules
+from dla.adapters.recognise.negligible import outputs_of
 from dla.adapters.recognise.recording import Recording
 from dla.adapters.recognise.rounded import rounded
-from dla.adapters.recognise.silent import outputs_of
 from dla.adapters.recognise.sublayers import BlockView
 from dla.errors import UnsupportedModelError
 from dla.labels import ROUNDING, Label

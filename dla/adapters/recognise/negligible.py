@@ -14,7 +14,7 @@ from dla.adapters.recognise.recording import Recording, widened
 from dla.adapters.taps import HookPoints
 from dla.writes import Precision
 
-_AUDIBLE = 8.0
+_VISIBLE = 8.0
 """How many roundings of the stream an addition must come to somewhere, so that it can be told from none."""
 
 Forward = Callable[[Int[Tensor, "batch pos"]], Tensor]
@@ -26,7 +26,7 @@ def outputs_of(model: ModelModules, layer: int) -> list[str]:
     return [*names, *(f"blocks.{layer}.{child}.hook_out" for child in model.children[layer])]
 
 
-def silent_outputs(model: ModelModules, hook_points: HookPoints, recording: Recording) -> list[nn.Module]:
+def negligible_outputs(model: ModelModules, hook_points: HookPoints, recording: Recording) -> list[nn.Module]:
     """The hook points that showed nothing, or nothing that a stream could tell from rounding.
 
     A ReLU that never fired, a matrix of zeros before them, or a part that is far smaller than the stream.
@@ -36,30 +36,30 @@ def silent_outputs(model: ModelModules, hook_points: HookPoints, recording: Reco
         stream = recording.hooks[f"blocks.{layer}.hook_resid_post"]
         for name in outputs_of(model, layer):
             point, seen = hook_points.get(name), like_stream(recording.activation(name), stream)
-            if isinstance(point, nn.Module) and seen is not None and _is_silent(seen, stream):
+            if isinstance(point, nn.Module) and seen is not None and _is_negligible(seen, stream):
                 points[point] = None
     return list(points)
 
 
-def _is_silent(seen: Tensor, stream: Tensor) -> bool:
+def _is_negligible(seen: Tensor, stream: Tensor) -> bool:
     if seen.shape != stream.shape or not seen.is_floating_point():
         return False
-    least = _AUDIBLE * Precision.of(stream.dtype).unit * widened(stream).abs()
+    least = _VISIBLE * Precision.of(stream.dtype).unit * widened(stream).abs()
     return not bool((widened(seen).abs() > least).any())
 
 
-def speaking(forward: Forward, points: list[nn.Module]) -> Forward:
+def with_random_outputs(forward: Forward, points: list[nn.Module]) -> Forward:
     """The model, with random numbers where some hook points show next to nothing."""
 
-    def forward_speaking(tokens: Int[Tensor, "batch pos"]) -> Tensor:
-        with _made_to_write(points):
+    def forward_with_random_outputs(tokens: Int[Tensor, "batch pos"]) -> Tensor:
+        with _random_outputs(points):
             return forward(tokens)
 
-    return forward_speaking
+    return forward_with_random_outputs
 
 
 @contextlib.contextmanager
-def _made_to_write(points: list[nn.Module]) -> Iterator[None]:
+def _random_outputs(points: list[nn.Module]) -> Iterator[None]:
     generator = torch.Generator().manual_seed(0)
 
     def write(_: nn.Module, _args: Any, output: Tensor) -> Tensor:
