@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dla.adapters.base import Observer
-from dla.adapters.taps import HookPoints, ModuleInput
+from dla.adapters.module_inputs import HookPoints, ModuleInput
 from dla.adapters.watching import watching
 from dla.writes.routes import Norm
 from dla.writes.sites import Site, take_rows

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
 from dla.adapters.anatomy import Anatomy
+from dla.adapters.module_inputs import HookPoints, module_inputs_of
 from dla.adapters.recognise.discover import DoesNotRunError, discover
 from dla.adapters.recognise.match import tensor_of
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.offloaded import home_of, offloaded_weights
 from dla.adapters.recognise.recording import tokens_to_record
-from dla.adapters.taps import HookPoints, module_inputs_of
 from dla.adapters.user_hooks import user_hooks, without_user_hooks
 from dla.errors import UnsupportedModelError
 

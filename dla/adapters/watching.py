@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dla.adapters.taps import HookPoints, ModuleInput
+from dla.adapters.module_inputs import HookPoints, ModuleInput
 from dla.writes.sites import take_rows
 
 

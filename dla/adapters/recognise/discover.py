@@ -6,6 +6,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy
+from dla.adapters.module_inputs import HookPoints
 from dla.adapters.recognise.checkpoint import mismatches, replaced_modules
 from dla.adapters.recognise.copies import check_copies
 from dla.adapters.recognise.finite import check_finite
@@ -16,7 +17,6 @@ from dla.adapters.recognise.offloaded import offloaded_weights
 from dla.adapters.recognise.recording import Recording, record_run
 from dla.adapters.recognise.stream import recognise_block_sums, recognise_blocks, recognise_stream
 from dla.adapters.recognise.unembedding import check_causal, coarsest_dtype, least_unit, recognise_unembedding
-from dla.adapters.taps import HookPoints
 from dla.errors import DLAError, UnsupportedModelError
 
 

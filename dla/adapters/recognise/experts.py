@@ -9,10 +9,10 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from dla.adapters.module_inputs import is_stack_of_experts
 from dla.adapters.recognise.match import Step, explained, like_stream, miss_of_step
 from dla.adapters.recognise.offloaded import home_of
 from dla.adapters.recognise.recording import Recording
-from dla.adapters.taps import is_stack_of_experts
 from dla.labels import Label
 from dla.writes import ExpertSum, ExpertWrites
 from dla.writes.routes import Route

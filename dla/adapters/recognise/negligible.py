@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from dla.adapters.module_inputs import HookPoints
 from dla.adapters.recognise.match import like_stream
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.recording import Recording, widened
-from dla.adapters.taps import HookPoints
 from dla.writes import Precision
 
 _VISIBLE = 8.0

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from dla.adapters.taps import HookPoints, ModuleInput
+from dla.adapters.module_inputs import HookPoints, ModuleInput
 from dla.writes.sites import Site
 
 _WIDTH, _SHARED = 5, 3
@@ -91,7 +91,7 @@ def record_run(
         tokens: The ids.
     """
     names: dict[nn.Module, list[str]] = {}
-    taps = {name: point for name, point in hook_points.items() if isinstance(point, ModuleInput)}
+    arguments = {name: point for name, point in hook_points.items() if isinstance(point, ModuleInput)}
     for name, point in hook_points.items():
         if not isinstance(point, ModuleInput):
             names.setdefault(point, []).append(name)
@@ -102,8 +102,8 @@ def record_run(
     with torch.no_grad(), contextlib.ExitStack() as stack:
         for point in names:
             stack.callback(point.register_forward_hook(lambda p, _, output: show(names[p], output)).remove)
-        for name, tap in taps.items():
-            stack.callback(tap.listen(partial(show, [name])).remove)
+        for name, argument in arguments.items():
+            stack.callback(argument.listen(partial(show, [name])).remove)
         for path, module in modules.items():
             handle = module.register_forward_hook(partial(_record, seen, path), with_kwargs=True)
             stack.callback(handle.remove)

@@ -1,4 +1,4 @@
-"""Taps: activations that no hook point shows, taken from what a module is called with."""
+"""Activations that no hook point shows, taken from the arguments of a module's call."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ def module_inputs_of(blocks: Iterable[nn.Module]) -> dict[str, ModuleInput]:
     Hugging Face keeps all experts of a layer in one module with stacked weights, which is called with the three;
     TransformerLens' own mixture has a list of modules and is itself called with the first.
     """
-    taps: dict[str, ModuleInput] = {}
+    inputs: dict[str, ModuleInput] = {}
     for i, block in enumerate(blocks):
         for child, module in block.named_children():
             if child == "_original_component":
@@ -51,12 +51,12 @@ def module_inputs_of(blocks: Iterable[nn.Module]) -> dict[str, ModuleInput]:
             path = f"blocks.{i}.{child}.experts"
             stacked = next((inner for inner in module.modules() if is_stack_of_experts(inner)), None)
             if stacked is not None:
-                taps |= {
+                inputs |= {
                     f"{path}.{name}": ModuleInput(stacked, place) for place, name in enumerate(("x", "index", "weight"))
                 }
             elif isinstance(getattr(module, "experts", None), nn.ModuleList):
-                taps[f"{path}.x"] = ModuleInput(module, 0)
-    return taps
+                inputs[f"{path}.x"] = ModuleInput(module, 0)
+    return inputs
 
 
 def is_stack_of_experts(module: nn.Module) -> bool:
