@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import final
 
 from dla.adapters.base import ModelAdapter
-from dla.decomposers.cover import put_together
+from dla.decomposers.cover import merged_plans
 from dla.decomposers.plans import Item, Plan, RowKind
 from dla.inputs.given import shown
 
@@ -76,4 +76,4 @@ class MixedDecomposer(Decomposer):
             ValueError: If two of the decomposers split the same embedding or sublayer; names it.
         """
         named = [(type(decomposer).__name__, decomposer.writes(model)) for decomposer in self.decomposers]
-        return put_together(named, model)
+        return merged_plans(named, model)

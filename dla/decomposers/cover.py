@@ -7,11 +7,11 @@ from dla.decomposers.plans import Item
 from dla.labels import Label
 from dla.writes import Write
 
-Named = tuple[str, Sequence[Item]]
+NamedPlan = tuple[str, Sequence[Item]]
 """A plan, and the name of the decomposer that made it."""
 
 
-def put_together(plans: Sequence[Named], model: ModelAdapter) -> list[Item]:
+def merged_plans(plans: Sequence[NamedPlan], model: ModelAdapter) -> list[Item]:
     """One plan: each embedding and sublayer in the pieces that one of the plans has of it, else whole.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Any, final
 from dla.adapters.base import ModelAdapter
 from dla.adapters.places import Place, activation_at, place_of
 from dla.decomposers.base import Decomposer
-from dla.decomposers.cover import Named, put_together
+from dla.decomposers.cover import NamedPlan, merged_plans
 from dla.decomposers.plans import Entry, Item
 from dla.decomposers.top_k import TopK
 from dla.inputs.given import Count, count
@@ -59,7 +59,7 @@ class FeatureDecomposer(Decomposer):
             ValueError: If the model has no such place, two dictionaries explain the same part of the stream, or one
                 is not as wide as the activation.
         """
-        return put_together([self._named(dictionary, model) for dictionary in self._read()], model)
+        return merged_plans([self._named(dictionary, model) for dictionary in self._read()], model)
 
     def _read(self) -> list[Dictionary]:
         if isinstance(self.dictionaries, Mapping):
@@ -67,7 +67,7 @@ class FeatureDecomposer(Decomposer):
         several = isinstance(self.dictionaries, list | tuple)
         return [read_dictionary(source, None) for source in (self.dictionaries if several else [self.dictionaries])]
 
-    def _named(self, dictionary: Dictionary, model: ModelAdapter) -> Named:
+    def _named(self, dictionary: Dictionary, model: ModelAdapter) -> NamedPlan:
         written = place_of(model, dictionary.writes)
         own = written.by_head if dictionary.by_head and written.by_head is not None else written.site
         read = own if dictionary.reads == dictionary.writes else activation_at(dictionary.reads)

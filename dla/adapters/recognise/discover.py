@@ -71,9 +71,9 @@ def _block_sums(
     recording: Recording,
 ) -> list[BlockSum | None]:
     """How each block's output is made, also where a sublayer had nothing to write on the recording."""
-    silent = negligible_outputs(model, hook_points, recording)
-    if silent:
-        recording = _run(model, hook_points, with_random_outputs(forward, silent), recording.tokens)
+    negligible = negligible_outputs(model, hook_points, recording)
+    if negligible:
+        recording = _run(model, hook_points, with_random_outputs(forward, negligible), recording.tokens)
     return recognise_block_sums(model, recording)
 
 
