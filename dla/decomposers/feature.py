@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from dla.adapters.base import ModelAdapter
-from dla.adapters.places import Place, activation_at, place_of
+from dla.adapters.stream_activations import StreamActivation, any_activation, stream_activation
 from dla.decomposers.base import Decomposer
 from dla.decomposers.cover import NamedPlan, merged_plans
 from dla.decomposers.plans import Entry, Item
@@ -68,20 +68,20 @@ class FeatureDecomposer(Decomposer):
         return [read_dictionary(source, None) for source in (self.dictionaries if several else [self.dictionaries])]
 
     def _named(self, dictionary: Dictionary, model: ModelAdapter) -> NamedPlan:
-        written = place_of(model, dictionary.writes)
-        own = written.by_head if dictionary.by_head and written.by_head is not None else written.site
-        read = own if dictionary.reads == dictionary.writes else activation_at(dictionary.reads)
+        written = stream_activation(model, dictionary.writes)
+        own = written.head_site if dictionary.by_head and written.head_site is not None else written.site
+        read = own if dictionary.reads == dictionary.writes else any_activation(dictionary.reads)
         _check_width(dictionary, written, model)
         features, rest = _labels(dictionary, written)
         write = Features(dictionary, read, written.site, written.weight, [*features, *rest], written.route)
         name = f"the dictionary of {dictionary.writes!r}"
         if self.top_k is None:
-            return name, [write, *written.beside]
+            return name, [write, *written.biases]
         strongest = TopK(int(self.top_k), _label(written, "other_features"), kind="feature")
-        return name, [Entry(written.label, lambda _: write, (strongest,)), *written.beside]
+        return name, [Entry(written.label, lambda _: write, (strongest,)), *written.biases]
 
 
-def _check_width(dictionary: Dictionary, place: Place, model: ModelAdapter) -> None:
+def _check_width(dictionary: Dictionary, place: StreamActivation, model: ModelAdapter) -> None:
     width = len(model.anatomy.unembedding.W_U if place.weight is None else place.weight)
     if dictionary.W_dec.shape[1] != width:
         raise ValueError(
@@ -90,7 +90,7 @@ def _check_width(dictionary: Dictionary, place: Place, model: ModelAdapter) -> N
         )
 
 
-def _labels(dictionary: Dictionary, place: Place) -> tuple[list[Label], list[Label]]:
+def _labels(dictionary: Dictionary, place: StreamActivation) -> tuple[list[Label], list[Label]]:
     features = [
         Label("feature", place.label.layer, i, f"{place.name}_F{i}", parent=place.label)
         for i in range(len(dictionary.W_dec))
@@ -99,5 +99,5 @@ def _labels(dictionary: Dictionary, place: Place) -> tuple[list[Label], list[Lab
     return features, [_label(place, kind) for kind in rest]
 
 
-def _label(place: Place, kind: str) -> Label:
+def _label(place: StreamActivation, kind: str) -> Label:
     return Label(kind, place.label.layer, text=f"{place.name}_{kind}", parent=place.label)

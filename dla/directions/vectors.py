@@ -17,9 +17,9 @@ from dla.inputs.prompts import Positions, Prompts
 
 if TYPE_CHECKING:
     Vector = Tensor | np.ndarray | pd.Series | Sequence[float]
-    Place = str | None
+    HookName = str | None
 else:  # looked at when the direction is made
-    Vector = Place = object
+    Vector = HookName = object
 
 
 @final
@@ -39,7 +39,7 @@ class ResidualVector(Direction):
     """
 
     vector: Vector
-    at: Place = None
+    at: HookName = None
 
     def __post_init__(self) -> None:
         self._read()
