@@ -12,7 +12,7 @@ from rich.text import Text
 from torch import Tensor
 
 from dla.adapters.base import ModelAdapter
-from dla.adapters.hook_places import hooks_at_readout, hooks_at_start, hooks_between, hooks_in_block
+from dla.adapters.hooks_by_block import hooks_at_readout, hooks_at_start, hooks_between, hooks_in_block
 from dla.adapters.user_hooks import UserHook, user_hooks, without_user_hooks
 from dla.decomposers.plans import Plan, RowKind
 from dla.engine.forward import forward
