@@ -39,7 +39,7 @@ def replaced_modules(
     given: dict[str, tuple[Any, Any]] = {}
     calls: dict[str, tuple[Any, Any, Any]] = {}
 
-    originals = {path: module for path, module in model.watched().items() if _is_witnessed(module, model)}
+    originals = {path: module for path, module in model.by_path().items() if _is_witnessed(module, model)}
     with torch.no_grad(), contextlib.ExitStack() as stack:
         for path, module in originals.items():
             stack.callback(module.register_forward_pre_hook(partial(_take, given, path), with_kwargs=True).remove)

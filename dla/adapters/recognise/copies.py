@@ -41,7 +41,7 @@ def check_copies(
     Raises:
         UnsupportedModelError: If a module that is not called computes something else than its weight says.
     """
-    with offloaded_weights(*model.watched().values()):
+    with offloaded_weights(*model.by_path().values()):
         lost = {(path, name): module for path, name, module in _maps(model) if not _is_its_weight(module)}
     if not lost:
         return
@@ -66,7 +66,7 @@ def check_copies(
 
 def _maps(model: ModelModules) -> Iterator[tuple[str, str, nn.Module]]:
     """Every module with a matrix inside the originals of a block's children: the child, its name there, the module."""
-    for path, module in model.watched().items():
+    for path, module in model.by_path().items():
         original = getattr(module, "original_component", None)
         if isinstance(original, nn.Module):
             yield from ((path, name, inner) for name, inner in _inside(original))

@@ -47,7 +47,7 @@ def discover(
     check_causal(recording)
     stream = recognise_stream(model, recording)
     block_sums = _block_sums(model, hook_points, forward, recording)
-    with offloaded_weights(*model.watched().values()):
+    with offloaded_weights(*model.by_path().values()):
         unembedding = recognise_unembedding(model, recording, stream)
         embeddings, blocks = recognise_blocks(model, recording, stream, block_sums)
     check_copies(model, forward, tokens)
@@ -84,7 +84,7 @@ def _run(
     tokens: Int[Tensor, "batch pos"],
 ) -> Recording:
     try:
-        return record_run(hook_points, model.watched(), forward, tokens)
+        return record_run(hook_points, model.by_path(), forward, tokens)
     except DLAError:
         raise
     except Exception as error:

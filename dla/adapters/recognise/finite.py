@@ -42,7 +42,7 @@ def _breaks(name: str, seen: Tensor) -> bool:
 
 
 def _broken_weights(model: ModelModules) -> Iterator[str]:
-    for path, module in model.watched().items():
+    for path, module in model.by_path().items():
         for name, weight in module.named_parameters():
             if weight.is_floating_point() and not weight.is_meta and not bool(weight.isfinite().all()):
                 yield f"{path}.{name.replace('_original_component.', '')}"

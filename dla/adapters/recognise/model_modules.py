@@ -36,7 +36,7 @@ class ModelModules:
             named = block.named_children()
             self.children.append({n: m for n, m in named if n != "_original_component" and not n.startswith("hook_")})
 
-    def watched(self) -> Mapping[str, nn.Module]:
+    def by_path(self) -> Mapping[str, nn.Module]:
         """Every module whose input and output discovery wants to see, by path."""
         modules = {f"blocks.{i}.{n}": m for i, children in enumerate(self.children) for n, m in children.items()}
         modules["unembed"] = self.unembed

@@ -25,7 +25,7 @@ class Recording:
     Attributes:
         tokens: The two prompts.
         hooks: The activation at each hook name, aliases included.
-        inputs: The first tensor that went into each watched module, by the module's path.
+        inputs: The first tensor that went into each by_path module, by the module's path.
         outputs: The first tensor that came out of it.
         repeated: Hook names that fired more than once in the pass.
         logits: What the model returned, `[batch pos d_vocab]`.

@@ -13,7 +13,7 @@ from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.negligible import outputs_of
 from dla.adapters.recognise.recording import Recording
 from dla.adapters.recognise.rounded import rounded
-from dla.adapters.recognise.sublayers import BlockView
+from dla.adapters.recognise.sublayers import BlockRecording
 from dla.errors import UnsupportedModelError
 from dla.labels import ROUNDING, Label
 from dla.writes import Addition, Change, Write
@@ -74,7 +74,7 @@ def recognise_blocks(
         block_sum = block_sums[i]
         leaving = multiplier * stream.onward[i]
         multiplier = leaving * (1.0 if block_sum is None else block_sum.carry)
-        view = BlockView(model, recording, i, stream.before[i])
+        view = BlockRecording(model, recording, i, stream.before[i])
         blocks.append(_block(view, i, block_sum, multiplier, leaving))
     blocks.reverse()
     for i, factor in enumerate(stream.onward[:-1]):
@@ -82,7 +82,7 @@ def recognise_blocks(
     return _embeddings(recording, multiplier), tuple(blocks)
 
 
-def _block(view: BlockView, i: int, block_sum: BlockSum | None, entering: float, leaving: float) -> Block:
+def _block(view: BlockRecording, i: int, block_sum: BlockSum | None, entering: float, leaving: float) -> Block:
     """One block. `entering` and `leaving` are what the streams at its ends are multiplied by later."""
     pre, post = Site(f"blocks.{i}.hook_resid_pre"), Site(f"blocks.{i}.hook_resid_post")
     resid_pre, resid_post = full_output(pre, Label("pre", i), entering), full_output(post, Label("post", i), leaving)
@@ -99,7 +99,7 @@ def _block(view: BlockView, i: int, block_sum: BlockSum | None, entering: float,
 
 
 def _lost_in_block(
-    view: BlockView, block_sum: BlockSum, mid: Site | None, pre: Site, post: Site, leaving: float
+    view: BlockRecording, block_sum: BlockSum, mid: Site | None, pre: Site, post: Site, leaving: float
 ) -> list[tuple[Write, ...]]:
     """What adding each sublayer to the stream rounds away; all of it with the last one where no place is between."""
     added = [(view.site(name), factor) for name, factor in block_sum.factors.items()]

@@ -55,7 +55,7 @@ class Output:
 
 @final
 @dataclass(frozen=True)
-class BlockView:
+class BlockRecording:
     """One block under the eye: finds out what its sublayers are made of."""
 
     model: ModelModules
