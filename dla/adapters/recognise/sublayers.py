@@ -35,7 +35,7 @@ from dla.writes.sites import Site, as_it_is
 
 @final
 @dataclass(frozen=True)
-class Output:
+class SublayerOutput:
     """What a sublayer puts out.
 
     Attributes:
@@ -75,7 +75,7 @@ class BlockRecording:
         assert added is not None
         norm, put_out = self._post_norm(added)
         label = Label(self._kind(name, put_out), self.layer, parent=Label("block", self.layer))
-        output = Output(name, added, put_out, label, Route(norm, factor))
+        output = SublayerOutput(name, added, put_out, label, Route(norm, factor))
         why: dict[str, str] = {}
         children = self._inner(output)
         heads = (self._heads(child, module, output, why) for child, module in children)
@@ -120,14 +120,14 @@ class BlockRecording:
                     return norm, self.recording.inputs[path]
         return None, added
 
-    def _inner(self, output: Output) -> list[tuple[str, nn.Module]]:
+    def _inner(self, output: SublayerOutput) -> list[tuple[str, nn.Module]]:
         """The modules that may have made the output. Anything makes nothing, so that is only its own module's."""
         children = list(self.model.children[self.layer].items())
         if bool(output.put_out.any()):
             return children
         return [(name, module) for name, module in children if output.label.kind == f"{name}_out"]
 
-    def _outputs(self, output: Output) -> Iterator[tuple[Site, Route]]:
+    def _outputs(self, output: SublayerOutput) -> Iterator[tuple[Site, Route]]:
         """Every hook that shows what is added, or what the post-norm makes that of."""
         names = [f"blocks.{self.layer}.hook_{kind}" for kind in ("attn_out", "mlp_out")]
         for name in (*names, *(f"blocks.{self.layer}.{child}.hook_out" for child in self.model.children[self.layer])):
@@ -151,7 +151,7 @@ class BlockRecording:
                 return f"{child}_out"
         return f"{hook.split('.')[0]}_out"
 
-    def _heads(self, child: str, module: nn.Module, output: Output, why: dict[str, str]) -> Heads | None:
+    def _heads(self, child: str, module: nn.Module, output: SublayerOutput, why: dict[str, str]) -> Heads | None:
         """The child's heads, if their writes and the bias are the sublayer's output."""
         path = f"blocks.{self.layer}.{child}"
         z = self._seen(f"{path}.hook_z")
@@ -177,7 +177,7 @@ class BlockRecording:
             return replace(heads, values=values)
         return None
 
-    def _neurons(self, child: str, module: nn.Module, output: Output, why: dict[str, str]) -> Neurons | None:
+    def _neurons(self, child: str, module: nn.Module, output: SublayerOutput, why: dict[str, str]) -> Neurons | None:
         """The child's neurons, if their writes and the bias are the sublayer's output."""
         name = f"blocks.{self.layer}.{child}.hook_post"
         post, d_model = self._seen(name), output.put_out.shape[-1]
@@ -193,12 +193,12 @@ class BlockRecording:
                 return Neurons(output.label, site, linear.weight, linear.bias, output.route, rounding)
         return None
 
-    def _asked(self, child: str, hook: str, output: Output) -> nn.Module | None:
+    def _asked(self, child: str, hook: str, output: SublayerOutput) -> nn.Module | None:
         """What in the output's own module reads a hook. To ask it costs much, so no other is asked."""
         own = output.label.kind == f"{child}_out"
         return reader_of(self.model.children[self.layer][child], hook) if own else None
 
-    def _experts(self, child: str, module: nn.Module, output: Output, why: dict[str, str]) -> Mixture | None:
+    def _experts(self, child: str, module: nn.Module, output: SublayerOutput, why: dict[str, str]) -> Mixture | None:
         path = f"blocks.{self.layer}.{child}"
         found = recognise_experts(path, module, self.recording, output.put_out, output.label, output.route)
         if found is None or isinstance(found, str):
@@ -213,7 +213,7 @@ class BlockRecording:
         x: Site,
         steps: Sequence[Step],
         weight: torch.dtype,
-        output: Output,
+        output: SublayerOutput,
         why: dict[str, str],
         what: tuple[str, str],
     ) -> tuple[Write, ...] | None:
@@ -228,7 +228,7 @@ class BlockRecording:
             why[kind] = f"{formula} of {module} {miss_of_step(steps[0], activations, output.put_out, *dtypes)}"
         return None
 
-    def _lost(self, step: Step, output: Output) -> tuple[Write, ...]:
+    def _lost(self, step: Step, output: SublayerOutput) -> tuple[Write, ...]:
         """What a step that comes to the sublayer's output rounds away, through the norm that follows it."""
         norm, label = (
             output.route.norm,
