@@ -12,7 +12,7 @@ from dla.adapters.anatomy import Values
 from dla.adapters.recognise.linear import Linear, linear_from_unit_vectors, updated, writer_of
 from dla.adapters.recognise.match import explained, miss_of_step, tensor_of
 from dla.adapters.recognise.recording import Recording, widened
-from dla.adapters.recognise.rounded import rounded
+from dla.adapters.recognise.step_rounding import rounding_of_step
 from dla.labels import ROUNDING, Label
 from dla.writes import PatternProduct
 from dla.writes.routes import Route
@@ -51,7 +51,7 @@ def recognise_values(
         step = partial(PatternProduct, *sites)
         activations, dtypes = recording.at(sites), recording.dtypes(sites)
         if explained(step, activations, shown, *dtypes) is not None:
-            lost = rounded(step, z, [_rounding_of(head) for head in heads], recording, route, W_O)
+            lost = rounding_of_step(step, z, [_rounding_of(head) for head in heads], recording, route, W_O)
             return Values(*sites, _bias(path, module, recording, sites[1]), lost)
         missed = f"pattern @ v of {path} {miss_of_step(step, activations, shown, *dtypes)}"
     return missed

@@ -12,7 +12,7 @@ from dla.adapters.recognise.match import BlockSum, constant_factor, distinct, eq
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.negligible import outputs_of
 from dla.adapters.recognise.recording import Recording
-from dla.adapters.recognise.rounded import rounded
+from dla.adapters.recognise.step_rounding import rounding_of_step
 from dla.adapters.recognise.sublayers import BlockRecording
 from dla.errors import UnsupportedModelError
 from dla.labels import ROUNDING, Label
@@ -109,19 +109,19 @@ def _lost_in_block(
     lost: list[tuple[Write, ...]] = [()] * (len(added) - len(sums))
     for i, (terms, end) in enumerate(zip(sums, ends, strict=True), start=len(lost)):
         label = Label(ROUNDING, view.layer, i)
-        lost.append(rounded(partial(Addition, terms), end, [label], view.recording, route))
+        lost.append(rounding_of_step(partial(Addition, terms), end, [label], view.recording, route))
     return lost
 
 
 def _handed_on(block: Block, following: Block, factor: float, recording: Recording) -> Block:
-    """A block whose last sublayer has what is rounded away on the way to the next block."""
+    """A block whose last sublayer has what is rounding_of_step away on the way to the next block."""
     end, start = block.resid_post.site, following.resid_pre.site
     if factor == 1.0 and equal(recording.hooks[end.name], recording.hooks[start.name]):
         return block
     *others, last = block.sublayers
     layer = block.resid_post.label.layer
     label = Label(ROUNDING, layer, len(block.sublayers))
-    lost = rounded(partial(Addition, [(end, factor)]), start, [label], recording, following.resid_pre.route)
+    lost = rounding_of_step(partial(Addition, [(end, factor)]), start, [label], recording, following.resid_pre.route)
     return replace(block, sublayers=(*others, replace(last, rounding=(*last.rounding, *lost))))
 
 
@@ -160,7 +160,9 @@ def _embeddings(recording: Recording, multiplier: float) -> tuple[Write, ...]:
             terms = [(Site(name), 1.0) for name in chosen]
             if explained(partial(Addition, terms), recording.at([s for s, _ in terms]), stream) is not None:
                 label = Label(ROUNDING, text="embed_rounding")
-                lost = rounded(partial(Addition, terms), Site(start), [label], recording, DIRECT.after(multiplier))
+                lost = rounding_of_step(
+                    partial(Addition, terms), Site(start), [label], recording, DIRECT.after(multiplier)
+                )
                 return (*(full_output(Site(n), Label(names[n]), multiplier) for n in chosen), *lost)
     return (full_output(Site(start), Label("embed"), multiplier),)
 

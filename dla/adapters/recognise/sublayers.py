@@ -26,7 +26,7 @@ from dla.adapters.recognise.match import (
 )
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.recording import Recording
-from dla.adapters.recognise.rounded import rounded
+from dla.adapters.recognise.step_rounding import rounding_of_step
 from dla.labels import ROUNDING, Label
 from dla.writes import Addition, NormOutput, Write
 from dla.writes.routes import DIRECT, Norm, Route
@@ -236,7 +236,7 @@ class BlockRecording:
         )
         through: Step = step if norm is None else lambda precision: NormOutput(step(precision), norm, precision)
         route = DIRECT.after(output.route.multiplier)
-        return rounded(through, self.site(output.name), [label], self.recording, route)
+        return rounding_of_step(through, self.site(output.name), [label], self.recording, route)
 
 
 def _heads_in(module: nn.Module, z: Tensor, pattern: Tensor | None) -> tuple[int, int] | None:

@@ -13,7 +13,7 @@ from dla.writes.routes import DIRECT, Route
 from dla.writes.sites import Site
 
 
-def rounded(
+def rounding_of_step(
     step: Step,
     seen: Site,
     labels: Sequence[Label],
