@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dla.adapters.anatomy import Values
-from dla.adapters.recognise.linear import Linear, linear_from_unit_vectors, updated, writer_of
+from dla.adapters.recognise.linear import Linear, linear_from_unit_vectors, with_update, writer_of
 from dla.adapters.recognise.match import explained, miss_of_step, tensor_of
 from dla.adapters.recognise.recording import Recording, widened
 from dla.adapters.recognise.step_rounding import rounding_of_step
@@ -114,4 +114,4 @@ def _maps(module: nn.Module, shown: Linear) -> Iterator[Linear]:
     asked = writer_of(module, "hook_v")
     answer = None if asked is None else linear_from_unit_vectors(asked, shown.weight.shape[0])
     if answer is not None and answer.weight.shape == shown.weight.shape:
-        yield updated(answer, shown)
+        yield with_update(answer, shown)

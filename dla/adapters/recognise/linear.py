@@ -58,7 +58,9 @@ class Linear:
         return lambda precision: PerHeadProducts(x, weight, self.bias, self.precision(precision))
 
 
-def linears(module: nn.Module, asked: nn.Module | None, weight: str, bias: str, width: int) -> Iterator[Linear]:
+def candidate_linears(
+    module: nn.Module, asked: nn.Module | None, weight: str, bias: str, width: int
+) -> Iterator[Linear]:
     """What the map may be: what the weight says, and then what the module that computes it says.
 
     Args:
@@ -78,12 +80,12 @@ def linears(module: nn.Module, asked: nn.Module | None, weight: str, bias: str, 
     if answer is None or shown is None:
         yield from () if answer is None else (answer,)
     elif shown.shape == answer.weight.shape:
-        answer = updated(answer, Linear(shown, b, shown.dtype))
+        answer = with_update(answer, Linear(shown, b, shown.dtype))
         if answer.update > _NOTHING or not _same(answer.bias, b):
             yield answer
 
 
-def updated(answer: Linear, shown: Linear) -> Linear:
+def with_update(answer: Linear, shown: Linear) -> Linear:
     """What a module said of itself, with how far that is from the weight that it shows."""
     added = answer.weight - shown.weight.detach().to(answer.weight)
     return replace(answer, update=float((added.norm(dim=0) / answer.weight.norm(dim=0).clamp(min=_LEAST)).max()))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dla.adapters.anatomy import Heads, Mixture, Neurons, Sublayer, full_output
 from dla.adapters.recognise.attention import recognise_values
 from dla.adapters.recognise.experts import recognise_experts
-from dla.adapters.recognise.linear import linears, reader_of
+from dla.adapters.recognise.linear import candidate_linears, reader_of
 from dla.adapters.recognise.match import (
     BlockSum,
     Step,
@@ -159,7 +159,9 @@ class BlockRecording:
         if shape is None:
             return None
         site = self.site(f"{path}.hook_z", _Unflatten(*shape))
-        for linear in linears(module, self._asked(child, "hook_z", output), "W_O", "b_O", shape[0] * shape[1]):
+        for linear in candidate_linears(
+            module, self._reader(child, "hook_z", output), "W_O", "b_O", shape[0] * shape[1]
+        ):
             W_O, b_O = linear.weight.unflatten(0, shape), linear.bias
             steps = [linear.product(site), linear.products(site, shape[0])]
             rounding = self._whole_as(site, steps, linear.dtype, output, why, ("attention heads", "z @ W_O + b_O"))
@@ -184,7 +186,9 @@ class BlockRecording:
         if post is None or post.ndim != 3:
             return None
         site = self.site(name)
-        for linear in linears(module, self._asked(child, "hook_post", output), "W_out", "b_out", post.shape[-1]):
+        for linear in candidate_linears(
+            module, self._reader(child, "hook_post", output), "W_out", "b_out", post.shape[-1]
+        ):
             steps = [linear.product(site)] if linear.weight.shape[1] == d_model else []
             what = ("neurons", "post @ W_out + b_out")
             rounding = self._whole_as(site, steps, linear.dtype, output, why, what) if steps else None
@@ -193,7 +197,7 @@ class BlockRecording:
                 return Neurons(output.label, site, linear.weight, linear.bias, output.route, rounding)
         return None
 
-    def _asked(self, child: str, hook: str, output: SublayerOutput) -> nn.Module | None:
+    def _reader(self, child: str, hook: str, output: SublayerOutput) -> nn.Module | None:
         """What in the output's own module reads a hook. To ask it costs much, so no other is asked."""
         own = output.label.kind == f"{child}_out"
         return reader_of(self.model.children[self.layer][child], hook) if own else None

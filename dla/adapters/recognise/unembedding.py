@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dla.adapters.anatomy import Unembedding, UnembeddingRounding
-from dla.adapters.recognise.linear import Linear, linears
+from dla.adapters.recognise.linear import Linear, candidate_linears
 from dla.adapters.recognise.match import constant_factor, explained, explains_norm, miss_of_step, recognise_norm
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.recording import Recording, widened
@@ -108,7 +108,7 @@ def _product(model: ModelModules, recording: Recording) -> tuple[Linear, Product
         recording.outputs["unembed"],
         "has no weight that could be read",
     )
-    for linear in linears(model.unembed, model.unembed, "W_U", "b_U", entered.shape[-1]):
+    for linear in candidate_linears(model.unembed, model.unembed, "W_U", "b_U", entered.shape[-1]):
         for site in _enters(entered.dtype, linear.dtype):
             x = site.read(entered)
             step, activations, dtypes = linear.product(site), {site: widened(x)}, (x.dtype, linear.dtype)
