@@ -158,7 +158,7 @@ class Sublayer:
         experts: Its experts, if it is a mixture of experts whose writes add up to it.
         outputs: Where its output is seen, before or after a post-norm, and the way to the stream from there.
         rounding: What adding it to the stream rounds away, in half precision.
-        whole: Why it has no pieces of some kind ("attention heads", "sources of attention heads", "neurons",
+        reasons: Why it has no pieces of some kind ("attention heads", "sources of attention heads", "neurons",
             "experts"), a clause each, where there was something to look at.
     """
 
@@ -168,7 +168,7 @@ class Sublayer:
     experts: Mixture | None = None
     outputs: tuple[tuple[Site, Route], ...] = ()
     rounding: tuple[Write, ...] = ()
-    whole: Mapping[str, str] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
 
 @final

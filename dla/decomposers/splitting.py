@@ -93,7 +93,7 @@ def split_sublayers(
 def _may_have(sublayer: Sublayer, what: str) -> bool:
     """Whether a sublayer may have such pieces: it looked so, or nothing is known of what is in it."""
     known = sublayer.heads is not None or sublayer.neurons is not None or sublayer.experts is not None
-    return what in sublayer.whole or not (known or what in _CERTAIN)
+    return what in sublayer.reasons or not (known or what in _CERTAIN)
 
 
 def _left_whole(sublayers: Sequence[Sublayer], what: str) -> str:
@@ -106,7 +106,7 @@ def _left_whole(sublayers: Sequence[Sublayer], what: str) -> str:
 
 def _because(sublayers: Sequence[Sublayer], what: str) -> str:
     """The first reason that is known, in brackets."""
-    return next((f" ({sublayer.whole[what]})" for sublayer in sublayers if what in sublayer.whole), "")
+    return next((f" ({sublayer.reasons[what]})" for sublayer in sublayers if what in sublayer.reasons), "")
 
 
 _CERTAIN = ("experts", "biases")

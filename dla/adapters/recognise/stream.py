@@ -88,7 +88,7 @@ def _block(view: BlockRecording, i: int, block_sum: BlockSum | None, entering: f
     resid_pre, resid_post = full_output(pre, Label("pre", i), entering), full_output(post, Label("post", i), leaving)
     if block_sum is None:
         gained = Change(pre, post, Label("block", i), Route().after(leaving))
-        return Block((Sublayer(gained, whole=dict.fromkeys(_PIECES, _NO_SUM)),), resid_pre, None, resid_post)
+        return Block((Sublayer(gained, reasons=dict.fromkeys(_PIECES, _NO_SUM)),), resid_pre, None, resid_post)
     mid = view.resid_mid(block_sum)
     lost = _lost_in_block(view, block_sum, mid, pre, post, leaving)
     sublayers = tuple(
