@@ -111,15 +111,15 @@ class Plan:
         name: The decomposer's, for messages.
         items: What it wants to read.
         row_kind: What the rows have to do with the total.
-        adding: Whether any rows with the same label add up, not only those of a group.
-        apart: Whether what is rounded away stays apart, a row a step, and is not one row.
+        add_equal_labels: Whether any rows with the same label add up, not only those of a group.
+        rounding_by_step: Whether what is rounded away stays apart, a row a step, and is not one row.
     """
 
     name: str
     items: tuple[Item, ...]
     row_kind: RowKind = RowKind.ADDITIVE
-    adding: bool = False
-    apart: bool = False
+    add_equal_labels: bool = False
+    rounding_by_step: bool = False
 
     @staticmethod
     def of(name: str, items: Sequence[Any], row_kind: RowKind = RowKind.ADDITIVE) -> "Plan":
@@ -167,7 +167,11 @@ class Plan:
         if self.static_labels is not None:
             return self.static_labels
         labels = [label for step in steps for label in step.write.labels]
-        if self.adding or any(step.reductions for step in steps) or any(label.kind == GROUP for label in labels):
+        if (
+            self.add_equal_labels
+            or any(step.reductions for step in steps)
+            or any(label.kind == GROUP for label in labels)
+        ):
             return None
         return unique_labels(self._shown(labels), self.name)
 
@@ -183,7 +187,11 @@ class Plan:
             place.copy_(rows.values)
         labels = [self._merged(label) for rows in parts for label in rows.labels]
         rows = Rows(labels, values)
-        rows = added_up(rows) if self.adding or any(label.kind in (GROUP, ROUNDING) for label in labels) else rows
+        rows = (
+            added_up(rows)
+            if self.add_equal_labels or any(label.kind in (GROUP, ROUNDING) for label in labels)
+            else rows
+        )
         return Rows(unique_labels(rows.labels, self.name), rows.values)
 
     def places(
@@ -204,20 +212,20 @@ class Plan:
         return found
 
     def _is_merged(self, labels: Sequence[Label]) -> bool:
-        return not self.apart and all(label.kind == ROUNDING for label in labels)
+        return not self.rounding_by_step and all(label.kind == ROUNDING for label in labels)
 
     def _merged(self, label: Label) -> Label:
-        return label if self.apart else label_of_sum(label)
+        return label if self.rounding_by_step else label_of_sum(label)
 
     def _shown(self, labels: Sequence[Label]) -> list[Label]:
         """The labels, what is rounded away as one, and last."""
         own = [label for label in labels if self._merged(label) is label]
         return own if len(own) == len(labels) else [*own, Label(ROUNDING)]
 
-    def then(self, reduction: Reduction, adding: bool = False) -> "Plan":
+    def then(self, reduction: Reduction, add_equal_labels: bool = False) -> "Plan":
         """This plan, with one more thing done to its rows."""
         items = tuple(Entry.of(item).then(reduction) for item in self.items)
-        return replace(self, items=items, adding=adding or self.adding)
+        return replace(self, items=items, add_equal_labels=add_equal_labels or self.add_equal_labels)
 
 
 def unique_labels(labels: Sequence[Label], whose: str) -> tuple[Label, ...]:

@@ -114,7 +114,7 @@ def explain(query: Query) -> GapReport:
         raise ValueError("The rows of a lens do not add up, so there is no gap to explain.")
     stretches = _stretches(query.model, () if query.cache is not None else user_hooks(query.model), plan.row_kind)
     streams = [replace(stretch.end, label=Label("place", i)) for i, stretch in enumerate(stretches)]
-    plans = replace(plan, apart=True), Plan("the stream", tuple(streams))
+    plans = replace(plan, rounding_by_step=True), Plan("the stream", tuple(streams))
     run, measured = (forward(replace(query, plan=each)) for each in plans)
     labels, values = run.labels, run.values[:, 0]
     if plan.row_kind is RowKind.CUMULATIVE:
