@@ -4,11 +4,12 @@ from typing import Any
 
 from transformer_lens.model_bridge import TransformerBridge
 
-from dla.adapters.anatomy import Anatomy, Block, Heads, Mixture, Neurons, Sublayer, Unembedding, Values
+from dla.adapters.anatomy import Anatomy, Block, Heads, Mixture, Neurons, Sublayer, Values
 from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.hooked_transformer import HookedTransformerAdapter
 from dla.adapters.modules import hook_points_of, norm_of, run_module
 from dla.adapters.transformer_bridge import TransformerBridgeAdapter
+from dla.adapters.unembedding import Unembedding
 from dla.errors import UnsupportedModelError
 
 __all__ = [

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from dla.adapters.anatomy import Block, Unembedding
+from dla.adapters.anatomy import Block
 from dla.adapters.base import ModelAdapter
+from dla.adapters.unembedding import Unembedding
 from dla.adapters.view import AdapterView
 from dla.writes import FullOutput
 from dla.writes.sites import Site

@@ -14,10 +14,10 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from transformers import Cache
 
-from dla.adapters.anatomy import Unembedding
 from dla.adapters.recognise.match import constant_factor, tensor_of
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.recording import Recording, first_tensor, widened
+from dla.adapters.unembedding import Unembedding
 from dla.tolerances import MODULE_TOLERANCE
 
 

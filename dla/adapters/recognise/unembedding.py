@@ -6,12 +6,12 @@ from typing import final
 import torch
 from torch import Tensor
 
-from dla.adapters.anatomy import Unembedding, UnembeddingRounding
 from dla.adapters.recognise.linear import Linear, candidate_linears
 from dla.adapters.recognise.match import constant_factor, explained, explains_norm, miss_of_step, recognise_norm
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.recording import Recording, widened
 from dla.adapters.recognise.stream import Stream
+from dla.adapters.unembedding import Unembedding, UnembeddingRounding
 from dla.errors import UnsupportedModelError
 from dla.writes import Addition, HookValue, NormOutput, Precision, Product, is_half, precisions_of
 from dla.writes.routes import Norm

@@ -1,0 +1,104 @@
+"""How the last stream becomes logits: final norm, unembedding, output transform."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from dla.writes import BoundedValue, Computation, Precision, lost_in
+from dla.writes.routes import Norm
+from dla.writes.sites import Site
+
+_SLICE = 8192
+"""How many tokens of the vocabulary are looked at together."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class UnembeddingRounding:
+    """The steps of the readout, where they round visibly.
+
+    Attributes:
+        normalised: How what is unembedded follows from the last stream.
+        logits: The precision of the logits before the output transform.
+    """
+
+    normalised: Computation
+    logits: Precision
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Unembedding:
+    """The readout: final norm, unembedding, output transform.
+
+    Attributes:
+        norm: The final norm; None if the model has none.
+        W_U: `[d_model d_vocab]`.
+        b_U: `[d_vocab]`; None if there is none.
+        normalised: Where the unembedding's input is read, `[batch pos d_model]`.
+        logits: Where the logits before the output transform are read, `[batch pos d_vocab]`.
+        transform: From those logits to what the model returns, element by element (soft cap, logit scale);
+            None if it could not be found out, in which case the model must be run.
+        multiplier: A constant between the final norm and the unembedding.
+        rounding: How the readout itself rounds, in half precision; None where that is not seen.
+        module: What unembeds, so that many positions can be unembedded a few at a time; None where only a run can.
+    """
+
+    norm: Norm | None
+    W_U: Float[Tensor, "d_model d_vocab"]
+    b_U: Float[Tensor, " d_vocab"] | None
+    normalised: Site
+    logits: Site
+    transform: Callable[[Tensor], Tensor] | None
+    multiplier: float = 1.0
+    rounding: UnembeddingRounding | None = None
+    module: nn.Module | None = None
+
+    def read_back(self, weights: Float[Tensor, "*more d_vocab"]) -> Float[Tensor, "*more d_model"]:
+        """`W_U @ weights`, a slice of the vocabulary at a time: no second `W_U` in the precision of the sums.
+
+        Summed in float64: tens of thousands of terms in float32 lose more than an attribution may.
+        """
+        slices = zip(weights.split(_SLICE, -1), self.W_U.split(_SLICE, -1), strict=True)
+        return torch.stack([w.double() @ W_U.T.to(w.device, torch.float64) for w, W_U in slices]).sum(0).to(weights)
+
+    def logits_of(
+        self, stream: Float[Tensor, "batch pos d_model"], ids: Int[Tensor, "#batch #pos term"], precision: Precision
+    ) -> BoundedValue:
+        """The logits of some tokens, from what is unembedded, and how far rounding may move them."""
+        columns = self.W_U.T[ids].to(stream)
+        value, size = (
+            torch.linalg.vecdot(stream.unsqueeze(2), columns),
+            stream.norm(dim=-1, keepdim=True) * columns.norm(dim=-1),
+        )
+        bias = None if self.b_U is None else self.b_U[ids].to(stream)
+        return _with_bias(value, size, bias, precision)
+
+    def lost_in_all(
+        self,
+        stream: Float[Tensor, "batch pos d_model"],
+        logits: Float[Tensor, "batch pos d_vocab"],
+        weights: Float[Tensor, "#batch #pos d_vocab"],
+        precision: Precision,
+    ) -> Float[Tensor, "batch pos"]:
+        """What rounding took from a weighted sum of all logits; a slice of the vocabulary at a time."""
+        total, length = torch.zeros_like(logits[..., 0]), stream.norm(dim=-1, keepdim=True)
+        for start in range(0, self.W_U.shape[1], _SLICE):
+            some = slice(start, start + _SLICE)
+            W_U = self.W_U[:, some].to(stream)
+            bias = None if self.b_U is None else self.b_U[some].to(stream)
+            exact = _with_bias(stream @ W_U, length * W_U.norm(dim=0), bias, precision)
+            total = total + (lost_in(exact, logits[..., some]) * weights[..., some]).sum(-1)
+        return total
+
+
+def _with_bias(value: Tensor, size: Tensor, bias: Tensor | None, precision: Precision) -> BoundedValue:
+    rounded = value.abs()
+    if bias is not None:
+        value, size = value + bias, size + bias.abs()
+        rounded = rounded + value.abs()
+    return BoundedValue(value, precision.unit * rounded + precision.sums * size + precision.least)
