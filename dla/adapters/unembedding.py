@@ -71,12 +71,9 @@ class Unembedding:
     ) -> BoundedValue:
         """The logits of some tokens, from what is unembedded, and how far rounding may move them."""
         columns = self.W_U.T[ids].to(stream)
-        value, size = (
-            torch.linalg.vecdot(stream.unsqueeze(2), columns),
-            stream.norm(dim=-1, keepdim=True) * columns.norm(dim=-1),
-        )
-        bias = None if self.b_U is None else self.b_U[ids].to(stream)
-        return _with_bias(value, size, bias, precision)
+        value = torch.linalg.vecdot(stream.unsqueeze(2), columns)
+        size = stream.norm(dim=-1, keepdim=True) * columns.norm(dim=-1)
+        return BoundedValue.of_product(value, size, None if self.b_U is None else self.b_U[ids], precision)
 
     def lost_in_all(
         self,
@@ -89,16 +86,7 @@ class Unembedding:
         total, length = torch.zeros_like(logits[..., 0]), stream.norm(dim=-1, keepdim=True)
         for start in range(0, self.W_U.shape[1], _SLICE):
             some = slice(start, start + _SLICE)
-            W_U = self.W_U[:, some].to(stream)
-            bias = None if self.b_U is None else self.b_U[some].to(stream)
-            exact = _with_bias(stream @ W_U, length * W_U.norm(dim=0), bias, precision)
+            W_U, b_U = self.W_U[:, some].to(stream), None if self.b_U is None else self.b_U[some]
+            exact = BoundedValue.of_product(stream @ W_U, length * W_U.norm(dim=0), b_U, precision)
             total = total + (lost_in(exact, logits[..., some]) * weights[..., some]).sum(-1)
         return total
-
-
-def _with_bias(value: Tensor, size: Tensor, bias: Tensor | None, precision: Precision) -> BoundedValue:
-    rounded = value.abs()
-    if bias is not None:
-        value, size = value + bias, size + bias.abs()
-        rounded = rounded + value.abs()
-    return BoundedValue(value, precision.unit * rounded + precision.sums * size + precision.least)

@@ -89,6 +89,28 @@ class BoundedValue:
     value: Float[Tensor, "batch pos *d"]
     slack: Float[Tensor, "batch pos *d"]
 
+    @staticmethod
+    def of_product(
+        value: Float[Tensor, "batch pos *d"],
+        size: Float[Tensor, "#batch #pos *d"],
+        bias: Float[Tensor, "*d_bias"] | None,
+        precision: Precision,
+    ) -> "BoundedValue":
+        """A sum of products, and a bias added to it afterwards.
+
+        Args:
+            value: The sum, without the bias.
+            size: The product of the norms of what is multiplied, entry by entry.
+            bias: The bias; None if there is none.
+            precision: That of the product.
+        """
+        rounded = value.abs()
+        if bias is not None:
+            bias = bias.detach().to(value)
+            value, size = value + bias, size + bias.abs()
+            rounded = rounded + value.abs()  # the product is rounded, and then the sum
+        return BoundedValue(value, precision.unit * rounded + precision.sums * size + precision.least)
+
     def misses(self, seen: Float[Tensor, "batch pos *d"]) -> bool:
         """Whether what was seen is something else."""
         return seen.shape != self.value.shape or not bool(((seen - self.value).abs() <= self.slack).all())
@@ -163,14 +185,8 @@ class Product(Computation):
     def at(self, activations: Activations) -> BoundedValue:
         x = activations[self.x].flatten(2)
         weight = self.weight.detach().to(x)
-        value, size = x @ weight, x.norm(dim=-1, keepdim=True) * weight.norm(dim=0)
-        rounded = value.abs()
-        if self.bias is not None:
-            bias = self.bias.detach().to(x)
-            value, size = value + bias, size + bias.abs()
-            rounded = rounded + value.abs()
-        precision = self.precision
-        return BoundedValue(value, precision.unit * rounded + precision.sums * size + precision.least)
+        size = x.norm(dim=-1, keepdim=True) * weight.norm(dim=0)
+        return BoundedValue.of_product(x @ weight, size, self.bias, self.precision)
 
 
 @final
@@ -212,8 +228,7 @@ class PatternProduct(Computation):
         v = v.repeat_interleave(pattern.shape[1] // v.shape[2], 2)
         value = torch.einsum("bhqs,bshd->bqhd", pattern, v)
         size = torch.einsum("bhq,bhd->bqhd", pattern.norm(dim=-1), v.norm(dim=1))
-        precision = self.precision
-        return BoundedValue(value, precision.unit * value.abs() + precision.sums * size + precision.least)
+        return BoundedValue.of_product(value, size, None, self.precision)
 
 
 @final
