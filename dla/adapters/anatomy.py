@@ -3,6 +3,7 @@
 An adapter finds it out once. Decomposers read it to make their plans; it holds weights, never activations.
 """
 
+import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
@@ -23,6 +24,15 @@ from dla.writes import (
 )
 from dla.writes.routes import DIRECT, Route
 from dla.writes.sites import Site
+
+
+class PieceKind(enum.StrEnum):
+    """The kinds of pieces that a sublayer may have, in the words of messages."""
+
+    HEADS = "attention heads"
+    SOURCES = "sources of attention heads"
+    NEURONS = "neurons"
+    EXPERTS = "experts"
 
 
 @final
@@ -152,8 +162,7 @@ class Sublayer:
         experts: Its experts, if it is a mixture of experts whose writes add up to it.
         outputs: Where its output is seen, before or after a post-norm, and the way to the stream from there.
         rounding: What adding it to the stream rounds away, in half precision.
-        reasons: Why it has no pieces of some kind ("attention heads", "sources of attention heads", "neurons",
-            "experts"), a clause each, where there was something to look at.
+        reasons: Why it has no pieces of some kind, where something looked like them: a clause for each `PieceKind`.
     """
 
     write: Write

@@ -15,7 +15,7 @@ from dla.adapters.recognise.discover import DoesNotRunError, discover
 from dla.adapters.recognise.match import tensor_of
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.offloaded import home_of, offloaded_weights
-from dla.adapters.recognise.recording import tokens_to_record
+from dla.adapters.recognise.recording import Forward, tokens_to_record
 from dla.adapters.user_hooks import user_hooks, without_user_hooks
 from dla.errors import UnsupportedModelError
 
@@ -66,7 +66,7 @@ class AnatomyCache:
         model: Any,
         hook_points: HookMap,
         modules: Callable[[], ModelModules],
-        forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
+        forward: Forward,
     ) -> None:
         """Finds nothing out yet.
 
@@ -74,7 +74,7 @@ class AnatomyCache:
             model: The model; must be in evaluation mode when its anatomy is asked for.
             hook_points: Its hook points, by name.
             modules: Says where its norms, blocks and unembedding are.
-            forward: Runs it on token ids.
+            forward: The model.
         """
         self._model, self._hook_points = model, hook_points
         self._modules, self._forward = modules, forward

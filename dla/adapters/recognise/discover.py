@@ -1,21 +1,19 @@
-"""From a look at a model to its anatomy."""
-
-from collections.abc import Callable
+"""From one small forward pass to a model's anatomy: everything that is recognised, in order."""
 
 from jaxtyping import Int
 from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.module_inputs import HookPoints
+from dla.adapters.recognise.block_sums import BlockSum, recognise_block_sums
 from dla.adapters.recognise.checkpoint import mismatches, replaced_modules
 from dla.adapters.recognise.copies import check_copies
 from dla.adapters.recognise.finite import check_finite
-from dla.adapters.recognise.match import BlockSum
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.negligible import negligible_outputs, with_random_outputs
 from dla.adapters.recognise.offloaded import offloaded_weights
-from dla.adapters.recognise.recording import Recording, record_run
-from dla.adapters.recognise.stream import recognise_block_sums, recognise_blocks, recognise_stream
+from dla.adapters.recognise.recording import Forward, Recording, record_run
+from dla.adapters.recognise.stream import recognise_blocks, recognise_stream
 from dla.adapters.recognise.unembedding import check_causal, coarsest_dtype, least_unit, recognise_unembedding
 from dla.errors import DLAError, UnsupportedModelError
 
@@ -27,15 +25,15 @@ class DoesNotRunError(UnsupportedModelError):
 def discover(
     model: ModelModules,
     hook_points: HookPoints,
-    forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
+    forward: Forward,
     tokens: Int[Tensor, "batch pos"],
 ) -> Anatomy:
-    """What the model is made of, found by running it on a few tokens and looking.
+    """What the model is made of, found by running it on a few tokens.
 
     Args:
         model: The model's modules.
         hook_points: Its hook points, by name.
-        forward: Runs it on token ids.
+        forward: The model.
         tokens: Two prompts that begin alike, as `tokens_to_record` makes them.
 
     Raises:
@@ -67,20 +65,21 @@ def discover(
 def _block_sums(
     model: ModelModules,
     hook_points: HookPoints,
-    forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
+    forward: Forward,
     recording: Recording,
 ) -> list[BlockSum | None]:
-    """How each block's output is made, also where a sublayer had nothing to write on the recording."""
+    """How each block's output is made, also where a sublayer wrote nothing on the recording."""
     negligible = negligible_outputs(model, hook_points, recording)
     if negligible:
         recording = _run(model, hook_points, with_random_outputs(forward, negligible), recording.tokens)
-    return recognise_block_sums(model, recording)
+    stream = recognise_stream(model, recording)
+    return recognise_block_sums(model, recording, stream.before, stream.after)
 
 
 def _run(
     model: ModelModules,
     hook_points: HookPoints,
-    forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
+    forward: Forward,
     tokens: Int[Tensor, "batch pos"],
 ) -> Recording:
     try:

@@ -5,19 +5,20 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import final
 
+from jaxtyping import Float
 from torch import Tensor
 
-from dla.adapters.anatomy import Block, Sublayer, full_output
-from dla.adapters.recognise.match import BlockSum, constant_factor, distinct, equal, explained, recognise_block_sum
+from dla.adapters.anatomy import Block, PieceKind, Sublayer, full_output
+from dla.adapters.recognise.block_sums import BlockSum
+from dla.adapters.recognise.match import constant_factor, equal, explained
 from dla.adapters.recognise.model_modules import ModelModules
-from dla.adapters.recognise.negligible import outputs_of
 from dla.adapters.recognise.recording import Recording
 from dla.adapters.recognise.step_rounding import rounding_of_step
 from dla.adapters.recognise.sublayers import BlockRecording
 from dla.errors import UnsupportedModelError
 from dla.labels import ROUNDING, Label
 from dla.writes import Addition, Change, Write
-from dla.writes.routes import DIRECT, Route
+from dla.writes.routes import DIRECT
 from dla.writes.sites import Site
 
 
@@ -34,13 +35,13 @@ class Stream:
     """
 
     ends: list[str]
-    before: list[Tensor]
-    after: list[Tensor]
+    before: list[Float[Tensor, "..."]]
+    after: list[Float[Tensor, "..."]]
     onward: list[float]
 
 
 def recognise_stream(model: ModelModules, recording: Recording) -> Stream:
-    """Makes sure that there is one stream.
+    """The one stream through all blocks.
 
     Raises:
         UnsupportedModelError: If the stream cannot be read, or is changed between two blocks.
@@ -68,8 +69,16 @@ def recognise_stream(model: ModelModules, recording: Recording) -> Stream:
 def recognise_blocks(
     model: ModelModules, recording: Recording, stream: Stream, block_sums: Sequence[BlockSum | None]
 ) -> tuple[tuple[Write, ...], tuple[Block, ...]]:
-    """The embeddings and the blocks, each write in the units of the stream that enters the final norm."""
+    """The embeddings and the blocks, each write in the units of the stream that enters the final norm.
+
+    Args:
+        model: The model's modules.
+        recording: What was seen.
+        stream: The stream.
+        block_sums: How each block's output is made.
+    """
     multiplier, blocks = 1.0, []
+    # Backwards: what a block writes is multiplied by the constants of all later blocks.
     for i in reversed(range(len(block_sums))):
         block_sum = block_sums[i]
         leaving = multiplier * stream.onward[i]
@@ -78,7 +87,7 @@ def recognise_blocks(
         blocks.append(_block(view, i, block_sum, multiplier, leaving))
     blocks.reverse()
     for i, factor in enumerate(stream.onward[:-1]):
-        blocks[i] = _handed_on(blocks[i], blocks[i + 1], factor, recording)
+        blocks[i] = _with_rounding_after(blocks[i], blocks[i + 1], factor, recording)
     return _embeddings(recording, multiplier), tuple(blocks)
 
 
@@ -87,8 +96,9 @@ def _block(view: BlockRecording, i: int, block_sum: BlockSum | None, entering: f
     pre, post = Site(f"blocks.{i}.hook_resid_pre"), Site(f"blocks.{i}.hook_resid_post")
     resid_pre, resid_post = full_output(pre, Label("pre", i), entering), full_output(post, Label("post", i), leaving)
     if block_sum is None:
-        gained = Change(pre, post, Label("block", i), Route().after(leaving))
-        return Block((Sublayer(gained, reasons=dict.fromkeys(_PIECES, _NO_SUM)),), resid_pre, None, resid_post)
+        # Measured at both ends, not computed as what other parts leave: such a block is one part of its own.
+        gained = Change(pre, post, Label("block", i), DIRECT.after(leaving))
+        return Block((Sublayer(gained, reasons=dict.fromkeys(PieceKind, _NO_SUM)),), resid_pre, None, resid_post)
     mid = view.resid_mid(block_sum)
     lost = _lost_in_block(view, block_sum, mid, pre, post, leaving)
     sublayers = tuple(
@@ -101,7 +111,10 @@ def _block(view: BlockRecording, i: int, block_sum: BlockSum | None, entering: f
 def _lost_in_block(
     view: BlockRecording, block_sum: BlockSum, mid: Site | None, pre: Site, post: Site, leaving: float
 ) -> list[tuple[Write, ...]]:
-    """What adding each sublayer to the stream rounds away; all of it with the last one where no place is between."""
+    """What adding each sublayer to the stream rounds away.
+
+    Without a hook between two sublayers only their common loss is known, and belongs to the last one.
+    """
     added = [(view.site(name), factor) for name, factor in block_sum.factors.items()]
     sums = [((pre, block_sum.carry), *added)] if mid is None else [((pre, 1.0), added[0]), ((mid, 1.0), added[1])]
     ends = [post] if mid is None else [mid, post]
@@ -113,8 +126,8 @@ def _lost_in_block(
     return lost
 
 
-def _handed_on(block: Block, following: Block, factor: float, recording: Recording) -> Block:
-    """A block whose last sublayer has what is rounding_of_step away on the way to the next block."""
+def _with_rounding_after(block: Block, following: Block, factor: float, recording: Recording) -> Block:
+    """A block whose last sublayer also has what is rounded away between this block and the next."""
     end, start = block.resid_post.site, following.resid_pre.site
     if factor == 1.0 and equal(recording.hooks[end.name], recording.hooks[start.name]):
         return block
@@ -125,28 +138,6 @@ def _handed_on(block: Block, following: Block, factor: float, recording: Recordi
     return replace(block, sublayers=(*others, replace(last, rounding=(*last.rounding, *lost))))
 
 
-def recognise_block_sums(model: ModelModules, recording: Recording) -> list[BlockSum | None]:
-    """How each block's output is made; None where it is no sum. What held for the block before is tried first."""
-    stream = recognise_stream(model, recording)
-    block_sums: list[BlockSum | None] = []
-    for i, (before, after) in enumerate(zip(stream.before, stream.after, strict=True)):
-        candidates = _candidates(model, recording, i, before)
-        likely: list[Sequence[str]] = [(f"blocks.{i}.hook_attn_out", f"blocks.{i}.hook_mlp_out")]
-        likely += [tuple(_moved(n, i) for n in last.factors) for last in block_sums[-1:] if last is not None]
-        block_sums.append(recognise_block_sum(before, after, candidates, likely))
-    return block_sums
-
-
-def _candidates(model: ModelModules, recording: Recording, i: int, like: Tensor) -> dict[str, Tensor]:
-    """What a block might add to the stream, by hook name; each value once, TransformerLens' own names first."""
-    found = distinct(((name, recording.activation(name)) for name in outputs_of(model, i)), like)
-    return {n: v for n, v in found.items() if not equal(v, like)}
-
-
-def _moved(name: str, layer: int) -> str:
-    return ".".join(["blocks", str(layer), *name.split(".")[2:]])
-
-
 def _embeddings(recording: Recording, multiplier: float) -> tuple[Write, ...]:
     """The token and position embeddings where they add up to the first stream, else that stream as one part."""
     start = "blocks.0.hook_resid_pre"
@@ -155,6 +146,7 @@ def _embeddings(recording: Recording, multiplier: float) -> tuple[Write, ...]:
     found = {
         name: seen for name in names if (seen := recording.activation(name)) is not None and seen.shape == stream.shape
     }
+    # Shortformer shows position embeddings too, but adds them inside attention only.
     for chosen in (list(found), ["hook_embed"]):
         if chosen and all(name in found for name in chosen):
             terms = [(Site(name), 1.0) for name in chosen]
@@ -167,11 +159,10 @@ def _embeddings(recording: Recording, multiplier: float) -> tuple[Write, ...]:
     return (full_output(Site(start), Label("embed"), multiplier),)
 
 
-_PIECES = ("attention heads", "sources of attention heads", "neurons", "experts")
 _NO_SUM = "what the sublayers put out does not add up to what the block adds to the stream"
 
 
-def _stream_at(recording: Recording, name: str) -> Tensor:
+def _stream_at(recording: Recording, name: str) -> Float[Tensor, "..."]:
     if name not in recording.hooks or name in recording.repeated:
         times = "fires more than once" if name in recording.repeated else "never fires"
         raise UnsupportedModelError(
