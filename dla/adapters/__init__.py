@@ -1,4 +1,4 @@
-"""How each model class is run, and what is known of a model; the only place that knows hook names."""
+"""How each model class is run, and what is known of a model; the only room that knows hook names."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def adapt(model: Any) -> ModelAdapter:
         model: A `HookedTransformer` (TransformerLens 3.x) or a `TransformerBridge`, or an adapter, returned as it is.
 
     Raises:
-        UnsupportedModelError: If the model is neither, or cannot be attributed exactly. Says why.
+        UnsupportedModelError: If the model is none of these, or a bridge without a plain stack of blocks.
     """
     if isinstance(model, ModelAdapter):
         return model
@@ -55,11 +55,11 @@ def adapt(model: Any) -> ModelAdapter:
 
 
 def in_compatibility_mode(model: Any) -> bool:
-    """Whether a model has TransformerLens' conventions: every `HookedTransformer`, and a bridge that was told to."""
+    """Whether a model has TransformerLens' own conventions: a `HookedTransformer`, or a bridge in that mode."""
     return not isinstance(model, TransformerBridge) or bool(getattr(model, "compatibility_mode", False))
 
 
 def _is_hooked_transformer(model: Any) -> bool:
-    # TransformerLens 4 has no such class, and asking its package for the name raises ImportError.
+    # By name, since TransformerLens 4 has no such class to import.
     kinds = type(model).__mro__
     return any(k.__name__ == "HookedTransformer" and k.__module__.startswith("transformer_lens") for k in kinds)

@@ -1,10 +1,10 @@
-"""Places: what the activation at a hook name adds to the stream, and on which way."""
+"""Activations that become part of the stream: what the activation at a hook adds to it, and by which route."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from dla.adapters.anatomy import Block, Sublayer, biases
@@ -21,13 +21,13 @@ class StreamActivation:
     """An activation `[batch pos d]` that becomes a part of the stream.
 
     Attributes:
-        name: What its pieces' labels begin with, such as "5_mlp_out", "5_z", "6_post".
-        label: The part that it is, or is what its pieces add up to with `biases`.
-        site: Where it is read.
-        head_site: Where it is read with heads on an axis of their own, `[batch pos head d_head]`, if it has heads.
-        weight: From it to what is added, `[d d_model]`; None where it is itself added.
-        route: From there to the stream.
-        biases: What else belongs to that part: biases.
+        name: The first words of its pieces' labels, such as "5_mlp_out", "5_z", "6_post".
+        label: The part of the stream that it and `biases` make together.
+        site: Where it is read, `[batch pos d]`.
+        weight: From it to what is added; None where it is itself added.
+        route: From what is added to the stream.
+        biases: The biases that belong to the same part.
+        head_site: Where it is read with an axis for heads, `[batch pos head d_head]`; None if it has no heads.
     """
 
     name: str
@@ -40,16 +40,16 @@ class StreamActivation:
 
 
 def stream_activation(model: ModelAdapter, name: str) -> StreamActivation:
-    """The place that a hook name stands for.
+    """The activation at a hook name.
 
     Raises:
-        ValueError: If the activation there is not known to become a part of the stream; names places that do.
+        ValueError: If it is not known to become part of the stream; names hooks whose activations do.
     """
-    found = [place for block in model.anatomy.blocks for place in _stream_activations(block)]
-    for place in found:
-        if place.site.name == name:
-            return place
-    some = ", ".join(repr(place.site.name) for place in _stream_activations(model.anatomy.blocks[-1]))
+    for block in model.anatomy.blocks:
+        for found in _stream_activations(block):
+            if found.site.name == name:
+                return found
+    some = ", ".join(repr(known.site.name) for known in _stream_activations(model.anatomy.blocks[-1]))
     raise ValueError(
         f"What the hook {name!r} shows is not known to be added to the stream of this model. Places of the last block "
         f"that are: {some}."
@@ -57,14 +57,14 @@ def stream_activation(model: ModelAdapter, name: str) -> StreamActivation:
 
 
 def any_activation(name: str) -> Site:
-    """Any activation, one row a position."""
-    return Site(name, read=_in_rows)
+    """The site of any activation, with all axes after the position as one."""
+    return Site(name, read=_flattened)
 
 
 def _stream_activations(block: Block) -> Iterator[StreamActivation]:
-    streams = (block.resid_pre, block.resid_post) if block.resid_mid is None else (block.resid_pre, block.resid_mid)
-    for stream in dict.fromkeys((*streams, block.resid_post)):
-        yield StreamActivation(str(stream.label), stream.label, stream.site, None, stream.route)
+    for stream in (block.resid_pre, block.resid_mid, block.resid_post):
+        if stream is not None:
+            yield StreamActivation(str(stream.label), stream.label, stream.site, None, stream.route)
     for sublayer in block.sublayers:
         yield from _outputs(sublayer)
         if sublayer.heads is not None:
@@ -87,13 +87,13 @@ def _outputs(sublayer: Sublayer) -> Iterator[StreamActivation]:
 @final
 @dataclass(frozen=True)
 class _Flat:
-    """All heads' activations in one row."""
+    """The activations of all heads as one axis."""
 
     inner: Site
 
-    def __call__(self, activation: Tensor) -> Tensor:
+    def __call__(self, activation: Shaped[Tensor, "batch pos ..."]) -> Shaped[Tensor, "batch pos d"]:
         return self.inner.read(activation).flatten(2)
 
 
-def _in_rows(activation: Tensor) -> Tensor:
+def _flattened(activation: Shaped[Tensor, "batch pos ..."]) -> Shaped[Tensor, "batch pos d"]:
     return activation.flatten(2)

@@ -1,4 +1,4 @@
-"""What the two model classes of TransformerLens have in common: all but how they are run and where their parts are."""
+"""What the adapters of TransformerLens' two model classes share: all but the call of the model and its modules."""
 
 import abc
 from collections.abc import Callable, Mapping
@@ -21,9 +21,9 @@ from dla.writes.sites import take_rows
 
 
 class TransformerLensAdapter(ModelAdapter):
-    """A model of TransformerLens as it stands, whose anatomy is found by looking, not by its configuration.
+    """A model of TransformerLens as it is; its anatomy is recognised from a forward pass, not from its configuration.
 
-    Law: `_forward` returns the logits of a plain call of the model, and `_modules` are the very modules that it runs.
+    Law: `_forward` returns the logits of a plain call of the model, and `_modules` are the modules that the call runs.
     """
 
     def __init__(self, model: Any, hook_points: Callable[[], Mapping[str, nn.Module]]) -> None:
@@ -53,7 +53,7 @@ class TransformerLensAdapter(ModelAdapter):
     @final
     @property
     def vocabulary(self) -> Vocabulary:
-        return vocabulary_of(self._model, self._d_vocab)  # the tokenizer may be told to pad otherwise meanwhile
+        return vocabulary_of(self._model, self._d_vocab)  # every time, since users change how the tokenizer pads
 
     @final
     @property
@@ -86,7 +86,7 @@ class TransformerLensAdapter(ModelAdapter):
         rows: Int[Tensor, "batch query"] | None,
     ) -> Float[Tensor, "batch query d_vocab"]:
         check_runnable(self._model, tokens)
-        # a hook of the user's that sees logits must see those of all positions, as ever
+        # A hook of the user's that sees logits may index them by position, so it must see all positions.
         whole = rows is not None and is_readout_hooked(self._model, self._model.unembed)
         unembedded = keeping_rows(self._model.unembed, None if whole else rows)
         with torch.no_grad(), watching(self._hook_points.get(), observe), unembedded:

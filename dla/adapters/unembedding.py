@@ -13,7 +13,7 @@ from dla.writes.routes import Norm
 from dla.writes.sites import Site
 
 _SLICE = 8192
-"""How many tokens of the vocabulary are looked at together."""
+"""How many tokens of the vocabulary are computed together."""
 
 
 @final
@@ -22,8 +22,8 @@ class UnembeddingRounding:
     """The steps of the readout, where they round visibly.
 
     Attributes:
-        normalised: How what is unembedded follows from the last stream.
-        logits: The precision of the logits before the output transform.
+        normalised: The step from the last stream to the unembedding's input.
+        logits: The precision of the product with `W_U`.
     """
 
     normalised: Computation
@@ -37,15 +37,15 @@ class Unembedding:
 
     Attributes:
         norm: The final norm; None if the model has none.
-        W_U: `[d_model d_vocab]`.
-        b_U: `[d_vocab]`; None if there is none.
+        W_U: The weight.
+        b_U: The bias; None if there is none.
         normalised: Where the unembedding's input is read, `[batch pos d_model]`.
         logits: Where the logits before the output transform are read, `[batch pos d_vocab]`.
-        transform: From those logits to what the model returns, element by element (soft cap, logit scale);
-            None if it could not be found out, in which case the model must be run.
+        transform: From those logits to what the model returns, entry by entry (soft cap, logit scale); None if it is
+            not known, in which case the model must be run.
         multiplier: A constant between the final norm and the unembedding.
-        rounding: How the readout itself rounds, in half precision; None where that is not seen.
-        module: What unembeds, so that many positions can be unembedded a few at a time; None where only a run can.
+        rounding: The steps of the readout, in half precision; None in float32 or finer.
+        module: The unembedding itself, by which many positions are unembedded a few at a time; None if it is not known.
     """
 
     norm: Norm | None
@@ -53,23 +53,27 @@ class Unembedding:
     b_U: Float[Tensor, " d_vocab"] | None
     normalised: Site
     logits: Site
-    transform: Callable[[Tensor], Tensor] | None
+    transform: Callable[[Float[Tensor, "..."]], Float[Tensor, "..."]] | None
     multiplier: float = 1.0
     rounding: UnembeddingRounding | None = None
     module: nn.Module | None = None
 
     def read_back(self, weights: Float[Tensor, "*more d_vocab"]) -> Float[Tensor, "*more d_model"]:
-        """`W_U @ weights`, a slice of the vocabulary at a time: no second `W_U` in the precision of the sums.
-
-        Summed in float64: tens of thousands of terms in float32 lose more than an attribution may.
-        """
+        """`W_U @ weights`, summed in float64."""
+        # Tens of thousands of terms in float32 lose more than the tolerance; all of `W_U` in float64 is too large.
         slices = zip(weights.split(_SLICE, -1), self.W_U.split(_SLICE, -1), strict=True)
         return torch.stack([w.double() @ W_U.T.to(w.device, torch.float64) for w, W_U in slices]).sum(0).to(weights)
 
     def logits_of(
         self, stream: Float[Tensor, "batch pos d_model"], ids: Int[Tensor, "#batch #pos term"], precision: Precision
     ) -> BoundedValue:
-        """The logits of some tokens, from what is unembedded, and how far rounding may move them."""
+        """The logits of some tokens, with how far rounding may move them.
+
+        Args:
+            stream: The unembedding's input.
+            ids: The tokens.
+            precision: That of the product with `W_U`.
+        """
         columns = self.W_U.T[ids].to(stream)
         value = torch.linalg.vecdot(stream.unsqueeze(2), columns)
         size = stream.norm(dim=-1, keepdim=True) * columns.norm(dim=-1)
@@ -82,7 +86,14 @@ class Unembedding:
         weights: Float[Tensor, "#batch #pos d_vocab"],
         precision: Precision,
     ) -> Float[Tensor, "batch pos"]:
-        """What rounding took from a weighted sum of all logits; a slice of the vocabulary at a time."""
+        """What the logits lost by rounding, summed with a weight for each token.
+
+        Args:
+            stream: The unembedding's input.
+            logits: The model's own, before the output transform.
+            weights: One per token of the vocabulary.
+            precision: That of the product with `W_U`.
+        """
         total, length = torch.zeros_like(logits[..., 0]), stream.norm(dim=-1, keepdim=True)
         for start in range(0, self.W_U.shape[1], _SLICE):
             some = slice(start, start + _SLICE)

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, final
 
@@ -98,22 +98,23 @@ def record_run(
     for name, point in hook_points.items():
         if not isinstance(point, ModuleInput):
             names.setdefault(point, []).append(name)
-    seen = Recording(tokens, {}, {}, {}, frozenset(), torch.empty(0, 0, 0))
+    hooks: dict[str, Tensor] = {}
+    inputs: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
-
-    show = partial(_show, seen.hooks, counts)
+    show = partial(_show, hooks, counts)
     with torch.no_grad(), contextlib.ExitStack() as stack:
         for point in names:
             stack.callback(point.register_forward_hook(lambda p, _, output: show(names[p], output)).remove)
         for name, argument in arguments.items():
-            stack.callback(argument.listen(partial(show, [name])).remove)
+            stack.callback(argument.register(partial(show, [name])).remove)
         for path, module in modules.items():
-            handle = module.register_forward_hook(partial(_record, seen, path), with_kwargs=True)
+            handle = module.register_forward_hook(partial(_record, inputs, outputs, path), with_kwargs=True)
             stack.callback(handle.remove)
         logits = _copy(forward(tokens))
     assert logits is not None
     repeated = frozenset(name for name, count in counts.items() if count > 1)
-    return replace(seen, repeated=repeated, logits=logits)
+    return Recording(tokens, hooks, inputs, outputs, repeated, logits)
 
 
 def _show(hooks: dict[str, Tensor], counts: dict[str, int], names: Sequence[str], output: Any) -> None:
@@ -124,21 +125,29 @@ def _show(hooks: dict[str, Tensor], counts: dict[str, int], names: Sequence[str]
             hooks[name] = value
 
 
-def _record(seen: Recording, path: str, _: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-    for store, value in ((seen.inputs, (*args, *kwargs.values())), (seen.outputs, output)):
+def _record(
+    inputs: dict[str, Tensor],
+    outputs: dict[str, Tensor],
+    path: str,
+    _: nn.Module,
+    args: Any,
+    kwargs: Any,
+    output: Any,
+) -> None:
+    for store, value in ((inputs, (*args, *kwargs.values())), (outputs, output)):
         copy = _copy(value)
         if copy is not None:
             store[path] = copy
 
 
 def first_tensor(value: Any) -> Shaped[Tensor, "..."] | None:
-    """A tensor, or the first one in what a module takes or returns; None where that begins with something else."""
+    """A tensor, or the first item of what a module takes or returns; None if that is not a tensor."""
     while isinstance(value, tuple | list) and value:
         value = value[0]
     return value if isinstance(value, Tensor) else None
 
 
-def _copy(value: Any) -> Tensor | None:
+def _copy(value: Any) -> Shaped[Tensor, "..."] | None:
     # A copy, since a later module may write into the tensor.
     value = first_tensor(value)
     return None if value is None else value.detach().clone()

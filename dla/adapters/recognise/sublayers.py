@@ -80,7 +80,7 @@ class BlockRecording:
             rounding: What adding it to the stream rounds away.
         """
         added = self._seen(name)
-        assert added is not None  # `name` comes from the block's sum, which was found on this recording
+        assert added is not None
         norm, put_out = self._post_norm(added)
         label = Label(self._kind(name, put_out), self.layer, parent=Label("block", self.layer))
         output = SublayerOutput(name, added, put_out, label, Route(norm, factor))
