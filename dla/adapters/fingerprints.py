@@ -11,20 +11,18 @@ from torch import Tensor, nn
 from dla.adapters.base import ModelAdapter
 from dla.adapters.recognise.norms import EPSILONS
 
-_CHUNK = 2**18
-"""How many entries one checksum covers."""
+_CHUNK = 2**18  # how many entries one checksum covers
 
 _EPSILONS = (*EPSILONS, "epsilon")
 _ACTIVATIONS = ("act", "act_fn", "activation_fn", "activation")
+# Texts that tokenizers split differently: case, digits, spaces, accents, code.
 _TEXTS = (
     "The quick brown fox didn't jump over 2,048 lazy dogs!",
     " Zwölf  Boxkämpfer\n\tjagen\u00a0Viktor.",
     "x = f(y_1)",
 )
-"""Texts that tokenizers split differently: case, digits, spaces, accents, code."""
 
-_TOKENS = 4096
-"""How many tokens are compared where the vocabulary cannot be listed."""
+_TOKENS = 4096  # how many tokens are compared where the vocabulary cannot be listed
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 

@@ -10,11 +10,10 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
+# How many levels of the functions that a function uses are part of its digest.
 _DEPTH = 3
-"""How many levels of the functions that a function uses are part of its digest."""
 
-_SAMPLED = 4096
-"""How many entries of a tensor are part of a digest."""
+_SAMPLED = 4096  # how many entries of a tensor are part of a digest
 
 
 def name_of(function: Any) -> str:

@@ -22,8 +22,8 @@ from dla.errors import UnsupportedModelError
 _ADAPTER_SETTINGS = ("_disable_adapters", "_active_adapter", "merged_adapters", "scaling")
 _SWITCHES = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
 
+# The anatomy of each model that is still in memory, with the state that it was found in; shared by its adapters.
 _FOUND: WeakKeyDictionary[Any, tuple[tuple[Any, ...], Anatomy]] = WeakKeyDictionary()
-"""The anatomy of each model that is still in memory, with the state that it was found in; shared by its adapters."""
 
 
 @final

@@ -6,8 +6,8 @@ from typing import Any
 
 from dla.inputs.vocabulary import Vocabulary
 
+# Matches `<pad>`, `[PAD]`, `<|padding|>`. A padding token of another name may be text: a word, an end of text.
 _NAMES_PADDING = re.compile(r"[<\[].*pad.*[>\]]", re.IGNORECASE)
-"""Matches `<pad>`, `[PAD]`, `<|padding|>`. A padding token of another name may be text: a word, an end of text."""
 
 
 def vocabulary_of(model: Any, d_vocab: int) -> Vocabulary:

@@ -14,8 +14,8 @@ from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.transformer_lens import TransformerLensAdapter
 from dla.errors import UnsupportedModelError
 
+# Models that do not run without a key-value cache: linear attention on TransformerLens 3.9.
 _WITH_CACHE: WeakSet[Any] = WeakSet()
-"""Models that do not run without a key-value cache: linear attention on TransformerLens 3.9."""
 
 
 @final

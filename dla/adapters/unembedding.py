@@ -12,8 +12,7 @@ from dla.writes import BoundedValue, Computation, Precision, lost_in
 from dla.writes.routes import Norm
 from dla.writes.sites import Site
 
-_SLICE = 8192
-"""How many tokens of the vocabulary are computed together."""
+_SLICE = 8192  # how many tokens of the vocabulary are computed together
 
 
 @final

@@ -17,22 +17,22 @@ from transformer_lens.hook_points import HookPoint
 from dla.adapters.base import ModelAdapter
 from dla.adapters.functions import digest_of, name_of, package_of
 
+# Packages whose hooks on a module are part of how the model computes: TransformerLens' captures, weight norms,
+# offloading. Every hook on a hook point is the user's, whoever defined it, since hook points serve nothing else.
 _FRAMEWORKS = frozenset(
     ("torch", "transformers", "transformers_modules", "transformer_lens", "accelerate", "peft", "bitsandbytes")
 )
-"""Packages whose hooks on a module are part of how the model computes: TransformerLens' captures, weight norms,
-offloading. Every hook on a hook point is the user's, whoever defined it, since hook points serve nothing else."""
 
+# The last step of the path by which a bridge reaches the module that it wraps.
 _WRAPPED = "._original_component"
-"""The last step of the path by which a bridge reaches the module that it wraps."""
 
 _FORWARD = ("_forward_pre_hooks", "_forward_hooks")
 _BACKWARD = ("_backward_pre_hooks", "_backward_hooks")
+# PyTorch's hooks of all modules at once.
 _GLOBAL: tuple[dict[int, Any], ...] = (
     torch_module._global_forward_pre_hooks,
     torch_module._global_forward_hooks,
 )
-"""PyTorch's hooks of all modules at once."""
 
 
 EVERYWHERE = "every module"

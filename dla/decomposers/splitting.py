@@ -18,8 +18,7 @@ else:  # `read_layers` looks at what is passed, and says in a sentence what is w
     Layers = object
 """Layers by number; None for all."""
 
-_SHOWN = 3
-"""How many sublayers a message names before it counts the rest."""
+_SHOWN = 3  # how many sublayers a message names before it counts the rest
 
 
 def read_layers(layers: Layers) -> frozenset[int] | None:
@@ -109,5 +108,4 @@ def _because(sublayers: Sequence[Sublayer], what: str) -> str:
     return next((f" ({sublayer.reasons[what]})" for sublayer in sublayers if what in sublayer.reasons), "")
 
 
-_CERTAIN = ("experts", "biases")
-"""Pieces that a sublayer has, or was seen not to have."""
+_CERTAIN = ("experts", "biases")  # pieces that a sublayer has, or was seen not to have

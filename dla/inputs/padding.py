@@ -10,8 +10,8 @@ from torch import Tensor
 from dla.inputs.given import items, shown, whole_number
 from dla.inputs.vocabulary import Vocabulary
 
+# What a tokenizer's output may hold that would change the run, and is not read here.
 _IGNORED = ("position_ids", "inputs_embeds", "past_key_values")
-"""What a tokenizer's output may hold that would change the run, and is not read here."""
 
 
 def ids_and_mask(prompts: Mapping[str, Any], mask: object) -> tuple[Any, Any]:

@@ -16,15 +16,15 @@ from torch import Tensor
 from dla.writes.routes import Activations, Norm
 from dla.writes.sites import Site
 
+# How many rounding units a matrix product may be off, relative to the product of the norms of row and column. Blocked
+# sums stay below 1; what else a norm or an expert does in the precision of its sums is covered too.
 _SUMS = 16.0
-"""How many rounding units a matrix product may be off, relative to the product of the norms of row and column. Blocked
-sums stay below 1; what else a norm or an expert does in the precision of its sums is covered too."""
 
+# How many roundings a norm may make of its result: the scale, the division, the weight, the bias.
 _NORM = 4
-"""How many roundings a norm may make of its result: the scale, the division, the weight, the bias."""
 
+# A little more than the bound of one rounding: the exact value is itself found in float32.
 _SPARE = 1.02
-"""A little more than the bound of one rounding: the exact value is itself found in float32."""
 
 
 @final

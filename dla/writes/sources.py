@@ -14,8 +14,8 @@ from dla.writes.base import Write
 from dla.writes.routes import DIRECT, Activations, Route
 from dla.writes.sites import Site
 
+# How many summands `pattern * value` are looked at together; more positions than that make are taken in turn.
 _AT_A_TIME = 2**24
-"""How many summands `pattern * value` are looked at together; more positions than that make are taken in turn."""
 
 
 @final

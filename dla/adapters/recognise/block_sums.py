@@ -15,11 +15,11 @@ from dla.adapters.recognise.recording import Recording, widened
 from dla.writes import BoundedValue
 from dla.writes.sites import Site
 
+# Sums of more are not looked for: there are too many combinations, and no block of the catalogue adds more.
 _MOST_SUBLAYERS = 4
-"""Sums of more are not looked for: there are too many combinations, and no block of the catalogue adds more."""
 
+# The least factor, relative to the largest of a sum. A fit finds smaller ones in noise; no model has them.
 _LEAST_FACTOR = 1e-4
-"""The least factor, relative to the largest of a sum. A fit finds smaller ones in noise; no model has them."""
 
 
 @final

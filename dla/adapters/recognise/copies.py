@@ -20,11 +20,10 @@ from dla.adapters.recognise.recording import Forward, first_tensor, widened
 from dla.adapters.watching import is_hooked
 from dla.errors import UnsupportedModelError
 
+# These multiply by the weight and do nothing else, and need not be tried.
 _PLAIN = (nn.Linear.forward, Conv1D.forward)
-"""These multiply by the weight and do nothing else, and need not be tried."""
 
-_VECTORS = 4
-"""How many random vectors a module is tried on."""
+_VECTORS = 4  # how many random vectors a module is tried on
 
 
 def check_copies(model: ModelModules, forward: Forward, tokens: Int[Tensor, "batch pos"]) -> None:

@@ -19,11 +19,10 @@ from dla.adapters.recognise.recording import first_tensor, widened
 from dla.writes import PerHeadProducts, Precision, Product, is_half
 from dla.writes.sites import Site
 
-_ROWS = 1024
-"""How many unit vectors a module is given together."""
+_ROWS = 1024  # how many unit vectors a module is given together
 
+# A smaller relative update is only the rounding of what the module made of the unit vectors.
 _NOTHING = 1e-5
-"""A smaller relative update is only the rounding of what the module made of the unit vectors."""
 
 _LEAST = torch.finfo(torch.float32).tiny
 

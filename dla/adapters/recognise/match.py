@@ -18,8 +18,7 @@ from dla.writes import Addition, Computation, Precision, precisions_of
 from dla.writes.routes import Activations
 from dla.writes.sites import Site
 
-_MOST_DIGITS = 7
-"""As many decimal digits as a float32 holds."""
+_MOST_DIGITS = 7  # as many decimal digits as a float32 holds
 
 Step = Callable[[Precision], Computation]
 """A step of the model's arithmetic whose precision is still to be found."""

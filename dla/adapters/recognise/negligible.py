@@ -18,8 +18,8 @@ from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.recording import Forward, Recording, widened
 from dla.writes import Precision
 
+# An output is visible if some entry is this many roundings of the stream's: below, a sum fits as well without it.
 _VISIBLE = 8.0
-"""An output is visible if some entry is this many roundings of the stream's: below, a sum fits as well without it."""
 
 
 def outputs_of(model: ModelModules, layer: int) -> list[str]:

@@ -16,8 +16,8 @@ from dla.writes.sites import Site
 Forward = Callable[[Int[Tensor, "batch pos"]], Float[Tensor, "batch pos d_vocab"]]
 """Runs a model on token ids."""
 
+# How many tokens each prompt of a recording has, and how many leading ones the two have in common.
 _WIDTH, _SHARED = 5, 3
-"""How many tokens each prompt of a recording has, and how many leading ones the two have in common."""
 
 
 @final

@@ -19,13 +19,13 @@ from dla.writes import Addition, HookValue, NormOutput, Precision, Product, is_h
 from dla.writes.routes import Norm
 from dla.writes.sites import Site
 
+# How far the logits of a causal model may differ where two prompts are the same, in rounding units of the largest.
+# Nearly always they are equal; but a mixture of experts sorts its tokens, and then adds them up in another order.
 _NOISE = 64.0
-"""How far the logits of a causal model may differ where two prompts are the same, in rounding units of the largest.
-Nearly always they are equal; but a mixture of experts sorts its tokens, and then adds them up in another order."""
 
 
+# How many roundings of its result an output transform may make: a division, a hyperbolic tangent, a product.
 _TRANSFORM_ROUNDINGS = 8.0
-"""How many roundings of its result an output transform may make: a division, a hyperbolic tangent, a product."""
 
 
 def check_causal(recording: Recording) -> None:

@@ -8,11 +8,10 @@ from torch import Tensor
 
 from dla.errors import UnsupportedModelError
 
+# So many features may differ between a position alone and the same one among others: roundings at a threshold.
 _FEW = 3
-"""So many features may differ between a position alone and the same one among others: roundings at a threshold."""
 
-_NEAR = 1e-2
-"""By how much of the largest feature two values of one may differ."""
+_NEAR = 1e-2  # by how much of the largest feature two values of one may differ
 
 
 def name_of_dictionary(source: Any, at: str) -> str:

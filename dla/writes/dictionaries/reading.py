@@ -13,8 +13,8 @@ from dla.inputs.given import shown
 from dla.writes.dictionaries.base import Dictionary, scale_between
 from dla.writes.dictionaries.encoding import encoded_each, name_of_dictionary
 
+# How large the numbers are that `encode` is tried on; activations differ that much, and more.
 _SIZES = (0.1, 1.0, 10.0)
-"""How large the numbers are that `encode` is tried on; activations differ that much, and more."""
 
 
 def read_dictionary(source: Any, at: str | tuple[str, str] | None) -> Dictionary:
