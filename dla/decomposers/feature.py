@@ -19,23 +19,23 @@ from dla.writes.dictionaries import Dictionary, read_dictionary
 @final
 @dataclass(frozen=True, eq=False)
 class FeatureDecomposer(Decomposer):
-    """One part for each feature of a dictionary, one for its `b_dec`, one for what it leaves unexplained.
+    """One part for each feature of a dictionary, one for its `b_dec`, one for its error.
 
     A dictionary of a sublayer's output (`blocks.5.hook_mlp_out`) has the rows `5_mlp_out_F123`, `5_mlp_out_b_dec` and
-    `5_mlp_out_error`; one of `z` is followed through `W_O` and its rows are `5_z_F123`, ...; one of the stream
-    (`blocks.6.hook_resid_post`, rows `6_post_F123`, ...) stands for everything that was written up to there. A
-    transcoder reads one activation and explains another; a skip connection is a row `5_mlp_out_skip`. What no
-    dictionary explains stays as `ComponentDecomposer` has it.
+    `5_mlp_out_error`; one of `z` has the rows `5_z_F123`, ... through `W_O`; one of the stream
+    (`blocks.6.hook_resid_post`, rows `6_post_F123`, ...) covers everything that was written before. A transcoder reads
+    one activation and explains another; a skip connection is a row `5_mlp_out_skip`. What no dictionary explains has
+    the rows of `ComponentDecomposer`.
 
     Attributes:
         dictionaries: One object with `encode`, `W_dec` and `b_dec` (an SAE or Transcoder of SAELens, or your own with
-            a `site`), which treats each position alone, a list of them, or a dict from hook name to object; from
-            `(reads, writes)` for a transcoder.
-        top_k: Show only so many rows of each dictionary's features, the others as one, `5_mlp_out_other_features`: the
-            sum of their own values. Chosen as in `NeuronDecomposer`. None shows all.
+            a `site`), which treats each position on its own; a list of them; or a dict from hook name to object, or
+            from `(reads, writes)` to transcoder.
+        top_k: Show only so many features of each dictionary, and the sum of the others as one row,
+            `5_mlp_out_other_features`. Chosen as in `NeuronDecomposer`. None shows all.
 
     Raises:
-        TypeError: If an object is no dictionary.
+        TypeError: If an object is not a dictionary, or `top_k` is not a whole number.
         ValueError: If it does not say where it belongs.
         UnsupportedModelError: If its features of a position depend on the other positions, or its `decode` is not
             linear in them.
@@ -68,6 +68,7 @@ class FeatureDecomposer(Decomposer):
         return [read_dictionary(source, None) for source in (self.dictionaries if several else [self.dictionaries])]
 
     def _named(self, dictionary: Dictionary, model: ModelAdapter) -> NamedPlan:
+        # A dictionary whose `encode` takes heads on an axis of their own still explains all heads in one row.
         written = stream_activation(model, dictionary.writes)
         own = written.head_site if dictionary.by_head and written.head_site is not None else written.site
         read = own if dictionary.reads == dictionary.writes else any_activation(dictionary.reads)
