@@ -23,7 +23,7 @@ class HookedTransformerAdapter(TransformerLensAdapter):
         """
         super().__init__(model, lambda: model.hook_dict)
 
-    def _forward(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_vocab"]:
+    def _forward(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch query d_vocab"]:
         # Prompts are padded on the right here, whatever the tokenizer does; the model would mask the wrong tokens.
         logits: Tensor = self._model(tokens, return_type="logits", padding_side="right")
         return logits

@@ -47,7 +47,7 @@ class TransformerBridgeAdapter(TransformerLensAdapter):
             _WITH_CACHE.add(self._model)
             return self._anatomy.get()
 
-    def _forward(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_vocab"]:
+    def _forward(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch query d_vocab"]:
         options = {} if self._model in _WITH_CACHE else self._options
         logits: Tensor = self._model(tokens, return_type="logits", **options)
         return logits

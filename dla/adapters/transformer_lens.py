@@ -39,8 +39,8 @@ class TransformerLensAdapter(ModelAdapter):
         self._anatomy = AnatomyCache(model, self._hook_points, self._modules, self._forward)
 
     @abc.abstractmethod
-    def _forward(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_vocab"]:
-        """One call of the model."""
+    def _forward(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch query d_vocab"]:
+        """One call of the model, which unembeds all positions unless hooks say otherwise."""
 
     @abc.abstractmethod
     def _modules(self) -> ModelModules:

@@ -123,7 +123,7 @@ def _stream_through_norm(recording: Recording, model: ModelModules) -> str | Non
             if output is not None and any(_alike(output, rest) for rest in rests):
                 return (
                     f"Compatibility mode has folded the weight of blocks.{i}.{child} into what reads it, but in this "
-                    "model the residual stream itself goes on from that norm's output. Attribute the raw bridge "
+                    "model the residual stream itself continues from that norm's output. Attribute the raw bridge "
                     "instead, or pass fold_ln=False."
                 )
     return None
