@@ -129,7 +129,7 @@ def _decoding(
                 unscaled = _close(scale, torch.ones_like(scale), source)
                 return unscaled and _close(offset, b_dec.expand_as(offset), source), rates
     raise UnsupportedModelError(
-        f"{type(source).__name__}.decode is not `features @ W_dec + b_dec`, so its features cannot be told apart."
+        f"{type(source).__name__}.decode is not `features @ W_dec + b_dec`, so its features cannot be separated."
     )
 
 
