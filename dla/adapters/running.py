@@ -7,7 +7,6 @@ from weakref import WeakKeyDictionary
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
-from transformer_lens.hook_points import HookPoint
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.recognise.discover import DoesNotRunError, discover
@@ -16,8 +15,9 @@ from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.offloaded import at_hand, home_of
 from dla.adapters.recognise.recording import tokens_to_record
 from dla.adapters.taps import HookPoints, module_inputs_of
-from dla.adapters.user_hooks import silenced, user_hooks
+from dla.adapters.user_hooks import HOOK_POINT, silenced, user_hooks
 from dla.errors import UnsupportedModelError
+from dla.inputs.given import is_a
 
 _SWITCHES = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
 
@@ -118,7 +118,7 @@ class AnatomyCache:
 def _check_hook_points(modules: Iterable[nn.Module]) -> None:
     for module in modules:
         for name, inner in module._modules.items():
-            if name.startswith("hook_") and inner is not None and not isinstance(inner, HookPoint):
+            if name.startswith("hook_") and inner is not None and not is_a(inner, *HOOK_POINT):
                 raise UnsupportedModelError(
                     f"A {type(inner).__name__} has been put in the place of the hook point {name!r} of "
                     f"{type(module).__name__}, as SAELens does while an SAE is attached: what runs is not the model's "

@@ -4,11 +4,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
-import pandas as pd
 import torch
-import xarray as xr
 from jaxtyping import Float, Int
 from rich.console import Console, ConsoleOptions, Group
 from rich.table import Table
@@ -34,6 +32,10 @@ from dla.views.endings import NETCDF, check_target
 from dla.views.files import read_dataset, write_dataset
 from dla.views.html import html_table
 from dla.views.table import rich_table
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
 
 ROWS_SHOWN = 10
 """How many rows a printed table shows at each end."""
@@ -244,12 +246,12 @@ class Attribution:
         rerun = None if self.rerun is None else self.rerun.coarser(rule)
         return replace(self, parts=told_apart(rows.labels, "group_by"), values=rows.values, rerun=rerun)
 
-    def to_xarray(self) -> xr.Dataset:
+    def to_xarray(self) -> "xarray.Dataset":
         """A dataset with dimensions `part`, `direction`, `batch`, `position`, and coordinates for what labels say."""
         tensors = {name: getattr(self, name) for name in _TENSORS}
         return to_dataset(self.parts, {**tensors, "gap": self.gap}, self.provenance)
 
-    def to_dataframe(self) -> pd.DataFrame:
+    def to_dataframe(self) -> "pandas.DataFrame":
         """One row for each part, direction, prompt and position."""
         data = self.to_xarray()[["values", "position_in_prompt", "token"]]
         frame = data.to_dataframe().reset_index().rename(columns={"values": "value"})

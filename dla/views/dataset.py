@@ -3,24 +3,28 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import xarray as xr
 from torch import Tensor
 
 from dla.errors import FileFormatError
 from dla.labels import Label
 from dla.provenance import Provenance
 
+if TYPE_CHECKING:
+    import xarray
+
 DATASET_FORMAT = "dla.attribution/3"
 _NO_INDEX = -1
 
 
-def to_dataset(parts: Sequence[Label], tensors: Mapping[str, Tensor], provenance: Provenance) -> xr.Dataset:
+def to_dataset(parts: Sequence[Label], tensors: Mapping[str, Tensor], provenance: Provenance) -> "xarray.Dataset":
     """The dataset: every tensor as a variable, labels and tokens as coordinates, the provenance as attributes."""
+    import xarray  # takes as long as all of this library: only who wants a dataset waits for it
+
     dims = {"values": ("part", *provenance.dims), "positions": provenance.places}
     arrays = {
         name: (dims.get(name, provenance.dims), tensor.detach().cpu().numpy()) for name, tensor in tensors.items()
@@ -45,10 +49,12 @@ def to_dataset(parts: Sequence[Label], tensors: Mapping[str, Tensor], provenance
         "provenance": json.dumps(asdict(provenance)),
         "parents": json.dumps(_parents(parts)),
     }
-    return xr.Dataset(arrays, coords=coords, attrs=attributes)
+    return xarray.Dataset(arrays, coords=coords, attrs=attributes)
 
 
-def from_dataset(data: xr.Dataset, needed: Sequence[str]) -> tuple[tuple[Label, ...], dict[str, Tensor], Provenance]:
+def from_dataset(
+    data: "xarray.Dataset", needed: Sequence[str]
+) -> tuple[tuple[Label, ...], dict[str, Tensor], Provenance]:
     """The labels, tensors and provenance of a dataset.
 
     Args:
@@ -67,7 +73,7 @@ def from_dataset(data: xr.Dataset, needed: Sequence[str]) -> tuple[tuple[Label, 
         raise FileFormatError(f"The attribution is incomplete or damaged ({error!r}). Save it again.") from error
 
 
-def _contents(data: xr.Dataset) -> tuple[tuple[Label, ...], dict[str, Tensor], Provenance]:
+def _contents(data: "xarray.Dataset") -> tuple[tuple[Label, ...], dict[str, Tensor], Provenance]:
     fields = json.loads(data.attrs["provenance"])
     fields["tokens"] = tuple(tuple(prompt) for prompt in fields["tokens"])
     fields["dims"], fields["directions"] = tuple(fields["dims"]), tuple(fields["directions"])

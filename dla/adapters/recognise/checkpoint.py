@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
-from transformers import Cache
 
 from dla.adapters.anatomy import Unembedding
 from dla.adapters.recognise.match import constant_factor, tensor_of
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.recording import Recording, first_tensor, widened
+from dla.inputs.given import is_a
 from dla.tolerances import MODULE_TOLERANCE
 
 
@@ -125,7 +125,7 @@ def _stream_through_norm(recording: Recording, model: ModelModules) -> str | Non
 
 def _kept(value: Any) -> Any:
     """A tensor as it is now, whatever is written into it later. A key-value cache would remember the call: none."""
-    if isinstance(value, Cache):
+    if is_a(value, "transformers", "Cache"):
         return None
     return value.clone() if isinstance(value, Tensor) else value
 

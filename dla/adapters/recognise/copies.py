@@ -6,11 +6,11 @@ only witness that is left once weights are processed.
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from dla.adapters.recognise.linear import Linear
 from dla.adapters.recognise.match import explained, tensor_of
@@ -20,9 +20,6 @@ from dla.adapters.recognise.recording import first_tensor, widened
 from dla.adapters.watching import is_hooked
 from dla.errors import UnsupportedModelError
 from dla.writes.sites import Site
-
-_PLAIN = (nn.Linear.forward, Conv1D.forward)
-"""What multiplies by the weight, and does nothing else: need not be tried."""
 
 _VECTORS = 4
 """How many random vectors a module is tried on."""
@@ -84,7 +81,7 @@ def _inside(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def _is_its_weight(module: nn.Module) -> bool:
     """Whether a module multiplies by the matrix that it shows; one that does not take a vector tells nothing."""
-    if type(module).forward in _PLAIN and "forward" not in module.__dict__ and not is_hooked(module):
+    if _only_multiplies(type(module)) and "forward" not in module.__dict__ and not is_hooked(module):
         return True
     weight, bias = tensor_of(module, "weight"), tensor_of(module, "bias")
     assert weight is not None
@@ -102,3 +99,9 @@ def _is_its_weight(module: nn.Module) -> bool:
         if explained(Linear(matrix, bias, weight.dtype).product(site), {site: widened(x)}, said, weight.dtype):
             return True
     return not tried
+
+
+def _only_multiplies(kind: type[nn.Module]) -> bool:
+    """Whether modules of a class are known to multiply by their weight and do nothing else: need not be tried."""
+    known: list[Any] = [base for base in kind.__mro__ if base.__module__ == "transformers.pytorch_utils"]
+    return kind.forward in (nn.Linear.forward, *(base.forward for base in known if base.__name__ == "Conv1D"))
