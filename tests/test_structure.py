@@ -142,7 +142,7 @@ def test_imports_go_up_the_list(path: Path) -> None:
     "text",
     [
         "from dla.attributor import Attributor",
-        "import dla.views.table",
+        "import dla.views.grid",
         "from dla import decomposers",
         "from dla import Attributor",
         "from .attributor import Attributor",

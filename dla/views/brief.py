@@ -5,14 +5,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dla.views.table import Row, signed
+from dla.views.grid import signed
+from dla.views.text import as_text
 
 _LONGEST = 80
 
 
 def shortened(text: str, longest: int = _LONGEST) -> str:
     """A text with its middle left out where it is too long."""
-    half = longest // 2 - 2
+    text, half = as_text(text), longest // 2 - 2
     return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"
 
 
@@ -23,6 +24,6 @@ def mean_of(values: Tensor) -> str:
     return signed(float(known.mean())) + (f" (mean of {len(known)})" if len(known) > 1 else "")
 
 
-def listed(rows: Sequence[Row], shown: int = 3) -> str:
+def listed(rows: Sequence[tuple[str, float]], shown: int = 3) -> str:
     """The first rows of a ranking."""
     return ", ".join(f"{label!r} {signed(value)}" for label, value in rows[:shown])
