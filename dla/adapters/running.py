@@ -15,6 +15,7 @@ from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.offloaded import at_hand, home_of
 from dla.adapters.recognise.recording import tokens_to_record
 from dla.adapters.taps import HookPoints, module_inputs_of
+from dla.adapters.turns import turn_on
 from dla.adapters.user_hooks import HOOK_POINT, silenced, user_hooks
 from dla.errors import UnsupportedModelError
 from dla.inputs.given import is_a
@@ -82,6 +83,10 @@ class AnatomyCache:
     def get(self) -> Anatomy:
         """The anatomy of the model as it is now."""
         check_evaluating(self._model)
+        with turn_on(self._model):
+            return self._found()
+
+    def _found(self) -> Anatomy:
         state, hook_points = self._state(), self._hook_points.get()
         found = _FOUND.get(self._model)
         if found is None or found[0] != state:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dla.adapters.base import ModelAdapter
 from dla.adapters.hook_places import hooks_at_readout, hooks_at_start, hooks_between, hooks_in_block
+from dla.adapters.turns import turn_on
 from dla.adapters.user_hooks import UserHook, silenced, user_hooks
 from dla.decomposers.plans import Plan, RowKind
 from dla.engine.forward import forward
@@ -150,7 +151,7 @@ def _first_gap(query: Query) -> GapRow | None:
 
 def _adds_up_without_hooks(query: Query) -> bool:
     try:
-        with silenced(query.model):
+        with turn_on(query.model.source), silenced(query.model):
             run = forward(query).with_readout()
     except RuntimeError:  # it does not even run: the hooks are a part of the model
         return False
