@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from transformer_lens.model_bridge import TransformerBridge
-
 from dla.adapters.anatomy import Anatomy, Block, Heads, Mixture, Neurons, Sublayer, Values
 from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.hooked_transformer import HookedTransformerAdapter
@@ -11,6 +9,7 @@ from dla.adapters.modules import hook_points_of, norm_of, run_module
 from dla.adapters.transformer_bridge import TransformerBridgeAdapter
 from dla.adapters.unembedding import Unembedding
 from dla.errors import UnsupportedModelError
+from dla.inputs.given import is_a
 
 __all__ = [
     "Anatomy",
@@ -44,7 +43,7 @@ def adapt(model: Any) -> ModelAdapter:
     """
     if isinstance(model, ModelAdapter):
         return model
-    if isinstance(model, TransformerBridge):
+    if _is_bridge(model):
         return TransformerBridgeAdapter(model)
     if _is_hooked_transformer(model):
         return HookedTransformerAdapter(model)
@@ -56,7 +55,11 @@ def adapt(model: Any) -> ModelAdapter:
 
 def in_compatibility_mode(model: Any) -> bool:
     """Whether a model has TransformerLens' own conventions: a `HookedTransformer`, or a bridge in that mode."""
-    return not isinstance(model, TransformerBridge) or bool(getattr(model, "compatibility_mode", False))
+    return not _is_bridge(model) or bool(getattr(model, "compatibility_mode", False))
+
+
+def _is_bridge(model: Any) -> bool:
+    return is_a(model, "transformer_lens.model_bridge", "TransformerBridge")
 
 
 def _is_hooked_transformer(model: Any) -> bool:

@@ -7,7 +7,6 @@ from weakref import WeakKeyDictionary
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
-from transformer_lens.hook_points import HookPoint
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.module_inputs import HookPoints, module_inputs_of
@@ -16,8 +15,10 @@ from dla.adapters.recognise.match import tensor_of
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.offloaded import home_of, offloaded_weights
 from dla.adapters.recognise.recording import Forward, tokens_to_record
-from dla.adapters.user_hooks import user_hooks, without_user_hooks
+from dla.adapters.turns import turn_on
+from dla.adapters.user_hooks import HOOK_POINT, user_hooks, without_user_hooks
 from dla.errors import UnsupportedModelError
+from dla.inputs.given import is_a
 
 _ADAPTER_SETTINGS = ("_disable_adapters", "_active_adapter", "merged_adapters", "scaling")
 _SWITCHES = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
@@ -91,6 +92,10 @@ class AnatomyCache:
             UnsupportedModelError: If it does not run, or cannot be attributed exactly.
         """
         check_evaluating(self._model)
+        with turn_on(self._model):
+            return self._found()
+
+    def _found(self) -> Anatomy:
         state, hook_points = self._state(), self._hook_points.get()
         found = _FOUND.get(self._model)
         if found is None or found[0] != state:
@@ -128,7 +133,7 @@ class AnatomyCache:
 def _check_hook_points(modules: Iterable[nn.Module]) -> None:
     for module in modules:
         for name, inner in module._modules.items():
-            if name.startswith("hook_") and inner is not None and not isinstance(inner, HookPoint):
+            if name.startswith("hook_") and inner is not None and not is_a(inner, *HOOK_POINT):
                 raise UnsupportedModelError(
                     f"A {type(inner).__name__} has been put in the place of the hook point {name!r} of "
                     f"{type(module).__name__}, as SAELens does while an SAE is attached: what runs is not the model's "

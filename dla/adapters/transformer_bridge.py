@@ -1,13 +1,13 @@
 """`TransformerBridge`, TransformerLens 3.x and 4.x, raw or in compatibility mode."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, final
 from weakref import WeakSet
 
 from jaxtyping import Float, Int
-from torch import Tensor
-from transformer_lens.model_bridge import TransformerBridge
+from torch import Tensor, nn
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.recognise.model_modules import ModelModules
@@ -33,8 +33,7 @@ class TransformerBridgeAdapter(TransformerLensAdapter):
         """
         _check_shape(model)
         self._options = _run_options(model)
-        # Not `model.hook_dict`: SAELens' subclass leaves out the aliases.
-        super().__init__(model, lambda: TransformerBridge.hook_dict.__get__(model))
+        super().__init__(model, partial(_hook_points, model))
 
     @property
     def anatomy(self) -> Anatomy:
@@ -65,6 +64,14 @@ class TransformerBridgeAdapter(TransformerLensAdapter):
             compatibility=bool(getattr(model, "compatibility_mode", False)),
             transforms=transforms,
         )
+
+
+def _hook_points(model: Any) -> Mapping[str, nn.Module]:
+    from transformer_lens.model_bridge import TransformerBridge
+
+    # not `model.hook_dict`: SAELens' subclass leaves out the aliases
+    named: Mapping[str, nn.Module] = TransformerBridge.hook_dict.__get__(model)
+    return named
 
 
 def _check_shape(model: Any) -> None:

@@ -12,10 +12,10 @@ from typing import Any, final
 
 from torch import nn
 from torch.nn.modules import module as torch_module
-from transformer_lens.hook_points import HookPoint
 
 from dla.adapters.base import ModelAdapter
 from dla.adapters.functions import digest_of, name_of, package_of
+from dla.inputs.given import is_a
 
 # Packages whose hooks on a module are part of how the model computes: TransformerLens' captures, weight norms,
 # offloading. Every hook on a hook point is the user's, whoever defined it, since hook points serve nothing else.
@@ -34,6 +34,9 @@ _GLOBAL: tuple[dict[int, Any], ...] = (
     torch_module._global_forward_hooks,
 )
 
+
+HOOK_POINT = ("transformer_lens.hook_points", "HookPoint")
+"""The class of hook points, for `is_a`."""
 
 EVERYWHERE = "every module"
 """The `place` of a hook of all modules at once."""
@@ -130,7 +133,7 @@ def without_user_hooks(model: Any) -> Iterator[None]:
             for kind in (*_FORWARD, *_BACKWARD):
                 if getattr(module, kind, None):
                     stack.enter_context(_without(getattr(module, kind), _is_users(module)))
-            if isinstance(module, HookPoint) and (module.fwd_hooks or module.bwd_hooks):
+            if is_a(module, *HOOK_POINT) and (module.fwd_hooks or module.bwd_hooks):
                 stack.enter_context(_unlisted(module))
         yield
 
@@ -152,7 +155,7 @@ def _without(hooks: dict[int, Any], unwanted: Callable[[Any], bool]) -> Iterator
 
 
 @contextlib.contextmanager
-def _unlisted(point: HookPoint) -> Iterator[None]:
+def _unlisted(point: Any) -> Iterator[None]:
     """Empties a hook point's own lists of hooks, by which TransformerLens decides whether to compute an activation."""
     forward, backward = point.fwd_hooks, point.bwd_hooks
     point.fwd_hooks, point.bwd_hooks = [], []
@@ -175,14 +178,15 @@ def _globals() -> Iterator[Any]:
 
 
 def _is_users(module: nn.Module) -> Callable[[Any], bool]:
-    if isinstance(module, HookPoint):
+    if is_a(module, *HOOK_POINT):
         return lambda _: True
     return lambda function: package_of(function) not in _FRAMEWORKS
 
 
 def _given(module: nn.Module, key: int, function: Any) -> Any:
     """The function that the user gave to TransformerLens, which wraps it in one of its own."""
-    for handle in module.fwd_hooks if isinstance(module, HookPoint) else ():
+    listed: Any = module.fwd_hooks if is_a(module, *HOOK_POINT) else ()
+    for handle in listed:
         if handle.hook.id == key:
             return getattr(handle, "user_hook", None) or function
     return function

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -13,6 +12,8 @@ from dla.inputs.given import items, shown, token, whole_number
 from dla.inputs.prompts import Positions, Prompts
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     Tokens = str | int | Sequence[str | int] | Tensor | np.ndarray | pd.Series
     Several = Sequence[str | int] | Sequence[Sequence[str | int]] | Tensor | np.ndarray | pd.Series
     Weights = Sequence[float] | Sequence[Sequence[float]] | Tensor | np.ndarray | pd.Series | None

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -16,6 +15,8 @@ from dla.inputs.given import items, shown
 from dla.inputs.prompts import Positions, Prompts
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     Vector = Tensor | np.ndarray | pd.Series | Sequence[float]
     HookName = str | None
 else:  # a type checker at run time would refuse a wrong argument before the direction can explain what is wrong

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dla.adapters.base import ModelAdapter
+from dla.adapters.turns import turn_on
 from dla.adapters.user_hooks import is_readout_hooked
 from dla.decomposers.plans import RowKind, Rows, room_for
 from dla.engine.autocast import autocast_on, refuse_autocast
@@ -140,7 +141,8 @@ def forward(query: Query, *, unembed: Unembed = Unembed.ALL) -> ForwardResult:
     labels = plan.labels_of(steps)
     into = None if labels is None else room_for(len(labels), reads.new_empty(0, len(directions), *shape))
     contraction = Contraction(steps, reads, query.select, plan.places(steps, into))
-    readings = _reader(query, directions, unembed).run(contraction.observers())
+    with turn_on(query.model.source):
+        readings = _reader(query, directions, unembed).run(contraction.observers())
     parts = contraction.rows(*shape)
     rows = plan.merged(parts) if labels is None or into is None else Rows(labels, into)
     scale, names = readings.scale, [site.name for step in steps for site in step.write.reads]

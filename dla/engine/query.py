@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, no_grad
 
 from dla.adapters.base import ModelAdapter, Observer
+from dla.adapters.turns import turn_on
 from dla.adapters.unembedding import Unembedding
 from dla.decomposers.plans import Plan
 from dla.directions import Direction, Directions, ResolvedDirection, one_place
@@ -108,7 +109,8 @@ def answered(model: ModelAdapter, prompts: Prompts, positions: Positions, cache:
     unembedding, select = model.anatomy.unembedding, selector_of(model, prompts, positions)
     seen: list[Tensor] = []
     observers = [] if cache is None else [{unembedding.logits.name: seen.append}]
-    logits = watch(model, prompts, positions, cache, observers)
+    with turn_on(model.source):
+        logits = watch(model, prompts, positions, cache, observers)
     rows = select.rows_of(seen[0], 1) if logits is None else select.rows_of(logits, 1)
     rows = _transformed(rows, unembedding) if logits is None else rows
     return replace(prompts, answers=rows.to(select.dtype))

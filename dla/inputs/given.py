@@ -3,11 +3,11 @@
 import math
 import numbers
 import reprlib
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -26,9 +26,21 @@ def shown(value: object) -> str:
         return f"the class {value.__name__}"
     if isinstance(value, Tensor | np.ndarray) and value.ndim:
         return f"{_named(value)} of shape {list(value.shape)} and dtype {value.dtype}"
-    if isinstance(value, torch.nn.Module | pd.Series | pd.Index | pd.DataFrame):
+    if isinstance(value, torch.nn.Module) or is_a(value, "pandas", "Series", "Index", "DataFrame"):
         return _named(value)
     return _REPR.repr(value)
+
+
+def is_a(value: object, module: str, *names: str) -> bool:
+    """Whether a value is of one of some classes of a library, which whoever has such a value has imported.
+
+    Args:
+        value: The value.
+        module: Where the classes are; never imported here, since importing some libraries takes seconds.
+        names: The classes.
+    """
+    imported = sys.modules.get(module)
+    return imported is not None and isinstance(value, tuple(getattr(imported, name) for name in names))
 
 
 def whole_number(value: object) -> int | None:
@@ -51,8 +63,9 @@ def items(value: object) -> list[Any] | None:
         return value.tolist() if value.ndim else None
     if isinstance(value, np.ndarray):
         return value.tolist() if value.ndim else None
-    if isinstance(value, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
-        return list(value)
+    if is_a(value, "pandas", "Series", "Index") or is_a(value, "pandas.api.extensions", "ExtensionArray"):
+        columns: Any = value
+        return list(columns)
     return list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray) else None
 
 

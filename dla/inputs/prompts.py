@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
@@ -20,6 +19,8 @@ from dla.inputs.padding import filler_of, ids_and_mask, rows_of_ids
 from dla.inputs.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     Text = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | pd.Series | Mapping[str, Any] | np.ndarray
     Position = int | slice | Sequence[int] | np.ndarray | Tensor | None
     Mask = Tensor | np.ndarray | Sequence[int] | Sequence[Sequence[int]] | None

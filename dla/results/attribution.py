@@ -4,11 +4,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
-import pandas as pd
 import torch
-import xarray as xr
 from jaxtyping import Float, Int
 from rich.console import Console, ConsoleOptions, Group
 from rich.table import Table
@@ -32,11 +30,17 @@ from dla.views.brief import mean_of, shortened
 from dla.views.dataset import from_dataset, to_dataset
 from dla.views.endings import NETCDF, check_target
 from dla.views.files import read_dataset, write_dataset
-from dla.views.html import html_table
-from dla.views.table import rich_table
+from dla.views.grid import Grid, Line, printed, signed
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
 
 ROWS_SHOWN = 10
 """How many rows a printed table shows at each end."""
+
+_BAR = 24
+"""How many characters its longest bar has."""
 
 
 @final
@@ -244,12 +248,12 @@ class Attribution:
         rerun = None if self.rerun is None else self.rerun.coarser(rule)
         return replace(self, parts=unique_labels(rows.labels, "group_by"), values=rows.values, rerun=rerun)
 
-    def to_xarray(self) -> xr.Dataset:
+    def to_xarray(self) -> "xarray.Dataset":
         """A dataset with dimensions `part`, `direction`, `batch`, `position`, and coordinates for what labels say."""
         tensors = {name: getattr(self, name) for name in _TENSORS}
         return to_dataset(self.parts, {**tensors, "gap": self.gap}, self.provenance)
 
-    def to_dataframe(self) -> pd.DataFrame:
+    def to_dataframe(self) -> "pandas.DataFrame":
         """One row for each part, direction, prompt and position."""
         data = self.to_xarray()[["values", "position_in_prompt", "token"]]
         frame = data.to_dataframe().reset_index().rename(columns={"values": "value"})
@@ -267,17 +271,14 @@ class Attribution:
 
     def table(self, shown: int = ROWS_SHOWN) -> Table:
         """The table that is printed, with at most `shown` rows at each end; cumulative rows are all shown."""
-        return rich_table(self._title(), *self._ends(shown), self._proof())
+        return self._grid(shown).rich()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table | Group]:
         each = [self.direction(name) for name in self.directions] or [self]
         yield Group(*(one.table() for one in each))
 
     def __str__(self) -> str:
-        console = Console(width=100, no_color=True, highlight=False)
-        with console.capture() as capture:
-            console.print(self)
-        return capture.get()
+        return printed(self)
 
     def __repr__(self) -> str:
         worst, allowed = (float(tensor.nan_to_num().abs().max()) for tensor in (self.gap, self.tolerance))
@@ -290,7 +291,12 @@ class Attribution:
 
     def _repr_html_(self) -> str:
         each = [self.direction(name) for name in self.directions] or [self]
-        return "".join(html_table(one._title(), *one._ends(ROWS_SHOWN), one._proof()) for one in each)
+        return "".join(one._grid(ROWS_SHOWN).html() for one in each)
+
+    def _grid(self, shown: int) -> Grid:
+        ends = (tuple(Line(label, (signed(value),), value) for label, value in rows) for rows in self._ends(shown))
+        proof = tuple(Line(label, (signed(value),)) for label, value in self._proof())
+        return Grid(self._title(), ("logits",), (*ends, proof), bar=_BAR)
 
     def _place(self, label: OneLabel) -> int:
         return LabelIndex(self.labels)(label)

@@ -8,18 +8,17 @@ import torch
 from jaxtyping import Float
 from rich.console import Console, ConsoleOptions
 from rich.table import Table
-from rich.text import Text
 from torch import Tensor
 
 from dla.adapters.base import ModelAdapter
 from dla.adapters.hooks_by_block import hooks_at_readout, hooks_at_start, hooks_between, hooks_in_block
+from dla.adapters.turns import turn_on
 from dla.adapters.user_hooks import UserHook, user_hooks, without_user_hooks
 from dla.decomposers.plans import Plan, RowKind
 from dla.engine.forward import forward
 from dla.engine.query import Query
 from dla.labels import Label
-from dla.views.html import html_rows
-from dla.views.table import signed
+from dla.views.grid import Grid, printed, signed
 from dla.writes import FullOutput
 
 _TITLE = "What the stream gained, and what the parts say"
@@ -75,19 +74,10 @@ class GapReport:
         return next((row for row in self.rows if not row.within), None)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
-        table = Table(title=_TITLE, title_justify="left")
-        for column in _COLUMNS:
-            table.add_column(column, justify="left" if column in ("place", "") else "right")
-        for row in self.rows:
-            mark = Text(_mark(row), style="red")
-            table.add_row(row.place, signed(row.measured), signed(row.parts), signed(row.gap), mark)
-        yield table
+        yield self._grid().rich()
 
     def __str__(self) -> str:
-        console = Console(width=100, no_color=True, highlight=False)
-        with console.capture() as capture:
-            console.print(self)
-        return capture.get()
+        return printed(self)
 
     def __repr__(self) -> str:
         first = self.first()
@@ -95,8 +85,11 @@ class GapReport:
         return f"GapReport({len(self.rows)} places, {found})"
 
     def _repr_html_(self) -> str:
+        return self._grid().html()
+
+    def _grid(self) -> Grid:
         rows = [(row.place, signed(row.measured), signed(row.parts), signed(row.gap), _mark(row)) for row in self.rows]
-        return html_rows(_TITLE, _COLUMNS, rows)
+        return Grid.of_rows(_TITLE, _COLUMNS, rows, words=[""])
 
 
 def explain(query: Query) -> GapReport:
@@ -158,7 +151,7 @@ def _first_gap(query: Query) -> GapRow | None:
 
 def _adds_up_without_hooks(query: Query) -> bool:
     try:
-        with without_user_hooks(query.model):
+        with turn_on(query.model.source), without_user_hooks(query.model):
             run = forward(query).with_readout()
     except RuntimeError:  # it does not even run: the hooks are a part of the model
         return False

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dla.adapters.turns import turn_on
 from dla.adapters.user_hooks import UserHook, user_hooks
 from dla.decomposers.base import Decomposer
 from dla.decomposers.groups import Grouping, Renaming
@@ -121,7 +122,8 @@ class Rerun:
         shape, directions = query.positions.index.shape, directions_of(query)
         reads = before_norm(directions).detach().expand(-1, *shape, -1).clone().requires_grad_()
         contraction = Contraction(steps, reads, query.select)
-        readings = AllLogits(query, directions).run(contraction.observers())
+        with turn_on(query.model.source):
+            readings = AllLogits(query, directions).run(contraction.observers())
         self._check_run(readings.logit, readings.sketch)
         with torch.enable_grad():
             row = torch.stack([_rows_of(label, rows) for rows in contraction.rows(*shape)]).sum(0)

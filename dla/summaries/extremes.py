@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt64
 
 from dla.views.brief import shortened
+from dla.views.grid import signed
 from dla.views.html import html_rows
-from dla.views.table import signed
 
 
 @final

@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 
 from dla.summaries.about import About
-from dla.views.grid import Grid, Line
-from dla.views.table import signed
+from dla.views.grid import Grid, Line, signed
 
 Frames = tuple[pd.DataFrame, pd.DataFrame]
 """The numbers of the parts, and those of the sums."""

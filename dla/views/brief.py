@@ -6,14 +6,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.views.table import Row, signed
+from dla.views.grid import signed
+from dla.views.text import as_text
 
 _LONGEST = 80
 
 
 def shortened(text: str, longest: int = _LONGEST) -> str:
     """A text, without its middle if it is too long."""
-    half = longest // 2 - 2
+    text, half = as_text(text), longest // 2 - 2
     return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"
 
 
@@ -24,6 +25,6 @@ def mean_of(values: Float[Tensor, "..."]) -> str:
     return signed(float(known.mean())) + (f" (mean of {len(known)})" if len(known) > 1 else "")
 
 
-def listed(rows: Sequence[Row], shown: int = 3) -> str:
+def listed(rows: Sequence[tuple[str, float]], shown: int = 3) -> str:
     """The first rows of a ranking."""
     return ", ".join(f"{label!r} {signed(value)}" for label, value in rows[:shown])

@@ -3,18 +3,20 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import xarray as xr
 from jaxtyping import Shaped
 from torch import Tensor
 
 from dla.errors import FileFormatError
 from dla.labels import Label
 from dla.provenance import Provenance
+
+if TYPE_CHECKING:
+    import xarray
 
 DATASET_FORMAT = "dla.attribution/3"
 _NO_INDEX = -1  # netCDF has no None
@@ -25,7 +27,7 @@ DatasetContents = tuple[tuple[Label, ...], dict[str, Shaped[Tensor, "..."]], Pro
 
 def to_dataset(
     parts: Sequence[Label], tensors: Mapping[str, Shaped[Tensor, "..."]], provenance: Provenance
-) -> xr.Dataset:
+) -> "xarray.Dataset":
     """A dataset with every tensor as a variable, labels and tokens as coordinates, the provenance as an attribute.
 
     Args:
@@ -34,6 +36,8 @@ def to_dataset(
             axes `...` are the provenance's `dims`.
         provenance: Where they come from.
     """
+    import xarray  # takes as long as all of this library: only who wants a dataset waits for it
+
     dims = {"values": ("part", *provenance.dims), "positions": provenance.places}
     arrays = {
         name: (dims.get(name, provenance.dims), tensor.detach().cpu().numpy()) for name, tensor in tensors.items()
@@ -58,10 +62,10 @@ def to_dataset(
         "provenance": json.dumps(asdict(provenance)),
         "parents": json.dumps(_parents(parts)),
     }
-    return xr.Dataset(arrays, coords=coords, attrs=attributes)
+    return xarray.Dataset(arrays, coords=coords, attrs=attributes)
 
 
-def from_dataset(data: xr.Dataset, needed: Sequence[str]) -> DatasetContents:
+def from_dataset(data: "xarray.Dataset", needed: Sequence[str]) -> DatasetContents:
     """The labels, tensors and provenance of a dataset.
 
     Args:
@@ -80,7 +84,7 @@ def from_dataset(data: xr.Dataset, needed: Sequence[str]) -> DatasetContents:
         raise FileFormatError(f"The attribution is incomplete or damaged ({error!r}). Save it again.") from error
 
 
-def _contents(data: xr.Dataset) -> DatasetContents:
+def _contents(data: "xarray.Dataset") -> DatasetContents:
     fields = json.loads(data.attrs["provenance"])
     fields["tokens"] = tuple(tuple(prompt) for prompt in fields["tokens"])
     fields["dims"], fields["directions"] = tuple(fields["dims"]), tuple(fields["directions"])

@@ -4,10 +4,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import xarray as xr
+from typing import TYPE_CHECKING
 
 from dla.errors import FileFormatError
+
+if TYPE_CHECKING:
+    import xarray
 
 
 @contextmanager
@@ -34,23 +36,25 @@ def replacing(path: Path, ending: str = ".part") -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def write_dataset(data: xr.Dataset, path: Path) -> None:
+def write_dataset(data: "xarray.Dataset", path: Path) -> None:
     """Writes a dataset as netCDF."""
     with replacing(path) as unfinished:
         data.to_netcdf(unfinished, engine="h5netcdf")
 
 
-def read_dataset(path: Path) -> xr.Dataset:
+def read_dataset(path: Path) -> "xarray.Dataset":
     """Reads a whole dataset into memory.
 
     Raises:
         FileNotFoundError: If there is no such file.
         FileFormatError: If it is not netCDF, or was cut short.
     """
+    import xarray  # slow to import; see `to_dataset`
+
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {str(path)!r}.")
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as data:
+        with xarray.open_dataset(path, engine="h5netcdf") as data:
             return data.load()
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise FileFormatError(

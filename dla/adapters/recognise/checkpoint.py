@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import Cache
 
 from dla.adapters.recognise.match import constant_factor, tensor_of
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.recording import Forward, Recording, first_tensor, widened
 from dla.adapters.unembedding import Unembedding
+from dla.inputs.given import is_a
 from dla.tolerances import MODULE_TOLERANCE
 
 
@@ -134,7 +134,7 @@ def _kept(value: Any) -> Any:
 
     No key-value cache: it would add the tokens of the second call to those of the first.
     """
-    if isinstance(value, Cache):
+    if is_a(value, "transformers", "Cache"):
         return None
     return value.clone() if isinstance(value, Tensor) else value
 

@@ -6,11 +6,11 @@ processed only the module itself still shows it.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from dla.adapters.recognise.linear import Linear
 from dla.adapters.recognise.match import MODULE_INPUT, explained, tensor_of
@@ -19,9 +19,6 @@ from dla.adapters.recognise.offloaded import offloaded_weights
 from dla.adapters.recognise.recording import Forward, first_tensor, widened
 from dla.adapters.watching import is_hooked
 from dla.errors import UnsupportedModelError
-
-# These multiply by the weight and do nothing else, and need not be tried.
-_PLAIN = (nn.Linear.forward, Conv1D.forward)
 
 _VECTORS = 4  # how many random vectors a module is tried on
 
@@ -80,7 +77,7 @@ def _inside(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def _is_its_weight(module: nn.Module) -> bool:
     """Whether a module multiplies by the matrix that it shows; also True of one that does not take vectors."""
-    if type(module).forward in _PLAIN and "forward" not in module.__dict__ and not is_hooked(module):
+    if _only_multiplies(type(module)) and "forward" not in module.__dict__ and not is_hooked(module):
         return True
     weight, bias = tensor_of(module, "weight"), tensor_of(module, "bias")
     assert weight is not None
@@ -98,3 +95,9 @@ def _is_its_weight(module: nn.Module) -> bool:
         if explained(step, {MODULE_INPUT: widened(x)}, output, weight.dtype):
             return True
     return not tried
+
+
+def _only_multiplies(kind: type[nn.Module]) -> bool:
+    """Whether modules of a class are known to multiply by their weight and do nothing else: need not be tried."""
+    known: list[Any] = [base for base in kind.__mro__ if base.__module__ == "transformers.pytorch_utils"]
+    return kind.forward in (nn.Linear.forward, *(base.forward for base in known if base.__name__ == "Conv1D"))

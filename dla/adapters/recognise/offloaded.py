@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from accelerate.utils import align_module_device
 from torch import nn
 
 from dla.errors import UnsupportedModelError
@@ -20,6 +19,8 @@ def offloaded_weights(*modules: nn.Module) -> Iterator[None]:
     Raises:
         UnsupportedModelError: If accelerate does not keep a weight.
     """
+    from accelerate.utils import align_module_device
+
     inners = dict.fromkeys(inner for module in modules for inner in module.modules() if _hook_of(inner) is not None)
     with contextlib.ExitStack() as stack:
         for inner in inners:
