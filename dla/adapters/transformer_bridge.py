@@ -69,7 +69,7 @@ class TransformerBridgeAdapter(TransformerLensAdapter):
 def _hook_points(model: Any) -> Mapping[str, nn.Module]:
     from transformer_lens.model_bridge import TransformerBridge
 
-    # not `model.hook_dict`: SAELens' subclass leaves out the aliases
+    # Not `model.hook_dict`: SAELens' subclass leaves out the aliases.
     named: Mapping[str, nn.Module] = TransformerBridge.hook_dict.__get__(model)
     return named
 

@@ -32,13 +32,14 @@ def shown(value: object) -> str:
 
 
 def is_a(value: object, module: str, *names: str) -> bool:
-    """Whether a value is of one of some classes of a library, which whoever has such a value has imported.
+    """Whether a value is an instance of one of some classes, which are looked up only if their module is imported.
 
     Args:
         value: The value.
-        module: Where the classes are; never imported here, since importing some libraries takes seconds.
+        module: The classes' module.
         names: The classes.
     """
+    # Importing some libraries takes seconds. Whoever has an instance of a class has imported its module.
     imported = sys.modules.get(module)
     return imported is not None and isinstance(value, tuple(getattr(imported, name) for name in names))
 

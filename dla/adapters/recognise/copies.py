@@ -98,6 +98,6 @@ def _is_its_weight(module: nn.Module) -> bool:
 
 
 def _only_multiplies(kind: type[nn.Module]) -> bool:
-    """Whether modules of a class are known to multiply by their weight and do nothing else: need not be tried."""
+    """Whether the modules of a class are known to multiply by their weight and do nothing else."""
     known: list[Any] = [base for base in kind.__mro__ if base.__module__ == "transformers.pytorch_utils"]
     return kind.forward in (nn.Linear.forward, *(base.forward for base in known if base.__name__ == "Conv1D"))
