@@ -211,6 +211,7 @@ class PerHeadProducts(Computation):
     def at(self, activations: Activations) -> BoundedValue:
         whole = Product(self.x, self.weight.flatten(0, 1), self.bias, self.precision).at(activations)
         x = activations[self.x].flatten(2).abs()
+        # Twice a unit of every term: it is rounded itself, and so is the sum after it is added.
         terms = x @ self.weight.detach().flatten(0, 1).to(x).abs()
         return BoundedValue(whole.value, whole.slack + 2 * self.precision.unit * terms)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import linear
 
 from dla.labels import Label
 from dla.writes.routes import Activations
@@ -38,6 +39,15 @@ class Write(abc.ABC):
     @abc.abstractmethod
     def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
         """The vector that each part adds to the residual stream that enters the final norm."""
+
+
+def pull_through(
+    direction: Float[Tensor, "*more d_model"], weights: Float[Tensor, "part d_in d_model"]
+) -> Float[Tensor, "*more part d_in"]:
+    """`weights[h] @ direction` for each part `h`, in one matrix product."""
+    # [... d_model] -> [... part * d_in] -> [... part d_in]
+    pulled: Tensor = linear(direction, weights.flatten(0, 1).to(direction)).unflatten(-1, weights.shape[:2])
+    return pulled
 
 
 def dot(left: Float[Tensor, "*more d"], right: Float[Tensor, "*others d"]) -> Float[Tensor, "*broadcast"]:

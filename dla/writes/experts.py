@@ -74,7 +74,7 @@ class ExpertWrites(Write):
         return self.route.rescale(rows, activations)
 
     def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
-        rows = self._zeros(activations[self.x].unsqueeze(0), -4)
+        rows = self._zeros(activations[self.x].unsqueeze(0), -4)  # [expert batch pos d_model]
         for index, vectors in self._slots(activations):
             rows = rows.scatter_add(0, index.unsqueeze(-1).expand_as(vectors).unsqueeze(0), vectors.unsqueeze(0))
         if self.shared is not None:
@@ -92,10 +92,12 @@ class ExpertWrites(Write):
     ) -> Iterator[tuple[Int[Tensor, "batch pos"], Float[Tensor, "batch pos d_model"]]]:
         """For each place in the list of chosen experts: which expert every token has there, and what it adds."""
         x, index, weight = (activations[site] for site in (self.x, self.index, self.weight))
+        # A router may show the weights of all experts; those of the chosen ones are picked out.
         weight = weight if weight.shape == index.shape else weight.gather(-1, index)
         weight = weight / weight.sum(-1, keepdim=True) if self.normalised else weight
         for slot in range(index.shape[-1]):
             with torch.no_grad():
+                # [batch pos d_model] -> [token d_model]: experts take the tokens of all prompts as one axis
                 output = self.call(x.flatten(0, 1), index[..., slot].reshape(-1, 1)).to(x)
             yield index[..., slot], output.unflatten(0, x.shape[:2]) * weight[..., slot, None]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from dla.labels import Label
-from dla.writes.base import Write, dot
+from dla.writes.base import Write, dot, pull_through
 from dla.writes.routes import DIRECT, Activations, Route
 from dla.writes.sites import Site
 
@@ -47,11 +47,8 @@ class HeadWrites(Write):
     def contract(
         self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
     ) -> Float[Tensor, "*more part #batch #pos"]:
-        # One matrix product for all parts: [... d_model] -> [... part * d_in] -> [... part d_in]
-        pulled = linear(self.route.pull_back(direction), self.weight.flatten(0, 1).to(direction))
-        pulled = pulled.unflatten(-1, self.weight.shape[:2])
-        values = dot(activations[self.site], pulled).movedim(-1, -3)
-        return self.route.rescale(values, activations)
+        values = dot(activations[self.site], pull_through(self.route.pull_back(direction), self.weight))
+        return self.route.rescale(values.movedim(-1, -3), activations)  # [... batch pos part] -> [... part batch pos]
 
     def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
         activation = activations[self.site]
@@ -90,6 +87,7 @@ class NeuronWrites(Write):
         self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
     ) -> Float[Tensor, "*more part #batch #pos"]:
         pulled = linear(self.route.pull_back(direction), self.weight.to(direction))
+        # [... batch pos part] -> [... part batch pos]: no sum, since each neuron is one number
         return self.route.rescale((activations[self.site] * pulled).movedim(-1, -3), activations)
 
     def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:

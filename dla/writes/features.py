@@ -58,6 +58,7 @@ class Features(Write):
         features, rest = self._explained(activations)
         values = features * linear(pulled, self.dictionary.W_dec.to(pulled))
         others = dot(rest, pulled.unsqueeze(-4))  # [*more rest batch pos]
+        # [*more batch pos feature] -> [*more feature batch pos], then the rest after the features
         rows = torch.cat([values.movedim(-1, -3), others.expand(*values.shape[:-3], *others.shape[-3:])], -3)
         return self.route.rescale(rows, activations)
 

@@ -7,11 +7,10 @@ from typing import final
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import linear
 
 from dla.labels import Label
 from dla.writes.arithmetic import BoundedValue, Computation
-from dla.writes.base import Write, dot
+from dla.writes.base import Write, dot, pull_through
 from dla.writes.routes import DIRECT, Activations, Route
 from dla.writes.sites import Site
 
@@ -52,8 +51,8 @@ class Rounding(Write):
         lost, pulled = lost_in(self.step.at(activations), activations[self.seen]), self.route.pull_back(direction)
         if self.weight is None:
             return self.route.rescale(dot(lost, pulled).unsqueeze(-3), activations)
-        pulled = linear(pulled, self.weight.flatten(0, 1).to(pulled)).unflatten(-1, self.weight.shape[:2])
-        return self.route.rescale(dot(lost, pulled).movedim(-1, -3), activations)
+        values = dot(lost, pull_through(pulled, self.weight))
+        return self.route.rescale(values.movedim(-1, -3), activations)  # [... batch pos part] -> [... part batch pos]
 
     def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
         lost = lost_in(self.step.at(activations), activations[self.seen])

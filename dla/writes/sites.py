@@ -46,6 +46,7 @@ def take_rows(
     # The same positions in all prompts, as with prompts of one length: `gather` would be several times slower.
     if bool((rows == rows[:1]).all()):
         return activation.index_select(axis, rows[0])
+    # `gather` wants an index of the full shape: batch and position from `rows`, every other axis repeated.
     shape, sizes = [1] * activation.ndim, list(activation.shape)
     shape[0], shape[axis] = rows.shape
     sizes[axis] = rows.shape[1]

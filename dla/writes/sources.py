@@ -7,10 +7,9 @@ from typing import final
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import linear
 
 from dla.labels import Label
-from dla.writes.base import Write
+from dla.writes.base import Write, pull_through
 from dla.writes.routes import DIRECT, Activations, Route
 from dla.writes.sites import Site
 
@@ -57,11 +56,12 @@ class Sources(Write):
         self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
     ) -> Float[Tensor, "*more part #batch #pos"]:
         v, pattern = activations[self.v], activations[self.pattern]
-        pulled = linear(self.route.pull_back(direction), self.W_O.flatten(0, 1).to(direction))
-        pulled = pulled.unflatten(-1, self.W_O.shape[:2]).unflatten(-2, (v.shape[2], -1))
+        # [... head d_head] -> [... group share d_head], for the heads that share the values of a group
+        pulled = pull_through(self.route.pull_back(direction), self.W_O).unflatten(-2, (v.shape[2], -1))
         batch, heads, positions, sources = pattern.shape
         rows = pulled.new_empty(*pulled.shape[:-5], len(self.parts), batch, positions)
         width = max(1, _AT_A_TIME // (batch * heads * sources))
+        # Positions in turn: all products of a long prompt with each other would need more memory than the model.
         for some in (slice(start, start + width) for start in range(0, positions, width)):
             of_some = pulled if pulled.shape[-4] == 1 else pulled[..., some, :, :, :]
             rows[..., some] = self._rows(of_some, v, pattern[:, :, some])
@@ -81,7 +81,7 @@ class Sources(Write):
         if self.b_V is None:
             return rows
         biases = torch.einsum("...bqgrd,gd->...bgrq", pulled, self.b_V.to(v)) * pattern.sum(-1)
-        return torch.cat([rows, biases.flatten(-3, -2).movedim(-2, -3)], -3)
+        return torch.cat([rows, biases.flatten(-3, -2).movedim(-2, -3)], -3)  # [... b g r q] -> [... head b q]
 
     def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
         v, pattern = activations[self.v], activations[self.pattern]

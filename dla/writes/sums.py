@@ -40,7 +40,7 @@ class SumOf(Write):
         return total
 
     def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
-        total = torch.zeros((), device="cpu")
+        total = torch.zeros((), device="cpu")  # on the device of the last write: blocks may be on several
         for write in self.writes:
             vectors = write.vectors(activations).sum(0, keepdim=True)
             total = total.to(vectors) + vectors
