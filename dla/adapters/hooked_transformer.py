@@ -5,7 +5,7 @@ from typing import Any, final
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.transformer_lens import TransformerLensAdapter
@@ -28,10 +28,6 @@ class HookedTransformerAdapter(TransformerLensAdapter):
         logits: Tensor = self._model(tokens, return_type="logits", padding_side="right")
         return logits
 
-    def _final_norm(self) -> nn.Module | None:
-        norm: nn.Module | None = None if self._model.cfg.normalization_type is None else self._model.ln_final
-        return norm
-
     def _modules(self) -> ModelModules:
         model, cfg = self._model, self._model.cfg
         cap = cfg.output_logits_soft_cap
@@ -41,7 +37,7 @@ class HookedTransformerAdapter(TransformerLensAdapter):
         return ModelModules(
             name=cfg.model_name or "HookedTransformer",
             blocks=list(model.blocks),
-            ln_final=self._final_norm(),
+            ln_final=None if cfg.normalization_type is None else model.ln_final,
             unembed=model.unembed,
             centred=str(cfg.normalization_type).startswith("LN"),
             transforms=transforms,

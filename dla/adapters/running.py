@@ -16,7 +16,7 @@ from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.offloaded import home_of, offloaded_weights
 from dla.adapters.recognise.recording import Forward, tokens_to_record
 from dla.adapters.turns import turn_on
-from dla.adapters.user_hooks import HOOK_POINT, user_hooks, without_user_hooks
+from dla.adapters.user_hooks import HOOK_POINT, modules_below, user_hooks, without_user_hooks
 from dla.errors import UnsupportedModelError
 from dla.inputs.given import is_a
 
@@ -122,7 +122,7 @@ class AnatomyCache:
         """Changes when weights are replaced or edited in place, or a switch that moves hooks or adapters is set."""
         model = self._model
         parts = [model.unembed, getattr(model, "ln_final", None), *model.blocks]
-        modules = modules_in([part for part in parts if part is not None])
+        modules = modules_below([part for part in parts if part is not None], with_hook_points=False)
         tensors = [tensor for module in modules for tensor in module._parameters.values() if tensor is not None]
         # PyTorch counts the edits in place of a tensor, except of one made in inference mode.
         weights = ((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors)
@@ -140,21 +140,6 @@ def _check_hook_points(modules: Iterable[nn.Module]) -> None:
                     "own blocks. Detach it (leave the `with model.saes(...)` block, or call model.reset_saes()), and "
                     "see what its features contribute with FeatureDecomposer."
                 )
-
-
-def modules_in(modules: Iterable[nn.Module]) -> list[nn.Module]:
-    """Every module that holds parameters or other modules. For each call, where `nn.Module.modules` takes too long."""
-    waiting, found = list(modules), list[nn.Module]()
-    seen = set(map(id, waiting))
-    while waiting:
-        module = waiting.pop()
-        found.append(module)
-        for inner in module._modules.values():
-            # Most modules of a model are hook points, which hold nothing.
-            if inner is not None and (inner._parameters or inner._modules) and id(inner) not in seen:
-                seen.add(id(inner))
-                waiting.append(inner)
-    return found
 
 
 def _adapters(module: nn.Module) -> tuple[Any, ...]:

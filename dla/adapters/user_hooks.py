@@ -96,7 +96,7 @@ def user_hooks(model: Any) -> tuple[UserHook, ...]:
         model: A model, or an adapter of one.
     """
     roots = _roots(model)
-    hooked = [module for module in _modules(roots) if module._forward_hooks or module._forward_pre_hooks]
+    hooked = [module for module in modules_below(roots) if module._forward_hooks or module._forward_pre_hooks]
     there = [(module, function) for module in hooked for function in _users(module)]
     everywhere = list(_globals())
     if not there and not everywhere:
@@ -113,7 +113,7 @@ def is_readout_hooked(model: Any, unembed: nn.Module | None) -> bool:
         model: A model, or an adapter of one.
         unembed: The unembedding; None if it is not known.
     """
-    seeing = [*_roots(model), *([] if unembed is None else _modules([unembed]))]
+    seeing = [*_roots(model), *([] if unembed is None else modules_below([unembed]))]
     return any(True for _ in itertools.chain(_globals(), *map(_users, seeing)))
 
 
@@ -129,7 +129,7 @@ def without_user_hooks(model: Any) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for hooks in _GLOBAL:
             stack.enter_context(_without(hooks, lambda f: package_of(f) not in _FRAMEWORKS))
-        for module in _modules(_roots(model)):
+        for module in modules_below(_roots(model)):
             for kind in (*_FORWARD, *_BACKWARD):
                 if getattr(module, kind, None):
                     stack.enter_context(_without(getattr(module, kind), _is_users(module)))
@@ -205,17 +205,23 @@ def _roots(model: Any) -> list[nn.Module]:
     return [model, wrapped] if isinstance(wrapped, nn.Module) else [model]
 
 
-def _modules(roots: Sequence[nn.Module]) -> list[nn.Module]:
-    """Every module once. For each call, where `nn.Module.modules` takes too long."""
+def modules_below(roots: Sequence[nn.Module], with_hook_points: bool = True) -> list[nn.Module]:
+    """Every module once, in order. For each call, where `nn.Module.modules` takes too long.
+
+    Args:
+        roots: Where to begin.
+        with_hook_points: Whether to list modules that hold nothing; most modules of a model are hook points.
+    """
     waiting, found = list(roots), list[nn.Module]()
     seen = set(map(id, waiting))
     while waiting:
         module = waiting.pop()
         found.append(module)
         for inner in reversed(module._modules.values()):
-            if inner is not None and id(inner) not in seen:
-                seen.add(id(inner))
-                waiting.append(inner)
+            if inner is None or id(inner) in seen or not (with_hook_points or inner._parameters or inner._modules):
+                continue
+            seen.add(id(inner))
+            waiting.append(inner)
     return found
 
 

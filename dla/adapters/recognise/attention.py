@@ -83,7 +83,7 @@ class _Grouped:
     groups_first: bool
 
     def __call__(self, v: Shaped[Tensor, "..."]) -> Float[Tensor, "batch source group d_head"]:
-        v = v.transpose(1, 2) if self.groups_first else v
+        v = v.transpose(1, 2) if self.groups_first else v  # [batch group source d_head] -> [batch source group d_head]
         return v.reshape(v.shape[0], -1, self.groups, self.d_head)
 
 
@@ -99,6 +99,7 @@ def _bias(path: str, module: nn.Module, recording: Recording, v: Site) -> Float[
     if W_V.numel() != entered.shape[-1] * b_V.numel() or b_V.numel() % (groups * d_head):
         return None
     share = b_V.numel() // (groups * d_head)  # HookedTransformer repeats the weight of a group for each of its heads
+    # [head d_model d_head] -> [d_model group * d_head], one head of each group
     weight = W_V.detach().reshape(-1, entered.shape[-1], d_head)[::share].transpose(0, 1).flatten(1)
     bias = b_V.reshape(-1, d_head)[::share].flatten()
     for linear in _maps(module, Linear(weight, bias, W_V.dtype)):
