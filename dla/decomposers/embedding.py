@@ -23,6 +23,7 @@ class EmbeddingDecomposer(Decomposer):
         blocks = Label(GROUP, text="blocks")
         sublayers = [sublayer for layer in range(model.n_layers) for sublayer in model.block(layer).sublayers]
 
+        # Rows of the kind GROUP with one label are added up, whichever writes they come from.
         def together(rows: Rows) -> Rows:
             return replace(rows, labels=[blocks] * len(rows.labels))
 

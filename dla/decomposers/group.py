@@ -46,6 +46,7 @@ class GroupDecomposer(Decomposer):
             ValueError: If a row belongs to two groups, or a group has no row.
         """
         renamed, items = named_groups(self.groups), self.inner.writes(model)
+        # The labels of an entry are known only when the prompts are, so a plan with entries is not checked beforehand.
         writes = [item for item in items if isinstance(item, Write)]
         if len(writes) == len(items):
             labels = [label for write in writes for label in write.labels]

@@ -56,6 +56,7 @@ class NeuronDecomposer(Decomposer):
         neurons, label = sublayer.neurons, sublayer.neurons.label
         if self.top_k is None:
             return neurons.writes()
+        # An entry, not a write: which neurons are shown depends on their values.
         others = Label("other_neurons", label.layer, parent=label)
         write = neurons.write()
         return [Entry(label, lambda _: write, (TopK(int(self.top_k), others, "neuron"),)), *neurons.biases()]

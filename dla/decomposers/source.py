@@ -70,6 +70,6 @@ def _tokens(prompts: Prompts) -> list[str]:
     """The token at each position, quoted; empty where the prompts differ."""
     found: list[set[str]] = [set() for _ in range(prompts.tokens.shape[1])]
     for texts in prompts.texts():
-        for seen, text in zip(found, texts, strict=False):
+        for seen, text in zip(found, texts, strict=False):  # a short prompt has no token at the last positions
             seen.add(text)
     return [repr(seen.pop()) if len(seen) == 1 else "" for seen in found]

@@ -69,7 +69,7 @@ def ids_of(tokens: Tokens, prompts: Prompts, positions: Positions) -> Int[Tensor
     if isinstance(read, list):
         read = torch.tensor([prompts.vocabulary.token(one) for one in read], device="cpu")
     check_shape(read.shape, prompts, positions, "The token tensor")
-    for extreme in (read.min(), read.max()):
+    for extreme in (read.min(), read.max()):  # if these are in the vocabulary, all are
         prompts.vocabulary.token(int(extreme))
     return read[:, None] if read.ndim == 1 else read
 

@@ -51,6 +51,7 @@ def whole_number(value: object) -> int | None:
         return int(value) if plain else None
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
+    # Python's bool is an int, but True as a count, a position or a token is a mistake.
     if isinstance(value, bool):
         return None
     return int(value) if isinstance(value, numbers.Integral) else None

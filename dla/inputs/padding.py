@@ -58,7 +58,7 @@ def rows_of_ids(ids: object, mask: object, vocabulary: Vocabulary) -> list[list[
     for i, row in enumerate(rows):
         if not row:
             raise ValueError(f"Prompt {i} has no real token. Leave it out, or give it at least one.")
-        for extreme in (min(row), max(row)):
+        for extreme in (min(row), max(row)):  # if these are in the vocabulary, all are
             if not 0 <= extreme < vocabulary.input_size:
                 raise ValueError(
                     f"Token id {extreme} is outside the vocabulary (0 to {vocabulary.input_size - 1}). Pass ids of "
@@ -80,6 +80,7 @@ def first_doubtful(rows: Sequence[Sequence[int]], vocabulary: Vocabulary) -> int
     if not vocabulary.pad_is_text:
         return next((i for i, row in enumerate(rows) if vocabulary.pad in row), None)
     leading, ending = zip(*(_ends(row, vocabulary.pad) for row in rows), strict=True)
+    # Where BOS also pads (as in GPT-2), exactly one in front of every prompt is BOS; more or fewer may be padding.
     begun = vocabulary.pad == vocabulary.bos and set(leading) == {1}
     return next((i for i in range(len(rows)) if (leading[i] and not begun) or ending[i]), None)
 
@@ -89,7 +90,7 @@ def _rows(ids: object) -> list[list[int]]:
         kind = ids.dtype.kind
         if kind not in "iu":
             raise TypeError(f"Token ids must be integers; the array has dtype {ids.dtype}. Pass `ids.astype(int)`.")
-        ids = torch.tensor(ids.astype(np.int64), device="cpu")
+        ids = torch.tensor(ids.astype(np.int64), device="cpu")  # PyTorch hardly computes with unsigned integers
     return _rows_of_tensor(ids) if isinstance(ids, Tensor) and not ids.is_nested else _rows_of_lists(ids)
 
 

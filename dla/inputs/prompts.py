@@ -179,9 +179,8 @@ def _texts(prompts: object) -> list[str] | None:
     """
     if isinstance(prompts, str):
         return [str(prompts)]
-    if isinstance(prompts, Tensor | np.ndarray) and not (
-        isinstance(prompts, np.ndarray) and prompts.dtype.kind in "OUT"
-    ):
+    # NumPy's arrays of objects (O) or texts (U, T) may hold text; all other arrays hold ids.
+    if isinstance(prompts, Tensor) or (isinstance(prompts, np.ndarray) and prompts.dtype.kind not in "OUT"):
         return None
     given = items(prompts)
     if given is None:

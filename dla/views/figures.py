@@ -24,6 +24,7 @@ def heat_map(title: str, values: Float64[np.ndarray, "layer head"], texts: Seque
         MissingPackageError: If plotly is not installed.
     """
     largest = float(np.nanmax(np.abs(values))) or 1.0
+    # plotly draws no cell for None.
     cells = _plotly().Heatmap(
         z=[[None if value != value else value for value in row] for row in values.tolist()],
         text=[list(row) for row in texts],

@@ -23,6 +23,7 @@ def replacing(path: Path, ending: str = ".part") -> Iterator[Path]:
     Raises:
         OSError: If it cannot be written; names `path`.
     """
+    # In the same folder, since only there it can be moved in one step; two processes may write the same file.
     unfinished = path.with_name(f".{path.name}.{os.getpid()}{ending}")
     try:
         yield unfinished
