@@ -83,7 +83,7 @@ EXTENSION = {
         PerHeadProducts Precision precisions_of Product Rounding Route Site Sources SumOf Write
     """,
     "dla.adapters": """
-        Anatomy Block Heads HookedTransformerAdapter Mixture ModelAdapter Neurons Observer Sublayer
+        Anatomy Block Heads HookedTransformerAdapter Mixture ModelAdapter Neurons Observer PieceKind Sublayer
         TransformerBridgeAdapter Unembedding Values adapt hook_points_of in_compatibility_mode norm_of run_module
     """,
     "dla.decomposers": """

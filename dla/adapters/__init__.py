@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dla.adapters.anatomy import Anatomy, Block, Heads, Mixture, Neurons, Sublayer, Values
+from dla.adapters.anatomy import Anatomy, Block, Heads, Mixture, Neurons, PieceKind, Sublayer, Values
 from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.hooked_transformer import HookedTransformerAdapter
 from dla.adapters.modules import hook_points_of, norm_of, run_module
@@ -20,6 +20,7 @@ __all__ = [
     "ModelAdapter",
     "Neurons",
     "Observer",
+    "PieceKind",
     "Sublayer",
     "TransformerBridgeAdapter",
     "Unembedding",

@@ -246,5 +246,11 @@ def biases(
 
 
 def full_output(site: Site, label: Label, multiplier: float = 1.0) -> FullOutput:
-    """An activation that is added to the stream unchanged, but for a constant factor."""
+    """An activation that is added to the stream unchanged, but for a constant factor.
+
+    Args:
+        site: Where it is read.
+        label: The part's.
+        multiplier: The factor.
+    """
     return FullOutput(site, label, DIRECT.after(multiplier))

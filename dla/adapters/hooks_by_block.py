@@ -15,13 +15,25 @@ def hooks_at_start(hooks: Sequence[UserHook], model: ModelAdapter) -> list[UserH
 
 
 def hooks_in_block(hooks: Sequence[UserHook], layer: int, model: ModelAdapter) -> list[UserHook]:
-    """The hooks between the stream that enters a block and the one that leaves it."""
+    """The hooks between the stream that enters a block and the one that leaves it.
+
+    Args:
+        hooks: The hooks.
+        layer: The block.
+        model: The model.
+    """
     inside = [h for h in hooks if h.layer == layer and not _enters(h, layer, model)]
     return [*inside, *(h for h in hooks if h.place == EVERYWHERE)]
 
 
 def hooks_between(hooks: Sequence[UserHook], layer: int, model: ModelAdapter) -> list[UserHook]:
-    """The hooks between the stream that leaves a block and the one that enters the next."""
+    """The hooks between the stream that leaves a block and the one that enters the next.
+
+    Args:
+        hooks: The hooks.
+        layer: The block.
+        model: The model.
+    """
     return [h for h in hooks if _is_block(h, layer) or _enters(h, layer + 1, model) or h.place == EVERYWHERE]
 
 

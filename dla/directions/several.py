@@ -37,7 +37,7 @@ class DirectionSet(Directions):
     """Directions by name.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is no direction.
     """
 
     directions: Mapping[str, Direction]
@@ -55,7 +55,7 @@ class DirectionSet(Directions):
 
         Raises:
             TypeError: If a name is not a text, or an item is not a direction.
-            ValueError: If there is none, or two of a list have the same name.
+            ValueError: If there is no direction, or two of a list have the same name.
         """
         if isinstance(directions, Mapping):
             return DirectionSet({_name(name): _logit(direction) for name, direction in directions.items()})

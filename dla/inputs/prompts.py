@@ -138,7 +138,13 @@ def read_prompts(
 
 
 def unknown_prompts(batch: int, width: int, vocabulary: Vocabulary) -> Prompts:
-    """Prompts whose ids are not known, only their sizes."""
+    """Prompts whose ids are not known, only their sizes.
+
+    Args:
+        batch: How many there are.
+        width: How many tokens each has.
+        vocabulary: The model's.
+    """
     return Prompts(torch.zeros(batch, width, dtype=torch.long, device="cpu"), (width,) * batch, vocabulary, known=False)
 
 
