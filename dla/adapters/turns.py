@@ -1,4 +1,4 @@
-"""Turns: one call at a time on one model. Hooks are on the model, so two runs at once would see each other's numbers."""
+"""Turns: one call at a time on one model. Hooks are on the model, so two runs at once would see each other's."""
 
 from threading import Lock, RLock
 from typing import Any
