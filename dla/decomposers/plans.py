@@ -117,7 +117,7 @@ class Plan:
         if not items:
             raise ValueError(f"{name} names no part. Return at least one write.")
         plan = Plan(name, tuple(items))
-        assert plan.fixed is None or plan.fixed  # labels that are known now are told apart now
+        _ = plan.fixed  # where the labels are known already, two equal ones raise here and not during a run
         return plan
 
     @cached_property
