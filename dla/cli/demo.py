@@ -11,7 +11,7 @@ from rich.console import Console
 from dla.attributor import Attributor
 from dla.cli.quiet import loading
 from dla.decomposers import HeadDecomposer, SourceDecomposer
-from dla.demo import load, load_smollm2
+from dla.demo import load_small, load_smollm2
 from dla.directions import LogitDifference
 from dla.results.attribution import Attribution
 
@@ -46,7 +46,7 @@ class DemoExample:
 DemoModel = Literal["small", "smollm2"]
 EXAMPLES: Mapping[DemoModel, DemoExample] = {
     "small": DemoExample(
-        partial(load, "raw"),
+        partial(load_small, "raw"),
         "The model is small and synthetic: a GPT-2 of {layers} layers and {heads} heads,\n"
         "trained on made-up sentences, which this package carries.",
         "When Mary and John went to the store , John gave a drink to",
