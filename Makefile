@@ -14,7 +14,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format types bench zoo map build clean distclean
+.PHONY: help demo check test lint format types bench zoo map build clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -42,9 +42,13 @@ demo: $(READY) ## which heads of a trained model answer a prompt, and the proof;
 CHECKED_4 := --jaxtyping-packages=dla,beartype.beartype
 
 # Many small matrices: processes pay, threads inside each do not.
-test: export OMP_NUM_THREADS := 1
-test: export TOKENIZERS_PARALLELISM := false
-test: export HF_HUB_OFFLINE := 1
+check test zoo: export OMP_NUM_THREADS := 1
+check test zoo: export TOKENIZERS_PARALLELISM := false
+check test zoo: export HF_HUB_OFFLINE := 1
+
+check: lint types ## lint, types and the laws of the library on a few tiny models: under two minutes
+	$(BIN)/python -m pytest -n $(JOBS) -m spine $(ARGS)
+
 test: $(READY) ## the whole test-suite on one line of TransformerLens
 	$(BIN)/python -m pytest -n $(JOBS) $(CHECKED_$(TL)) $(ARGS)
 
@@ -63,9 +67,6 @@ bench: $(READY) ## time and memory beside a plain forward pass; DEVICE=cuda on a
 	$(BIN)/python -m benchmarks.run --device $(DEVICE) $(ARGS)
 
 # ARGS="--only gemma" shows some architectures and leaves the page as it is.
-zoo: export OMP_NUM_THREADS := 1
-zoo: export TOKENIZERS_PARALLELISM := false
-zoo: export HF_HUB_OFFLINE := 1
 zoo: .venv/tl3/.ready .venv/tl4/.ready ## every architecture on both lines: exact, or refused with the reason
 	.venv/tl3/bin/python -m benchmarks.zoo $(ARGS)
 	.venv/tl4/bin/python -m benchmarks.zoo $(ARGS)
