@@ -40,7 +40,7 @@ class LogProbability(Direction):
     """The logit of a token minus the mean logit under the model's own prediction `p`: `w_v - E_p[w]`.
 
     The logarithm of the softmax is not linear in the stream, so no attribution adds up to `log p_v` itself. This
-    direction is its gradient by the logits at the model's own answer, and what its rows and constant add up to is
+    direction is its gradient by the logits at the model's own answer, and its rows and constant sum to
 
         logit_v - Σ_u p_u logit_u  =  log p_v + H(p),
 
