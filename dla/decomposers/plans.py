@@ -139,7 +139,7 @@ class Plan:
                 raise TypeError(f"{name}.writes returned {item!r}; every item must be a Write or an Entry.")
         if not items:
             raise ValueError(f"{name} names no part. Return at least one write.")
-        plan = Plan(name, tuple(items))
+        plan = Plan(name, tuple(items), row_kind)
         _ = plan.static_labels  # where the labels are known already, two equal ones raise here and not during a run
         return plan
 
