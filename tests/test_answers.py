@@ -62,7 +62,7 @@ def test_a_centred_logit_lacks_what_all_tokens_share(subject: Subject) -> None:
 def test_weighted_sets_are_weighted_sums() -> None:
     weighted = attribute(dla.LogitSet([5, 7, 9], [0.5, -2.0, 1.0]))
     assert_attributions_equal(weighted, attribute(0.5 * dla.Logit(5) - 2.0 * dla.Logit(7) + dla.Logit(9)), eps=GPT2.eps)
-    with pytest.raises(ValueError, match="LogitSet got 3 tokens and 1 weights; pass one weight a token"):
+    with pytest.raises(ValueError, match="LogitSet got 3 tokens and 1 weights; pass one weight per token"):
         dla.LogitSet([5, 7, 9], [1.0])
 
 

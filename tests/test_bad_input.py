@@ -56,7 +56,7 @@ TOKENS: dict[str, tuple[Any, type[Exception], str]] = {
     "one a position as a vector": (
         torch.tensor([1, 2, 3, 4, 5, 6]),
         ValueError,
-        r"has shape \[6\]\. For 2 prompts at 1 positions pass shape \[\] .*\[2\] \(one a prompt\) or \[2, 1\]",
+        r"has shape \[6\]\. For 2 prompts at 1 positions pass shape \[\] .*\[2\] \(one per prompt\) or \[2, 1\]",
     ),
     "three axes": (torch.ones(2, 1, 1, dtype=torch.long), ValueError, r"has shape \[2, 1, 1\]"),
     "as many as other prompts": ([3, 4, 5], ValueError, r"has shape \[3\]\. For 2 prompts"),

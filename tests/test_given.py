@@ -78,7 +78,7 @@ UNCLEAR: dict[str, tuple[Any, type[Exception], str]] = {
     "tokens": (
         [" Mary", " John"],
         TypeError,
-        r"hold the token ' Mary'\. Pass dla\.Logit with the list for one a prompt",
+        r"hold the token ' Mary'\. Pass dla\.Logit with the list for one per prompt",
     ),
     "a token beside": ([D, 9], TypeError, r"hold the token 9\."),
     "several among others": (
@@ -117,7 +117,7 @@ MADE: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "lists of ids": (
         lambda: dla.LogitDifference([[5, 7], [9, 8]], [1, 2]),
         ValueError,
-        r"lists in a list, which could be several tokens a prompt or one a position\. Pass a tensor of ids",
+        r"lists in a list, which could be several tokens per prompt or one per position\. Pass a tensor of ids",
     ),
     "no set": (lambda: dla.LogitSet(5), ValueError, r"LogitSet wants a list of at least one token, not 5"),
     "an empty set": (
@@ -135,7 +135,7 @@ MADE: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "weights that are none": (
         lambda: dla.LogitSet([5], 3),
         ValueError,
-        r"LogitSet got 3 as weights; pass one weight a t",
+        r"LogitSet got 3 as weights; pass one weight per t",
     ),
     "weights of fewer prompts": (
         lambda: dla.LogitSet([[5], [7]], [[1]]),

@@ -209,7 +209,7 @@ def test_what_a_tokenizer_returns() -> None:
     assert_is(attribute(DEMO.tokenizer([PROMPT, OTHER])), *values)
     assert_is(attribute(DEMO.tokenizer([PROMPT, OTHER], padding=True, return_tensors="np")), *values)
     assert_is(attribute(DEMO.tokenizer(PROMPT)), values[0])
-    with pytest.raises(ValueError, match=r"hold an attention_mask, and another is given beside them\. Leave one"):
+    with pytest.raises(ValueError, match=r"hold an attention_mask, and another is given besides\. Leave one"):
         attribute(encoding, attention_mask=encoding["attention_mask"])
     with pytest.raises(ValueError, match=r"hold 'position_ids', which is not read here"):
         attribute({"input_ids": IDS, "position_ids": torch.arange(15)[None]})
@@ -251,8 +251,8 @@ NO_PROMPTS: dict[str, tuple[Any, str]] = {
     "a float among ids": ([[3, 4], [5, 1.5]], r"Prompt 1 holds 1\.5 among its token ids, which are whole numbers"),
     "a truth among ids": ([[3, True]], r"Prompt 0 holds True among its token ids"),
     "an array of floats": (np.ones(3), r"Token ids must be integers; the array has dtype float64"),
-    "text among ids": ([3, PROMPT], r"Prompt 0 is 3, beside others that are text"),
-    "a gap in a column": (pd.Series([PROMPT, None]), r"Prompt 1 is (None|nan), beside others that are text"),
+    "text among ids": ([3, PROMPT], r"Prompt 0 is 3, next to others that are text"),
+    "a gap in a column": (pd.Series([PROMPT, None]), r"Prompt 1 is (None|nan), next to others that are text"),
 }
 
 

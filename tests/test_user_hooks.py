@@ -10,7 +10,7 @@ from assertions import hooks_on
 from subjects import GPT2, LLAMA, Subject, params, some_tokens
 from torch import Tensor, nn
 
-from dla.adapters.user_hooks import hooks_of, silenced, user_hooks
+from dla.adapters.user_hooks import hooks_of, user_hooks, without_user_hooks
 
 SUBJECTS = params([GPT2, LLAMA, Subject("bridge", "gpt2", "processed"), Subject("hooked", "ln")])
 Z = "blocks.1.attn.hook_z"
@@ -39,13 +39,13 @@ def test_only_the_users_hooks_are_found_and_silenced(subject: Subject) -> None:
             found = [(hook.place, hook.layer) for hook in user_hooks(model)]
             assert sorted(found) == [*[("blocks.0.attn", 0)] * 2, (Z, 1), ("blocks.1.hook_resid_pre", 1)]
             hooked = hooks_on(model)
-            with torch.no_grad(), silenced(model):
+            with torch.no_grad(), without_user_hooks(model):
                 torch.testing.assert_close(model(tokens), own, rtol=0, atol=0)
                 assert hooks_of(model) == ()
             assert hooks_on(model) == hooked
             with torch.no_grad():
                 assert not torch.allclose(model(tokens), own)
-            with pytest.raises(KeyboardInterrupt), silenced(model):
+            with pytest.raises(KeyboardInterrupt), without_user_hooks(model):
                 raise KeyboardInterrupt
             assert hooks_on(model) == hooked
     finally:
@@ -61,7 +61,7 @@ def test_what_was_registered_while_the_hooks_were_silent_stays_and_what_was_remo
     first, own, last = (
         layer.register_forward_hook(function) for function in (lambda *_: None, torch.nn.utils.parametrize.cached, zero)
     )
-    with silenced(layer):
+    with without_user_hooks(layer):
         assert list(layer._forward_hooks) == [own.id]
         own.remove()
         new = layer.register_forward_hook(lambda *_: None)
@@ -75,7 +75,7 @@ def test_hooks_of_all_modules_at_once() -> None:
     handle = nn.modules.module.register_module_forward_hook(lambda _m, _a, output: None)
     try:
         assert [hook.place for hook in user_hooks(model)] == ["every module"]
-        with silenced(model):
+        with without_user_hooks(model):
             assert user_hooks(model) == ()
         assert len(user_hooks(model)) == 1
     finally:

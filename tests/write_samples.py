@@ -130,7 +130,7 @@ def _experts(shape: Shape, route: dla.Route, generator: Generator) -> tuple[dla.
     activations = {x: stream(shape, generator), index: chosen, shared: stream(shape, generator)}
     activations[weight] = random(generator, shape.batch, shape.pos, count).abs() + 0.1
     activations[gate] = random(generator, shape.batch, shape.pos, 1)
-    return dla.Experts(x, index, weight, call, True, shared, gate, labels, route), activations
+    return dla.ExpertWrites(x, index, weight, call, True, shared, gate, labels, route), activations
 
 
 def _rounding(shape: Shape, route: dla.Route, generator: Generator) -> tuple[dla.Write, Activations]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, final
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dla.adapters.recognise.model_modules import ModelModules
@@ -13,7 +13,7 @@ from dla.adapters.transformer_lens import TransformerLensAdapter
 
 @final
 class HookedTransformerAdapter(TransformerLensAdapter):
-    """Runs a `HookedTransformer`, processed or not. Its anatomy is found by looking, not by its configuration."""
+    """Runs a `HookedTransformer`, processed or not."""
 
     def __init__(self, model: Any) -> None:
         """Takes the model as it is; nothing runs yet.
@@ -23,8 +23,8 @@ class HookedTransformerAdapter(TransformerLensAdapter):
         """
         super().__init__(model, lambda: model.hook_dict)
 
-    def _forward(self, tokens: Int[Tensor, "batch pos"]) -> Tensor:
-        # The tokens are packed to the left: a tokenizer that pads on the left must not make the model mask them.
+    def _forward(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch query d_vocab"]:
+        # Prompts are padded on the right here, whatever the tokenizer does; the model would mask the wrong tokens.
         logits: Tensor = self._model(tokens, return_type="logits", padding_side="right")
         return logits
 
@@ -35,7 +35,7 @@ class HookedTransformerAdapter(TransformerLensAdapter):
     def _modules(self) -> ModelModules:
         model, cfg = self._model, self._model.cfg
         cap = cfg.output_logits_soft_cap
-        transforms: list[Callable[[Tensor], Tensor]] = [lambda x: x]
+        transforms: list[Callable[[Float[Tensor, "..."]], Float[Tensor, "..."]]] = [lambda x: x]
         if cap > 0:
             transforms.append(lambda x: cap * torch.tanh(x / cap))
         return ModelModules(

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, final
 from weakref import WeakSet
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dla.adapters.anatomy import Anatomy
@@ -14,13 +14,13 @@ from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.transformer_lens import TransformerLensAdapter
 from dla.errors import UnsupportedModelError
 
+# Models that do not run without a key-value cache: linear attention on TransformerLens 3.9.
 _WITH_CACHE: WeakSet[Any] = WeakSet()
-"""Models that do not run without a key-value cache: linear attention on TransformerLens 3.9."""
 
 
 @final
 class TransformerBridgeAdapter(TransformerLensAdapter):
-    """Runs a `TransformerBridge` as it stands: with the norm weights, biases and multipliers that it has now."""
+    """Runs a `TransformerBridge` as it is: nothing is folded, centred or rewritten."""
 
     def __init__(self, model: Any) -> None:
         """Takes the model as it is; nothing runs yet.
@@ -40,19 +40,21 @@ class TransformerBridgeAdapter(TransformerLensAdapter):
         try:
             return self._anatomy.get()
         except UnsupportedModelError:
+            # Without a cache such a model fails, or computes something that is refused: once more with it.
             if not self._options or self._model in _WITH_CACHE:
                 raise
             _WITH_CACHE.add(self._model)
             return self._anatomy.get()
 
-    def _forward(self, tokens: Int[Tensor, "batch pos"]) -> Tensor:
+    def _forward(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch query d_vocab"]:
         options = {} if self._model in _WITH_CACHE else self._options
         logits: Tensor = self._model(tokens, return_type="logits", **options)
         return logits
 
     def _modules(self) -> ModelModules:
         model = self._model
-        transforms: list[Callable[[Tensor], Tensor]] = [lambda x: x, model.adapter.apply_output_logits_transform]
+        transforms: list[Callable[[Float[Tensor, "..."]], Float[Tensor, "..."]]]
+        transforms = [lambda x: x, model.adapter.apply_output_logits_transform]
         return ModelModules(
             name=str(getattr(model.cfg, "model_name", None) or "TransformerBridge"),
             blocks=list(model.blocks),
@@ -67,7 +69,7 @@ class TransformerBridgeAdapter(TransformerLensAdapter):
 def _hook_points(model: Any) -> Mapping[str, nn.Module]:
     from transformer_lens.model_bridge import TransformerBridge
 
-    # not `model.hook_dict`: SAELens' subclass leaves out the aliases
+    # Not `model.hook_dict`: SAELens' subclass leaves out the aliases.
     named: Mapping[str, nn.Module] = TransformerBridge.hook_dict.__get__(model)
     return named
 
@@ -82,7 +84,7 @@ def _check_shape(model: Any) -> None:
 
 
 def _run_options(model: Any) -> dict[str, Any]:
-    """Keyword arguments that spare work which attribution does not need."""
+    """Keyword arguments of the forward pass: no key-value cache, where the model can be run without."""
     forward = getattr(model.original_model, "forward", None)
     known = inspect.signature(forward).parameters if forward is not None else {}
     takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values())

@@ -1,4 +1,4 @@
-"""What the two model classes of TransformerLens have in common: all but how they are run and where their parts are."""
+"""What the adapters of TransformerLens' two model classes share: all but the call of the model and its modules."""
 
 import abc
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.recognise.model_modules import ModelModules
-from dla.adapters.recognise.offloaded import at_hand
+from dla.adapters.recognise.offloaded import offloaded_weights
 from dla.adapters.running import AnatomyCache, HookMap, check_runnable, context_length, output_size
 from dla.adapters.tokenizers import vocabulary_of
 from dla.adapters.user_hooks import is_readout_hooked
@@ -21,9 +21,9 @@ from dla.writes.sites import take_rows
 
 
 class TransformerLensAdapter(ModelAdapter):
-    """A model of TransformerLens as it stands, whose anatomy is found by looking, not by its configuration.
+    """A model of TransformerLens as it is; its anatomy is recognised from a forward pass, not from its configuration.
 
-    Law: `_forward` returns the logits of a plain call of the model, and `_modules` are the very modules that it runs.
+    Law: `_forward` returns the logits of a plain call of the model, and `_modules` are the modules that the call runs.
     """
 
     def __init__(self, model: Any, hook_points: Callable[[], Mapping[str, nn.Module]]) -> None:
@@ -39,8 +39,8 @@ class TransformerLensAdapter(ModelAdapter):
         self._anatomy = AnatomyCache(model, self._hook_points, self._modules, self._forward)
 
     @abc.abstractmethod
-    def _forward(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_vocab"]:
-        """One call of the model."""
+    def _forward(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch query d_vocab"]:
+        """One call of the model, which unembeds all positions unless hooks say otherwise."""
 
     @abc.abstractmethod
     def _modules(self) -> ModelModules:
@@ -53,7 +53,7 @@ class TransformerLensAdapter(ModelAdapter):
     @final
     @property
     def vocabulary(self) -> Vocabulary:
-        return vocabulary_of(self._model, self._d_vocab)  # the tokenizer may be told to pad otherwise meanwhile
+        return vocabulary_of(self._model, self._d_vocab)  # every time, since users change how the tokenizer pads
 
     @final
     @property
@@ -67,7 +67,7 @@ class TransformerLensAdapter(ModelAdapter):
 
     @final
     def tensors(self) -> list[tuple[str, Float[Tensor, "..."]]]:
-        with at_hand(self._model):
+        with offloaded_weights(self._model):
             return [*self._model.named_parameters(), *self._model.named_buffers()]
 
     @final
@@ -86,7 +86,7 @@ class TransformerLensAdapter(ModelAdapter):
         rows: Int[Tensor, "batch query"] | None,
     ) -> Float[Tensor, "batch query d_vocab"]:
         check_runnable(self._model, tokens)
-        # a hook of the user's that sees logits must see those of all positions, as ever
+        # A hook of the user's that sees logits may index them by position, so it must see all positions.
         whole = rows is not None and is_readout_hooked(self._model, self._model.unembed)
         unembedded = keeping_rows(self._model.unembed, None if whole else rows)
         with torch.no_grad(), watching(self._hook_points.get(), observe), unembedded:

@@ -1,4 +1,4 @@
-"""Turns: one call at a time on one model. Hooks are on the model, so two runs at once would see each other's."""
+"""Locks of models: one call at a time on one model, since a run would see the hooks of another."""
 
 from threading import Lock, RLock
 from typing import Any
@@ -6,12 +6,11 @@ from weakref import WeakKeyDictionary
 
 _GUARD = Lock()
 _LOCKS: WeakKeyDictionary[Any, RLock] = WeakKeyDictionary()
-_OF_ALL_OTHERS = RLock()
-"""For adapters that cannot be keys, such as a dataclass that compares its fields."""
+_OF_ALL_OTHERS = RLock()  # of adapters that cannot be keys, such as a dataclass that compares its fields
 
 
 def turn_on(source: Any) -> RLock:
-    """The lock that whoever puts hooks on a model holds meanwhile; a thread that has it may take it again.
+    """The lock to hold while hooks are on a model; the thread that holds it may take it again.
 
     Args:
         source: The model itself, or an adapter that is its own source; see `ModelAdapter.source`.

@@ -1,4 +1,4 @@
-"""A model whose anatomy is settled: looked at once, however often it is asked for, or only a part of it."""
+"""A model with a fixed anatomy: that of all of it, or of a part."""
 
 from collections.abc import Mapping
 from typing import Any, final
@@ -13,15 +13,15 @@ from dla.inputs.vocabulary import Vocabulary
 
 @final
 class AdapterView(ModelAdapter):
-    """A model as it was when it was looked at. Only the model itself notices that its weights are others now."""
+    """A model with the anatomy that it had when the view was made; only `is_current` looks at the model again."""
 
     def __init__(self, model: ModelAdapter, anatomy: Anatomy, whole: Anatomy | None = None) -> None:
-        """Takes what was found.
+        """Keeps the model and its anatomy.
 
         Args:
             model: The model, which runs.
             anatomy: Its anatomy, or that of a part of it.
-            whole: The anatomy of all of it; None where that is the same.
+            whole: The anatomy of all of it; None if that is `anatomy`.
         """
         self._model, self._anatomy = model, anatomy
         self._whole = anatomy if whole is None else whole

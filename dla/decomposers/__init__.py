@@ -1,4 +1,4 @@
-"""Which rows there are: one file for each kind of decomposition."""
+"""Which rows there are: one file per kind of decomposition."""
 
 from dla.decomposers.base import Decomposer, MixedDecomposer
 from dla.decomposers.bias import BiasDecomposer

@@ -15,8 +15,8 @@ from dla.labels import Label
 class EmbeddingDecomposer(Decomposer):
     """The token and position embeddings, each a part where the model adds them, and all blocks as one: `blocks`.
 
-    A model that turns positions (rotary embeddings) adds none; what it has beside the token embedding before the first
-    block, such as a norm, is in `embed`.
+    A model with rotary embeddings adds no position embedding. What else happens before the first block, such as a norm,
+    is in `embed`.
     """
 
     def writes(self, model: ModelAdapter) -> Sequence[Item]:

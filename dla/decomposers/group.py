@@ -15,18 +15,18 @@ from dla.writes import Write
 @final
 @dataclass(frozen=True)
 class GroupDecomposer(Decomposer):
-    """The rows of another decomposer, those of each group added up: "name movers", "MLPs 0-3". Others stay.
+    """The rows of another decomposer, those of each group added up: "name movers", "MLPs 0-3". Other rows stay.
 
-    What half precision rounds away is known in full only after the run, and stays a row of its own; `group_by` of the
-    result can put it into a group.
+    What half precision rounds away is complete only after the run, and stays a row of its own; `group_by` of the result
+    can put it into a group.
 
     Attributes:
-        inner: Whose rows.
-        groups: Which rows belong to each name: a label, several labels, a regular expression that a label matches in
-            full, or a function of the label.
+        inner: The other decomposer.
+        groups: Which rows belong to each name: a label, several labels, a regular expression that matches all of a
+            label, or a function of the label.
 
     Raises:
-        TypeError: If `inner` is no decomposer, or a group cannot be read.
+        TypeError: If `inner` is not a decomposer, or a group cannot be read.
         ValueError: If there is no group, or the rows do not add up.
     """
 

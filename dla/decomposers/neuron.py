@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from dla.adapters.anatomy import Sublayer
+from dla.adapters.anatomy import PieceKind, Sublayer
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer
 from dla.decomposers.plans import Entry, Item
@@ -25,9 +25,9 @@ class NeuronDecomposer(Decomposer):
 
     Attributes:
         layers: The layers whose MLPs are split; None for all.
-        top_k: Show only so many neurons of each layer, and the others as one row, `3_other_neurons`, which is the sum
-            of their own values. Which ones: those with the largest share of Σ|value| in their layer, on average over
-            the prompts and positions of the call. None shows all.
+        top_k: Show only so many neurons of each layer, and the sum of the others as one row, `3_other_neurons`. Shown
+            are those with the largest share of Σ|value| in their layer, on average over the prompts and positions of
+            the call. None shows all.
 
     Source: Geva et al. 2022, "Transformer Feed-Forward Layers Build Predictions by Promoting Concepts in the
     Vocabulary Space" (arXiv 2203.14680).
@@ -48,7 +48,7 @@ class NeuronDecomposer(Decomposer):
             ValueError: If the model has no such layer.
             UnsupportedModelError: If a layer that was named has no neurons to split.
         """
-        return list(split_sublayers(model, self.layers, self._neurons, "neurons"))
+        return list(split_sublayers(model, self.layers, self._neurons, PieceKind.NEURONS))
 
     def _neurons(self, sublayer: Sublayer) -> Sequence[Item] | None:
         if sublayer.neurons is None:

@@ -1,4 +1,4 @@
-"""Only the strongest rows of a write, and the rest as one."""
+"""The strongest rows of a write, and the sum of the others as one row."""
 
 from dataclasses import dataclass
 from typing import final
@@ -14,13 +14,13 @@ from dla.labels import Label
 class TopK:
     """Keeps the rows with the largest share of Σ|value|, on average over directions, prompts and positions.
 
-    A share has no scale, so rows can be chosen before the final norm's scale is known, and no prompt outweighs
-    another. The rest is the sum of its own values.
+    The others become one row, the sum of their values. A share does not depend on the final norm's scale, so rows can
+    be chosen before it is known, and every prompt has the same weight.
 
     Attributes:
         k: How many.
-        others: The label of the rest.
-        kind: Which rows compete; others stay.
+        others: The label of the sum of the others.
+        kind: The kind of rows that compete; rows of another kind stay.
     """
 
     k: int
@@ -33,6 +33,7 @@ class TopK:
         if int(competing.sum()) <= self.k:
             return rows
         size = values.abs() * competing.to(values).reshape(-1, *[1] * (values.ndim - 1))
+        # Where all values are 0 there are no shares, and that place decides nothing.
         shares = (size / size.sum(0).clamp(min=torch.finfo(size.dtype).tiny)).flatten(1).mean(1)
         rest = competing.clone()
         rest[shares.topk(self.k).indices] = False

@@ -12,12 +12,12 @@ from dla.inputs.prompts import Positions, Prompts
 
 
 class Directions(abc.ABC):
-    """Several questions at once.
+    """Several directions, attributed in one pass.
 
     Law: the result's slice for one name is the attribution of that direction alone.
 
     Attributes:
-        needs_answers: Whether they depend on what the model answers; see `Direction`.
+        needs_answers: As in `Direction`, of any of them.
     """
 
     needs_answers: bool = False
@@ -34,10 +34,10 @@ class Directions(abc.ABC):
 @final
 @dataclass(frozen=True, eq=False)
 class DirectionSet(Directions):
-    """Directions that are known beforehand, by name.
+    """Directions by name.
 
     Raises:
-        ValueError: If there is none, or two have one name.
+        ValueError: If there is none.
     """
 
     directions: Mapping[str, Direction]
@@ -51,7 +51,12 @@ class DirectionSet(Directions):
 
     @staticmethod
     def of(directions: Mapping[Any, Any] | Sequence[Any]) -> "DirectionSet":
-        """From a mapping, in which a token stands for its logit; a list takes its names from the directions' words."""
+        """From a mapping, in which a token stands for its logit, or from a list, which is named by `describe`.
+
+        Raises:
+            TypeError: If a name is not a text, or an item is not a direction.
+            ValueError: If there is none, or two of a list have the same name.
+        """
         if isinstance(directions, Mapping):
             return DirectionSet({_name(name): _logit(direction) for name, direction in directions.items()})
         several = [_one(direction) for direction in directions]
@@ -71,10 +76,10 @@ class DirectionSet(Directions):
 @final
 @dataclass(frozen=True)
 class TopTokens(Directions):
-    """The logits of the `k` tokens that the model itself answers with first, at each prompt and position.
+    """The logits of the `k` tokens that the model itself finds most likely, at each prompt and position.
 
-    Their names are the tokens where one prompt was asked at one position, else `top 1` to `top k`. It takes one more
-    pass, or the cache, to know them.
+    Their names are the tokens for one prompt at one position, otherwise `top 1` to `top k`. One more forward pass, or
+    the cache, tells which they are.
 
     Attributes:
         k: How many.
@@ -98,6 +103,7 @@ class TopTokens(Directions):
         ids = answers.topk(k).indices
         names = [f"top {i + 1}" for i in range(k)]
         if ids.shape[:2] == (1, 1):
+            # Two ids may have the same text; a name must be unique.
             texts = [prompts.vocabulary.text(int(token)) for token in ids.flatten()]
             names = texts if len(set(texts)) == k else names
         return {name: Logit(ids[:, :, i].cpu()) for i, name in enumerate(names)}
@@ -107,11 +113,11 @@ class TopTokens(Directions):
 
 
 def question(direction: object) -> Direction | Directions:
-    """What is asked, where it may be said in short: a token asks for its logit, a dict or a list for several things.
+    """A direction from its short forms: a token stands for its logit, a dict or a list for several directions.
 
     Raises:
-        TypeError: If it is none of these.
-        ValueError: If there is none, or two have one name.
+        TypeError: If it has none of these forms.
+        ValueError: If the dict or list is empty, or two items of a list have the same name.
     """
     if isinstance(direction, Direction | Directions):
         return direction
@@ -143,7 +149,7 @@ def _one(direction: object) -> Direction:
         raise TypeError(f"{type(direction).__name__} is several directions itself. Ask for it alone.")
     if isinstance(direction, str) or whole_number(direction) is not None:
         raise TypeError(
-            f"The directions hold the token {shown(direction)}. Pass dla.Logit with the list for one a prompt, or a "
+            f"The directions hold the token {shown(direction)}. Pass dla.Logit with the list for one per prompt, or a "
             "dict with a name for each question."
         )
     if not isinstance(direction, Direction):

@@ -7,9 +7,9 @@ from typing import Any, final
 from jaxtyping import Float
 from torch import Tensor, no_grad
 
-from dla.adapters.anatomy import Unembedding
 from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.turns import turn_on
+from dla.adapters.unembedding import Unembedding
 from dla.decomposers.plans import Plan
 from dla.directions import Direction, Directions, ResolvedDirection, one_place
 from dla.engine.activations import PositionSelector, selector_of, watch

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.linalg import vecdot, vector_norm
 
-from dla.adapters.anatomy import Unembedding
+from dla.adapters.unembedding import Unembedding
 from dla.directions import ResolvedDirection
 from dla.writes import as_it_is, lost_in
 

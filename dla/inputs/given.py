@@ -1,4 +1,4 @@
-"""What is handed over, as plain values: whole numbers, tokens, several of them; a sentence where it is none."""
+"""Reading the plain values that users pass: whole numbers, tokens, lists of them; or an error that explains them."""
 
 import math
 import numbers
@@ -13,7 +13,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     Count = SupportsIndex
-else:  # `count` looks at what is passed, and says in a sentence what is wrong with it
+else:  # a type checker at run time would refuse a wrong argument before `count` can explain what is wrong
     Count = object
 
 _REPR = reprlib.Repr()
@@ -21,7 +21,7 @@ _REPR.maxstring = _REPR.maxother = 60
 
 
 def shown(value: object) -> str:
-    """A value as an error shows it, in a few words: nobody wants to read a model's modules or a tensor's numbers."""
+    """A value as an error shows it, in a few words: no modules of a model and no numbers of a tensor."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
     if isinstance(value, Tensor | np.ndarray) and value.ndim:
@@ -32,19 +32,20 @@ def shown(value: object) -> str:
 
 
 def is_a(value: object, module: str, *names: str) -> bool:
-    """Whether a value is of one of some classes of a library, which whoever has such a value has imported.
+    """Whether a value is an instance of one of some classes, which are looked up only if their module is imported.
 
     Args:
         value: The value.
-        module: Where the classes are; never imported here, since importing some libraries takes seconds.
+        module: The classes' module.
         names: The classes.
     """
+    # Importing some libraries takes seconds. Whoever has an instance of a class has imported its module.
     imported = sys.modules.get(module)
     return imported is not None and isinstance(value, tuple(getattr(imported, name) for name in names))
 
 
 def whole_number(value: object) -> int | None:
-    """A whole number, of Python, NumPy or a tensor without axes; None for anything else, True and 1.0 included."""
+    """A whole number of Python, NumPy or a tensor without axes; None for anything else, such as True or 1.0."""
     if isinstance(value, Tensor):
         plain = value.ndim == 0 and not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool)
         return int(value) if plain else None
@@ -56,7 +57,7 @@ def whole_number(value: object) -> int | None:
 
 
 def items(value: object) -> list[Any] | None:
-    """The items of a list, an array, a tensor or a column; None for what is not several things in an order."""
+    """The items of a list, an array, a tensor or a column of a data frame; None for anything else."""
     if isinstance(value, Tensor):
         if value.is_nested:
             return list(value.unbind())
@@ -70,7 +71,13 @@ def items(value: object) -> list[Any] | None:
 
 
 def count(value: object, what: str, of: str, least: int = 1) -> int:
-    """How many are asked for.
+    """A number of things, checked.
+
+    Args:
+        value: The number.
+        what: What the argument is called.
+        of: What is counted, for the message.
+        least: The smallest number that makes sense.
 
     Raises:
         TypeError: If it is not a whole number.
@@ -85,7 +92,7 @@ def count(value: object, what: str, of: str, least: int = 1) -> int:
 
 
 def token(value: object) -> str | int:
-    """One token: its text or its id.
+    """A token, checked: its text or its id.
 
     Raises:
         TypeError: If it is neither.
@@ -99,10 +106,10 @@ def token(value: object) -> str | int:
 
 
 def number(value: object, what: str) -> float:
-    """A finite number.
+    """A finite number, checked.
 
     Raises:
-        TypeError: If it is no number.
+        TypeError: If it is not a number.
         ValueError: If it is infinite or NaN.
     """
     if isinstance(value, Tensor | np.ndarray) and value.ndim == 0:

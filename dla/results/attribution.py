@@ -13,8 +13,8 @@ from rich.table import Table
 from torch import Tensor
 
 from dla.decomposers.base import Decomposer, as_decomposer
-from dla.decomposers.groups import Grouping, Renaming, Selector, check_groups, named_groups, rule_of, told_by
-from dla.decomposers.plans import RowKind, Rows, rounding_last, told_apart
+from dla.decomposers.groups import Grouping, Renaming, Selector, check_groups, named_groups, rule_of, rule_of_function
+from dla.decomposers.plans import RowKind, Rows, rounding_last, unique_labels
 from dla.engine.forward import ForwardResult
 from dla.engine.query import Query
 from dla.errors import ReconstructionError
@@ -215,7 +215,7 @@ class Attribution:
         rows = rounding_last(Rows(labels, torch.cat([self.values[:i], pieces, self.values[i + 1 :]])))
         return replace(
             self,
-            parts=told_apart(rows.labels, f"refine({label!r})"),
+            parts=unique_labels(rows.labels, f"refine({label!r})"),
             values=rows.values,
             total=(self.total.double() + (added - self.values[i])).to(self.total),
             tolerance=self.tolerance + allowed.to(self.tolerance),
@@ -241,12 +241,12 @@ class Attribution:
         if isinstance(key, str):
             rule = rule_of(key, self.parts)
         else:
-            rule = named_groups(key) if isinstance(key, Mapping) else told_by(key)
+            rule = named_groups(key) if isinstance(key, Mapping) else rule_of_function(key)
         rows = Grouping(rule)(Rows(self.parts, self.values))
         if isinstance(key, Mapping):
             check_groups(key, self.parts)
         rerun = None if self.rerun is None else self.rerun.coarser(rule)
-        return replace(self, parts=told_apart(rows.labels, "group_by"), values=rows.values, rerun=rerun)
+        return replace(self, parts=unique_labels(rows.labels, "group_by"), values=rows.values, rerun=rerun)
 
     def to_xarray(self) -> "xarray.Dataset":
         """A dataset with dimensions `part`, `direction`, `batch`, `position`, and coordinates for what labels say."""

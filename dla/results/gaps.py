@@ -11,9 +11,9 @@ from rich.table import Table
 from torch import Tensor
 
 from dla.adapters.base import ModelAdapter
-from dla.adapters.hook_places import hooks_at_readout, hooks_at_start, hooks_between, hooks_in_block
+from dla.adapters.hooks_by_block import hooks_at_readout, hooks_at_start, hooks_between, hooks_in_block
 from dla.adapters.turns import turn_on
-from dla.adapters.user_hooks import UserHook, silenced, user_hooks
+from dla.adapters.user_hooks import UserHook, user_hooks, without_user_hooks
 from dla.decomposers.plans import Plan, RowKind
 from dla.engine.forward import forward
 from dla.engine.query import Query
@@ -107,7 +107,7 @@ def explain(query: Query) -> GapReport:
         raise ValueError("The rows of a lens do not add up, so there is no gap to explain.")
     stretches = _stretches(query.model, () if query.cache is not None else user_hooks(query.model), plan.row_kind)
     streams = [replace(stretch.end, label=Label("place", i)) for i, stretch in enumerate(stretches)]
-    plans = replace(plan, apart=True), Plan("the stream", tuple(streams))
+    plans = replace(plan, rounding_by_step=True), Plan("the stream", tuple(streams))
     run, measured = (forward(replace(query, plan=each)) for each in plans)
     labels, values = run.labels, run.values[:, 0]
     if plan.row_kind is RowKind.CUMULATIVE:
@@ -151,7 +151,7 @@ def _first_gap(query: Query) -> GapRow | None:
 
 def _adds_up_without_hooks(query: Query) -> bool:
     try:
-        with turn_on(query.model.source), silenced(query.model):
+        with turn_on(query.model.source), without_user_hooks(query.model):
             run = forward(query).with_readout()
     except RuntimeError:  # it does not even run: the hooks are a part of the model
         return False

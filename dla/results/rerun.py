@@ -66,7 +66,7 @@ class Rerun:
 
     def coarser(self, rule: Renaming) -> "Rerun":
         """The same, with rows added up in groups."""
-        plan = self.query.plan.then(Grouping(lambda label: rule(label_of_sum(label))), adding=True)
+        plan = self.query.plan.then(Grouping(lambda label: rule(label_of_sum(label))), add_equal_labels=True)
         return replace(self, query=replace(self.query, plan=plan), rounding=rule(self.rounding))
 
     def finer(self, label: Label, by: Decomposer) -> tuple["Rerun", ForwardResult]:
@@ -89,7 +89,7 @@ class Rerun:
             raise ValueError(_no_pieces(name, label))
         self._check_run(run.logit, run.sketch)
         plan = self.query.plan
-        rest = plan.then(lambda rows: rows_where(rows, lambda other: other != label), plan.adding)
+        rest = plan.then(lambda rows: rows_where(rows, lambda other: other != label), plan.add_equal_labels)
         finer = replace(plan, name=f"{plan.name} refined by {name}", items=(*rest.items, *pieces.items))
         return replace(self, query=replace(self.query, plan=finer)), run
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from dla.adapters.base import ModelAdapter
+from dla.adapters.fingerprints import checksums
 from dla.adapters.view import AdapterView
-from dla.adapters.weights import checksums
 from dla.attributor import Attributor
 from dla.decomposers.base import plan_of
 from dla.decomposers.plans import Plan, Rows

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dla.adapters.weights import fingerprint, settings_of, tokenizer_fingerprint
+from dla.adapters.fingerprints import fingerprint, settings_of, tokenizer_fingerprint
 from dla.directions import DirectionSet, LogitSet
 from dla.sweeps.corpora import Corpus
 from dla.sweeps.fitting import Failure, attempt

@@ -14,5 +14,5 @@ def reason_of(anatomy: Anatomy, layer: int, kind: str) -> str:
         kind: "heads" or "neurons".
     """
     what, hooks = _PIECES[kind]
-    found = [sublayer.whole[what] for sublayer in anatomy.blocks[layer].sublayers if what in sublayer.whole]
+    found = [sublayer.reasons[what] for sublayer in anatomy.blocks[layer].sublayers if what in sublayer.reasons]
     return "none: " + ("; ".join(found) or f"no module of this block has {hooks}")

@@ -1,8 +1,9 @@
-"""Things in a line, as a Python prompt shows them."""
+"""Results in one line, as a Python prompt shows them."""
 
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from dla.views.grid import signed
@@ -12,13 +13,13 @@ _LONGEST = 80
 
 
 def shortened(text: str, longest: int = _LONGEST) -> str:
-    """A text with its middle left out where it is too long."""
+    """A text, without its middle if it is too long."""
     text, half = as_text(text), longest // 2 - 2
     return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"
 
 
-def mean_of(values: Tensor) -> str:
-    """A number, or the mean of several and how many they are; those that are not there do not count."""
+def mean_of(values: Float[Tensor, "..."]) -> str:
+    """A number, or the mean of several and how many they are; NaN does not count."""
     known = values.detach().to("cpu", torch.float64).flatten()
     known = known[~known.isnan()]
     return signed(float(known.mean())) + (f" (mean of {len(known)})" if len(known) > 1 else "")

@@ -1,4 +1,4 @@
-"""Attributions on disk: netCDF, written whole or not at all. Nothing here can run code from a file."""
+"""Attributions on disk: netCDF, written completely or not at all. Reading a file cannot run code from it."""
 
 import os
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def replacing(path: Path, ending: str = ".part") -> Iterator[Path]:
-    """Where to write a file that takes the place of `path` when all went well, and vanishes otherwise.
+    """Where to write a file that replaces `path` at the end of the block, and is removed after an error.
 
     Args:
         path: The file.
-        ending: How the name ends of the one that is being written.
+        ending: The ending of the file while it is written.
 
     Raises:
         OSError: If it cannot be written; names `path`.
@@ -28,6 +28,7 @@ def replacing(path: Path, ending: str = ".part") -> Iterator[Path]:
         yield unfinished
         unfinished.replace(path)
     except OSError as error:
+        # The user knows the name that was passed, not that of the unfinished file.
         if error.errno is None or unfinished.name not in str(error):
             raise
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
@@ -36,7 +37,7 @@ def replacing(path: Path, ending: str = ".part") -> Iterator[Path]:
 
 
 def write_dataset(data: "xarray.Dataset", path: Path) -> None:
-    """Writes next to the target and moves into place."""
+    """Writes a dataset as netCDF."""
     with replacing(path) as unfinished:
         data.to_netcdf(unfinished, engine="h5netcdf")
 

@@ -1,4 +1,4 @@
-"""A table of labels and numbers, with bars where they help: one description, for the terminal and for a notebook."""
+"""A table of labels, numbers and bars: one description for the terminal and for a notebook."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from rich.text import Text
 
 from dla.views.text import as_text
 
-_PIXELS = 120
+_PIXELS = 120  # of the longest bar in a notebook
 
 
 @final
@@ -20,9 +20,9 @@ class Line:
     """One row.
 
     Attributes:
-        label: What it is of.
-        cells: What stands in the columns.
-        value: How long the bar is, and its colour; None for no bar. A grid without bars has no column for them.
+        label: Its name, in the first column.
+        cells: The other columns.
+        value: The length and sign of its bar; None for no bar. A grid without bars has no column for them.
     """
 
     label: str
@@ -33,15 +33,15 @@ class Line:
 @final
 @dataclass(frozen=True)
 class Grid:
-    """A table: sections of rows. Every text of it is shown as it is, and none is markup.
+    """A table: sections of rows. Every text is shown as it is, never read as markup.
 
     Attributes:
-        title: What stands above it.
+        title: The line above it.
         header: The names of the columns after the first.
         sections: The rows, in sections divided by a rule.
-        note: What stands below it, if anything.
-        rows: What the rows are.
-        words: The columns after the first that hold words, and are set to the left.
+        note: The line below it, if any.
+        rows: The name of the first column.
+        words: The columns after the first that hold words, and are aligned left.
         bar: How many characters the longest bar has.
     """
 
@@ -55,7 +55,14 @@ class Grid:
 
     @staticmethod
     def of_rows(title: str, header: Sequence[str], rows: Iterable[Sequence[str]], words: Sequence[str] = ()) -> "Grid":
-        """A plain table, of which the first column names the rows."""
+        """A table without bars, whose first column names the rows.
+
+        Args:
+            title: The line above it.
+            header: The names of all columns.
+            rows: The rows.
+            words: The columns after the first that hold words.
+        """
         lines = tuple(Line(label, tuple(cells)) for label, *cells in rows)
         return Grid(title, tuple(header[1:]), (lines,), rows=header[0], words=tuple(words))
 
@@ -81,7 +88,7 @@ class Grid:
             table.add_column(_text(name), justify="left" if name in self.words else "right", no_wrap=True)
         barred = bool(self._lengths)
         if barred:
-            table.add_column("")  # may wrap, and so gives way to the numbers where the terminal is narrow
+            table.add_column("")  # may wrap, so that in a narrow terminal the bars are cut and not the numbers
         for lines in self.sections:
             for line in lines:
                 label = _text(line.label, "dim" if barred and line.value is None else "")
@@ -115,7 +122,7 @@ class Grid:
 
 
 def printed(renderable: RenderableType) -> str:
-    """What the terminal shows of something, as plain text."""
+    """What the terminal shows, as plain text."""
     console = Console(width=100, no_color=True, highlight=False)
     with console.capture() as capture:
         console.print(renderable)
@@ -123,7 +130,7 @@ def printed(renderable: RenderableType) -> str:
 
 
 def signed(value: float) -> str:
-    """A signed number, short, with small ones in powers of ten."""
+    """A number with its sign, in four decimals; small ones in powers of ten."""
     return f"{value:+.4f}" if value == 0 or abs(value) >= 5e-4 else f"{value:+.1e}"
 
 

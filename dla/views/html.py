@@ -6,5 +6,11 @@ from dla.views.grid import Grid
 
 
 def html_rows(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Any table of texts, the first column to the left."""
+    """A table of texts; the first column is aligned left.
+
+    Args:
+        title: The line above the table.
+        header: The names of the columns.
+        rows: The rows.
+    """
     return Grid.of_rows(title, header, rows).html()

@@ -1,23 +1,21 @@
-"""Text from models and corpora, as it may be shown: nothing in it is a command to a terminal or a browser."""
+"""Text from models and corpora, made safe to show: nothing in it is a command to a terminal or a browser."""
 
 import re
 import unicodedata
 
+# Categories of characters that control the display: C0 and C1 controls (with them every ANSI and OSC sequence), bidi
+# and other format characters, lone surrogates, characters that are not assigned, line separators.
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-"""Categories of characters that steer instead of showing something: C0 and C1 controls (with them every ANSI and OSC
-sequence), bidi and other format characters, lone surrogates, characters that are not assigned, line separators."""
-
-_JOINERS = "\u200c\u200d"
-"""Format characters that whole scripts and emoji need."""
+_JOINERS = "\u200c\u200d"  # format characters that whole scripts and emoji need
 
 _HARMLESS = re.compile(r"[ -~]*")
 
 
 def as_text(text: str) -> str:
-    r"""A text with what cannot be seen written as an escape, such as `\x1b` or `\u202e`. Other text is as it was.
+    r"""A text with invisible characters written as escapes, such as `\x1b` or `\u202e`.
 
-    Whoever shows text that the library did not make lets it pass through here: labels, tokens, names of directions,
-    prompts, paths. (Markup of rich is no text: pass `rich.text.Text`, or `markup=False`; in HTML escape what it gives.)
+    All text that the library did not make is shown through this function: labels, tokens, names of directions, prompts,
+    paths. (It does not escape markup: pass `rich.text.Text` or `markup=False` to rich, and escape the result in HTML.)
     """
     if _HARMLESS.fullmatch(text):
         return text

@@ -1,7 +1,7 @@
 """How an activation becomes vectors of the stream: what is read, which rows it holds, how each reaches the stream.
 
-Two ways to the same numbers. `contract` pulls the direction back through the weights and dots it with the
-activation, so that no vector of a part is ever built. `vectors` builds them, for small cases and for tests.
+There are two ways to the same numbers. `contract` pulls the direction back through the weights and takes its dot
+product with the activation, so that the vectors of the parts are never built. `vectors` builds them, for tests.
 """
 
 from dla.writes.arithmetic import (

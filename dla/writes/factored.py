@@ -1,4 +1,4 @@
-"""Writes of many parts, each with weights of its own: attention heads, neurons."""
+"""Writes of many parts, each with its own weight: attention heads, neurons."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from dla.writes.sites import Site
 @final
 @dataclass(frozen=True, eq=False)
 class HeadWrites(Write):
-    """A part per slice of an activation, each with a matrix of its own: part `h` is `activation[h] @ weight[h]`.
+    """One part per slice of an activation, each with its own matrix: part `h` is `activation[h] @ weight[h]`.
 
-    Attention heads: the activation is `z`, the weight is `W_O`.
+    For attention heads the activation is `z` and the weight is `W_O`.
 
     Attributes:
         site: `[batch pos part d_in]`.
-        weight: `[part d_in d_model]`.
-        parts: One label a part.
+        weight: One matrix per part.
+        parts: One label per part.
         route: From the weight's output to the stream.
 
     Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits".
@@ -47,6 +47,7 @@ class HeadWrites(Write):
     def contract(
         self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
     ) -> Float[Tensor, "*more part #batch #pos"]:
+        # One matrix product for all parts: [... d_model] -> [... part * d_in] -> [... part d_in]
         pulled = linear(self.route.pull_back(direction), self.weight.flatten(0, 1).to(direction))
         pulled = pulled.unflatten(-1, self.weight.shape[:2])
         values = dot(activations[self.site], pulled).movedim(-1, -3)
@@ -61,14 +62,14 @@ class HeadWrites(Write):
 @final
 @dataclass(frozen=True, eq=False)
 class NeuronWrites(Write):
-    """A part per coordinate of an activation, each with a vector of its own: part `n` is `activation[n] * weight[n]`.
+    """One part per coordinate of an activation, each with its own vector: part `n` is `activation[n] * weight[n]`.
 
-    MLP neurons: the activation is `post`, the weight is `W_out`.
+    For MLP neurons the activation is `post` and the weight is `W_out`.
 
     Attributes:
         site: `[batch pos part]`.
-        weight: `[part d_model]`.
-        parts: One label a part.
+        weight: One vector per part.
+        parts: One label per part.
         route: From the weight's output to the stream.
     """
 

@@ -1,4 +1,4 @@
-"""Rounding: what the model's own arithmetic loses, where half precision makes it visible."""
+"""What the model's own arithmetic loses by rounding, in half precision."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ from dla.writes.sites import Site
 @final
 @dataclass(frozen=True, eq=False)
 class Rounding(Write):
-    """What a hook shows after a step minus what the step comes to exactly: one part, or one a head.
+    """What a hook shows after a step minus the exact result of the step: one part, or one per head.
 
-    Only what rounding can make counts. An entry that is further off than the step's own rounding allows counts as
-    nothing, so that whatever else happened there (a part that was forgotten, an edit) stays a gap in the sum.
+    An entry that differs by more than the step's own rounding counts as 0, so that anything else that happened there
+    (a part that was forgotten, an edit) remains a gap in the sum.
 
     Attributes:
         step: The step.
-        seen: Where its result is read, `[batch pos d_model]`, or `[batch pos part d_in]` where there is a weight.
-        parts: One label a part.
-        weight: From each part of that result to what is added, `[part d_in d_model]`; None where it is itself added.
+        seen: Where the model's own result is read, `[batch pos d_model]`, or `[batch pos part d_in]` with a weight.
+        parts: One label per part.
+        weight: From each part of that result to what is added; None where the result is itself added.
         route: From there to the stream.
     """
 
@@ -64,6 +64,6 @@ class Rounding(Write):
 
 
 def lost_in(computed: BoundedValue, seen: Float[Tensor, "batch pos *d"]) -> Float[Tensor, "batch pos *d"]:
-    """What rounding took from a step: what was seen minus what it comes to, where that can be rounding; else 0."""
+    """What a step lost by rounding: what was seen minus the exact result, and 0 where that is more than rounding."""
     lost = seen - computed.value
     return torch.where(lost.abs() <= computed.slack, lost, torch.zeros_like(lost))

@@ -1,4 +1,4 @@
-"""Attention heads by what they read: one part for each head and source position."""
+"""Attention heads by the positions that they read: one part for each head and source."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from dla.writes.base import Write
 from dla.writes.routes import DIRECT, Activations, Route
 from dla.writes.sites import Site
 
+# How many products `pattern * value` exist at the same time; positions beyond that are taken in turn.
 _AT_A_TIME = 2**24
-"""How many summands `pattern * value` are looked at together; more positions than that make are taken in turn."""
 
 
 @final
@@ -23,15 +23,15 @@ _AT_A_TIME = 2**24
 class Sources(Write):
     """One part for each head and source position: `pattern[h, q, s] * v[s, h] @ W_O[h]`; heads share values.
 
-    The value bias is a part of its own for each head, `(Σ_s pattern[h, q, s]) * b_V[h] @ W_O[h]`: the pattern's rows
-    add up to 1, and to less where there are attention sinks.
+    The value bias of each head is a part of its own, `(Σ_s pattern[h, q, s]) * b_V[h] @ W_O[h]`. The rows of a pattern
+    sum to 1, or to less where there are attention sinks.
 
     Attributes:
         pattern: `[batch head pos source]`.
-        v: `[batch source group d_head]`, the bias in it; head `h` reads the group `h // (heads / groups)`.
-        W_O: `[head d_head d_model]`.
-        b_V: `[group d_head]`; None if there is none.
-        parts: One label a head and source, sources in a row, then one a head for the bias if there is one.
+        v: `[batch source group d_head]`, with the bias; head `h` reads the group `h // (heads / groups)`.
+        W_O: The output weight.
+        b_V: The value bias; None if there is none.
+        parts: One label per head and source, all sources of a head in a row; then one per head if there is a bias.
         route: From the heads' output to the stream.
 
     Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; Ainslie et al. 2023, "GQA"
@@ -63,8 +63,8 @@ class Sources(Write):
         rows = pulled.new_empty(*pulled.shape[:-5], len(self.parts), batch, positions)
         width = max(1, _AT_A_TIME // (batch * heads * sources))
         for some in (slice(start, start + width) for start in range(0, positions, width)):
-            asked = pulled if pulled.shape[-4] == 1 else pulled[..., some, :, :, :]
-            rows[..., some] = self._rows(asked, v, pattern[:, :, some])
+            of_some = pulled if pulled.shape[-4] == 1 else pulled[..., some, :, :, :]
+            rows[..., some] = self._rows(of_some, v, pattern[:, :, some])
         return self.route.rescale(rows, activations)
 
     def _rows(
@@ -73,8 +73,10 @@ class Sources(Write):
         v: Float[Tensor, "batch source group d_head"],
         pattern: Float[Tensor, "batch head pos source"],
     ) -> Float[Tensor, "*more part batch pos"]:
+        # b batch, q position, s source, g group of heads with the same values, r head in its group, d d_head
         pattern = pattern.unflatten(1, (v.shape[2], -1))
         values = torch.einsum("...bqgrd,bsgd->...bgrqs", pulled, self._without_bias(v)) * pattern
+        # [... b g r q s] -> [... b head q s] -> [... head s b q] -> [... part b q]
         rows = values.flatten(-4, -3).movedim((-3, -1), (-4, -3)).flatten(-4, -3)
         if self.b_V is None:
             return rows

@@ -33,6 +33,7 @@ class SumOf(Write):
     def contract(
         self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
     ) -> Float[Tensor, "*more part #batch #pos"]:
+        # Of any shape: a constant has size 1 where other writes have batch and positions.
         total = direction.new_zeros(())
         for write in self.writes:
             total = total + write.contract(activations, direction).sum(-3, keepdim=True)

@@ -10,7 +10,7 @@ from subjects import LINE, bridge_of, some_tokens
 
 import dla
 from dla.adapters import adapt
-from dla.adapters.weights import fingerprint
+from dla.adapters.fingerprints import fingerprint
 from dla.testing.models import architecture
 
 TOKENS = some_tokens(6)

@@ -1,4 +1,4 @@
-"""Which of the user's hooks sit on a stretch of the stream: on its way through the embeddings, a block, the readout."""
+"""Which of the user's hooks are on a stretch of the stream: in the embeddings, in or after a block, in the readout."""
 
 from collections.abc import Sequence
 
@@ -10,26 +10,27 @@ _START = ("embed", "pos_embed", "rotary_emb", "hook_embed", "hook_pos_embed", "h
 
 
 def hooks_at_start(hooks: Sequence[UserHook], model: ModelAdapter) -> list[UserHook]:
-    """Those that the stream passes before the first block's stream is read."""
+    """The hooks before the stream that enters the first block is read."""
     return [h for h in hooks if _enters(h, 0, model) or (h.layer is None and not _begins(h, _READOUT))]
 
 
 def hooks_in_block(hooks: Sequence[UserHook], layer: int, model: ModelAdapter) -> list[UserHook]:
-    """Those between where a block's first stream is read and where its last is."""
+    """The hooks between the stream that enters a block and the one that leaves it."""
     inside = [h for h in hooks if h.layer == layer and not _enters(h, layer, model)]
     return [*inside, *(h for h in hooks if h.place == EVERYWHERE)]
 
 
 def hooks_between(hooks: Sequence[UserHook], layer: int, model: ModelAdapter) -> list[UserHook]:
-    """Those between where a block's last stream is read and where the next block's first is."""
+    """The hooks between the stream that leaves a block and the one that enters the next."""
     return [h for h in hooks if _is_block(h, layer) or _enters(h, layer + 1, model) or h.place == EVERYWHERE]
 
 
 def hooks_at_readout(hooks: Sequence[UserHook], model: ModelAdapter) -> list[UserHook]:
-    """Those after where the last block's last stream is read."""
+    """The hooks after the stream that leaves the last block is read."""
     return [h for h in hooks if _is_block(h, model.n_layers - 1) or (h.layer is None and not _begins(h, _START))]
 
 
+# A hook at the very place where a stream is read comes before the reading: it belongs to the stretch that ends there.
 def _enters(hook: UserHook, layer: int, model: ModelAdapter) -> bool:
     return model.block(layer).resid_pre.site.name in hook.names or _is_block(hook, layer)
 

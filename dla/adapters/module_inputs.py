@@ -1,34 +1,33 @@
-"""Taps: activations that no hook point shows, taken from what a module is called with."""
+"""Activations that no hook point shows, taken from the arguments of a module's call."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
+from jaxtyping import Shaped
 from torch import Tensor, nn
-
-Pick = Callable[[Sequence[Any]], Any]
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class ModuleInput:
-    """One argument of a module's call, under a name as hook points have.
+    """One argument of a module's calls, which is observed like a hook point.
 
     Attributes:
         module: The module.
-        place: Which of its arguments, positional ones first.
+        place: The number of the argument, positional ones first.
     """
 
     module: nn.Module
     place: int
 
-    def listen(self, observe: Callable[[Tensor], None]) -> Any:
-        """Calls `observe` with the argument whenever the module was called; gives the handle that ends it."""
+    def register(self, observe: Callable[[Shaped[Tensor, "..."]], None]) -> Any:
+        """Calls `observe` with the argument after each call of the module; returns the handle that ends this."""
 
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], _output: Any) -> None:
-            given = (*args, *kwargs.values())
-            if self.place < len(given) and isinstance(given[self.place], Tensor):
-                observe(given[self.place])
+            arguments = (*args, *kwargs.values())
+            if self.place < len(arguments) and isinstance(arguments[self.place], Tensor):
+                observe(arguments[self.place])
 
         return self.module.register_forward_hook(hook, with_kwargs=True)
 
@@ -38,12 +37,12 @@ HookPoints = Mapping[str, nn.Module | ModuleInput]
 
 
 def module_inputs_of(blocks: Iterable[nn.Module]) -> dict[str, ModuleInput]:
-    """The calls of every mixture of experts in the blocks: its input, the experts chosen, their weights.
+    """What every mixture of experts in the blocks is called with: its input, the experts chosen, their weights.
 
-    Hugging Face keeps all experts of a layer in one module with stacked weights, which is called with the three;
-    TransformerLens' own mixture has a list of modules and is itself called with the first.
+    Hugging Face keeps all experts of a layer in one module with stacked weights, which is called with all three;
+    TransformerLens' own mixture has a list of expert modules, and is called with its input.
     """
-    taps: dict[str, ModuleInput] = {}
+    inputs: dict[str, ModuleInput] = {}
     for i, block in enumerate(blocks):
         for child, module in block.named_children():
             if child == "_original_component":
@@ -51,15 +50,15 @@ def module_inputs_of(blocks: Iterable[nn.Module]) -> dict[str, ModuleInput]:
             path = f"blocks.{i}.{child}.experts"
             stacked = next((inner for inner in module.modules() if is_stack_of_experts(inner)), None)
             if stacked is not None:
-                taps |= {
+                inputs |= {
                     f"{path}.{name}": ModuleInput(stacked, place) for place, name in enumerate(("x", "index", "weight"))
                 }
             elif isinstance(getattr(module, "experts", None), nn.ModuleList):
-                taps[f"{path}.x"] = ModuleInput(module, 0)
-    return taps
+                inputs[f"{path}.x"] = ModuleInput(module, 0)
+    return inputs
 
 
 def is_stack_of_experts(module: nn.Module) -> bool:
-    """Whether a module's own weights are matrices, one for each expert, as Hugging Face keeps them."""
+    """Whether a module holds the matrices of all experts, stacked, as Hugging Face keeps them."""
     down = dict(module.named_parameters(recurse=False)).get("down_proj")
     return down is not None and down.ndim == 3

@@ -1,4 +1,4 @@
-"""What a step rounds away, as a write, where the model's own precision is coarse enough to see it."""
+"""What a step of the model rounds away, as a write, where the model is in half precision."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from dla.writes.routes import DIRECT, Route
 from dla.writes.sites import Site
 
 
-def rounded(
+def rounding_of_step(
     step: Step,
     seen: Site,
     labels: Sequence[Label],
@@ -21,10 +21,10 @@ def rounded(
     route: Route = DIRECT,
     weight: Float[Tensor, "part d_in d_model"] | None = None,
 ) -> tuple[Write, ...]:
-    """A write of what a step rounds away; none where all is in float32 or finer.
+    """A write of what a step rounds away; no write where all is in float32 or finer.
 
     Args:
-        step: The step, which explains what was seen.
+        step: The step, by which what was seen is explained.
         seen: Where its result is read.
         labels: The write's.
         recording: What was seen.
@@ -33,6 +33,7 @@ def rounded(
     """
     reads = step(Precision.of(recording.hooks[seen.name].dtype)).reads
     dtypes = recording.dtypes((seen, *reads))
+    # In float32 the loss is within the tolerance of the sum: to measure it would cost time and show nothing.
     if not any(map(is_half, dtypes)):
         return ()
     computation = explained(step, recording.at(reads), recording.read(seen), *dtypes)
