@@ -57,7 +57,7 @@ class Attributor:
 
     Example:
         >>> import dla.demo
-        >>> attributor = Attributor(dla.demo.load("raw"), dla.HeadDecomposer())
+        >>> attributor = Attributor(dla.demo.load_small("raw"), dla.HeadDecomposer())
         >>> result = attributor.attribute("When Mary and John went to the store , John gave a drink to",
         ...                               dla.LogitDifference(" Mary", " John"))
         >>> bool(result.gap.abs() <= result.tolerance)

@@ -17,7 +17,7 @@ from dla.inputs.prompts import read_prompts
 PROMPT = "When Mary and John went to the store , John gave a drink to"
 OTHER = "After Rose and Paul left the park , Paul decided to give a book to"
 DIFFERENCE = dla.LogitDifference(" Mary", " John")
-DEMO = dla.demo.load("raw")
+DEMO = dla.demo.load_small("raw")
 IDS: Tensor = DEMO.to_tokens(PROMPT)
 PAD = DEMO.tokenizer.pad_token_id
 NAMES = [DEMO.to_single_token(name) for name in (" Mary", " John")]

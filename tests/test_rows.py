@@ -163,7 +163,7 @@ KINDS = ("hooked", "bridge", "raw")
 
 
 def demo_difference(kind: str, decomposer: dla.Decomposer) -> dla.Attribution:
-    return dla.Attributor(dla.demo.load(kind), decomposer).attribute(
+    return dla.Attributor(dla.demo.load_small(kind), decomposer).attribute(
         ["When Mary and John went to the store , John gave a drink to", "Then Mary and John went to the park , Mary"],
         dla.LogitDifference(" Mary", " John"),
         pos=None if isinstance(decomposer, dla.LayerDecomposer) else -1,
@@ -192,7 +192,7 @@ def test_heads_of_the_raw_model_differ_by_their_value_bias_only() -> None:
     """
     prompt = "When Mary and John went to the store , John gave a drink to"
     difference = dla.LogitDifference(" Mary", " John")
-    model, rewritten = dla.demo.load("raw"), dla.demo.load("raw")
+    model, rewritten = dla.demo.load_small("raw"), dla.demo.load_small("raw")
     rewritten.enable_compatibility_mode()
     raw, folded = (
         dla.Attributor(each, dla.HeadDecomposer()).attribute(prompt, difference) for each in (model, rewritten)

@@ -121,11 +121,11 @@ def test_a_dictionary_of_one_head_is_refused() -> None:
 def with_saes(kind: str) -> Any:
     """The demo model as SAELens' own class."""
     if kind == "hooked":
-        plain = dla.demo.load("hooked")
+        plain = dla.demo.load_small("hooked")
         model = HookedSAETransformer(plain.cfg, tokenizer=plain.tokenizer)
         model.load_state_dict(plain.state_dict(), strict=False)
         return model.eval()
-    model = dla.demo.load("raw")
+    model = dla.demo.load_small("raw")
     model.__class__, model._acts_to_saes, model._transcoder_output_hooks = SAETransformerBridge, {}, {}
     return model
 

@@ -79,7 +79,7 @@ def hooks_of(model: Any) -> tuple[str, ...]:
 
     Example:
         >>> import dla.demo
-        >>> model = dla.demo.load("raw")
+        >>> model = dla.demo.load_small("raw")
         >>> with model.hooks(fwd_hooks=[("blocks.1.attn.hook_z", lambda z, hook: 0 * z)]):
         ...     print(hooks_of(model)[0].split(": ")[0])
         blocks.1.attn.hook_z

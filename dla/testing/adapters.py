@@ -42,7 +42,7 @@ def check_adapter(model: Any, tokens: Int[Tensor, "batch pos"] | None = None) ->
     Example:
         >>> import dla.demo
         >>> from dla.testing import check_adapter
-        >>> report = check_adapter(dla.demo.load("raw"))
+        >>> report = check_adapter(dla.demo.load_small("raw"))
         >>> report.ok, report.first_failure()
         (True, None)
     """

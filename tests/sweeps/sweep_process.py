@@ -37,7 +37,7 @@ def tell(what: dict) -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
-    attributor = dla.Attributor(dla.demo.load("raw"), dla.HeadDecomposer())
+    attributor = dla.Attributor(dla.demo.load_small("raw"), dla.HeadDecomposer())
     tell({"ready": True})
     for line in sys.stdin:
         child = os.fork()

@@ -75,7 +75,7 @@ def test_tokens_may_be_ids(heads, tmp_path):
 
 
 def test_a_model_in_double_precision_keeps_its_digits(tmp_path):
-    model = dla.demo.load("raw")
+    model = dla.demo.load_small("raw")
     model.to(torch.float64)
     folder = dla.sweep(frame(3), dla.Attributor(model, dla.HeadDecomposer()), tmp_path)
     (shard,) = folder.shards()
