@@ -45,6 +45,7 @@ def _pieces(
     """The items of a plan by the part that they are pieces of, without the parts that the plan leaves whole."""
     found: dict[Label, list[Item]] = {}
     for item in items:
+        # One write may hold pieces of several parts; an entry says of which part its pieces are.
         labels = item.labels if isinstance(item, Write) else [item.parent]
         for component in dict.fromkeys(part for label in labels for part in _components(name, label, model, whole)):
             found.setdefault(component, []).append(item)

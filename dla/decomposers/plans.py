@@ -167,11 +167,8 @@ class Plan:
         if self.static_labels is not None:
             return self.static_labels
         labels = [label for step in steps for label in step.write.labels]
-        if (
-            self.add_equal_labels
-            or any(step.reductions for step in steps)
-            or any(label.kind == GROUP for label in labels)
-        ):
+        grouped = any(label.kind == GROUP for label in labels)
+        if self.add_equal_labels or grouped or any(step.reductions for step in steps):
             return None
         return unique_labels(self._shown(labels), self.name)
 
@@ -188,11 +185,8 @@ class Plan:
             place.copy_(rows.values)
         labels = [self._merged(label) for rows in parts for label in rows.labels]
         rows = Rows(labels, values)
-        rows = (
-            added_up(rows)
-            if self.add_equal_labels or any(label.kind in (GROUP, ROUNDING) for label in labels)
-            else rows
-        )
+        if self.add_equal_labels or any(label.kind in (GROUP, ROUNDING) for label in labels):
+            rows = added_up(rows)
         return Rows(unique_labels(rows.labels, self.name), rows.values)
 
     def places(
@@ -206,6 +200,7 @@ class Plan:
         """
         if into is None:
             return ()
+        # In the order of `_shown`: the rows of all other steps, then one that all rounding is added to.
         own = [step for step in steps if not self._is_merged(step.write.labels)]
         places = iter(into[: sum(len(step.write.labels) for step in own)].split([len(s.write.labels) for s in own]))
         found = [into[-1:] if self._is_merged(step.write.labels) else next(places) for step in steps]
@@ -246,6 +241,7 @@ def unique_labels(labels: Sequence[Label], whose: str) -> tuple[Label, ...]:
     Raises:
         ValueError: If two are the same.
     """
+    # As texts, by which users name rows: labels that differ only in fields that are not written are no two names.
     twice = [label for label, count in Counter(map(str, labels)).items() if count > 1]
     if twice:
         raise ValueError(f"{whose} names two parts {twice[0]!r}. Give every part a label of its own.")

@@ -74,8 +74,7 @@ def split_sublayers(
         if not 0 <= layer < model.n_layers:
             raise ValueError(f"There is no layer {layer}; the model has layers 0 to {model.n_layers - 1}.")
     yield from model.embeddings()
-    # One warning for all layers, at the end.
-    unsplit_yet: list[Sublayer] = []
+    unsplit: list[Sublayer] = []
     for layer in range(model.n_layers):
         chosen = named is None or layer in named
         sublayers = model.block(layer).sublayers
@@ -88,10 +87,10 @@ def split_sublayers(
         for sublayer, piece in zip(sublayers, pieces, strict=True):
             yield from [sublayer.write] if piece is None else piece
             yield from sublayer.rounding
-        unsplit = [sublayer for sublayer, piece in zip(sublayers, pieces, strict=True) if piece is None]
-        unsplit_yet += [sublayer for sublayer in unsplit if chosen and _may_have(sublayer, what)]
-    if unsplit_yet:
-        warn_caller(_left_whole(unsplit_yet, what), CoarseDecompositionWarning)
+            if chosen and piece is None and _may_have(sublayer, what):
+                unsplit.append(sublayer)
+    if unsplit:  # one warning for all layers
+        warn_caller(_left_whole(unsplit, what), CoarseDecompositionWarning)
 
 
 def _may_have(sublayer: Sublayer, what: str) -> bool:
