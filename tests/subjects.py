@@ -11,10 +11,9 @@ import torch
 from dictionaries import RandomFeatures
 from hypothesis import strategies as st
 from torch import Tensor
-from transformer_lens.model_bridge import TransformerBridge
 
 import dla
-from dla.testing.models import HOOKED, VOCABULARY_SIZE, architecture, hooked_architecture, tokenizer
+from dla.testing.models import HOOKED, VOCABULARY_SIZE, architecture, hooked_architecture
 
 LINE = int(version("transformer-lens").split(".")[0])
 """The major version of TransformerLens."""
@@ -126,13 +125,6 @@ def _built(subject: Subject, seed: int) -> Any:
 @cache
 def _hugging_face(name: str, seed: int, dtype: torch.dtype) -> Any:
     return architecture(name).hugging_face(seed, dtype)
-
-
-def bridge_of(model: Any) -> Any:
-    """A raw bridge around a Hugging Face model, which it takes over."""
-    return TransformerBridge.boot_transformers(
-        "tiny", hf_model=model, tokenizer=tokenizer(), device="cpu", dtype=model.dtype
-    )
 
 
 def params(subjects: list[Subject]) -> list[Any]:

@@ -21,7 +21,7 @@ from twins import AlteredAdapter
 
 import dla
 from dla.testing import assert_attributions_equal
-from dla.testing.models import NAMES, PROMPT, VOCABULARY_SIZE
+from dla.testing.models import FIRST_NAMES, PROMPT, VOCABULARY_SIZE
 
 SHORT, LONG = "When Mary went to the park", PROMPT
 POSITIONS = (-1, 0, -6, 5, None, [0, -1], [3, 1, 1], slice(None), slice(1, 4), slice(-2, None))
@@ -66,7 +66,7 @@ def test_a_cache_serves_next_token_only_with_its_prompts() -> None:
 
 @given(
     subject=any_of_a_few,
-    names=st.lists(st.lists(st.sampled_from(NAMES), min_size=2, max_size=7), min_size=2, max_size=4),
+    names=st.lists(st.lists(st.sampled_from(FIRST_NAMES), min_size=2, max_size=7), min_size=2, max_size=4),
     pos=st.sampled_from([-1, 0, None, [0, 1, -1], slice(1, None)]),
 )
 def test_each_prompt_of_a_batch_of_texts_is_as_if_alone(subject: Subject, names: list[list[str]], pos: object) -> None:

@@ -9,12 +9,19 @@ import transformers
 from assertions import ROUNDINGS, assert_close, size_of
 from by_hand import NAMES as BY_HAND
 from by_hand import ByHand
-from subjects import GPT2, Subject, bridge_of, each_of_a_few, needs_hooked_transformer, some_tokens
+from subjects import GPT2, Subject, each_of_a_few, needs_hooked_transformer, some_tokens
 from torch import Tensor
 
 import dla
 import dla.demo
-from dla.testing.models import HOOKED, HookedArchitecture, HuggingFaceArchitecture, architecture, hooked_architecture
+from dla.testing.models import (
+    HOOKED,
+    HookedArchitecture,
+    HuggingFaceArchitecture,
+    architecture,
+    bridge_of,
+    hooked_architecture,
+)
 
 TOKEN = 9
 each_by_hand = pytest.mark.parametrize("name", BY_HAND)

@@ -14,7 +14,14 @@ from torch import Tensor, nn
 
 from dla.adapters import ModelAdapter, adapt
 from dla.testing.altered import Altered
-from dla.testing.models import HookedArchitecture, HuggingFaceArchitecture, architecture, boot, hooked_architecture
+from dla.testing.models import (
+    HookedArchitecture,
+    HuggingFaceArchitecture,
+    architecture,
+    bridge_of,
+    hooked_architecture,
+)
+from dla.testing.models.hugging_face import Mode
 
 LINE = int(version("transformer-lens").split(".")[0])
 """The major version of TransformerLens."""
@@ -52,7 +59,7 @@ class TinyModel(Subject):
     Attributes:
         name: The entry's name in `HUGGING_FACE` or `HOOKED`.
         family: "bridge" for a Hugging Face model in a `TransformerBridge`, "hooked" for a `HookedTransformer`.
-        processed: In compatibility mode, or with processed weights; not as it boots.
+        processed: In compatibility mode, or with processed weights; not as it bridge_ofs.
         dtype: Of the parameters.
         n_layers: How many blocks, where that is not the entry's own number.
         seed: Selects the weights.
@@ -108,7 +115,7 @@ class TinyModel(Subject):
         """An adapter that runs this model and has its weights in float32; None where they have as many bits already."""
         if self.family == "hooked" or self.processed or self.dtype in (torch.float32, torch.float64):
             return None
-        wide = boot(self.entry().hugging_face(self.seed, self.dtype).float())
+        wide = bridge_of(self.entry().hugging_face(self.seed, self.dtype).float())
         return Altered(self.model(), lambda _: adapt(wide).anatomy)
 
     def entry(self) -> HuggingFaceArchitecture:
@@ -125,10 +132,8 @@ class TinyModel(Subject):
         return config
 
     def _bridge(self) -> Any:
-        bridge = self.entry().bridge("raw", self.seed, self.dtype)
-        if self.processed:
-            bridge.enable_compatibility_mode(disable_warnings=True, fold_value_biases=not self.keeps_value_biases)
-        return bridge
+        mode: Mode = "compatibility" if self.processed else "raw"
+        return self.entry().bridge(mode, self.seed, self.dtype, fold_value_biases=not self.keeps_value_biases)
 
     def _hooked(self) -> Any:
         entry = hooked_architecture(self.name)

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from dla.testing.models import (
+    FIRST_NAMES,
     HOOKED,
     HUGGING_FACE,
-    NAMES,
     PROMPT,
     REFUSED,
     VOCABULARY_SIZE,
@@ -205,7 +205,7 @@ def test_randomise_leaves_buffers_alone_unless_they_are_learned():
 def test_tokenizer_gives_one_token_for_each_word_and_its_spaced_form():
     tiny = tokenizer()
     assert len(tiny) == VOCABULARY_SIZE
-    for name in NAMES:
+    for name in FIRST_NAMES:
         assert len(tiny(name, add_special_tokens=False).input_ids) == 1
         assert tiny.convert_ids_to_tokens(tiny(" " + name).input_ids) == ["<s>", " " + name]
     assert tiny.decode(tiny(PROMPT).input_ids, skip_special_tokens=True) == PROMPT

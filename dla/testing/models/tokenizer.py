@@ -6,11 +6,11 @@ from transformers import PreTrainedTokenizerFast
 SPECIAL_TOKENS = ("<s>", "</s>", "<pad>", "<unk>")
 """In the order of their ids, 0 to 3."""
 
-NAMES = ("Mary", "John", "Alice", "Bob", "Tom", "Anna", "Paul", "Sara")
+FIRST_NAMES = ("Mary", "John", "Alice", "Bob", "Tom", "Anna", "Paul", "Sara")
 """Names to complete a prompt with; each is one token with a leading space, and another without."""
 
-WORDS = (
-    *NAMES,
+KNOWN_WORDS = (
+    *FIRST_NAMES,
     *("When", "Then", "After", "and", "went", "to", "the", "a", "of", "in", "at", "with", "for", "is", "was"),
     *("store", "park", "school", "house", "garden", "drink", "book", "ball", "flower", "letter", "ring"),
     *("gave", "said", "took", "saw", "had", "not", "she", "he", "they", "it", "snack", "cat", "dog"),
@@ -21,7 +21,7 @@ WORDS = (
 PROMPT = "When Mary and John went to the store , John gave a drink to"
 """The indirect object identification prompt, 15 tokens with BOS."""
 
-VOCABULARY_SIZE = len(SPECIAL_TOKENS) + 2 * len(WORDS)
+VOCABULARY_SIZE = len(SPECIAL_TOKENS) + 2 * len(KNOWN_WORDS)
 """Number of token ids: the special ones, each word, and each word with a leading space."""
 
 
@@ -33,7 +33,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     Returns:
         A tokenizer with `VOCABULARY_SIZE` tokens. `bos`, `eos`, `pad` and `unk` are tokens of their own.
     """
-    words = (*SPECIAL_TOKENS, *WORDS, *(" " + word for word in WORDS))
+    words = (*SPECIAL_TOKENS, *KNOWN_WORDS, *(" " + word for word in KNOWN_WORDS))
     vocabulary = {word: index for index, word in enumerate(words)}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(r" ?[^ ]+"), behavior="isolated")

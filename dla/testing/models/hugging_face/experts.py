@@ -1,7 +1,11 @@
 """Mixtures of experts, and multi-head latent attention, which came with them."""
 
-from dla.testing.models.hugging_face.architecture import HuggingFaceArchitecture as Entry
-from dla.testing.models.hugging_face.sizes import EXPERTS, LATENT, LLAMA, WINDOW, configuration, rope, without
+from functools import partial
+
+from dla.testing.models.hugging_face.architecture import HuggingFaceArchitecture, tiny
+from dla.testing.models.hugging_face.sizes import EXPERTS, GRANITE, LATENT, LLAMA, WINDOW, rope, without
+
+_mixture = partial(tiny, kind="experts")
 
 _HEAD = {"head_dim": 8}
 _PLAIN = without(EXPERTS, "moe_intermediate_size")
@@ -19,157 +23,116 @@ _ROUTED = {
 }
 _DENSE_FIRST = {**_ROUTED, "first_k_dense_replace": 1}
 _DENSE_FIRST_BY_TYPE = {**_ROUTED, "mlp_layer_types": ["dense", "sparse"]}
-_GRANITE = {
-    "embedding_multiplier": 3.0,
-    "residual_multiplier": 0.6,
-    "attention_multiplier": 0.3,
-    "logits_scaling": 2.0,
-}
 
-MIXTURES: tuple[Entry, ...] = (
-    Entry("mixtral", configuration("MixtralConfig", LLAMA, _LOCAL, {"sliding_window": WINDOW}), "experts"),
-    Entry(
-        "qwen2_moe",
-        configuration("Qwen2MoeConfig", LLAMA, EXPERTS, _SHARED),
-        "experts",
-        "routed experts and a gated shared one",
-    ),
-    Entry(
+MIXTURES: tuple[HuggingFaceArchitecture, ...] = (
+    _mixture("mixtral", "MixtralConfig", LLAMA, _LOCAL, {"sliding_window": WINDOW}),
+    _mixture("qwen2_moe", "Qwen2MoeConfig", LLAMA, EXPERTS, _SHARED, notes="routed experts and a gated shared one"),
+    _mixture(
         "qwen2_moe-dense-first",
-        configuration("Qwen2MoeConfig", LLAMA, EXPERTS, _SHARED, {"mlp_only_layers": [0]}),
-        "experts",
-        "the first block has an MLP",
+        "Qwen2MoeConfig",
+        LLAMA,
+        EXPERTS,
+        _SHARED,
+        {"mlp_only_layers": [0]},
+        notes="the first block has an MLP",
     ),
-    Entry("qwen3_moe", configuration("Qwen3MoeConfig", LLAMA, EXPERTS), "experts"),
-    Entry(
+    _mixture("qwen3_moe", "Qwen3MoeConfig", LLAMA, EXPERTS),
+    _mixture(
         "phimoe",
-        configuration("PhimoeConfig", LLAMA, _LOCAL, {"attention_bias": True, "lm_head_bias": True}),
-        "experts",
-        "LayerNorm; unembedding bias",
+        "PhimoeConfig",
+        LLAMA,
+        _LOCAL,
+        {"attention_bias": True, "lm_head_bias": True},
         bridged_as="PhiMoEForCausalLM",
+        notes="LayerNorm; unembedding bias",
     ),
-    Entry("olmoe", configuration("OlmoeConfig", LLAMA, _PLAIN, {"clip_qkv": 0.5}), "experts"),
-    Entry(
-        "flex_olmo",
-        configuration("FlexOlmoConfig", LLAMA, _PLAIN),
-        "experts",
-        "norms after each sublayer only",
-    ),
-    Entry("granitemoe", configuration("GraniteMoeConfig", LLAMA, _LOCAL, _GRANITE), "experts"),
-    Entry(
-        "gpt_oss",
-        configuration("GptOssConfig", LLAMA, _HEAD, _LOCAL, _SLIDING),
-        "experts",
-        "attention sinks; experts have biases",
-    ),
-    Entry(
+    _mixture("olmoe", "OlmoeConfig", LLAMA, _PLAIN, {"clip_qkv": 0.5}),
+    _mixture("flex_olmo", "FlexOlmoConfig", LLAMA, _PLAIN, notes="norms after each sublayer only"),
+    _mixture("granitemoe", "GraniteMoeConfig", LLAMA, _LOCAL, GRANITE),
+    _mixture("gpt_oss", "GptOssConfig", LLAMA, _HEAD, _LOCAL, _SLIDING, notes="attention sinks; experts have biases"),
+    _mixture(
         "llama4_text",
-        configuration(
-            "Llama4TextConfig",
-            LLAMA,
-            _HEAD,
-            {**_LOCAL, "num_experts_per_tok": 1, "interleave_moe_layer_step": 2, "intermediate_size_mlp": 40},
-            {"attention_chunk_size": WINDOW, "no_rope_layers": [1, 0], "floor_scale": 4},
-        ),
-        "experts",
-        "chunked attention; a shared expert; an MLP in the first block",
+        "Llama4TextConfig",
+        LLAMA,
+        _HEAD,
+        {**_LOCAL, "num_experts_per_tok": 1, "interleave_moe_layer_step": 2, "intermediate_size_mlp": 40},
+        {"attention_chunk_size": WINDOW, "no_rope_layers": [1, 0], "floor_scale": 4},
+        notes="chunked attention; a shared expert; an MLP in the first block",
     ),
-    Entry(
+    _mixture(
         "ernie4_5_moe",
-        configuration(
-            "Ernie4_5_MoeConfig",
-            LLAMA,
-            {"moe_num_experts": 4, "moe_k": 2, "moe_intermediate_size": 24, "moe_num_shared_experts": 1},
-        ),
-        "experts",
-        "the first block has an MLP",
+        "Ernie4_5_MoeConfig",
+        LLAMA,
+        {"moe_num_experts": 4, "moe_k": 2, "moe_intermediate_size": 24, "moe_num_shared_experts": 1},
+        notes="the first block has an MLP",
     ),
-    Entry(
+    _mixture(
         "glm4_moe",
-        configuration("Glm4MoeConfig", LLAMA, _DENSE_FIRST, rope(0.5), {"use_qk_norm": True}),
-        "experts",
-        "the first block has an MLP",
+        "Glm4MoeConfig",
+        LLAMA,
+        _DENSE_FIRST,
+        rope(0.5),
+        {"use_qk_norm": True},
+        notes="the first block has an MLP",
     ),
-    Entry(
+    _mixture(
         "jetmoe",
-        configuration("JetMoeConfig", without(LLAMA, "num_attention_heads"), _LOCAL, {"kv_channels": 8}),
-        "experts",
-        "experts in attention too",
+        "JetMoeConfig",
+        without(LLAMA, "num_attention_heads"),
+        _LOCAL,
+        {"kv_channels": 8},
+        notes="experts in attention too",
     ),
-    Entry("minimax_m2", configuration("MiniMaxM2Config", LLAMA, _HEAD, _LOCAL), "experts"),
-    Entry(
+    _mixture("minimax_m2", "MiniMaxM2Config", LLAMA, _HEAD, _LOCAL),
+    _mixture(
         "afmoe",
-        configuration(
-            "AfmoeConfig",
-            LLAMA,
-            _HEAD,
-            {**EXPERTS, **_SLIDING, "num_dense_layers": 1, "num_shared_experts": 1, "mup_enabled": True},
-            {"route_scale": 1.5},
-        ),
-        "experts",
-        "norms before and after each sublayer; gated attention",
+        "AfmoeConfig",
+        LLAMA,
+        _HEAD,
+        {**EXPERTS, **_SLIDING, "num_dense_layers": 1, "num_shared_experts": 1, "mup_enabled": True},
+        {"route_scale": 1.5},
+        notes="norms before and after each sublayer; gated attention",
     ),
-    Entry(
+    _mixture(
         "laguna",
-        configuration(
-            "LagunaConfig",
-            LLAMA,
-            _HEAD,
-            {
-                **EXPERTS,
-                **_SLIDING,
-                "shared_expert_intermediate_size": 24,
-                "mlp_layer_types": ["dense", "sparse"],
-            },
-        ),
-        "experts",
-        "gated attention",
+        "LagunaConfig",
+        LLAMA,
+        _HEAD,
+        {**EXPERTS, **_SLIDING, "shared_expert_intermediate_size": 24, "mlp_layer_types": ["dense", "sparse"]},
+        notes="gated attention",
     ),
 )
 
-LATENT_ATTENTION: tuple[Entry, ...] = (
-    Entry("deepseek_v2", configuration("DeepseekV2Config", LLAMA, LATENT, _DENSE_FIRST), "experts"),
-    Entry(
+LATENT_ATTENTION: tuple[HuggingFaceArchitecture, ...] = (
+    _mixture("deepseek_v2", "DeepseekV2Config", LLAMA, LATENT, _DENSE_FIRST),
+    _mixture(
         "deepseek_v2-lite",
-        configuration("DeepseekV2Config", LLAMA, LATENT, _DENSE_FIRST, {"q_lora_rank": None}),
-        "experts",
-        "queries are not compressed",
+        "DeepseekV2Config",
+        LLAMA,
+        LATENT,
+        _DENSE_FIRST,
+        {"q_lora_rank": None},
+        notes="queries are not compressed",
     ),
-    Entry("deepseek_v3", configuration("DeepseekV3Config", LLAMA, LATENT, _DENSE_FIRST), "experts"),
-    Entry(
-        "deepseek_v3-bias",
-        configuration("DeepseekV3Config", LLAMA, LATENT, _DENSE_FIRST, {"attention_bias": True}),
-        "experts",
-    ),
-    Entry("glm4_moe_lite", configuration("Glm4MoeLiteConfig", LLAMA, LATENT, _DENSE_FIRST_BY_TYPE), "experts"),
-    Entry(
+    _mixture("deepseek_v3", "DeepseekV3Config", LLAMA, LATENT, _DENSE_FIRST),
+    _mixture("deepseek_v3-bias", "DeepseekV3Config", LLAMA, LATENT, _DENSE_FIRST, {"attention_bias": True}),
+    _mixture("glm4_moe_lite", "Glm4MoeLiteConfig", LLAMA, LATENT, _DENSE_FIRST_BY_TYPE),
+    _mixture(
         "glm_moe_dsa",
-        configuration(
-            "GlmMoeDsaConfig",
-            LLAMA,
-            LATENT,
-            _DENSE_FIRST_BY_TYPE,
-            {"index_topk": WINDOW, "index_head_dim": 8, "index_n_heads": 2, "head_dim": 4},
-        ),
-        "experts",
-        "attends to the best few positions only",
+        "GlmMoeDsaConfig",
+        LLAMA,
+        LATENT,
+        _DENSE_FIRST_BY_TYPE,
+        {"index_topk": WINDOW, "index_head_dim": 8, "index_n_heads": 2, "head_dim": 4},
+        notes="attends to the best few positions only",
     ),
-    Entry(
+    _mixture(
         "deepseek_v4",
-        configuration(
-            "DeepseekV4Config",
-            LLAMA,
-            without(_ROUTED, "n_group", "topk_group"),
-            {"num_key_value_heads": 1, "head_dim": 8, "q_lora_rank": 16, "o_groups": 2, "o_lora_rank": 8},
-            {
-                "index_n_heads": 2,
-                "index_head_dim": 8,
-                "index_topk": 4,
-                "sliding_window": WINDOW,
-                "hc_mult": 2,
-            },
-        ),
-        "experts",
-        "several residual streams",
+        "DeepseekV4Config",
+        LLAMA,
+        without(_ROUTED, "n_group", "topk_group"),
+        {"num_key_value_heads": 1, "head_dim": 8, "q_lora_rank": 16, "o_groups": 2, "o_lora_rank": 8},
+        {"index_n_heads": 2, "index_head_dim": 8, "index_topk": 4, "sliding_window": WINDOW, "hc_mult": 2},
+        notes="several residual streams",
     ),
 )

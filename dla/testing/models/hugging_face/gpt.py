@@ -1,15 +1,7 @@
 """GPT-2 and its contemporaries: LayerNorm with biases, learned positions, ALiBi, first parallel blocks."""
 
-from dla.testing.models.hugging_face.architecture import HuggingFaceArchitecture as Entry
-from dla.testing.models.hugging_face.sizes import (
-    GPT2,
-    MULTI_HEAD,
-    TOKENS,
-    WINDOW,
-    configuration,
-    rope,
-    without,
-)
+from dla.testing.models.hugging_face.architecture import HuggingFaceArchitecture, tiny
+from dla.testing.models.hugging_face.sizes import GPT2, MULTI_HEAD, TOKENS, WINDOW, rope, without
 
 _NEO = {**TOKENS, "hidden_size": 32, "num_layers": 2, "num_heads": 4, "intermediate_size": 48}
 _TIED = {**without(MULTI_HEAD, "intermediate_size"), "tie_word_embeddings": True}
@@ -26,86 +18,80 @@ _XGLM = {
     "max_position_embeddings": 64,
 }
 
-GPT: tuple[Entry, ...] = (
-    Entry("gpt2", configuration("GPT2Config", GPT2)),
-    Entry("gpt2-untied", configuration("GPT2Config", GPT2, {"tie_word_embeddings": False})),
-    Entry(
+GPT: tuple[HuggingFaceArchitecture, ...] = (
+    tiny("gpt2", "GPT2Config", GPT2),
+    tiny("gpt2-untied", "GPT2Config", GPT2, {"tie_word_embeddings": False}),
+    tiny(
         "gpt2-scaled-attention",
-        configuration("GPT2Config", GPT2, {"scale_attn_by_inverse_layer_idx": True, "activation_function": "relu"}),
+        "GPT2Config",
+        GPT2,
+        {"scale_attn_by_inverse_layer_idx": True, "activation_function": "relu"},
         notes="attention scores are divided by layer index + 1",
     ),
-    Entry(
+    tiny(
         "openai-gpt",
-        configuration("OpenAIGPTConfig", without(GPT2, "n_inner")),
+        "OpenAIGPTConfig",
+        without(GPT2, "n_inner"),
         notes="post-norm: the norms sit on the residual stream, and there is no final norm",
     ),
-    Entry(
+    tiny(
         "gpt_neo",
-        configuration(
-            "GPTNeoConfig",
-            _NEO,
-            {
-                "attention_types": [[["global", "local"], 1]],
-                "window_size": WINDOW,
-                "max_position_embeddings": 64,
-            },
-        ),
+        "GPTNeoConfig",
+        _NEO,
+        {"attention_types": [[["global", "local"], 1]], "window_size": WINDOW, "max_position_embeddings": 64},
         notes="local attention in every second block, no attention scale",
     ),
-    Entry(
-        "gpt_neox",
-        configuration("GPTNeoXConfig", MULTI_HEAD, rope(0.5)),
-        notes="parallel blocks with two norms",
+    tiny("gpt_neox", "GPTNeoXConfig", MULTI_HEAD, rope(0.5), notes="parallel blocks with two norms"),
+    tiny("gpt_neox-serial", "GPTNeoXConfig", MULTI_HEAD, rope(0.5), {"use_parallel_residual": False}),
+    tiny("gptj", "GPTJConfig", GPT2, {"rotary_dim": 4}, notes="parallel; unembedding bias"),
+    tiny(
+        "codegen", "CodeGenConfig", without(GPT2, "pad_token_id"), {"rotary_dim": 4}, notes="parallel; unembedding bias"
     ),
-    Entry(
-        "gpt_neox-serial",
-        configuration("GPTNeoXConfig", MULTI_HEAD, rope(0.5), {"use_parallel_residual": False}),
-    ),
-    Entry("gptj", configuration("GPTJConfig", GPT2, {"rotary_dim": 4}), notes="parallel; unembedding bias"),
-    Entry(
-        "codegen",
-        configuration("CodeGenConfig", without(GPT2, "pad_token_id"), {"rotary_dim": 4}),
-        notes="parallel; unembedding bias",
-    ),
-    Entry("opt", configuration("OPTConfig", _OPT)),
-    Entry(
+    tiny("opt", "OPTConfig", _OPT),
+    tiny(
         "opt-projected",
-        configuration("OPTConfig", _OPT, {"do_layer_norm_before": False, "word_embed_proj_dim": 16}),
+        "OPTConfig",
+        _OPT,
+        {"do_layer_norm_before": False, "word_embed_proj_dim": 16},
         notes="post-norm without a final norm; linear maps between embedding space and residual stream",
     ),
-    Entry("opt-no-bias", configuration("OPTConfig", _OPT, {"enable_bias": False})),
-    Entry(
+    tiny("opt-no-bias", "OPTConfig", _OPT, {"enable_bias": False}),
+    tiny(
         "bloom",
-        configuration("BloomConfig", TOKENS, {"hidden_size": 32, "n_layer": 2, "n_head": 4}),
+        "BloomConfig",
+        TOKENS,
+        {"hidden_size": 32, "n_layer": 2, "n_head": 4},
         notes="a norm between the embedding and block 0",
     ),
-    Entry(
+    tiny(
         "bloom-post-residual",
-        configuration(
-            "BloomConfig",
-            TOKENS,
-            {"hidden_size": 32, "n_layer": 2, "n_head": 4, "apply_residual_connection_post_layernorm": True},
-        ),
+        "BloomConfig",
+        TOKENS,
+        {"hidden_size": 32, "n_layer": 2, "n_head": 4, "apply_residual_connection_post_layernorm": True},
         notes="the residual connection starts after the norm of each sublayer",
     ),
-    Entry("falcon", configuration("FalconConfig", _FALCON), notes="parallel, multi-query, one norm"),
-    Entry("falcon-bias", configuration("FalconConfig", _FALCON, {"bias": True})),
-    Entry(
+    tiny("falcon", "FalconConfig", _FALCON, notes="parallel, multi-query, one norm"),
+    tiny("falcon-bias", "FalconConfig", _FALCON, {"bias": True}),
+    tiny(
         "falcon-new",
-        configuration("FalconConfig", _FALCON_NEW),
+        "FalconConfig",
+        _FALCON_NEW,
         notes="parallel with two norms; a bridge splits queries, keys and values wrongly",
         unfaithful=(3, 4),
     ),
-    Entry(
+    tiny(
         "falcon-alibi",
-        configuration("FalconConfig", _FALCON, {"alibi": True, "parallel_attn": False, "multi_query": False}),
+        "FalconConfig",
+        _FALCON,
+        {"alibi": True, "parallel_attn": False, "multi_query": False},
         notes="serial",
     ),
-    Entry("mpt", configuration("MptConfig", _MPT), notes="norms have no bias"),
-    Entry("gpt_bigcode", configuration("GPTBigCodeConfig", GPT2), notes="multi-query"),
-    Entry(
+    tiny("mpt", "MptConfig", _MPT, notes="norms have no bias"),
+    tiny("gpt_bigcode", "GPTBigCodeConfig", GPT2, notes="multi-query"),
+    tiny(
         "xglm",
-        configuration("XGLMConfig", _XGLM),
+        "XGLMConfig",
+        _XGLM,
         notes="sinusoidal positions; embeddings times sqrt(d_model); transformers cannot run it in float64",
     ),
 )
