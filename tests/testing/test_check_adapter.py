@@ -263,7 +263,7 @@ class Breaks(Altered):
 @pytest.mark.parametrize(
     ("kind", "step", "words"),
     [
-        (Loses, "unembeds what is asked", "Asked for 2 positions a prompt"),
+        (Loses, "unembeds what is asked", "Asked for 2 positions per prompt"),
         (Peeks, "is causal", "moves the logits before it"),
         (Breaks, "runs", "RuntimeError: no such kernel"),
     ],
@@ -338,7 +338,7 @@ def test_the_report_prints_itself() -> None:
 
 
 def test_the_large_way_to_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dla.testing.look._LARGE", 0)
+    monkeypatch.setattr("dla.testing.observed_run._LARGE", 0)
     assert check_adapter(architecture("gemma2").bridge()).ok
     failure = first(check_adapter(Altered("gpt2", in_heads(1, lambda heads: replace(heads, b_O=None)))))
     assert failure.name == "block 1: heads"

@@ -13,8 +13,8 @@ from twins import AlteredDecomposer
 
 import dla
 from dla.testing import Profile, TinyModel, check_adapter, check_decomposer, check_direction, parametrize_with_checks
-from dla.testing.decomposers import run_check
-from dla.testing.laws import CHECKS, Check
+from dla.testing.check_decomposer import check_law
+from dla.testing.laws import LAWS, Law
 from dla.testing.models import architecture
 from dla.writes.routes import Activations
 
@@ -243,33 +243,33 @@ BROKEN: dict[str, tuple[str, dla.Decomposer, TinyModel, str]] = {
 }
 
 
-def law_named(name: str) -> Check:
-    return next(check for check in CHECKS if check.name == name)
+def law_named(name: str) -> Law:
+    return next(law for law in LAWS if law.name == name)
 
 
 @pytest.mark.parametrize("mistake", BROKEN)
 def test_a_broken_law_is_named_and_explained(mistake: str) -> None:
     law, decomposer, subject, message = BROKEN[mistake]
-    step = run_check(law_named(law), decomposer, [subject])
+    (step,) = check_law(law_named(law), decomposer, models=[subject]).steps
     assert not step.ok
     assert re.search(message, step.problem), step.problem
 
 
 def test_a_model_that_was_written_to_is_built_anew() -> None:
-    assert not run_check(law_named("hands off"), CentresWeights(), ["gpt2"]).ok
-    assert run_check(law_named("reconstruction"), HEADS, ["gpt2"]).ok
-    assert run_check(law_named("names"), HEADS, ["gpt2"]).ok
+    assert not check_law(law_named("hands off"), CentresWeights(), models=["gpt2"]).ok
+    assert check_law(law_named("reconstruction"), HEADS, models=["gpt2"]).ok
+    assert check_law(law_named("names"), HEADS, models=["gpt2"]).ok
 
 
 def test_a_right_decomposer_passes_and_the_report_says_on_how_many_models() -> None:
     report = check_decomposer(HEADS, profile=Profile.QUICK)
     assert report.ok
     assert report.first_failure() is None
-    assert [step.name for step in report.steps] == [check.name for check in CHECKS]
+    assert [step.name for step in report.steps] == [law.name for law in LAWS]
     assert all("models" in step.found for step in report.steps)
     text = str(report)
     assert "check_decomposer: HeadDecomposer" in text
-    assert text.count("✓") == len(CHECKS)
+    assert text.count("✓") == len(LAWS)
     report.raise_for_failure()
 
 
@@ -318,8 +318,8 @@ def test_models_may_be_ones_own() -> None:
     bridge = architecture("gpt2").bridge()
     own = [bridge, dla.adapt(bridge), "llama", TinyModel("gpt2", n_layers=1)]
     for name in ("reconstruction", "cache", "folding", "precision"):
-        assert run_check(law_named(name), HEADS, own).ok
-    step = run_check(law_named("reconstruction"), AlteredDecomposer(HEADS, twins.without("b_O")), [bridge])
+        assert check_law(law_named(name), HEADS, models=own).ok
+    (step,) = check_law(law_named("reconstruction"), AlteredDecomposer(HEADS, twins.without("b_O")), models=[bridge]).steps
     assert not step.ok
     assert "on your TransformerBridge, with a prompt of 1 token" in step.problem
 

@@ -12,7 +12,7 @@ from mutants.trying import found_by, named_step
 
 import dla
 from dla.testing import check_decomposer
-from dla.testing.laws import CHECKS
+from dla.testing.laws import LAWS
 
 DOCS = Path(__file__).parents[2] / "docs"
 FEW = itertools.cycle(("phi-grouped-query", "olmo2"))
@@ -57,7 +57,7 @@ def test_the_table_in_the_docs_is_what_the_kit_says(drawing: ModuleType) -> None
 
 
 def test_every_law_has_a_mutant() -> None:
-    assert {check.name for check in CHECKS} <= {mutant.check for mutant in MUTANTS}
+    assert {law.name for law in LAWS} <= {mutant.check for mutant in MUTANTS}
 
 
 def test_mutants_have_names_and_say_what_is_wrong() -> None:

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Sequence
 from typing import TypeVar
 
-from dla.testing.models.hooked import HOOKED, HookedArchitecture
+from dla.testing.models.hooked_transformers import HOOKED, HookedArchitecture
 from dla.testing.models.hugging_face import HUGGING_FACE, REFUSED, HuggingFaceArchitecture
 
 _Architecture = TypeVar("_Architecture", HuggingFaceArchitecture, HookedArchitecture)

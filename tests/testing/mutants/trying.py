@@ -4,8 +4,8 @@ import copy
 
 import dla
 from dla.testing import CheckResult, Report, check_decomposer, check_direction
-from dla.testing.decomposers import run_check
-from dla.testing.laws import CHECKS
+from dla.testing.check_decomposer import check_law
+from dla.testing.laws import LAWS
 from dla.testing.subjects import as_subject
 from mutants.catalogue import PROMPTS, Mutant
 
@@ -13,8 +13,8 @@ from mutants.catalogue import PROMPTS, Mutant
 def named_step(mutant: Mutant) -> CheckResult:
     """What the check that must find it says; of a decomposer no other check is made."""
     if isinstance(mutant.of, dla.Decomposer):
-        [check] = [check for check in CHECKS if check.name == mutant.check]
-        return run_check(check, copy.deepcopy(mutant.of), mutant.models)
+        [law] = [law for law in LAWS if law.name == mutant.check]
+        return check_law(law, copy.deepcopy(mutant.of), models=mutant.models).steps[0]
     [step] = [step for step in report_of(mutant).steps if step.name == mutant.check]
     return step
 

@@ -13,7 +13,7 @@ from transformer_lens.model_bridge.sources import build_bridge_from_module
 
 from dla.testing.models.hugging_face.sizes import Fields
 from dla.testing.models.randomise import randomise
-from dla.testing.models.tokenizer import tokenizer as tiny_tokenizer
+from dla.testing.models.word_tokenizer import tokenizer as tiny_tokenizer
 
 Kind = Literal["decoder", "experts", "hybrid", "recurrent", "encoder", "encoder-decoder"]
 """What the blocks hold: attention and an MLP; experts for the MLP; attention in some blocks; none at all."""
@@ -31,7 +31,6 @@ class HuggingFaceArchitecture:
         name: Unique in the catalogue: the `model_type`, and after a dash what sets this variant apart.
         config: Makes a new configuration.
         kind: What the blocks hold.
-        notes: What is special about it for a reader of the residual stream; empty if nothing is.
         bridged_as: The architecture's name in TransformerLens, where that is not the model's class.
         auto_class: The transformers class whose `from_config` builds it.
         lines: The major versions of TransformerLens that boot a bridge for it.
@@ -41,7 +40,6 @@ class HuggingFaceArchitecture:
     name: str
     config: Callable[[], transformers.PreTrainedConfig]
     kind: Kind = "decoder"
-    notes: str = ""
     bridged_as: str | None = None
     auto_class: str = "AutoModelForCausalLM"
     lines: tuple[int, ...] = (3, 4)
@@ -109,7 +107,6 @@ def tiny(
     class_name: str,
     *fields: Fields,
     kind: Kind = "decoder",
-    notes: str = "",
     bridged_as: str | None = None,
     auto_class: str = "AutoModelForCausalLM",
     lines: tuple[int, ...] = (3, 4),
@@ -122,7 +119,6 @@ def tiny(
         class_name: For example "LlamaConfig".
         *fields: Arguments of that class; later ones replace earlier ones.
         kind: What the blocks hold.
-        notes: What is special about it.
         bridged_as: Its name in TransformerLens.
         auto_class: What builds it.
         lines: The major versions of TransformerLens that know it.
@@ -133,7 +129,7 @@ def tiny(
         merged = {field: copy.deepcopy(value) for part in fields for field, value in part.items()}
         return getattr(transformers, class_name)(**merged)
 
-    return HuggingFaceArchitecture(name, make, kind, notes, bridged_as, auto_class, lines, unfaithful)
+    return HuggingFaceArchitecture(name, make, kind, bridged_as, auto_class, lines, unfaithful)
 
 
 def bridge_of(model: transformers.PreTrainedModel) -> TransformerBridge:

@@ -35,20 +35,15 @@ _EXPERTS = {
 GEMMA: tuple[HuggingFaceArchitecture, ...] = (
     tiny("gemma", "GemmaConfig", _TIED),
     tiny("gemma-bias", "GemmaConfig", _TIED, {"attention_bias": True, "head_dim": 12}),
-    tiny("gemma2", "Gemma2Config", _TIED, _SLIDING, _CAPS, notes="caps on scores and logits"),
+    # Caps on scores and logits.
+    tiny("gemma2", "Gemma2Config", _TIED, _SLIDING, _CAPS),
     tiny("gemma2-uncapped", "Gemma2Config", _TIED, _SLIDING, _NO_CAPS),
     tiny("gemma3_text", "Gemma3TextConfig", _TIED, _SLIDING, _SCALE),
     tiny("gemma3_text-capped", "Gemma3TextConfig", _TIED, _SLIDING, _SCALE, {"final_logit_softcapping": 2.0}),
-    tiny("vaultgemma", "VaultGemmaConfig", _TIED, _SLIDING, _CAPS, notes="no norms after sublayers"),
-    tiny(
-        "gemma4_text",
-        "Gemma4TextConfig",
-        _TIED,
-        _SLIDING,
-        _GLOBAL,
-        {"hidden_size_per_layer_input": 0},
-        notes="each block multiplies the residual stream by a scalar",
-    ),
+    # No norms after sublayers.
+    tiny("vaultgemma", "VaultGemmaConfig", _TIED, _SLIDING, _CAPS),
+    # Each block multiplies the residual stream by a scalar.
+    tiny("gemma4_text", "Gemma4TextConfig", _TIED, _SLIDING, _GLOBAL, {"hidden_size_per_layer_input": 0}),
     tiny("gemma4_text-per-layer-input", "Gemma4TextConfig", _TIED, _SLIDING, _GLOBAL, _PER_LAYER_INPUT),
     tiny("gemma4_text-keys-are-values", "Gemma4TextConfig", _TIED, _SLIDING, _KEYS_ARE_VALUES),
     tiny("gemma4_text-experts", "Gemma4TextConfig", _TIED, _SLIDING, _EXPERTS, kind="experts"),

@@ -78,13 +78,8 @@ HYBRID: tuple[HuggingFaceArchitecture, ...] = (
     _hybrid("olmo_hybrid", "OlmoHybridConfig", LLAMA, _LINEAR_FIRST),
     _hybrid("granitemoehybrid", "GraniteMoeHybridConfig", LLAMA, MAMBA2, _GRANITE, {"num_local_experts": 4}),
     _hybrid("granitemoehybrid-dense", "GraniteMoeHybridConfig", LLAMA, MAMBA2, _GRANITE, {"num_local_experts": 0}),
-    _hybrid(
-        "nemotron_h",
-        "NemotronHConfig",
-        _NEMOTRON,
-        {"layers_block_type": ["mamba", "mlp", "attention", "mlp"]},
-        notes="one sublayer in each block",
-    ),
+    # One sublayer in each block.
+    _hybrid("nemotron_h", "NemotronHConfig", _NEMOTRON, {"layers_block_type": ["mamba", "mlp", "attention", "mlp"]}),
     _hybrid(
         "nemotron_h-experts", "NemotronHConfig", _NEMOTRON, {"layers_block_type": ["mamba", "moe", "attention", "moe"]}
     ),
@@ -96,15 +91,10 @@ HYBRID: tuple[HuggingFaceArchitecture, ...] = (
         {"use_mamba_kernels": False, "mamba_d_state": 8, "mamba_dt_rank": 4},
     ),
     _hybrid("bamba", "BambaConfig", LLAMA, MAMBA2, rope(0.5), {"attn_layer_indices": [1]}),
-    _hybrid(
-        "falcon_h1",
-        "FalconH1Config",
-        LLAMA,
-        MAMBA2,
-        _FALCON_H1,
-        notes="attention and a state space side by side; eleven multipliers",
-    ),
-    _hybrid("zamba2", "Zamba2Config", _ZAMBA, notes="a shared attention block that also reads the embedding"),
+    # Attention and a state space side by side; eleven multipliers.
+    _hybrid("falcon_h1", "FalconH1Config", LLAMA, MAMBA2, _FALCON_H1),
+    # A shared attention block that also reads the embedding.
+    _hybrid("zamba2", "Zamba2Config", _ZAMBA),
     _hybrid(
         "recurrent_gemma",
         "RecurrentGemmaConfig",
@@ -122,11 +112,6 @@ RECURRENT: tuple[HuggingFaceArchitecture, ...] = (
     _recurrent("mamba2", "Mamba2Config", _MAMBA, {"num_heads": 4, "head_dim": 16, "n_groups": 2, "chunk_size": 8}),
     _recurrent("falcon_mamba", "FalconMambaConfig", _MAMBA),
     _recurrent("rwkv", "RwkvConfig", _RWKV),
-    _recurrent(
-        "rwkv-rescaled",
-        "RwkvConfig",
-        _RWKV,
-        {"rescale_every": 1},
-        notes="the residual stream is halved after each block, and the weights that write to it by its first use",
-    ),
+    # The residual stream is halved after each block, and the weights that write to it by its first use.
+    _recurrent("rwkv-rescaled", "RwkvConfig", _RWKV, {"rescale_every": 1}),
 )

@@ -3,14 +3,7 @@
 from dla.testing.models.hugging_face.architecture import HuggingFaceArchitecture, tiny
 from dla.testing.models.hugging_face.sizes import MULTI_HEAD, TOKENS, without
 
-_T5 = {
-    **without(TOKENS, "bos_token_id"),
-    "d_model": 32,
-    "d_kv": 8,
-    "d_ff": 48,
-    "num_layers": 2,
-    "num_heads": 4,
-}
+_T5 = {**without(TOKENS, "bos_token_id"), "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
 _SIDES = {
     f"{side}_{field}": size
     for side in ("encoder", "decoder")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from dla.testing.models.tokenizer import VOCABULARY_SIZE
+from dla.testing.models.word_tokenizer import VOCABULARY_SIZE
 
 Fields = Mapping[str, Any]
 """Arguments of a configuration class."""

@@ -1,7 +1,7 @@
-"""Rows of an attribution, found again without the library's writes, to compare with.
+"""Rows of an attribution computed from a plain `run_with_cache`, without the library, to compare with.
 
-Everything is read from a plain `run_with_cache` and computed in float64: heads as `z @ W_O`; a post-norm, the final
-norm and multipliers as what they did to the numbers that passed, not as what the model's weights say.
+Everything is in float64. Heads are `z @ W_O`. What a norm or a multiplier does is fitted to what went in and what came
+out, not read from the model's weights, so that a mistake about the weights cannot be made here as well.
 """
 
 import itertools
@@ -10,32 +10,34 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-ROUNDING = 1e-5
+_SAME = 1e-5
 """How far two tensors may differ, relative to the largest entry, and still be called the same."""
+
+_Stream = Float[Tensor, "batch pos d_model"]
 
 _UNREADABLE = (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError, AssertionError)
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Expected:
-    """What was found.
+class CacheRows:
+    """One run of a model, as its rows are computed from.
 
     Attributes:
-        vectors: What a part adds to the stream that enters the final norm, `[batch pos d_model]`, by its label:
-            heads, sublayers, blocks, and the stream at each place of the layer rows. Some may be missing.
-        slope: What the final norm, its scale frozen, does to each coordinate of the (centred) stream.
+        vectors: What a part adds to the stream that enters the final norm, by its label: heads, sublayers, blocks,
+            and the stream at each place of the layer rows. Some may be missing.
+        slope: What the final norm, its scale frozen, multiplies each coordinate of the (centred) stream by.
         centred: Whether the final norm centres.
-        W_U: `[d_model d_vocab]`.
+        W_U: The unembedding.
         unembedded: The logits before the output transform.
         logits: The logits that the model returned.
     """
 
-    vectors: Mapping[str, Float[Tensor, "batch pos d_model"]]
-    slope: Float[Tensor, "batch pos d_model"]
+    vectors: Mapping[str, _Stream]
+    slope: _Stream
     centred: bool
     W_U: Float[Tensor, "d_model d_vocab"]
     unembedded: Float[Tensor, "batch pos d_vocab"]
@@ -50,25 +52,25 @@ class Expected:
         return total
 
 
-def expected(model: Any, tokens: Int[Tensor, "batch pos"]) -> Expected:
-    """Looks at one run of a model.
+def rows_from_cache(model: Any, tokens: Int[Tensor, "batch pos"]) -> CacheRows:
+    """Runs a model once with its own `run_with_cache`.
 
     Args:
         model: A `HookedTransformer` or a `TransformerBridge`, in float32 or float64.
-        tokens: Token ids, all real. Sixteen of them or more, or the norms cannot be told from what they did.
+        tokens: Token ids, all real; sixteen or more, or a norm cannot be fitted to what it did.
 
     Raises:
-        ValueError: If what the final norm did is not the work of a LayerNorm or RMSNorm.
+        ValueError: If the final norm did something else than a LayerNorm or RMSNorm does.
     """
     with torch.no_grad():
         logits, cache = model.run_with_cache(tokens)
-    seen = _Seen(cache, *tokens.shape)
+    seen = _Cache(cache, *tokens.shape)
     entered, left = seen.final(), seen.stream("unembed.hook_in")
     norm = None if model.cfg.normalization_type is None or left is None else _fit_norm(entered, left, _shifts(model))
     if left is None or (norm is None and not _same(entered, left)):
-        raise ValueError(f"What is unembedded is no norm of the last stream, up to rounding ({ROUNDING:.0e}).")
+        raise ValueError(f"What is unembedded is no norm of the last stream, up to rounding ({_SAME:.0e}).")
     slope, centred = norm if norm is not None else (torch.ones_like(left), False)
-    return Expected(
+    return CacheRows(
         vectors=dict(_parts(model, seen)),
         slope=slope,
         centred=centred,
@@ -80,28 +82,28 @@ def expected(model: Any, tokens: Int[Tensor, "batch pos"]) -> Expected:
 
 @final
 @dataclass(frozen=True, eq=False)
-class _Seen:
-    """A cache, as far as it shows the residual stream."""
+class _Cache:
+    """The activations of one run, in float64."""
 
     cache: Any
     batch: int
     width: int
 
-    def any(self, name: str) -> Tensor | None:
-        """The activation, in float64; None if there is none."""
+    def shown(self, name: str) -> Float[Tensor, "..."] | None:
+        """The activation; None if there is none."""
         if name not in self.cache:
             return None
         value = self.cache[name]
         return value.detach().double() if isinstance(value, Tensor) and value.is_floating_point() else None
 
-    def stream(self, name: str) -> Tensor | None:
-        """An activation of the stream's shape; None if it is none."""
-        value, like = self.any(name), self.cache["blocks.0.hook_resid_post"]
+    def stream(self, name: str) -> _Stream | None:
+        """An activation of the residual stream's shape; None if the hook shows none."""
+        value, like = self.shown(name), self.cache["blocks.0.hook_resid_post"]
         if value is None or value.numel() != like.numel() or value.shape[-1] != like.shape[-1]:
             return None
         return value.reshape(like.shape)
 
-    def final(self) -> Tensor:
+    def final(self) -> _Stream:
         """What enters the final norm."""
         name = max((k for k in self.cache if k.endswith("hook_resid_post")), key=lambda k: int(k.split(".")[1]))
         last, entered = self.stream(name), self.stream("ln_final.hook_in")
@@ -110,7 +112,7 @@ class _Seen:
         return value
 
 
-def _parts(model: Any, seen: _Seen) -> Iterator[tuple[str, Tensor]]:
+def _parts(model: Any, seen: _Cache) -> Iterator[tuple[str, _Stream]]:
     """Every part that is found, from the last block to the first, in the units of the final stream."""
     after, onward = seen.final(), 1.0
     yield "final_post", after
@@ -133,11 +135,11 @@ def _parts(model: Any, seen: _Seen) -> Iterator[tuple[str, Tensor]]:
         yield f"{i}_pre", onward * before
 
 
-def _heads(block: Any, seen: _Seen, i: int, added: Tensor, factor: float) -> Iterator[tuple[str, Tensor]]:
+def _heads(block: Any, seen: _Cache, i: int, added: _Stream, factor: float) -> Iterator[tuple[str, _Stream]]:
     """The heads whose sum is `added`, as it stands or through an RMSNorm."""
     for child, module in block.named_children():
-        z, W_O, b_O = seen.any(f"blocks.{i}.{child}.hook_z"), _weight(module, "W_O"), _weight(module, "b_O")
-        pattern = seen.any(f"blocks.{i}.{child}.hook_pattern")
+        z, W_O, b_O = seen.shown(f"blocks.{i}.{child}.hook_z"), _weight(module, "W_O"), _weight(module, "b_O")
+        pattern = seen.shown(f"blocks.{i}.{child}.hook_pattern")
         W_O = _linear(module, pattern.shape[1]) if W_O is None and pattern is not None else W_O
         if z is None or W_O is None or W_O.ndim != 3 or z.numel() % (W_O.shape[0] * W_O.shape[1]):
             continue
@@ -150,8 +152,8 @@ def _heads(block: Any, seen: _Seen, i: int, added: Tensor, factor: float) -> Ite
             yield f"{i}_b_O", factor * slope * (torch.zeros_like(output[0, 0]) if b_O is None else b_O)
 
 
-def _slope(output: Tensor, added: Tensor) -> Tensor | None:
-    """What each coordinate of a sublayer's output is multiplied by before it is added; None if it is not a multiple."""
+def _slope(output: _Stream, added: _Stream) -> _Stream | None:
+    """What each coordinate of a sublayer's output is multiplied by before it is added; None if that is no constant."""
     constant = _factor(output, added)
     if _same(constant * output, added):
         return torch.full_like(added, constant)
@@ -159,8 +161,8 @@ def _slope(output: Tensor, added: Tensor) -> Tensor | None:
     return None if norm is None else norm[0]
 
 
-def _mix(seen: _Seen, i: int, before: Tensor, after: Tensor) -> tuple[float, dict[str, float]]:
-    """`after = carry * before + Σ factor * part`, with as few parts as will do; no parts where none will."""
+def _mix(seen: _Cache, i: int, before: _Stream, after: _Stream) -> tuple[float, dict[str, float]]:
+    """The fewest parts that give `after = carry * before + Σ factor * part`; none if no four do."""
     own = [f"blocks.{i}.hook_attn_out", f"blocks.{i}.hook_mlp_out"]
     children = [n for n in seen.cache if n.startswith(f"blocks.{i}.") and n.endswith(".hook_out") and n.count(".") == 3]
     parts: dict[str, Tensor] = {}
@@ -172,19 +174,18 @@ def _mix(seen: _Seen, i: int, before: Tensor, after: Tensor) -> tuple[float, dic
     for names in itertools.chain(likely, *(itertools.combinations(parts, n) for n in (1, 2, 3, 4))):
         columns = torch.stack([before, *(parts[name] for name in names)], -1).flatten(0, -2)
         solution = torch.linalg.lstsq(columns, after.flatten().unsqueeze(-1)).solution.squeeze(-1)
-        used = bool((solution.abs() * columns.abs().amax(0) > ROUNDING * after.abs().max()).all())
+        used = bool((solution.abs() * columns.abs().amax(0) > _SAME * after.abs().max()).all())
         if names and used and _same(columns @ solution, after.flatten()):
             carry, *factors = (1.0 if abs(c - 1) < 1e-4 else c for c in solution.tolist())
             return carry, dict(zip(names, factors, strict=True))
     return 1.0, {}
 
 
-def _fit_norm(
-    before: Tensor, after: Tensor, centres: bool, biased: bool = True
-) -> tuple[Float[Tensor, "batch pos d_model"], bool] | None:
-    """What a norm with a frozen scale did: `after = slope * C(before) + bias`; None if it is nothing of the kind.
+def _fit_norm(before: _Stream, after: _Stream, centres: bool, biased: bool = True) -> tuple[_Stream, bool] | None:
+    """What a norm with a frozen scale did: `after = slope * C(before) + bias`; None if no norm did it.
 
-    The slope is a number a coordinate times a number a token. Neither is read from the model: they are fitted in turn.
+    The slope is a weight per coordinate times a scale per token. They are fitted in turn, eight times: least squares
+    for both at once is not linear.
 
     Args:
         before: What entered the norm.
@@ -215,7 +216,7 @@ def _shifts(model: Any) -> bool:
         return bool((model.ln_final(x) - model.ln_final(x + 1)).abs().max() < 1e-3)
 
 
-def _factor(before: Tensor, after: Tensor) -> float:
+def _factor(before: _Stream, after: _Stream) -> float:
     """The constant between what leaves one place and what enters the next."""
     factor = float((before * after).sum() / before.pow(2).sum())
     return 1.0 if abs(factor - 1) < 1e-6 else factor
@@ -226,7 +227,7 @@ def _kind(name: str) -> str:
     return last.removeprefix("hook_") if last.startswith("hook_") else f"{last.split('.')[0]}_out"
 
 
-def _weight(module: Any, name: str) -> Tensor | None:
+def _weight(module: Any, name: str) -> Float[Tensor, "..."] | None:
     # TransformerLens raises one of several errors where a module has no such weight
     try:
         value = getattr(module, name)
@@ -235,14 +236,14 @@ def _weight(module: Any, name: str) -> Tensor | None:
     return value.detach().double() if isinstance(value, Tensor) else None
 
 
-def _linear(module: Any, heads: int) -> Tensor | None:
-    """The weight of the linear layer behind `W_O`, where TransformerLens does not tell its heads apart."""
+def _linear(module: Any, heads: int) -> Float[Tensor, "head d_head d_model"] | None:
+    """`W_O` from the linear layer behind it, where TransformerLens does not give it by head."""
     output = module._modules.get("o")
     weight = None if output is None else _weight(output, "weight")
     fits = weight is not None and weight.ndim == 2 and weight.shape[1] % heads == 0
     return weight.T.unflatten(0, (heads, -1)) if weight is not None and fits else None
 
 
-def _same(left: Tensor, right: Tensor) -> bool:
+def _same(left: Shaped[Tensor, "..."], right: Shaped[Tensor, "..."]) -> bool:
     size = max(left.abs().max().item(), right.abs().max().item())
-    return left.shape == right.shape and bool((left - right).abs().max() <= ROUNDING * size)
+    return left.shape == right.shape and bool((left - right).abs().max() <= _SAME * size)

@@ -13,13 +13,16 @@ from torch import Tensor
 from dla.decomposers.base import Decomposer, as_decomposer
 from dla.directions import Logit
 from dla.errors import UnsupportedModelError
-from dla.testing.laws import CHECKS, Case, Check, Problem
+from dla.testing.laws import LAWS, Case, Law, Problem
 from dla.testing.profiles import Profile, subjects_of, subjects_of_precision
 from dla.testing.report import CheckResult, Report
-from dla.testing.subjects import Subject, as_subject, kept
+from dla.testing.subjects import Subject, as_subject, rebuilt_if_changed
 
-_WIDTH, _BATCH = 6, 2
-"""The largest prompts that are tried."""
+_BATCH, _WIDTH = 2, 6
+"""How many prompts are tried, and how many tokens each has."""
+
+_NEEDED = ("plan", "contract")
+"""The laws without which nothing may run at all."""
 
 
 def check_decomposer(
@@ -49,31 +52,28 @@ def check_decomposer(
         (True, 14)
     """
     steps: list[CheckResult] = []
-    for check in CHECKS:
-        steps.append(run_check(check, decomposer, models, profile, seed))
-        if not steps[-1].ok and check.name in _NEEDED and not _runs(decomposer, models, profile):
+    for law in LAWS:
+        steps.append(_tried(law, decomposer, models, profile, seed))
+        if not steps[-1].ok and law.name in _NEEDED and not _runs(decomposer, models, profile):
             break
     return Report(f"check_decomposer: {type(decomposer).__name__}", tuple(steps))
 
 
-_NEEDED = ("plan", "contract")
-"""The laws without which nothing may run at all."""
+def check_law(
+    law: Law, decomposer: Decomposer, *, models: Sequence[Any] | None = None, profile: Profile = Profile.FULL
+) -> Report:
+    """Tries one law; the arguments are those of `check_decomposer`, and the report has one step."""
+    step = _tried(law, decomposer, models, profile, 0)
+    return Report(f"check_decomposer: {type(decomposer).__name__}", (step,))
 
 
-def run_check(
-    check: Check,
-    decomposer: Decomposer,
-    models: Sequence[Any] | None = None,
-    profile: Profile = Profile.FULL,
-    seed: int = 0,
-) -> CheckResult:
-    """One law."""
-    if as_decomposer(decomposer).row_kind not in check.row_kinds:
-        return CheckResult(check.name, True, f"not asked of {decomposer.row_kind.value} rows")
-    subjects = [as_subject(model) for model in models] if models is not None else _subjects(check, profile)
+def _tried(law: Law, decomposer: Decomposer, models: Sequence[Any] | None, profile: Profile, seed: int) -> CheckResult:
+    if as_decomposer(decomposer).row_kind not in law.row_kinds:
+        return CheckResult(law.name, f"not asked of {decomposer.row_kind.value} rows")
+    subjects = [as_subject(model) for model in models] if models is not None else _subjects(law, profile)
     tried, refused = 0, ""
     for subject in subjects:
-        with kept(subject):
+        with rebuilt_if_changed(subject):
             try:
                 decomposer.writes(subject.adapter())
             except UnsupportedModelError as error:
@@ -83,12 +83,12 @@ def run_check(
                 pass
             tried += 1
             case = Case(decomposer, subject, _prompts(subject, seed, _BATCH, _WIDTH))
-            problem = _found(check, case)
+            problem = _found(law, case)
             if problem is not None:
-                return CheckResult(check.name, False, "", _diagnosis(check, *_smallest(check, case, problem)))
+                return CheckResult(law.name, problem=_diagnosis(law, *_smallest(law, case, problem)))
     if not tried:
-        return CheckResult(check.name, False, "", f"It applies to none of the {len(subjects)} models. {refused}")
-    return CheckResult(check.name, True, f"{tried} models" if not refused else f"{tried} models; refuses others")
+        return CheckResult(law.name, problem=f"It applies to none of the {len(subjects)} models. {refused}")
+    return CheckResult(law.name, f"{tried} models; refuses others" if refused else f"{tried} models")
 
 
 def _runs(decomposer: Decomposer, models: Sequence[Any] | None, profile: Profile) -> bool:
@@ -99,8 +99,8 @@ def _runs(decomposer: Decomposer, models: Sequence[Any] | None, profile: Profile
     return False
 
 
-def _subjects(check: Check, profile: Profile) -> Sequence[Subject]:
-    return subjects_of_precision(profile) if check.name == "precision" else subjects_of(profile)
+def _subjects(law: Law, profile: Profile) -> Sequence[Subject]:
+    return subjects_of_precision(profile) if law.name == "precision" else subjects_of(profile)
 
 
 def _prompts(subject: Subject, seed: int, batch: int, width: int) -> Int[Tensor, "batch pos"]:
@@ -109,30 +109,30 @@ def _prompts(subject: Subject, seed: int, batch: int, width: int) -> Int[Tensor,
     return torch.randint(min(4, size - 1), size, (batch, width), generator=torch.Generator().manual_seed(seed))
 
 
-def _found(check: Check, case: Case) -> Problem | None:
+def _found(law: Law, case: Case) -> Problem | None:
     """What is wrong; an error is a problem, too."""
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return check.find(case)
+            return law.find(case)
     except Exception as error:  # a decomposer under check may raise anything, and the report is about just that
         return Problem(f"it raises {type(error).__name__}: {error}")
 
 
-def _smallest(check: Check, case: Case, problem: Problem) -> tuple[Case, Problem]:
+def _smallest(law: Law, case: Case, problem: Problem) -> tuple[Case, Problem]:
     """The smallest model, and the shortest prompt on it, that break the law as well.
 
-    The cause is that of the longer prompts: one number is explained by anything.
+    The cause is that of the longer prompts: at one position a gap equals some multiple of any row.
     """
     for subject in case.subject.smaller():
         smaller = replace(case, subject=subject)
-        found = _found(check, smaller) if _plans(smaller) else None
+        found = _found(law, smaller) if _plans(smaller) else None
         if found is not None:
             case, problem = smaller, found
             break
     for width in range(1, case.tokens.shape[1] + 1):
         shorter = case.on(case.tokens[:1, :width])
-        found = _found(check, shorter)
+        found = _found(law, shorter)
         if found is not None:
             return shorter, replace(found, cause=problem.cause)
     return case, problem
@@ -146,11 +146,11 @@ def _plans(case: Case) -> bool:
         return False
 
 
-def _diagnosis(check: Check, case: Case, problem: Problem) -> str:
+def _diagnosis(law: Law, case: Case, problem: Problem) -> str:
     batch, width = case.tokens.shape
     what = f"{batch} prompts of {width} tokens" if batch > 1 else f"a prompt of {width} token{'s' if width > 1 else ''}"
     lines = [
-        check.law,
+        law.statement,
         f"Broken by {type(case.decomposer).__name__} on {case.subject}, with {what}, {case.tokens.tolist()}:",
         problem.what,
     ]

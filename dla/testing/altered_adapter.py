@@ -1,11 +1,11 @@
-"""An adapter that shows its observers other activations than the model has, or says something else of the model."""
+"""The adapter of a model with one thing about it changed, for tests that must notice."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, final
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from dla.adapters import ModelAdapter, adapt
@@ -14,28 +14,39 @@ from dla.adapters.base import Observer
 from dla.inputs.vocabulary import Vocabulary
 from dla.writes import Rounding
 
+AlterAnatomy = Callable[[Anatomy], Anatomy]
+"""From the right anatomy to another."""
+
+ShowActivation = Callable[[str, Shaped[Tensor, "*shape"]], Shaped[Tensor, "*shape"]]
+"""From a hook's name and its activation to what observers of it are shown."""
+
+RunModel = Callable[[ModelAdapter, Any, Mapping[str, Observer], Any], Any]
+"""`run(model, tokens, observe, rows)`, in the place of `model.run(tokens, observe, rows)`."""
+
 
 @final
-class Altered(ModelAdapter):
-    """A model seen through a wrapper. What runs, and the logits, are the model's own; its weights must stay.
+class AlteredAdapter(ModelAdapter):
+    """A model whose anatomy is said to be another, whose hooks show other activations, or which runs otherwise.
 
-    For tests: what an attribution does with an activation that is not the model's shows what it is made of.
+    By default nothing is changed, and `runs` counts how often the model ran. Its weights must stay as they are.
     """
 
     def __init__(
         self,
         model: Any,
-        alter: Callable[[Anatomy], Anatomy] = lambda anatomy: anatomy,
-        show: Callable[[str, Tensor], Tensor] = lambda name, activation: activation,
+        alter: AlterAnatomy = lambda anatomy: anatomy,
+        show: ShowActivation = lambda name, activation: activation,
+        run: RunModel = lambda model, tokens, observe, rows: model.run(tokens, observe, rows),
     ) -> None:
-        """Takes the model as it is.
+        """Looks at the model once.
 
         Args:
             model: A `HookedTransformer`, a `TransformerBridge` or a `ModelAdapter`.
             alter: What is said of it, from what is right.
             show: What observers of a hook are shown, from what the model has there.
+            run: How the model runs.
         """
-        self._right, self._show = adapt(model), show
+        self._right, self._show, self._run = adapt(model), show, run
         self._anatomy = alter(self._right.anatomy)
         self.runs = 0
 
@@ -48,19 +59,17 @@ class Altered(ModelAdapter):
         return self._right.vocabulary
 
     def run(
-        self,
-        tokens: Int[Tensor, "batch pos"],
-        observe: Mapping[str, Observer],
-        rows: Int[Tensor, "batch query"] | None,
+        self, tokens: Int[Tensor, "batch pos"], observe: Mapping[str, Observer], rows: Int[Tensor, "batch query"] | None
     ) -> Float[Tensor, "batch query d_vocab"]:
         self.runs += 1
         shown = {name: partial(self._pass_on, name, observer) for name, observer in observe.items()}
-        return self._right.run(tokens, shown, rows)
+        logits: Tensor = self._run(self._right, tokens, shown, rows)
+        return logits
 
     def owns(self, cache: Any) -> bool:
         return self._right.owns(cache)
 
-    def _pass_on(self, name: str, observer: Observer, activation: Tensor) -> None:
+    def _pass_on(self, name: str, observer: Observer, activation: Shaped[Tensor, "*shape"]) -> None:
         observer(self._show(name, activation))
 
 
@@ -77,10 +86,6 @@ def _exact(sublayer: Sublayer) -> Sublayer:
     if heads is not None:
         values = None if heads.values is None else replace(heads.values, rounding=())
         heads = replace(heads, values=values, rounding=())
-    return replace(
-        sublayer,
-        heads=heads,
-        neurons=None if neurons is None else replace(neurons, rounding=()),
-        experts=None if experts is None else replace(experts, rounding=()),
-        rounding=(),
-    )
+    neurons = None if neurons is None else replace(neurons, rounding=())
+    experts = None if experts is None else replace(experts, rounding=())
+    return replace(sublayer, heads=heads, neurons=neurons, experts=experts, rounding=())

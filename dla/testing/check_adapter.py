@@ -10,7 +10,7 @@ from torch import Tensor
 from dla.adapters import adapt
 from dla.adapters.base import ModelAdapter
 from dla.errors import DLAError
-from dla.testing.checks import (
+from dla.testing.adapter_steps import (
     check_blocks,
     check_checkpoint,
     check_embeddings,
@@ -19,10 +19,10 @@ from dla.testing.checks import (
     check_sites,
     check_sums,
 )
-from dla.testing.look import observe_run
+from dla.testing.observed_run import observe_run
 from dla.testing.report import CheckResult, Report
 
-Check = Callable[[], Iterator[CheckResult]]
+_Steps = Callable[[], Iterator[CheckResult]]
 
 
 def check_adapter(model: Any, tokens: Int[Tensor, "batch pos"] | None = None) -> Report:
@@ -34,7 +34,7 @@ def check_adapter(model: Any, tokens: Int[Tensor, "batch pos"] | None = None) ->
 
     Args:
         model: A `HookedTransformer`, a `TransformerBridge`, or a `ModelAdapter`.
-        tokens: Prompts of one length, all tokens real; a few that are made up if None.
+        tokens: Prompts of one length, all tokens real; two prompts of six random tokens if None.
 
     Returns:
         A report that prints itself; `ok`, `steps` and `first_failure()` say the same to a program.
@@ -51,49 +51,48 @@ def check_adapter(model: Any, tokens: Int[Tensor, "batch pos"] | None = None) ->
     return Report(f"check_adapter: {type(model).__name__}", steps)
 
 
-def _steps(model: Any, tokens: Tensor | None) -> Iterator[CheckResult]:
+def _steps(model: Any, tokens: Int[Tensor, "batch pos"] | None) -> Iterator[CheckResult]:
     adapter = adapt(model)
-    tokens = _some_tokens(adapter) if tokens is None else tokens
-    anatomy = list(_guarded("anatomy", lambda: _anatomy(adapter)))  # first: it settles how the model must be run
+    tokens = _random_tokens(adapter) if tokens is None else tokens
+    # The anatomy comes first, since looking at a model decides how it is run; it is reported after `runs`.
+    anatomy = list(_guarded("anatomy", lambda: _anatomy(adapter)))
     running = list(_guarded("runs", lambda: check_running(adapter, tokens)))
     yield from running
     if not all(step.ok for step in running):
         return
     yield from anatomy
-    if not anatomy[-1].ok:
-        return
-    yield from _guarded("hooks", lambda: _look(adapter, model, tokens))
+    if anatomy[-1].ok:
+        yield from _guarded("hooks", lambda: _of_one_run(adapter, tokens))
 
 
 def _anatomy(adapter: ModelAdapter) -> Iterator[CheckResult]:
     anatomy = adapter.anatomy
     blocks, sublayers = len(anatomy.blocks), sum(len(block.sublayers) for block in anatomy.blocks)
-    yield CheckResult("anatomy", True, f"{anatomy.name}: one stream, {blocks} blocks with {sublayers} sublayers")
+    yield CheckResult("anatomy", f"{anatomy.name}: one stream, {blocks} blocks with {sublayers} sublayers")
 
 
-def _look(adapter: ModelAdapter, model: Any, tokens: Tensor) -> Iterator[CheckResult]:
-    look = observe_run(adapter, tokens)
-    sites = list(check_sites(look))
+def _of_one_run(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> Iterator[CheckResult]:
+    run = observe_run(adapter, tokens)
+    sites = list(check_sites(run))
     yield from sites
     if not all(step.ok for step in sites):
         return
-    yield from _guarded("embeddings", lambda: check_embeddings(look))
-    yield from _guarded("blocks", lambda: check_blocks(look))
-    yield from _guarded("readout", lambda: check_readout(look))
-    yield from check_checkpoint(look)
-    yield from _guarded("sums", lambda: check_sums(look))
+    yield from _guarded("embeddings", lambda: check_embeddings(run))
+    yield from _guarded("blocks", lambda: check_blocks(run))
+    yield from _guarded("readout", lambda: check_readout(run))
+    yield from check_checkpoint(run)
+    yield from _guarded("sums", lambda: check_sums(run))
 
 
-def _guarded(name: str, check: Check) -> Iterator[CheckResult]:
-    """The steps of a check; if it raises, a step that says so."""
+def _guarded(name: str, steps: _Steps) -> Iterator[CheckResult]:
+    """The steps; if they raise an error, a step of that name that says so."""
     try:
-        yield from check()
+        yield from steps()
     except Exception as error:  # an adapter under test may raise anything, and the report is about just that
         text = str(error) if isinstance(error, DLAError) else f"{type(error).__name__}: {error}"
-        yield CheckResult(name, False, "", text)
+        yield CheckResult(name, problem=text)
 
 
-def _some_tokens(adapter: ModelAdapter) -> Int[Tensor, "batch pos"]:
-    """Two prompts of six tokens, made up."""
+def _random_tokens(adapter: ModelAdapter) -> Int[Tensor, "batch pos"]:
     size = adapter.vocabulary.input_size
     return torch.randint(min(4, size - 1), size, (2, 6), generator=torch.Generator().manual_seed(1))

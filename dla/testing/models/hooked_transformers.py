@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 
 from dla.testing.models.randomise import randomise
-from dla.testing.models.tokenizer import VOCABULARY_SIZE, tokenizer
+from dla.testing.models.word_tokenizer import VOCABULARY_SIZE, tokenizer
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
@@ -46,22 +46,22 @@ class HookedArchitecture:
         switches: What its configuration sets on top of `SIZES`.
         processes: Whether weight processing leaves its log-probabilities unchanged. Where it does not, the
             processed model is a different model, with logits of its own.
-        notes: What is special about it for a reader of the residual stream; empty if nothing is.
     """
 
     name: str
     switches: Mapping[str, Any] = field(default_factory=dict)
     processes: bool = True
-    notes: str = ""
 
-    def model(self, seed: int = 0, dtype: torch.dtype = torch.float32, processed: bool = False) -> "HookedTransformer":
+    def model(
+        self, seed: int = 0, dtype: torch.dtype = torch.float32, processed: bool = False, fold_value_biases: bool = True
+    ) -> "HookedTransformer":
         """Builds the model, in evaluation mode and with the tiny tokenizer.
 
         Args:
             seed: Selects the weights.
             dtype: The type of the parameters; the same seed gives the same weights up to rounding.
-            processed: Process the weights: fold norms and value biases, centre the unembedding and what is
-                written to the residual stream.
+            processed: Process the weights: fold norms, centre the unembedding and what is written to the stream.
+            fold_value_biases: Whether processing moves value biases from the heads into `b_O`.
 
         Raises:
             ImportError: With TransformerLens 4 or later, which has no `HookedTransformer`.
@@ -74,7 +74,9 @@ class HookedArchitecture:
             model: HookedTransformer = model_class(config, tokenizer=tokenizer()).to(dtype, print_details=False).eval()
         randomise(model, seed)
         if processed:
-            model.process_weights_(fold_ln=config.normalization_type in ("LN", "RMS"))
+            weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            folds = config.normalization_type in ("LN", "RMS")
+            model.load_and_process_state_dict(weights, fold_ln=folds, fold_value_biases=fold_value_biases)
         return model
 
 
@@ -98,29 +100,24 @@ HOOKED: tuple[HookedArchitecture, ...] = (
     HookedArchitecture("attention-only", {"attn_only": True}),
     HookedArchitecture("attention-only-rms", {"attn_only": True, **_RMS}),
     HookedArchitecture("attention-only-no-norm", {"attn_only": True, **_NO_NORM}),
-    HookedArchitecture("parallel", {"parallel_attn_mlp": True}, notes="no hook_resid_mid"),
+    # No hook_resid_mid.
+    HookedArchitecture("parallel", {"parallel_attn_mlp": True}),
     HookedArchitecture("parallel-rotary", {"parallel_attn_mlp": True, **_ROTARY, "rotary_dim": 4}),
-    HookedArchitecture("gated", _GATED, processes=False, notes="folding drops the norm's bias at the gate"),
+    # Folding drops the norm's bias at the gate.
+    HookedArchitecture("gated", _GATED, processes=False),
     HookedArchitecture("gated-rms-rotary", {**_GATED, **_RMS, **_ROTARY}),
-    HookedArchitecture("rotary", _ROTARY, notes="no hook_pos_embed"),
+    # No hook_pos_embed.
+    HookedArchitecture("rotary", _ROTARY),
     HookedArchitecture("rotary-adjacent", {**_ROTARY, "rotary_adjacent_pairs": True}),
     HookedArchitecture("alibi", {"positional_embedding_type": "alibi"}),
-    HookedArchitecture(
-        "shortformer",
-        {"positional_embedding_type": "shortformer"},
-        processes=False,
-        notes="hook_pos_embed is added to queries and keys, not to the residual stream",
-    ),
+    # hook_pos_embed is added to queries and keys, not to the residual stream.
+    HookedArchitecture("shortformer", {"positional_embedding_type": "shortformer"}, processes=False),
     HookedArchitecture("grouped-query", {"n_key_value_heads": 2}),
     HookedArchitecture("grouped-query-rms-rotary", {"n_key_value_heads": 2, **_RMS, **_ROTARY}),
     HookedArchitecture("multi-query", {"n_key_value_heads": 1}),
     HookedArchitecture("ungrouped", {"n_key_value_heads": 2, "ungroup_grouped_query_attention": True}),
-    HookedArchitecture(
-        "experts",
-        _EXPERTS,
-        processes=False,
-        notes="folding drops the norm's bias at the experts and their router",
-    ),
+    # Folding drops the norm's bias at the experts and their router.
+    HookedArchitecture("experts", _EXPERTS, processes=False),
     HookedArchitecture("experts-rms-rotary", {**_EXPERTS, **_RMS, **_ROTARY}),
     HookedArchitecture("experts-normalised", {**_EXPERTS, **_RMS, "norm_topk_prob": True}),
     HookedArchitecture("logits-soft-cap", {"output_logits_soft_cap": 2.0}, processes=False),
@@ -128,14 +125,12 @@ HOOKED: tuple[HookedArchitecture, ...] = (
     HookedArchitecture("scores-soft-cap", {"attn_scores_soft_cap": 1.0}),
     # With LayerNorm, TransformerLens 3.9 cannot build it: UnboundLocalError.
     HookedArchitecture("norm-after-rms", {"use_normalization_before_and_after": True, **_RMS, **_ROTARY}),
-    HookedArchitecture(
-        "final-rms",
-        {"final_rms": True},
-        processes=False,
-        notes="the final norm does not centre, the others do",
-    ),
-    HookedArchitecture("embedding-norm", {"post_embedding_ln": True}, notes="a norm after hook_embed"),
-    HookedArchitecture("output-vocabulary", {"d_vocab_out": 17}, notes="fewer output tokens than input tokens"),
+    # The final norm does not centre, the others do.
+    HookedArchitecture("final-rms", {"final_rms": True}, processes=False),
+    # A norm after hook_embed.
+    HookedArchitecture("embedding-norm", {"post_embedding_ln": True}),
+    # Fewer output tokens than input tokens.
+    HookedArchitecture("output-vocabulary", {"d_vocab_out": 17}),
     HookedArchitecture("attention-result", {"use_attn_result": True}),
     HookedArchitecture("split-qkv", {"use_split_qkv_input": True}),
     HookedArchitecture("split-attention-input", {"use_attn_in": True}),
@@ -144,16 +139,13 @@ HOOKED: tuple[HookedArchitecture, ...] = (
         "split-grouped-query", {"use_split_qkv_input": True, "use_hook_mlp_in": True, "n_key_value_heads": 2}
     ),
     HookedArchitecture("query-key-norm", {"use_qk_norm": True, **_RMS, **_ROTARY}),
-    HookedArchitecture("solu", {"act_fn": "solu_ln"}, notes="a norm inside the MLP, before hook_post"),
+    # A norm inside the MLP, before hook_post.
+    HookedArchitecture("solu", {"act_fn": "solu_ln"}),
     HookedArchitecture("solu-final-rms", {"act_fn": "solu_ln", "final_rms": True}, processes=False),
     HookedArchitecture("local", {"use_local_attn": True, "window_size": 3, "attn_types": ["global", "local"]}),
     HookedArchitecture("clipped-qkv", {"clip_qkv": 0.5}, processes=False),
-    HookedArchitecture(
-        "sinks",
-        {"use_attention_sinks": True, **_ROTARY},
-        processes=False,
-        notes="attention patterns sum to less than 1, so value biases do not fold",
-    ),
+    # Attention patterns sum to less than 1, so value biases do not fold.
+    HookedArchitecture("sinks", {"use_attention_sinks": True, **_ROTARY}, processes=False),
     HookedArchitecture("scaled-by-layer", {"scale_attn_by_inverse_layer_idx": True}),
     HookedArchitecture("one-layer", {"n_layers": 1}),
     HookedArchitecture("wide-heads", {"d_head": 12}),
