@@ -319,7 +319,9 @@ def test_models_may_be_ones_own() -> None:
     own = [bridge, dla.adapt(bridge), "llama", TinyModel("gpt2", n_layers=1)]
     for name in ("reconstruction", "cache", "folding", "precision"):
         assert check_law(law_named(name), HEADS, models=own).ok
-    (step,) = check_law(law_named("reconstruction"), AlteredDecomposer(HEADS, twins.without("b_O")), models=[bridge]).steps
+    (step,) = check_law(
+        law_named("reconstruction"), AlteredDecomposer(HEADS, twins.without("b_O")), models=[bridge]
+    ).steps
     assert not step.ok
     assert "on your TransformerBridge, with a prompt of 1 token" in step.problem
 

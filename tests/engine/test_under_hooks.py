@@ -17,6 +17,7 @@ from dla.engine import forward as passes
 SUBJECTS = params([GPT2, LLAMA, Subject("bridge", "gpt2", "processed"), Subject("hooked", "ln")])
 Z, PRE, MLP = "blocks.1.attn.hook_z", "blocks.1.hook_resid_pre", "blocks.0.hook_mlp_out"
 HEADS = dla.HeadDecomposer()
+HERE = re.escape(__name__)
 Hook = Callable[..., Tensor]
 
 
@@ -119,15 +120,13 @@ def test_a_result_is_asked_about_its_own_run_or_refused(subject: Subject, name: 
     with model.hooks(fwd_hooks=[(name, edit)]):
         edited = attributor.attribute(tokens, dla.Logit(5))
         for ask in asked_again(plain):
-            with pytest.raises(
-                dla.RunChangedError, match=rf"hooks then: none; now: {name}( =.*)? \(test_under_hooks\."
-            ):
+            with pytest.raises(dla.RunChangedError, match=rf"hooks then: none; now: {name}( =.*)? \({HERE}\."):
                 ask()
         vector = edited.part("L0H1").vector()
         effects = edited.part("L1H2").top_tokens(2)
     for ask in asked_again(edited):
         with pytest.raises(
-            dla.RunChangedError, match=rf"hooks then: {name}( =.*)? \(test_under.*; now: none\. Ask under the"
+            dla.RunChangedError, match=rf"hooks then: {name}( =.*)? \({HERE}.*; now: none\. Ask under the"
         ):
             ask()
     handles = [attach(model, name, edit)]
@@ -171,7 +170,7 @@ def test_a_hook_that_does_something_else_each_time() -> None:
     with model.hooks(fwd_hooks=[(Z, drift)]):
         result = dla.Attributor(model, HEADS).attribute(some_tokens(1), dla.Logit(5))
         with pytest.raises(
-            dla.RunChangedError, match=r"Its hooks are the same \(blocks\.1\.attn\.hook_z( =.*)? \(test"
+            dla.RunChangedError, match=rf"Its hooks are the same \(blocks\.1\.attn\.hook_z( =.*)? \({HERE}"
         ):
             result.part("L1H1").vector()
 
@@ -259,10 +258,10 @@ def test_an_edit_by_a_hook_of_pytorch_is_named(subject: Subject) -> None:
     model = subject.model()
     attributor = dla.Attributor(model, dla.ComponentDecomposer())
     cases = [
-        (model.blocks[0], r"between block 0 and block 1; hooked there: blocks\.0 \(test_under_hooks"),
-        (model.blocks[1], r"at the readout; hooked there: blocks\.1 \(test_under_hooks"),
-        (model.blocks[1].mlp, r"in block 1; hooked there: blocks\.1\.mlp \(test_under_hooks"),
-        (model.ln_final, r"at the readout; hooked there: ln_final \(test_under_hooks"),
+        (model.blocks[0], rf"between block 0 and block 1; hooked there: blocks\.0 \({HERE}"),
+        (model.blocks[1], rf"at the readout; hooked there: blocks\.1 \({HERE}"),
+        (model.blocks[1].mlp, rf"in block 1; hooked there: blocks\.1\.mlp \({HERE}"),
+        (model.ln_final, rf"at the readout; hooked there: ln_final \({HERE}"),
     ]
     if subject.family == "hooked":
         del cases[2]  # the MLP's output passes a hook point after the module: its edit is seen, and the sum holds

@@ -119,6 +119,6 @@ def test_hooks_are_told_apart_by_what_they_do() -> None:
     assert len(set(first)) == len(functions)
     functions[3].seen.append(ones)
     assert texts() == first
-    assert first[0].startswith(f"{Z}: test_user_hooks.zero ")
-    assert first[1].startswith(f"{Z}: test_user_hooks.adding.<locals>.<lambda> ")
-    assert first[3].startswith(f"{Z}: test_user_hooks.Steering ")
+    assert first[0].startswith(f"{Z}: {__name__}.zero ")
+    assert first[1].startswith(f"{Z}: {__name__}.adding.<locals>.<lambda> ")
+    assert first[3].startswith(f"{Z}: {__name__}.Steering ")
