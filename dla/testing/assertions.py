@@ -6,8 +6,32 @@ from torch import Tensor
 
 from dla.decomposers.base import RowKind
 from dla.results.attribution import Attribution
-from dla.testing.laws.compare import Deviation, cancelling_size, deviation, largest_size
+from dla.testing.laws.compare import Deviation, sum_size, deviation, largest_size
 from dla.testing.laws.rows import key_of
+
+
+def assert_close(
+    got: Float[Tensor, "*shape"],
+    expected: Float[Tensor, "*shape"],
+    size: Float[Tensor, "*#shape"] | float,
+    eps: float,
+    name: str = "values",
+) -> None:
+    """Two ways to the same numbers differ by rounding only.
+
+    Args:
+        got: What the library says.
+        expected: What was found otherwise. NaN stands for NaN.
+        size: How large the numbers are that were added up.
+        eps: The rounding unit of the arithmetic.
+        name: What they are, for the message.
+
+    Raises:
+        AssertionError: If they are not; says where they differ most, and by how much.
+    """
+    missed = deviation(got, expected, size, eps)
+    if missed is not None:
+        raise AssertionError(f"{name} at {list(missed.where)}: {missed}.")
 
 
 def assert_reconstructs(
@@ -27,7 +51,7 @@ def assert_reconstructs(
     eps = _eps_of(result, eps)
     rows = result.values.sum(0) if result.provenance.row_kind == RowKind.ADDITIVE.value else result.values[-1]
     own = result.logit if own is None else own
-    size = cancelling_size(result) + own.abs().to(result.values)
+    size = sum_size(result) + own.abs().to(result.values)
     _check("the measured logit is not the model's own", deviation(result.logit, own, size, eps), result)
     missed = deviation(rows + result.constant, own, size, eps)
     _check(f"the {len(result.parts)} rows and the constant do not come to the model's own logit", missed, result)

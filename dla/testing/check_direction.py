@@ -15,7 +15,7 @@ from dla.engine.forward import Query, answers_of
 from dla.inputs.prompts import AnswersNeeded, Position, Prompts, read_positions, read_prompts
 from dla.results.attribution import Attribution
 from dla.testing.laws.case import Case
-from dla.testing.laws.compare import Deviation, cancelling_size, deviation
+from dla.testing.laws.compare import Deviation, sum_size, deviation
 from dla.testing.laws.invariance import filled_up
 from dla.testing.report import CheckResult, Report
 from dla.testing.subjects import TinyModel, as_subject
@@ -80,7 +80,7 @@ def _steps(case: Case, direction: Direction, means: Meaning | None) -> Iterator[
         ("linearity", direction + direction, 2.0, "added to itself it should ask twice as much."),
     ):
         got = _asked(case, same)
-        size = (cancelling_size(got) + cancelling_size(one)) * max(1.0, abs(factor))
+        size = (sum_size(got) + sum_size(one)) * max(1.0, abs(factor))
         missed = deviation(got.logit, factor * one.logit, size, case.eps)
         yield CheckResult(name, problem="" if missed is None else f"{said} {missed}")
     missing = bool((one.gap.abs() > one.tolerance).any())
@@ -90,7 +90,7 @@ def _steps(case: Case, direction: Direction, means: Meaning | None) -> Iterator[
     yield _batch(case, direction)
     if means is not None:
         wanted = means(case.subject.logits(case.tokens))[:, : one.logit.shape[1]]
-        missed = deviation(one.output_logit, wanted, cancelling_size(one) + wanted.abs(), case.eps)
+        missed = deviation(one.output_logit, wanted, sum_size(one) + wanted.abs(), case.eps)
         problem = "" if missed is None else f"it should ask what it means, at {list(missed.where)}: {missed}."
         yield CheckResult("meaning", "asks what it means", problem)
 
@@ -141,7 +141,7 @@ def _positions(case: Case, direction: Direction, one: Attribution) -> CheckResul
             alone = case.attribute(direction, pos=pos)
         except ValueError:
             return CheckResult("positions", "names a token for each position")
-        size = cancelling_size(alone) + cancelling_size(one)[:, pos]
+        size = sum_size(alone) + sum_size(one)[:, pos]
         missed = _other_shape(alone.logit, one.logit[:, pos], size, case.eps)
         if missed is not None:
             return CheckResult("positions", problem=f"pos={pos} should ask what pos=None asks there: {missed}.")
@@ -160,7 +160,7 @@ def _batch(case: Case, direction: Direction) -> CheckResult:
         except ValueError:
             return CheckResult("batch", "names a token for each prompt")
         for i, single in enumerate(alone):
-            size = cancelling_size(single) + cancelling_size(together)[i : i + 1]
+            size = sum_size(single) + sum_size(together)[i : i + 1]
             missed = _other_shape(together.logit[i : i + 1], single.logit, size, case.eps)
             if missed is not None:
                 lengths = [len(row) for row in order]

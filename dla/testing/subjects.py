@@ -44,6 +44,12 @@ class Subject(abc.ABC):
     def adapter(self) -> ModelAdapter:
         """The adapter for the model."""
 
+    @property
+    @final
+    def eps(self) -> float:
+        """The rounding unit of the model's own arithmetic."""
+        return self.adapter().anatomy.eps
+
 
 @final
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ import pytest
 import torch
 from assertions import hooks_on
 from dictionaries import Random
-from subjects import GPT2, LLAMA, Subject, params, some_tokens
+from subjects import GPT2, LLAMA, params, some_tokens
 
 import dla
 from dla.engine import forward as passes
+from dla.testing import TinyModel
 
-SUBJECTS = params([GPT2, LLAMA, Subject("bridge", "gpt2", "processed"), Subject("hooked", "ln")])
+SUBJECTS = params([GPT2, LLAMA, TinyModel("gpt2", processed=True), TinyModel("ln", "hooked")])
 TOKENS = some_tokens(1, width=20)
 
 
@@ -43,7 +44,7 @@ def look_again(model: Any) -> None:
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt, RuntimeError], ids=str)
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_nothing_stays_on_the_model(
-    subject: Subject, error: type[BaseException] | None, monkeypatch: pytest.MonkeyPatch
+    subject: TinyModel, error: type[BaseException] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(passes, "SLICE_ON_CPU", 1)
     model = subject.fresh()

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import torch
 from assertions import hooks_on
-from subjects import GPT2, LLAMA, Subject, params, some_tokens
+from subjects import GPT2, LLAMA, params, some_tokens
 from torch import Tensor, nn
 
 from dla.adapters.user_hooks import hooks_of, silenced, user_hooks
+from dla.testing import TinyModel
 
-SUBJECTS = params([GPT2, LLAMA, Subject("bridge", "gpt2", "processed"), Subject("hooked", "ln")])
+SUBJECTS = params([GPT2, LLAMA, TinyModel("gpt2", processed=True), TinyModel("ln", "hooked")])
 Z = "blocks.1.attn.hook_z"
 
 
@@ -21,7 +22,7 @@ def zero(activation: Tensor, hook: Any) -> Tensor:
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
-def test_only_the_users_hooks_are_found_and_silenced(subject: Subject) -> None:
+def test_only_the_users_hooks_are_found_and_silenced(subject: TinyModel) -> None:
     model, tokens = subject.model(), some_tokens(1)
     with torch.no_grad():
         own = model(tokens)  # a bridge puts hooks of its own on its modules when it first runs

@@ -6,38 +6,40 @@ from typing import Any
 
 import pytest
 import torch
-from assertions import assert_close, size_of
-from subjects import Subject, params, some_tokens
+from subjects import params, some_tokens
 from torch import Tensor
 from torch.nn.functional import linear, silu, softmax
 
 import dla
+from dla.testing import TinyModel
+from dla.testing.assertions import assert_close
+from dla.testing.laws.compare import sum_size
 from dla.testing.models import architecture
 from dla.writes import Experts
 
 MIXTURES = [
-    *(Subject("bridge", name) for name in ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "gpt_oss", "granitemoe")),
-    *(Subject("bridge", name) for name in ("deepseek_v2", "deepseek_v3", "deepseek_v3-bias", "ernie4_5_moe")),
-    *(Subject("hooked", name) for name in ("experts", "experts-rms-rotary", "experts-normalised")),
+    *(TinyModel(name) for name in ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "gpt_oss", "granitemoe")),
+    *(TinyModel(name) for name in ("deepseek_v2", "deepseek_v3", "deepseek_v3-bias", "ernie4_5_moe")),
+    *(TinyModel(name, "hooked") for name in ("experts", "experts-rms-rotary", "experts-normalised")),
 ]
 LAYER = 1
 
 
-def rows(subject: Subject, decomposer: dla.Decomposer, vector: Tensor, **options: Any) -> dla.Attribution:
+def rows(subject: TinyModel, decomposer: dla.Decomposer, vector: Tensor, **options: Any) -> dla.Attribution:
     end = dla.ResidualVector(vector, at=f"blocks.{LAYER}.hook_resid_post")
     options = {"pos": None, **options}
     return dla.Attributor(subject.model(), decomposer).attribute(some_tokens(1), end, **options)
 
 
 @pytest.mark.parametrize("subject", params(MIXTURES))
-def test_experts_add_up_to_their_mixture(subject: Subject) -> None:
+def test_experts_add_up_to_their_mixture(subject: TinyModel) -> None:
     vector = torch.randn(subject.model().cfg.d_model)
     whole = rows(subject, dla.ComponentDecomposer(), vector)
     experts = rows(subject, dla.ExpertDecomposer(layers=[LAYER]), vector)
     assert "L1E0" in experts.labels
     label = str(next(part.parent for part in experts.parts if part.kind == "expert"))
     rolled = experts.group_by("component").select(label).values
-    assert_close(rolled, whole.select(label).values, size_of(experts), subject.eps, label)
+    assert_close(rolled, whole.select(label).values, sum_size(experts), subject.eps, label)
     routed = experts.select(kind="expert").values
     assert bool((routed == 0).any(0).all()), "every token leaves some expert out"
     assert bool((routed != 0).any(0).all())
@@ -73,7 +75,7 @@ def by_hand(moe: Any, x: Tensor, normalised: bool) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize(("name", "normalised"), [("mixtral", True), ("olmoe", False), ("qwen2_moe", True)])
 def test_each_expert_is_its_weight_times_its_output(name: str, normalised: bool) -> None:
-    subject, model = Subject("bridge", name), architecture(name).hugging_face(0)
+    subject, model = TinyModel(name), architecture(name).hugging_face(0)
     inputs: list[Tensor] = []
     moe = model.model.layers[LAYER].mlp
     moe.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
@@ -86,7 +88,7 @@ def test_each_expert_is_its_weight_times_its_output(name: str, normalised: bool)
         str(p) for p in result.parts if p.kind in ("expert", "shared_experts") and p.layer == LAYER
     }
     for label, vectors in expected.items():
-        assert_close(result.select(label).values[0], vectors @ vector, size_of(result), 4 * subject.eps, label)
+        assert_close(result.select(label).values[0], vectors @ vector, sum_size(result), 4 * subject.eps, label)
 
 
 def test_an_experts_own_biases_are_its_own() -> None:
@@ -94,7 +96,7 @@ def test_an_experts_own_biases_are_its_own() -> None:
     model = architecture("gpt_oss").hugging_face(0)
     experts = model.model.layers[LAYER].mlp.experts
     before = torch.randn(model.config.hidden_size)
-    subject = Subject("bridge", "gpt_oss")
+    subject = TinyModel("gpt_oss")
     bridge = subject.fresh()
     plain = dla.Attributor(bridge, dla.ExpertDecomposer())
     asked = dla.ResidualVector(before, at=f"blocks.{LAYER}.hook_resid_post")
@@ -111,22 +113,22 @@ def test_an_experts_own_biases_are_its_own() -> None:
 
 
 @pytest.mark.parametrize("subject", params([MIXTURES[1], MIXTURES[4], MIXTURES[7], MIXTURES[-1]]))
-def test_experts_at_one_position_refined_mixed_and_as_vectors(subject: Subject) -> None:
+def test_experts_at_one_position_refined_mixed_and_as_vectors(subject: TinyModel) -> None:
     vector = torch.randn(subject.model().cfg.d_model)
     everywhere = rows(subject, dla.ExpertDecomposer(), vector)
     last = rows(subject, dla.ExpertDecomposer(), vector, pos=-1)
     assert_close(
-        last.values, everywhere.values[..., -1], size_of(everywhere)[..., -1], subject.eps, "the last position"
+        last.values, everywhere.values[..., -1], sum_size(everywhere)[..., -1], subject.eps, "the last position"
     )
     whole = rows(subject, dla.HeadDecomposer() | dla.ComponentDecomposer(), vector)
     label = str(next(part.parent for part in last.parts if part.kind == "expert" and part.layer == LAYER))
     fine = whole.refine(label, by=dla.ExpertDecomposer())
     expected = everywhere.select(kind="expert", layer=LAYER).values
-    assert_close(fine.select(kind="expert").values, expected, size_of(everywhere), subject.eps, "refined")
+    assert_close(fine.select(kind="expert").values, expected, sum_size(everywhere), subject.eps, "refined")
     mixed = rows(subject, dla.HeadDecomposer() | dla.ExpertDecomposer(), vector)
     assert {"L0H0", "L0E0" if "L0E0" in everywhere.labels else "L1E0", "L1E1"} <= set(mixed.labels)
     written = fine.part("L1E1").vector() @ vector
-    assert_close(written, fine.select("L1E1").values[0], size_of(everywhere), 4 * subject.eps, "L1E1")
+    assert_close(written, fine.select("L1E1").values[0], sum_size(everywhere), 4 * subject.eps, "L1E1")
 
 
 def twin(change: Callable[[Experts], dict[str, Any]]) -> dla.Decomposer:
@@ -150,13 +152,13 @@ TWINS: dict[str, Callable[[Experts], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("mistake", TWINS)
 def test_wrong_experts_are_caught(mistake: str) -> None:
-    subject = Subject("bridge", "qwen2_moe")
+    subject = TinyModel("qwen2_moe")
     with pytest.raises(dla.ReconstructionError, match=r"miss the model's logit by"):
         dla.Attributor(subject.model(), twin(TWINS[mistake])).attribute(some_tokens(1), dla.Logit(5), pos=None)
 
 
 def test_a_layer_without_a_mixture_cannot_be_named_and_a_cache_does_not_hold_the_router() -> None:
-    dense = Subject("bridge", "deepseek_v3")
+    dense = TinyModel("deepseek_v3")
     with pytest.raises(dla.UnsupportedModelError, match=r"Layer 0 has no experts .* Leave it out of `layers`"):
         dla.Attributor(dense.model(), dla.ExpertDecomposer(layers=[0]))
     model, tokens = dense.model(), some_tokens(1)

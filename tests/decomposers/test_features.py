@@ -4,32 +4,34 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from assertions import assert_close, size_of
 from dictionaries import Perfect, Random, Silent
-from subjects import GPT2, LLAMA, Subject, each_of_a_few, params, some_ids, some_tokens
+from subjects import GPT2, LLAMA, each_of_a_few, params, some_ids, some_tokens
 from torch import Tensor
 
 import dla
+from dla.testing import TinyModel
+from dla.testing.assertions import assert_close
+from dla.testing.laws.compare import sum_size
 
-POST_NORM = Subject("bridge", "olmo2")
+POST_NORM = TinyModel("olmo2")
 MLP, ATTN = "blocks.1.hook_mlp_out", "blocks.1.hook_attn_out"
 PLACES = (MLP, ATTN, "blocks.0.hook_resid_post", "blocks.1.hook_resid_pre", "blocks.1.hook_resid_mid")
 
 
-def attribute(subject: Subject, decomposer: dla.Decomposer, pos: Any = None, seed: int = 1) -> dla.Attribution:
+def attribute(subject: TinyModel, decomposer: dla.Decomposer, pos: Any = None, seed: int = 1) -> dla.Attribution:
     return dla.Attributor(subject.model(), decomposer).attribute(
         some_tokens(seed), dla.Logit(some_ids(seed, 2)), pos=pos
     )
 
 
-def cached(subject: Subject, seed: int = 1) -> dict[str, Tensor]:
+def cached(subject: TinyModel, seed: int = 1) -> dict[str, Tensor]:
     with torch.no_grad():
         return dict(subject.model().run_with_cache(some_tokens(seed))[1])
 
 
-@pytest.mark.parametrize("subject", params([GPT2, LLAMA, POST_NORM, Subject("hooked", "ln")]))
+@pytest.mark.parametrize("subject", params([GPT2, LLAMA, POST_NORM, TinyModel("ln", "hooked")]))
 @pytest.mark.parametrize("at", PLACES)
-def test_a_feature_is_its_activation_times_its_decoder_row(subject: Subject, at: str) -> None:
+def test_a_feature_is_its_activation_times_its_decoder_row(subject: TinyModel, at: str) -> None:
     model = subject.model()
     d_model, vector = model.cfg.d_model, torch.randn(model.cfg.d_model)
     sae, shown = Random(d_model, 3), cached(subject)[at].double()
@@ -42,7 +44,7 @@ def test_a_feature_is_its_activation_times_its_decoder_row(subject: Subject, at:
     name = at.split(".")[1] + "_" + at.split("hook_")[1].replace("resid_", "")
     for kind, vectors in expected.items():
         row = result.select(f"{name}_{kind}").values[0]
-        assert_close(row, vectors @ vector.double(), size_of(result), subject.eps, kind)
+        assert_close(row, vectors @ vector.double(), sum_size(result), subject.eps, kind)
 
 
 def test_features_of_z_go_through_the_output_weights() -> None:
@@ -54,7 +56,7 @@ def test_features_of_z_go_through_the_output_weights() -> None:
     decomposer = dla.FeatureDecomposer({"blocks.1.attn.hook_z": sae})
     result = dla.Attributor(model, decomposer).attribute(some_tokens(1), asked, pos=None)
     expected = (sae.encode(z)[..., 2, None] * sae.W_dec[2]) @ W_O @ vector.double()
-    assert_close(result.select("1_z_F2").values[0], expected, size_of(result), LLAMA.eps, "1_z_F2")
+    assert_close(result.select("1_z_F2").values[0], expected, sum_size(result), LLAMA.eps, "1_z_F2")
 
 
 def test_features_before_a_post_norm_go_through_it() -> None:
@@ -64,11 +66,11 @@ def test_features_before_a_post_norm_go_through_it() -> None:
     inside = attribute(POST_NORM, dla.FeatureDecomposer({"blocks.1.mlp.hook_out": Random(d_model, 5)}))
     assert "1_mlp_out" not in inside.labels
     pieces = inside.group_by("component").select("1_mlp_out").values
-    assert_close(pieces, whole.select("1_mlp_out").values, size_of(inside), POST_NORM.eps, "1_mlp_out")
+    assert_close(pieces, whole.select("1_mlp_out").values, sum_size(inside), POST_NORM.eps, "1_mlp_out")
 
 
 @each_of_a_few
-def test_a_dictionary_that_reconstructs_perfectly_has_no_error_and_a_silent_one_has_all(subject: Subject) -> None:
+def test_a_dictionary_that_reconstructs_perfectly_has_no_error_and_a_silent_one_has_all(subject: TinyModel) -> None:
     d_model = subject.model().cfg.d_model
     sublayer = dla.adapt(subject.model()).block(1).sublayers[0]
     at, label = sublayer.outputs[0][0].name, str(sublayer.write.labels[0])
@@ -76,8 +78,8 @@ def test_a_dictionary_that_reconstructs_perfectly_has_no_error_and_a_silent_one_
     silent = attribute(subject, dla.FeatureDecomposer({at: Silent(d_model)}))
     whole = attribute(subject, dla.ComponentDecomposer()).select(label).values
     zero = torch.zeros_like(whole)
-    assert_close(perfect.select(kind="error").values, zero, size_of(perfect), subject.eps, "no error")
-    assert_close(silent.select(kind="error").values, whole, size_of(silent), subject.eps, "all error")
+    assert_close(perfect.select(kind="error").values, zero, sum_size(perfect), subject.eps, "no error")
+    assert_close(silent.select(kind="error").values, whole, sum_size(silent), subject.eps, "all error")
     assert bool((silent.select(kind="feature").values == 0).all())
 
 
@@ -93,7 +95,7 @@ def test_a_transcoder_reads_one_place_and_explains_another() -> None:
     error = y - transcoder.encode(x) @ transcoder.W_dec - transcoder.b_dec - skip
     for kind, expected in {"skip": skip, "error": error}.items():
         row = result.select(f"1_mlp_out_{kind}").values[0]
-        assert_close(row, expected @ vector.double(), size_of(result), GPT2.eps, kind)
+        assert_close(row, expected @ vector.double(), sum_size(result), GPT2.eps, kind)
 
 
 def test_several_dictionaries_and_only_the_strongest_features() -> None:
@@ -105,7 +107,7 @@ def test_several_dictionaries_and_only_the_strongest_features() -> None:
     both = [r.group_by("component") for r in (every, some)]
     for label in both[0].labels:
         left, right = (r.select(label).values for r in both)
-        assert_close(left, right, size_of(every), GPT2.eps, label)
+        assert_close(left, right, sum_size(every), GPT2.eps, label)
 
 
 def test_an_object_says_itself_where_it_belongs() -> None:
@@ -213,7 +215,7 @@ def test_features_of_each_position_alone_do_not_depend_on_the_others(kind: str, 
     together = attributor.attribute(some_tokens(1, 3), dla.Logit(5), pos=None)
     if dtype == torch.float32:
         one = attributor.attribute(some_tokens(1, 3)[1:2], dla.Logit(5), pos=2)
-        assert_close(together.values[:, 1, 2], one.values[:, 0], size_of(one), 8 * GPT2.eps)
+        assert_close(together.values[:, 1, 2], one.values[:, 0], sum_size(one), 8 * GPT2.eps)
 
 
 def test_features_that_depend_on_the_batch_are_refused_when_activations_are_read() -> None:

@@ -6,14 +6,16 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from assertions import ROUNDINGS, assert_close, size_of
 from by_hand import NAMES as BY_HAND
 from by_hand import ByHand
-from subjects import GPT2, Subject, each_of_a_few, needs_hooked_transformer, some_tokens
+from subjects import GPT2, each_of_a_few, eps_of, needs_hooked_transformer, some_tokens
 from torch import Tensor
 
 import dla
 import dla.demo
+from dla.testing import TinyModel
+from dla.testing.assertions import assert_close
+from dla.testing.laws.compare import ALLOWED_ROUNDINGS, sum_size
 from dla.testing.models import (
     HOOKED,
     HookedArchitecture,
@@ -39,7 +41,7 @@ def attribute(model: Any, decomposer: dla.Decomposer, direction: dla.Direction |
 @each_by_hand
 @each_dtype
 def test_rows_are_those_worked_out_by_hand(name: str, dtype: torch.dtype) -> None:
-    subject = Subject("bridge", name, dtype=dtype)
+    subject = TinyModel(name, dtype=dtype)
     hand = ByHand(name, architecture(name).hugging_face(dtype=dtype), some_tokens(9))
     for decomposer, vectors in (
         (dla.ComponentDecomposer(), hand.components()),
@@ -47,35 +49,35 @@ def test_rows_are_those_worked_out_by_hand(name: str, dtype: torch.dtype) -> Non
         (dla.NeuronDecomposer(), hand.neurons()),
     ):
         result = attribute(subject.model(), decomposer)
-        ours, size = rows(result), size_of(result)
+        ours, size = rows(result), sum_size(result)
         assert set(vectors) <= set(ours)
         for label, vector in vectors.items():
-            assert_close(ours[label], hand.attribution(vector, TOKEN), size, subject.eps, label)
+            assert_close(ours[label], hand.attribution(vector, TOKEN), size, eps_of(subject), label)
 
 
 @each_by_hand
 @each_dtype
 def test_a_write_added_again_moves_the_logit_by_its_attribution(name: str, dtype: torch.dtype) -> None:
     """Owes nothing to the library's algebra: the model's own modules compute what a little more of a write does."""
-    subject = Subject("bridge", name, dtype=dtype)
+    subject = TinyModel(name, dtype=dtype)
     hand = ByHand(name, architecture(name).hugging_face(dtype=dtype), some_tokens(9))
     unmoved = hand.logits_with(torch.zeros_like(hand.stream))
-    single = subject.eps > 1e-10
+    single = eps_of(subject) > 1e-10
     for decomposer, vectors in ((dla.ComponentDecomposer(), hand.components()), (dla.HeadDecomposer(), hand.heads())):
         result = attribute(subject.model(), decomposer)
         for label, vector in vectors.items():
             for step in (1.0, -0.5) if single else (1.0, 1e-3):
                 moved = (hand.logits_with(step * vector) - unmoved)[..., TOKEN] / step
-                size = size_of(result) + hand.logits.abs().amax(-1)
+                size = sum_size(result) + hand.logits.abs().amax(-1)
                 # The frozen scale passes the model's own norm, whose input is larger by the write.
-                assert_close(rows(result)[label], moved, 8 * size / min(abs(step), 1.0), subject.eps, label)
+                assert_close(rows(result)[label], moved, 8 * size / min(abs(step), 1.0), eps_of(subject), label)
 
 
 @needs_hooked_transformer
 @pytest.mark.parametrize("name", ["ln", "rms", "parallel", "grouped-query-rms-rotary", "attention-only"])
-@pytest.mark.parametrize("mode", ["raw", "processed"])
-def test_a_write_added_again_to_a_hooked_transformer(name: str, mode: str) -> None:
-    subject = Subject("hooked", name, "raw" if mode == "raw" else "processed", torch.float64)
+@pytest.mark.parametrize("processed", [False, True], ids=["raw", "processed"])
+def test_a_write_added_again_to_a_hooked_transformer(name: str, processed: bool) -> None:
+    subject = TinyModel(name, "hooked", processed, torch.float64)
     model, tokens = subject.model(), some_tokens(9)
     own, cache = model.run_with_cache(tokens)
     last = f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"
@@ -93,7 +95,7 @@ def test_a_write_added_again_to_a_hooked_transformer(name: str, mode: str) -> No
         for label, row in rows(result).items():
             vector = _write_of(label, model, cache)
             if vector is not None:
-                assert_close(row, moved_by(1e-2 * vector) / 1e-2, 100 * size_of(result), subject.eps, label)
+                assert_close(row, moved_by(1e-2 * vector) / 1e-2, 100 * sum_size(result), subject.eps, label)
 
 
 def _write_of(label: str, model: Any, cache: Any) -> Tensor | None:
@@ -110,12 +112,12 @@ def _write_of(label: str, model: Any, cache: Any) -> Tensor | None:
 
 
 @each_of_a_few
-def test_the_stream_is_the_running_sum_of_the_components(subject: Subject) -> None:
+def test_the_stream_is_the_running_sum_of_the_components(subject: TinyModel) -> None:
     components = attribute(subject.model(), dla.ComponentDecomposer())
     layers = attribute(subject.model(), dla.LayerDecomposer())
     running = components.values.cumsum(0)
     after = {str(label): row for label, row in zip(components.parts, running, strict=True)}
-    size = size_of(components)
+    size = sum_size(components)
     has_mid = "0_mid" in layers.labels
     n_layers = 1 + max(part.layer for part in components.parts if part.layer is not None)
     embedding = [label for label in components.labels if "embed" in label][-1]
@@ -151,8 +153,8 @@ def test_processing_the_weights_leaves_differences_alone(entry: HookedArchitectu
     # A folded β moves from the constant to the unembedding's bias, which is the constant too.
     assert processed.labels == raw.labels
     for label in raw.labels:
-        assert_close(rows(processed)[label], rows(raw)[label], 4 * (size_of(raw) + size_of(logits)), 1e-7, label)
-    assert_close(processed.constant, raw.constant, 4 * size_of(logits), 1e-7, "constant")
+        assert_close(rows(processed)[label], rows(raw)[label], 4 * (sum_size(raw) + sum_size(logits)), 1e-7, label)
+    assert_close(processed.constant, raw.constant, 4 * sum_size(logits), 1e-7, "constant")
 
 
 @needs_hooked_transformer
@@ -163,7 +165,7 @@ def test_folding_without_the_value_biases_leaves_heads_alone(name: str) -> None:
     difference = dla.LogitDifference(TOKEN, 14)
     expected, actual = (attribute(model, dla.HeadDecomposer(), difference) for model in (raw, processed))
     for label, row in rows(expected).items():
-        assert_close(rows(actual)[label], row, 8 * size_of(expected), 1e-7, label)
+        assert_close(rows(actual)[label], row, 8 * sum_size(expected), 1e-7, label)
 
 
 KINDS = ("hooked", "bridge", "raw")
@@ -277,7 +279,7 @@ def test_a_constant_on_every_coordinate_is_nothing_to_layer_norm_and_something_t
         after = attribute(altered(name, shift(path)), dla.ComponentDecomposer())
         changed = (rows(after)["1_mlp_out"] - rows(before)["1_mlp_out"]).abs().max()
         assert bool(changed > 1e-2) == seen
-        assert bool(changed < ROUNDINGS * 1e-6) != seen
+        assert bool(changed < ALLOWED_ROUNDINGS * 1e-6) != seen
 
 
 def test_grouped_queries_are_their_multi_head_expansion() -> None:

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from assertions import assert_close, size_of
 from subjects import GPT2, LINE, some_tokens
 
 import dla
 import dla.demo
+from dla.testing.assertions import assert_close
+from dla.testing.laws.compare import sum_size
 
 if LINE >= 4:
     pytest.skip("SAELens asks for TransformerLens < 4", allow_module_level=True)
@@ -74,7 +75,7 @@ def test_the_error_is_what_the_object_itself_leaves_unexplained(name: str) -> No
         if reads == Z:
             error = error @ model.blocks[1].attn.W_O.flatten(0, 1)
     row = result.select(kind="error").values[0]
-    assert_close(row, error @ vector, size_of(result), GPT2.eps, "the error")
+    assert_close(row, error @ vector, sum_size(result), GPT2.eps, "the error")
     active = result.select(kind="feature").values != 0
     assert 0.0 < float(active.float().mean()) < 1.0
 
@@ -94,7 +95,7 @@ def test_a_rescaled_feature_writes_its_activation_along_the_unit_vector() -> Non
         features = sae.encode(model.run_with_cache(tokens)[1][MLP])
         unit = sae.W_dec / sae.W_dec.norm(dim=-1, keepdim=True)
         expected = (features * (unit @ vector)).movedim(-1, 0)
-    assert_close(result.select(kind="feature").values, expected, size_of(result), GPT2.eps, "the features")
+    assert_close(result.select(kind="feature").values, expected, sum_size(result), GPT2.eps, "the features")
 
 
 @pytest.mark.parametrize("kind", ["BatchTopKTrainingSAE", "MatryoshkaBatchTopKTrainingSAE"])

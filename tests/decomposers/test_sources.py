@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 import torch
-from assertions import assert_close
-from subjects import GPT2, LLAMA, Subject, each_of_a_few, params, some_ids, some_tokens
+from subjects import GPT2, LLAMA, each_of_a_few, params, some_ids, some_tokens
 from torch import Tensor
 
 import dla
-from dla.testing import assert_attributions_equal
+from dla.testing import TinyModel, assert_attributions_equal
+from dla.testing.assertions import assert_close
 
-SINKS = Subject("bridge", "gpt_oss")
+SINKS = TinyModel("gpt_oss")
 
 
 def cached(model: Any, tokens: Tensor) -> dict[str, Tensor]:
@@ -31,7 +31,7 @@ def heads_of(result: dla.Attribution) -> dict[str, Tensor]:
 
 
 @each_of_a_few
-def test_sources_and_the_value_bias_add_up_to_their_head(subject: Subject) -> None:
+def test_sources_and_the_value_bias_add_up_to_their_head(subject: TinyModel) -> None:
     tokens, direction = some_tokens(1), dla.Logit(some_ids(1, 2, 6))
     heads = dla.Attributor(subject.model(), dla.HeadDecomposer()).attribute(tokens, direction, pos=None)
     sources = dla.Attributor(subject.model(), dla.SourceDecomposer()).attribute(tokens, direction, pos=None)
@@ -43,8 +43,8 @@ def test_sources_and_the_value_bias_add_up_to_their_head(subject: Subject) -> No
         assert_close(added[name], values, size, subject.eps, name)
 
 
-@pytest.mark.parametrize("subject", params([GPT2, LLAMA, SINKS, Subject("bridge", "gpt2", "processed")]))
-def test_each_source_is_pattern_times_value_times_output_weights(subject: Subject) -> None:
+@pytest.mark.parametrize("subject", params([GPT2, LLAMA, SINKS, TinyModel("gpt2", processed=True)]))
+def test_each_source_is_pattern_times_value_times_output_weights(subject: TinyModel) -> None:
     model, tokens = subject.model(), some_tokens(2)
     cache, layer = cached(model, tokens), 1
     vector = torch.randn(model.cfg.d_model)
@@ -112,7 +112,7 @@ def test_layers_that_are_not_there(layers: list[int], error: str) -> None:
 
 
 def test_a_layer_without_heads_cannot_be_named() -> None:
-    model = Subject("bridge", "mamba").model()
+    model = TinyModel("mamba").model()
     with pytest.raises(
         dla.UnsupportedModelError, match=r"Layer 0 has no sources of attention heads .* Leave it out of `layers`"
     ):
@@ -122,7 +122,7 @@ def test_a_layer_without_heads_cannot_be_named() -> None:
 @pytest.mark.parametrize("subject", params([GPT2, LLAMA]))
 @pytest.mark.parametrize("direction", [dla.Logit(7), dla.Logit(some_ids(5, 2, 6))], ids=["one", "each"])
 def test_positions_in_turn_change_nothing(
-    subject: Subject, direction: dla.Direction, monkeypatch: pytest.MonkeyPatch
+    subject: TinyModel, direction: dla.Direction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attributor = dla.Attributor(subject.model(), dla.SourceDecomposer())
     at_once = attributor.attribute(some_tokens(5), direction, pos=None)

@@ -6,22 +6,23 @@ from typing import Any
 
 import pytest
 import torch
-from assertions import assert_close, size_of
 from dictionaries import Perfect
 from hypothesis import given
 from hypothesis import strategies as st
-from subjects import GPT2, LLAMA, Subject, any_of_a_few, each_of_a_few, some_ids, some_tokens
+from subjects import GPT2, LLAMA, any_of_a_few, each_of_a_few, some_ids, some_tokens
 
 import dla
 from dla.decomposers.groups import named_groups
 from dla.decomposers.strongest import check_count
-from dla.testing import assert_attributions_equal, assert_refines
+from dla.testing import TinyModel, assert_attributions_equal, assert_refines
+from dla.testing.assertions import assert_close
+from dla.testing.laws.compare import sum_size
 
 PROMPT = "Mary John gave the book to"
 ASKED = dla.LogitDifference(5, 7)
 
 
-def attribution(decomposer: dla.Decomposer, subject: Subject = GPT2, seed: int = 1) -> dla.Attribution:
+def attribution(decomposer: dla.Decomposer, subject: TinyModel = GPT2, seed: int = 1) -> dla.Attribution:
     tokens = some_tokens(seed)
     return dla.Attributor(subject.model(), decomposer).attribute(tokens, dla.Logit(some_ids(seed, 2, 6)), pos=None)
 
@@ -38,7 +39,7 @@ def test_a_part_in_pieces_keeps_the_sum_and_names_the_pieces() -> None:
     assert sum(label.startswith("L1H1 ← ") for label in finest.labels) == len(finest.tokens[0]) + 1
     for result in (fine, finest):
         assert bool((result.gap.abs() <= result.tolerance).all())
-        assert_close(result.values.sum(0), result.total, size_of(result), GPT2.eps, "total")
+        assert_close(result.values.sum(0), result.total, sum_size(result), GPT2.eps, "total")
     assert_refines(finest, whole, eps=GPT2.eps)
     assert finest.provenance.decomposer.count("refined by") == 3
 
@@ -57,18 +58,18 @@ def test_one_step_up_the_tree_undoes_a_step_down() -> None:
     back = attribution(dla.SourceDecomposer()).group_by("parent")
     assert set(back.labels) == set(heads.labels)
     for label in heads.labels:
-        assert_close(back.select(label).values, heads.select(label).values, size_of(heads), GPT2.eps, label)
+        assert_close(back.select(label).values, heads.select(label).values, sum_size(heads), GPT2.eps, label)
 
 
 @given(any_of_a_few, st.integers(0, 1), st.sampled_from(["layer", "kind", "component", "parent"]))
-def test_grouped_rows_are_sums(subject: Subject, layer: int, key: str) -> None:
+def test_grouped_rows_are_sums(subject: TinyModel, layer: int, key: str) -> None:
     result = attribution(dla.HeadDecomposer(), subject, seed=layer)
     grouped = result.group_by(key)
     assert len(grouped.labels) < len(result.labels)
-    assert_close(grouped.values.sum(0), result.values.sum(0), size_of(result), subject.eps, "the sum")
+    assert_close(grouped.values.sum(0), result.values.sum(0), sum_size(result), subject.eps, "the sum")
     if key == "layer":
         mine = result.select(layer=layer).values.sum(0)
-        assert_close(grouped.select(f"layer {layer}").values[0], mine, size_of(result), subject.eps, "layer")
+        assert_close(grouped.select(f"layer {layer}").values[0], mine, sum_size(result), subject.eps, "layer")
 
 
 GROUPS = {
@@ -87,7 +88,7 @@ def test_named_groups_before_and_after_the_run_are_the_same() -> None:
     assert set(GROUPS) <= set(before.labels)
     assert_attributions_equal(before, after, eps=GPT2.eps)
     first = heads.select(["L0H0", "L1H0"]).values.sum(0)
-    assert_close(before.select("first heads").values[0], first, size_of(heads), GPT2.eps)
+    assert_close(before.select("first heads").values[0], first, sum_size(heads), GPT2.eps)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_only_sums_can_be_grouped_or_mixed() -> None:
 
 
 @each_of_a_few
-def test_mixed_plans_have_the_rows_of_each(subject: Subject) -> None:
+def test_mixed_plans_have_the_rows_of_each(subject: TinyModel) -> None:
     mixed = (
         attribution(dla.HeadDecomposer(layers=[0]) | dla.NeuronDecomposer(layers=[1]), subject)
         if (subject.name != "attention-only-no-norm")
@@ -153,7 +154,7 @@ def test_mixed_plans_have_the_rows_of_each(subject: Subject) -> None:
     parts = [attribution(d, subject) for d in (dla.HeadDecomposer(), dla.NeuronDecomposer(), dla.SourceDecomposer())]
     known = {label: row for part in reversed(parts) for label, row in zip(part.labels, part.values, strict=True)}
     for label, row in zip(mixed.labels, mixed.values, strict=True):
-        assert_close(row, known[label], size_of(mixed), subject.eps, label)
+        assert_close(row, known[label], sum_size(mixed), subject.eps, label)
     assert "L0H0" in mixed.labels
     assert "L1H0" not in mixed.labels
 
@@ -208,11 +209,11 @@ def test_the_strongest_neurons_and_the_rest_are_all(k: int) -> None:
     assert len(chosen) == min(k, sum(p.kind == "neuron" and p.layer == 1 for p in everything.parts))
     known = dict(zip(everything.labels, everything.values, strict=True))
     for part in chosen:
-        assert_close(some.select(str(part)).values[0], known[str(part)], size_of(everything), GPT2.eps, str(part))
+        assert_close(some.select(str(part)).values[0], known[str(part)], sum_size(everything), GPT2.eps, str(part))
     missing = [p for p in everything.parts if p.kind == "neuron" and p.layer == 1 and str(p) not in set(some.labels)]
     if missing:
         expected = everything.select([str(p) for p in missing]).values.sum(0)
-        assert_close(rest[1], expected, size_of(everything), GPT2.eps, "1_other_neurons")
+        assert_close(rest[1], expected, sum_size(everything), GPT2.eps, "1_other_neurons")
 
 
 def test_one_prompt_shows_the_neurons_with_the_largest_values() -> None:

@@ -4,46 +4,42 @@ from typing import Any
 
 import pytest
 import torch
-from assertions import assert_close, size_of
 from hypothesis import given
 from hypothesis import strategies as st
 from subjects import (
     DECOMPOSERS,
     GPT2,
     LLAMA,
-    Subject,
     any_decomposer,
     any_of_a_few,
+    as_given,
+    cached,
     each_of_a_few,
     some_ids,
     some_tokens,
 )
-from torch import Tensor
 
 import dla
-from dla.testing import assert_attributions_equal
+from dla.testing import TinyModel, assert_attributions_equal
+from dla.testing.assertions import assert_close
+from dla.testing.laws.compare import sum_size
 
 HEADS = dla.HeadDecomposer()
 
 
-def attribute(direction: Any, subject: Subject = GPT2, decomposer: dla.Decomposer = HEADS, **options: Any) -> Any:
+def attribute(direction: Any, subject: TinyModel = GPT2, decomposer: dla.Decomposer = HEADS, **options: Any) -> Any:
     return dla.Attributor(subject.model(), decomposer).attribute(some_tokens(1), direction, **options)
 
 
-def unchanged(subject: Subject, logits: Tensor) -> bool:
-    """Whether the model returns the logits as the unembedding gives them."""
-    return torch.equal(subject.transform(logits), logits)
-
-
 @each_of_a_few
-def test_the_rows_of_a_log_probability_add_up_to_it_plus_the_entropy(subject: Subject) -> None:
+def test_the_rows_of_a_log_probability_add_up_to_it_plus_the_entropy(subject: TinyModel) -> None:
     logits, ids = subject.logits(some_tokens(1)), some_ids(1, 2, 6)
     result = attribute(dla.LogProbability(ids), subject, pos=None)
     assert bool((result.gap.abs() <= result.tolerance).all())
-    if unchanged(subject, logits):
+    if as_given(subject, logits):
         logs = logits.double().log_softmax(-1)
         expected = logs.gather(-1, ids[..., None])[..., 0] - (logs.exp() * logs).sum(-1)
-        assert_close(result.total + result.constant, expected, size_of(result), subject.eps, "log p + H")
+        assert_close(result.total + result.constant, expected, sum_size(result), subject.eps, "log p + H")
 
 
 def test_the_difference_of_two_log_probabilities_is_the_logit_difference() -> None:
@@ -52,11 +48,11 @@ def test_the_difference_of_two_log_probabilities_is_the_logit_difference() -> No
 
 
 @each_of_a_few
-def test_a_centred_logit_lacks_what_all_tokens_share(subject: Subject) -> None:
+def test_a_centred_logit_lacks_what_all_tokens_share(subject: TinyModel) -> None:
     result, logits = attribute(dla.CentredLogit(5), subject, pos=None), subject.logits(some_tokens(1)).double()
-    if unchanged(subject, logits):
+    if as_given(subject, logits):
         expected = logits[..., 5] - logits.mean(-1)
-        assert_close(result.total + result.constant, expected, size_of(result), subject.eps, "the centred logit")
+        assert_close(result.total + result.constant, expected, sum_size(result), subject.eps, "the centred logit")
 
 
 def test_weighted_sets_are_weighted_sums() -> None:
@@ -67,7 +63,7 @@ def test_weighted_sets_are_weighted_sums() -> None:
 
 
 @given(any_of_a_few, any_decomposer, st.integers(0, 3))
-def test_several_directions_are_each_alone(subject: Subject, decomposer: dla.Decomposer, seed: int) -> None:
+def test_several_directions_are_each_alone(subject: TinyModel, decomposer: dla.Decomposer, seed: int) -> None:
     ids = some_ids(seed, 2)
     asked = {"a": dla.Logit(5), "b": dla.LogitDifference(ids, 7), "sum": dla.Logit(5) + dla.LogitDifference(ids, 7)}
     together = attribute(asked, subject, decomposer, pos=None)
@@ -78,7 +74,7 @@ def test_several_directions_are_each_alone(subject: Subject, decomposer: dla.Dec
             together.direction(name), attribute(direction, subject, decomposer, pos=None), eps=subject.eps
         )
     a, b, both = together.values.unbind(1)
-    assert_close(a + b, both, size_of(together).sum(0), subject.eps, "linear in the direction")
+    assert_close(a + b, both, sum_size(together).sum(0), subject.eps, "linear in the direction")
 
 
 def test_the_models_own_top_tokens_are_an_axis() -> None:
@@ -98,9 +94,7 @@ def test_the_models_own_top_tokens_are_an_axis() -> None:
 @pytest.mark.parametrize("direction", [dla.TopTokens(2), dla.LogProbability(5)], ids=lambda d: type(d).__name__)
 def test_answers_come_from_a_cache_as_from_a_run(direction: Any) -> None:
     model, tokens = GPT2.model(), some_tokens(1)
-    with torch.no_grad():
-        cache = model.run_with_cache(tokens)[1]
-    result = dla.Attributor(model, HEADS).attribute(tokens, direction, cache=cache)
+    result = dla.Attributor(model, HEADS).attribute(tokens, direction, cache=cached(model, tokens))
     assert_attributions_equal(result, attribute(direction), eps=4 * GPT2.eps)
 
 
@@ -109,16 +103,14 @@ PLACES = ("blocks.0.hook_resid_pre", "blocks.0.hook_resid_post", "blocks.1.hook_
 
 @each_of_a_few
 @pytest.mark.parametrize("decomposer", DECOMPOSERS, ids=lambda d: type(d).__name__)
-def test_what_wrote_to_a_probe_within_the_model(subject: Subject, decomposer: dla.Decomposer) -> None:
+def test_what_wrote_to_a_probe_within_the_model(subject: TinyModel, decomposer: dla.Decomposer) -> None:
     model, tokens = subject.model(), some_tokens(1)
-    vector = torch.randn(model.cfg.d_model)
-    with torch.no_grad():
-        cache = model.run_with_cache(tokens)[1]
+    vector, cache = torch.randn(model.cfg.d_model), cached(model, tokens)
     places = PLACES[1:] if isinstance(decomposer, dla.GroupDecomposer) else PLACES  # its group is block 0
     for at in [*places, *(["blocks.1.hook_resid_mid"] if subject.name in ("gpt2", "llama", "ln") else [])]:
         result = attribute(dla.ResidualVector(vector, at=at), subject, decomposer, pos=None)
         expected = cache[at].double() @ vector.double()
-        size = size_of(result) + cache[at].abs() @ vector.abs()
+        size = sum_size(result) + cache[at].abs() @ vector.abs()
         assert_close(result.logit, expected, size, subject.eps, at)
         assert_close(result.total, expected, size, subject.eps, at)
         assert bool((result.constant == 0).all())

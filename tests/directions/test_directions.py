@@ -2,24 +2,15 @@
 
 import pytest
 import torch
-from assertions import assert_close, size_of
 from hypothesis import given
 from hypothesis import strategies as st
-from subjects import (
-    GPT2,
-    LLAMA,
-    Subject,
-    any_decomposer,
-    any_of_a_few,
-    each_decomposer,
-    each_of_a_few,
-    some_ids,
-    some_tokens,
-)
+from subjects import GPT2, LLAMA, any_decomposer, any_of_a_few, each_decomposer, each_of_a_few, some_ids, some_tokens
 from torch import Tensor
 
 import dla
-from dla.testing import assert_attributions_equal, assert_reconstructs
+from dla.testing import TinyModel, assert_attributions_equal, assert_reconstructs
+from dla.testing.assertions import assert_close
+from dla.testing.laws.compare import sum_size
 from dla.testing.models import PROMPT, VOCABULARY_SIZE
 
 ids = st.integers(0, VOCABULARY_SIZE - 1)
@@ -28,7 +19,7 @@ positions = st.sampled_from([-1, 0, None, [1, 3], slice(2, 5)])
 
 
 def attribution(
-    subject: Subject, decomposer: dla.Decomposer, direction: dla.Direction, pos: object = -1
+    subject: TinyModel, decomposer: dla.Decomposer, direction: dla.Direction, pos: object = -1
 ) -> dla.Attribution:
     return dla.Attributor(subject.model(), decomposer).attribute(some_tokens(5), direction, pos=pos)
 
@@ -40,11 +31,11 @@ def numbers(result: dla.Attribution) -> Tensor:
 
 @given(subject=any_of_a_few, decomposer=any_decomposer, first=ids, second=ids, factor=factors, pos=positions)
 def test_attributions_are_linear_in_the_direction(
-    subject: Subject, decomposer: dla.Decomposer, first: int, second: int, factor: float, pos: object
+    subject: TinyModel, decomposer: dla.Decomposer, first: int, second: int, factor: float, pos: object
 ) -> None:
     a, b = dla.Logit(first), dla.Logit(second)
     of_a, of_b = (attribution(subject, decomposer, direction, pos) for direction in (a, b))
-    size = (size_of(of_a) + size_of(of_b)) * (1 + abs(factor))
+    size = (sum_size(of_a) + sum_size(of_b)) * (1 + abs(factor))
     for combined, expected in (
         (a + b, numbers(of_a) + numbers(of_b)),
         (a - b, numbers(of_a) - numbers(of_b)),
@@ -57,23 +48,23 @@ def test_attributions_are_linear_in_the_direction(
 
 @given(subject=any_of_a_few, decomposer=any_decomposer, first=ids, second=ids, pos=positions)
 def test_a_difference_is_one_logit_minus_the_other_and_swapping_flips_every_sign(
-    subject: Subject, decomposer: dla.Decomposer, first: int, second: int, pos: object
+    subject: TinyModel, decomposer: dla.Decomposer, first: int, second: int, pos: object
 ) -> None:
     difference = attribution(subject, decomposer, dla.LogitDifference(first, second), pos)
     swapped = attribution(subject, decomposer, dla.LogitDifference(second, first), pos)
     apart = attribution(subject, decomposer, dla.Logit(first) - dla.Logit(second), pos)
-    size = size_of(attribution(subject, decomposer, dla.Logit(first), pos)) + size_of(difference)
+    size = sum_size(attribution(subject, decomposer, dla.Logit(first), pos)) + sum_size(difference)
     assert_close(numbers(swapped), -numbers(difference), size, subject.eps)
     assert_close(numbers(apart), numbers(difference), size, subject.eps)
 
 
 @given(subject=any_of_a_few, decomposer=any_decomposer, tokens=st.lists(ids, min_size=1, max_size=4), pos=positions)
 def test_a_set_is_the_mean_of_its_logits(
-    subject: Subject, decomposer: dla.Decomposer, tokens: list[int], pos: object
+    subject: TinyModel, decomposer: dla.Decomposer, tokens: list[int], pos: object
 ) -> None:
     each = [attribution(subject, decomposer, dla.Logit(token), pos) for token in tokens]
     expected = torch.stack([numbers(result) for result in each]).mean(0)
-    size = torch.stack([size_of(result) for result in each]).sum(0)
+    size = torch.stack([sum_size(result) for result in each]).sum(0)
     for direction in (dla.LogitSet(tokens), dla.mean([dla.Logit(token) for token in tokens])):
         assert_close(numbers(attribution(subject, decomposer, direction, pos)), expected, size, subject.eps)
 
@@ -81,7 +72,7 @@ def test_a_set_is_the_mean_of_its_logits(
 @each_of_a_few
 @each_decomposer
 def test_a_token_for_each_prompt_and_position_is_asked_there_and_nowhere_else(
-    subject: Subject, decomposer: dla.Decomposer
+    subject: TinyModel, decomposer: dla.Decomposer
 ) -> None:
     answers, others = some_ids(1, 2, 6), some_ids(2, 2, 6)
     everywhere = attribution(subject, decomposer, dla.LogitDifference(answers, others), None)
@@ -89,13 +80,13 @@ def test_a_token_for_each_prompt_and_position_is_asked_there_and_nowhere_else(
     for row in range(2):
         one = dla.LogitDifference(int(answers[row, 4]), int(others[row, 4]))
         alone = numbers(attribution(subject, decomposer, one, 4))[:, row]
-        size = size_of(everywhere).max()
+        size = sum_size(everywhere).max()
         assert_close(numbers(per_prompt)[:, row], alone, size, subject.eps)
         assert_close(numbers(everywhere)[:, row, 4], alone, size, subject.eps)
 
 
 @each_of_a_few
-def test_one_token_against_one_a_prompt(subject: Subject) -> None:
+def test_one_token_against_one_a_prompt(subject: TinyModel) -> None:
     many = torch.tensor([8, 8])
     mixed = attribution(subject, dla.ComponentDecomposer(), dla.LogitDifference(5, many))
     assert_attributions_equal(
@@ -104,26 +95,26 @@ def test_one_token_against_one_a_prompt(subject: Subject) -> None:
 
 
 @each_of_a_few
-def test_next_token_is_the_logit_of_what_follows(subject: Subject) -> None:
+def test_next_token_is_the_logit_of_what_follows(subject: TinyModel) -> None:
     tokens = some_tokens(5)
     own = subject.logits(tokens)
     following = attribution(subject, dla.HeadDecomposer(), dla.NextToken(), slice(None, -1))
     asked = attribution(subject, dla.HeadDecomposer(), dla.Logit(tokens[:, 1:]), slice(None, -1))
     assert_attributions_equal(following, asked, eps=subject.eps)
     expected = own[:, :-1].gather(-1, tokens[:, 1:, None]).squeeze(-1)
-    assert_close(following.output_logit, expected, size_of(following), subject.eps)
+    assert_close(following.output_logit, expected, sum_size(following), subject.eps)
 
 
 @each_of_a_few
-def test_a_column_of_the_unembedding_is_that_tokens_logit_without_its_bias(subject: Subject) -> None:
+def test_a_column_of_the_unembedding_is_that_tokens_logit_without_its_bias(subject: TinyModel) -> None:
     unembed = subject.model().unembed
     column = unembed.W_U[:, 11].detach()
     vector = attribution(subject, dla.HeadDecomposer(), dla.ResidualVector(column), None)
     token = attribution(subject, dla.HeadDecomposer(), dla.Logit(11), None)
     bias = 0.0 if unembed.b_U is None else unembed.b_U[11].detach()
-    assert_close(vector.values, token.values, size_of(token).max(), subject.eps)
-    assert_close(vector.constant, token.constant - bias, size_of(token), subject.eps)
-    assert_close(vector.logit, token.logit - bias, size_of(token), subject.eps)
+    assert_close(vector.values, token.values, sum_size(token).max(), subject.eps)
+    assert_close(vector.constant, token.constant - bias, sum_size(token), subject.eps)
+    assert_close(vector.logit, token.logit - bias, sum_size(token), subject.eps)
 
 
 def test_a_vector_for_each_prompt_or_position() -> None:
@@ -132,7 +123,7 @@ def test_a_vector_for_each_prompt_or_position() -> None:
     everywhere = attribution(GPT2, dla.HeadDecomposer(), dla.ResidualVector(vectors), None)
     per_prompt = attribution(GPT2, dla.HeadDecomposer(), dla.ResidualVector(vectors[:, 2]), 2)
     one = attribution(GPT2, dla.HeadDecomposer(), dla.ResidualVector(vectors[1, 2]), 2)
-    size = size_of(everywhere).max()
+    size = sum_size(everywhere).max()
     assert_close(numbers(per_prompt), numbers(everywhere)[:, :, 2], size, GPT2.eps)
     assert_close(numbers(one)[:, 1], numbers(per_prompt)[:, 1], size, GPT2.eps)
 

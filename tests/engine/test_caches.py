@@ -5,17 +5,16 @@ from typing import Any
 
 import pytest
 import torch
-from subjects import GPT2, LLAMA, Subject, needs_hooked_transformer, params, some_tokens
+from subjects import GPT2, LLAMA, needs_hooked_transformer, params, some_tokens
 from torch import Tensor
 
 import dla
 from dla.adapters.base import Observer
+from dla.testing import TinyModel
 
 HEADS = dla.HeadDecomposer()
 LOGIT = dla.Logit(9)
-MODELS = params(
-    [GPT2, LLAMA, Subject("bridge", "bloom"), Subject("bridge", "gpt2", "processed"), Subject("hooked", "ln")]
-)
+MODELS = params([GPT2, LLAMA, TinyModel("bloom"), TinyModel("gpt2", processed=True), TinyModel("ln", "hooked")])
 each_model = pytest.mark.parametrize("subject", MODELS)
 NOT_MADE = r"The cache was not made from these prompts\. At position {} of prompt {} \('.*'\) it holds the embedding of"
 
@@ -31,7 +30,7 @@ def attribute(model: Any, prompts: Any, decomposer: dla.Decomposer = HEADS, **op
 
 @each_model
 @pytest.mark.parametrize("decomposer", [HEADS, dla.LayerDecomposer()], ids=lambda d: type(d).__name__)
-def test_a_cache_of_other_prompts_of_the_same_shape(subject: Subject, decomposer: dla.Decomposer) -> None:
+def test_a_cache_of_other_prompts_of_the_same_shape(subject: TinyModel, decomposer: dla.Decomposer) -> None:
     model, tokens = subject.model(), some_tokens(1, 2, 6)
     one_other = tokens.clone()
     one_other[1, 3] = 4 if int(tokens[1, 3]) != 4 else 5
@@ -68,7 +67,7 @@ def test_a_cache_kept_in_half_precision_is_known_by_its_embeddings(dtype: torch.
 
 
 @each_model
-def test_padding_on_the_right_serves_and_on_the_left_does_not(subject: Subject) -> None:
+def test_padding_on_the_right_serves_and_on_the_left_does_not(subject: TinyModel) -> None:
     model, words = subject.model(), some_tokens(2, 2, 5)
     expected = torch.stack([subject.logits(words[:1])[0, -1, 9], subject.logits(words[1:, :3])[0, -1, 9]])
     right = torch.tensor([[*words[0].tolist(), 2], [*words[1, :3].tolist(), 2, 2, 2]])
@@ -81,7 +80,7 @@ def test_padding_on_the_right_serves_and_on_the_left_does_not(subject: Subject) 
 
 
 @each_model
-def test_a_padded_cache_wants_its_prompts(subject: Subject) -> None:
+def test_a_padded_cache_wants_its_prompts(subject: TinyModel) -> None:
     model, words = subject.model(), some_tokens(2, 2, 5)
     assert_alone = attribute(model, None, cache=cached(model, words)).logit
     torch.testing.assert_close(assert_alone, subject.logits(words)[:, -1, 9], rtol=1e-4, atol=1e-4)
@@ -166,7 +165,7 @@ def test_a_model_that_does_not_show_its_embeddings() -> None:
 
 @needs_hooked_transformer
 def test_nothing_is_left_of_a_run_that_was_ended_early() -> None:
-    model, tokens = Subject("hooked", "ln").fresh(), some_tokens(1)
+    model, tokens = TinyModel("ln", "hooked").fresh(), some_tokens(1)
     before = model(tokens)
     attribute(model, tokens, cache=cached(model, tokens))
     assert torch.equal(model(tokens), before)

@@ -6,21 +6,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from subjects import (
-    GPT2,
-    LLAMA,
-    Subject,
-    any_of_a_few,
-    each_of_a_few,
-    needs_hooked_transformer,
-    some_ids,
-    some_tokens,
-)
+from subjects import GPT2, LLAMA, any_of_a_few, each_of_a_few, needs_hooked_transformer, some_ids, some_tokens
 from torch import Tensor
-from twins import AlteredAdapter
 
 import dla
-from dla.testing import assert_attributions_equal
+from dla.testing import AlteredAdapter, TinyModel, assert_attributions_equal
 from dla.testing.models import FIRST_NAMES, PROMPT, VOCABULARY_SIZE
 
 SHORT, LONG = "When Mary went to the park", PROMPT
@@ -41,7 +31,7 @@ def row(result: dla.Attribution, index: int, upto: int | None = None) -> dla.Att
 
 @each_of_a_few
 @pytest.mark.parametrize("pos", [-1, None], ids=named)
-def test_a_cache_without_its_batch_dimension(subject: Subject, pos: object) -> None:
+def test_a_cache_without_its_batch_dimension(subject: TinyModel, pos: object) -> None:
     tokens, model = some_tokens(7, batch=1), subject.model()
     _, cache = model.run_with_cache(tokens)
     cache.remove_batch_dim()
@@ -69,7 +59,9 @@ def test_a_cache_serves_next_token_only_with_its_prompts() -> None:
     names=st.lists(st.lists(st.sampled_from(FIRST_NAMES), min_size=2, max_size=7), min_size=2, max_size=4),
     pos=st.sampled_from([-1, 0, None, [0, 1, -1], slice(1, None)]),
 )
-def test_each_prompt_of_a_batch_of_texts_is_as_if_alone(subject: Subject, names: list[list[str]], pos: object) -> None:
+def test_each_prompt_of_a_batch_of_texts_is_as_if_alone(
+    subject: TinyModel, names: list[list[str]], pos: object
+) -> None:
     prompts = [" ".join(words) for words in names]
     attributor = dla.Attributor(subject.model(), dla.HeadDecomposer())
     together = attributor.attribute(prompts, dla.LogitDifference(9, 20), pos=pos)
@@ -87,7 +79,7 @@ def test_each_prompt_of_a_batch_of_texts_is_as_if_alone(subject: Subject, names:
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("filler", [2, 30], ids=["pad", "word"])
 @pytest.mark.parametrize("pos", [-1, 2, None], ids=named)
-def test_padding_under_a_mask_changes_nothing(subject: Subject, side: str, filler: int, pos: object) -> None:
+def test_padding_under_a_mask_changes_nothing(subject: TinyModel, side: str, filler: int, pos: object) -> None:
     lengths, width = (3, 7, 5), 8
     rows = [some_tokens(20 + length, 1, length)[0] for length in lengths]
     tokens, mask = torch.full((3, width), filler), torch.zeros(3, width, dtype=torch.long)
@@ -102,11 +94,11 @@ def test_padding_under_a_mask_changes_nothing(subject: Subject, side: str, fille
 
 
 @pytest.mark.parametrize(
-    "subject", [GPT2, pytest.param(Subject("hooked", "ln"), marks=needs_hooked_transformer)], ids=str
+    "subject", [GPT2, pytest.param(TinyModel("ln", "hooked"), marks=needs_hooked_transformer)], ids=str
 )
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("pad", ["<pad>", "<s>"])
-def test_how_the_tokenizer_pads_changes_nothing(subject: Subject, side: str, pad: str) -> None:
+def test_how_the_tokenizer_pads_changes_nothing(subject: TinyModel, side: str, pad: str) -> None:
     model = subject.fresh()
     model.tokenizer.padding_side, model.tokenizer.pad_token = side, pad
     attributor = dla.Attributor(model, dla.HeadDecomposer())
@@ -129,7 +121,7 @@ def test_padding_that_can_only_be_padding_is_recognised_without_a_mask(side: str
 
 @pytest.mark.parametrize("pos", POSITIONS, ids=named)
 @given(subject=any_of_a_few)
-def test_every_way_to_say_positions_picks_from_all_of_them(subject: Subject, pos: object) -> None:
+def test_every_way_to_say_positions_picks_from_all_of_them(subject: TinyModel, pos: object) -> None:
     tokens = some_tokens(8, 2, 6)
     answers = some_ids(8, 2, 6)
     attributor = dla.Attributor(subject.model(), dla.HeadDecomposer())
@@ -173,7 +165,7 @@ def test_nothing_asks_for_gradients() -> None:
 @pytest.mark.parametrize("name", ["gpt2", "llama-biases", "gemma2"])
 def test_a_model_whose_weights_changed_is_looked_at_again(name: str) -> None:
     """Gemma's norms multiply by 1 + weight, which no adapter can hold without a copy."""
-    model = Subject("bridge", name).fresh()
+    model = TinyModel(name).fresh()
     attributor = dla.Attributor(model, dla.HeadDecomposer())
     before = attributor.attribute(some_tokens(8), dla.Logit(9))
     with torch.no_grad():

@@ -1,44 +1,31 @@
 """The rows of every decomposition add up to the model's own logits, on every model that is promised."""
 
 import pytest
-import torch
-from assertions import assert_close, size_of
 from dictionaries import RandomFeatures
-from subjects import (
-    DECOMPOSERS,
-    GPT2,
-    Subject,
-    each_pair,
-    some_ids,
-    some_tokens,
-)
-from torch import Tensor
+from subjects import DECOMPOSERS, GPT2, as_given, each_pair, eps_of, picked, some_ids, some_tokens, transformed
 
 import dla
-from dla.testing import assert_reconstructs
-
-
-def picked(logits: Tensor, ids: Tensor) -> Tensor:
-    """The logits `[batch pos vocabulary]` of one token a prompt and position."""
-    return logits.gather(-1, ids[..., None]).squeeze(-1)
+from dla.testing import TinyModel, assert_reconstructs
+from dla.testing.assertions import assert_close
+from dla.testing.laws.compare import sum_size
 
 
 @each_pair
-def test_rows_add_up_to_the_models_own_logits(subject: Subject, decomposer: dla.Decomposer) -> None:
-    tokens = some_tokens(1)
+def test_rows_add_up_to_the_models_own_logits(subject: TinyModel, decomposer: dla.Decomposer) -> None:
+    tokens, eps = some_tokens(1), eps_of(subject)
+    assert subject.eps <= eps, "the library takes the model for coarser than it is"
     own = subject.logits(tokens)
     answers, others = (some_ids(seed, *tokens.shape, size=own.shape[-1]) for seed in (1, 2))
-    attributor = dla.Attributor(subject.model(), decomposer)
+    attributor, expected = dla.Attributor(subject.model(), decomposer), picked(own, answers)
 
     everywhere = attributor.attribute(tokens, dla.Logit(answers), pos=None)
-    assert_close(everywhere.output_logit, picked(own, answers), size_of(everywhere), subject.eps, "the output logits")
-    returned = subject.transform(everywhere.total + everywhere.constant)
-    assert_close(returned, picked(own, answers), size_of(everywhere), subject.eps, "the transformed sums")
-
-    difference = attributor.attribute(tokens, dla.LogitDifference(answers[:, -1], others[:, -1]))
-    if torch.equal(subject.transform(own), own):
-        assert_reconstructs(everywhere, picked(own, answers), eps=subject.eps)
-        assert_reconstructs(difference, (picked(own, answers) - picked(own, others))[:, -1], eps=subject.eps)
+    size = sum_size(everywhere)
+    assert_close(everywhere.output_logit, expected, size, eps, "the output logits")
+    assert_close(transformed(subject, everywhere.total + everywhere.constant), expected, size, eps, "the sums")
+    if as_given(subject, own):
+        assert_reconstructs(everywhere, expected, eps=eps)
+        difference = attributor.attribute(tokens, dla.LogitDifference(answers[:, -1], others[:, -1]))
+        assert_reconstructs(difference, (expected - picked(own, others))[:, -1], eps=eps)
 
 
 def test_every_decomposer_of_the_library_is_tested() -> None:

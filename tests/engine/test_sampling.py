@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-import twins
-from subjects import GPT2, Subject, each_of_a_few, some_ids, some_tokens
+from mutants.altered import AlteredDecomposer, with_readout, without
+from subjects import GPT2, each_of_a_few, some_ids, some_tokens
 from torch import Tensor
 
 import dla
-from dla.testing import assert_attributions_equal
+from dla.testing import AlteredAdapter, TinyModel, assert_attributions_equal
 
 WIDTH = 20
 TOKENS, IDS = some_tokens(3, width=WIDTH), some_ids(0, 2, WIDTH)
@@ -32,7 +32,7 @@ def attribute(model: Any, question: str, unembed: Any) -> dla.Attribution:
 
 @each_of_a_few
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_a_sample_gives_what_all_logits_give(subject: Subject, question: str) -> None:
+def test_a_sample_gives_what_all_logits_give(subject: TinyModel, question: str) -> None:
     whole, sampled = (attribute(subject.model(), question, unembed) for unembed in ("all", "sample"))
     assert_attributions_equal(sampled, whole, eps=subject.eps)
     torch.testing.assert_close(sampled.output_logit, whole.output_logit, rtol=1e-4, atol=1e-4)
@@ -47,27 +47,27 @@ def test_one_position_in_sixteen_is_unembedded() -> None:
             seen.append(activation.shape[1])
         return activation
 
-    attribute(twins.AlteredAdapter(GPT2.model(), show=show), "one token for all", "sample")
+    attribute(AlteredAdapter(GPT2.model(), show=show), "one token for all", "sample")
     assert seen == [2]
 
 
 @pytest.mark.parametrize(
     "alter",
     [
-        twins.with_shifted_columns,
-        lambda anatomy: twins.with_readout(W_U=1.001 * anatomy.unembedding.W_U)(anatomy),
-        twins.with_readout(b_U=torch.ones(GPT2.model().cfg.d_vocab)),
+        lambda anatomy: with_readout(W_U=anatomy.unembedding.W_U.roll(1, -1))(anatomy),
+        lambda anatomy: with_readout(W_U=1.001 * anatomy.unembedding.W_U)(anatomy),
+        with_readout(b_U=torch.ones(GPT2.model().cfg.d_vocab)),
     ],
     ids=["shifted", "a thousandth too large", "a bias that is none"],
 )
 def test_other_columns_are_caught(alter: Any) -> None:
-    adapter = twins.AlteredAdapter(GPT2.model(), alter)
+    adapter = AlteredAdapter(GPT2.model(), alter)
     with pytest.raises(dla.ReconstructionError, match=r"columns of W_U .* miss the model's own .* Pass unembed='all'"):
         attribute(adapter, "a difference at each position", "sample")
 
 
 def test_a_forgotten_part_is_caught() -> None:
-    decomposer = twins.AlteredDecomposer(dla.HeadDecomposer(), twins.without("b_O", 1))
+    decomposer = AlteredDecomposer(dla.HeadDecomposer(), without("b_O", 1))
     attributor = dla.Attributor(GPT2.model(), decomposer, unembed="sample")
     with pytest.raises(dla.ReconstructionError, match=r"parts of AlteredDecomposer miss the model's logit"):
         attributor.attribute(TOKENS, dla.Logit(IDS), pos=None)

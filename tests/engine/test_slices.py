@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from subjects import GPT2, Subject, each_of_a_few, some_ids, some_tokens
+from subjects import GPT2, each_of_a_few, some_ids, some_tokens
 from torch import Tensor
 
 import dla
 import dla.engine.forward
-from dla.testing import assert_attributions_equal
+from dla.testing import TinyModel, assert_attributions_equal
 
 IDS = some_ids(0, 2, 6)
 QUESTIONS: dict[str, tuple[Any, Any]] = {
@@ -23,14 +23,14 @@ QUESTIONS: dict[str, tuple[Any, Any]] = {
 }
 
 
-def attribute(subject: Subject, question: str) -> dla.Attribution:
+def attribute(subject: TinyModel, question: str) -> dla.Attribution:
     direction, pos = QUESTIONS[question]
     return dla.Attributor(subject.model(), dla.HeadDecomposer()).attribute(some_tokens(3), direction, pos=pos)
 
 
 @each_of_a_few
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_slices_change_nothing(subject: Subject, question: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slices_change_nothing(subject: TinyModel, question: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = attribute(subject, question)
     monkeypatch.setattr(dla.engine.forward, "SLICE_ON_CPU", 1)
     sliced = attribute(subject, question)

@@ -6,15 +6,17 @@ from typing import Any
 
 import pytest
 import torch
-from assertions import assert_close, size_of
-from subjects import GPT2, LLAMA, Subject, params, some_tokens
+from mutants.altered import AlteredDecomposer, without
+from subjects import GPT2, LLAMA, params, some_tokens
 from torch import Tensor
-from twins import AlteredDecomposer, without
 
 import dla
 from dla.engine import forward as passes
+from dla.testing import TinyModel
+from dla.testing.assertions import assert_close
+from dla.testing.laws.compare import sum_size
 
-SUBJECTS = params([GPT2, LLAMA, Subject("bridge", "gpt2", "processed"), Subject("hooked", "ln")])
+SUBJECTS = params([GPT2, LLAMA, TinyModel("gpt2", processed=True), TinyModel("ln", "hooked")])
 Z, PRE, MLP = "blocks.1.attn.hook_z", "blocks.1.hook_resid_pre", "blocks.0.hook_mlp_out"
 HEADS = dla.HeadDecomposer()
 HERE = re.escape(__name__)
@@ -42,7 +44,7 @@ EDITS = [
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
-def test_a_model_first_seen_under_hooks_is_known_as_it_is_without_them(subject: Subject) -> None:
+def test_a_model_first_seen_under_hooks_is_known_as_it_is_without_them(subject: TinyModel) -> None:
     """Whatever the first attributor sees, the anatomy is the model's own, and the numbers those of the run."""
     tokens = some_tokens(1)
     plain = dla.Attributor(subject.model(), HEADS).attribute(tokens, dla.Logit(5))
@@ -54,15 +56,15 @@ def test_a_model_first_seen_under_hooks_is_known_as_it_is_without_them(subject: 
                 result = attributor.attribute(tokens, dla.Logit(5))
                 with torch.no_grad():
                     expected = model(tokens)[:, -1, 5]
-                assert_close(result.output_logit, expected, size_of(result), subject.eps, name)
+                assert_close(result.output_logit, expected, sum_size(result), subject.eps, name)
                 assert not torch.allclose(result.logit, plain.logit)
     again = dla.Attributor(model, HEADS).attribute(tokens, dla.Logit(5))
     assert again.labels == plain.labels
-    assert_close(again.values, plain.values, size_of(plain), subject.eps)
+    assert_close(again.values, plain.values, sum_size(plain), subject.eps)
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
-def test_pytorch_hooks_and_permanent_ones_do_not_poison_what_is_known(subject: Subject) -> None:
+def test_pytorch_hooks_and_permanent_ones_do_not_poison_what_is_known(subject: TinyModel) -> None:
     tokens, model = some_tokens(1), subject.fresh()
     model.add_hook(Z, without_head, is_permanent=True)
     handles = [
@@ -77,14 +79,14 @@ def test_pytorch_hooks_and_permanent_ones_do_not_poison_what_is_known(subject: S
     model.reset_hooks(including_permanent=True)
     plain = dla.Attributor(subject.model(), HEADS).attribute(tokens, dla.Logit(5))
     assert_close(
-        dla.Attributor(model, HEADS).attribute(tokens, dla.Logit(5)).values, plain.values, size_of(plain), 1e-6
+        dla.Attributor(model, HEADS).attribute(tokens, dla.Logit(5)).values, plain.values, sum_size(plain), 1e-6
     )
 
 
 @pytest.mark.parametrize("unembed", ["all", "sample"])
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_a_hook_that_sees_logits_sees_those_of_every_position(
-    subject: Subject, unembed: Any, monkeypatch: pytest.MonkeyPatch
+    subject: TinyModel, unembed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(passes, "SLICE_ON_CPU", 1)
     tokens, model, widths = some_tokens(1, width=20), subject.model(), list[int]()
@@ -113,7 +115,7 @@ def asked_again(result: dla.Attribution) -> list[Callable[[], Any]]:
 
 @pytest.mark.parametrize("subject", SUBJECTS)
 @pytest.mark.parametrize(("name", "edit"), [(Z, without_head), (MLP, zero), ("hook_embed", steered)])
-def test_a_result_is_asked_about_its_own_run_or_refused(subject: Subject, name: str, edit: Hook) -> None:
+def test_a_result_is_asked_about_its_own_run_or_refused(subject: TinyModel, name: str, edit: Hook) -> None:
     model, tokens = subject.model(), some_tokens(1)
     attributor = dla.Attributor(model, HEADS)
     plain = attributor.attribute(tokens, dla.Logit(5))
@@ -203,9 +205,9 @@ CHANGES: list[tuple[Callable[[Any], Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize("subject", params([GPT2, LLAMA, Subject("hooked", "ln", "processed")]))
+@pytest.mark.parametrize("subject", params([GPT2, LLAMA, TinyModel("ln", "hooked", True)]))
 @pytest.mark.parametrize(("change", "message"), CHANGES, ids=["data", "in place", "columns", "dtype"])
-def test_weights_that_are_others_now(subject: Subject, change: Callable[[Any], Any], message: str) -> None:
+def test_weights_that_are_others_now(subject: TinyModel, change: Callable[[Any], Any], message: str) -> None:
     model, tokens = subject.fresh(), some_tokens(1)
     result = dla.Attributor(model, HEADS).attribute(tokens, dla.Logit(5))
     early = dla.Attributor(model, HEADS).attribute(
@@ -242,7 +244,7 @@ STEERED: list[tuple[str, str]] = [
 @pytest.mark.parametrize("subject", SUBJECTS)
 @pytest.mark.filterwarnings("ignore:A forward hook edited:UserWarning")  # TransformerLens, of its own rounding
 @pytest.mark.parametrize(("name", "message"), STEERED, ids=[name for name, _ in STEERED])
-def test_an_edit_of_the_stream_is_named(subject: Subject, name: str, message: str) -> None:
+def test_an_edit_of_the_stream_is_named(subject: TinyModel, name: str, message: str) -> None:
     model = subject.model()
     attributor = dla.Attributor(model, HEADS)
     edits = [(Z, lambda z, hook: None), (name, lambda x, hook: x + torch.sin(torch.arange(x.shape[-1]).to(x)))]
@@ -254,7 +256,7 @@ def test_an_edit_of_the_stream_is_named(subject: Subject, name: str, message: st
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
-def test_an_edit_by_a_hook_of_pytorch_is_named(subject: Subject) -> None:
+def test_an_edit_by_a_hook_of_pytorch_is_named(subject: TinyModel) -> None:
     model = subject.model()
     attributor = dla.Attributor(model, dla.ComponentDecomposer())
     cases = [
@@ -317,8 +319,8 @@ def test_pieces_that_a_hook_edits_after_they_are_read() -> None:
         assert result.refine("L1H2", by=dla.SourceDecomposer()).rerun is not None
 
 
-@pytest.mark.parametrize("subject", params([Subject("bridge", "gpt2", dtype=torch.bfloat16)]))
-def test_half_precision_under_hooks(subject: Subject) -> None:
+@pytest.mark.parametrize("subject", params([TinyModel("gpt2", dtype=torch.bfloat16)]))
+def test_half_precision_under_hooks(subject: TinyModel) -> None:
     """What is rounded away is neither taken for an edit, nor an edit for rounding."""
     model, tokens = subject.model(), some_tokens(1)
     attributor = dla.Attributor(model, HEADS)

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from subjects import GPT2, LLAMA, Subject, needs_hooked_transformer, some_tokens
-from twins import AlteredDecomposer, without
+from mutants.altered import AlteredDecomposer, without
+from subjects import GPT2, LLAMA, needs_hooked_transformer, some_tokens
 
 import dla
 from dla.inputs.prompts import read_prompts
+from dla.testing import TinyModel
 from dla.testing.models import PROMPT, VOCABULARY_SIZE, architecture
 
 HEADS = dla.HeadDecomposer()
@@ -241,9 +242,9 @@ def test_a_cache_of_left_padded_prompts() -> None:
 
 
 @pytest.mark.parametrize(
-    "subject", [GPT2, pytest.param(Subject("hooked", "ln"), marks=needs_hooked_transformer)], ids=str
+    "subject", [GPT2, pytest.param(TinyModel("ln", "hooked"), marks=needs_hooked_transformer)], ids=str
 )
-def test_training_mode(subject: Subject) -> None:
+def test_training_mode(subject: TinyModel) -> None:
     model, message = subject.fresh(), r"in training mode, in which dropout .* Call model\.eval\(\) first"
     attributor = dla.Attributor(model, HEADS)
     model.train()

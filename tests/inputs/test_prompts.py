@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from subjects import GPT2, LLAMA, Subject, needs_hooked_transformer, some_tokens
+from subjects import GPT2, LLAMA, needs_hooked_transformer, some_tokens
 from torch import Tensor
 
 import dla
 import dla.demo
 from dla.inputs.prompts import read_prompts
+from dla.testing import TinyModel
 
 PROMPT = "When Mary and John went to the store , John gave a drink to"
 OTHER = "After Rose and Paul left the park , Paul decided to give a book to"
@@ -78,7 +79,7 @@ def test_padding_in_half_precision(dtype: torch.dtype) -> None:
 
 @needs_hooked_transformer
 def test_padding_of_a_hooked_transformer() -> None:
-    model, ids = Subject("hooked", "ln").model(), some_tokens(3, 1, 5)
+    model, ids = TinyModel("ln", "hooked").model(), some_tokens(3, 1, 5)
     alone = attribute(ids, dla.Logit(9), model)
     for ends in ((1, 0), (0, 2)):
         assert_is(attribute(torch.nn.functional.pad(ids, ends, value=2), dla.Logit(9), model), float(alone.logit))

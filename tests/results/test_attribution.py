@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from mutants.altered import AlteredDecomposer, without
 from rich.console import Console
 from subjects import GPT2, some_tokens
-from twins import AlteredDecomposer, without
 
 import dla
 from dla.testing.models import PROMPT

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from assertions import assert_close, assert_identical, size_of
-from subjects import DECOMPOSERS, GPT2, LLAMA, Subject, each_of_a_few, some_tokens
+from assertions import assert_identical
+from subjects import DECOMPOSERS, GPT2, LLAMA, each_of_a_few, some_tokens
 
 import dla
+from dla.testing import TinyModel
+from dla.testing.assertions import assert_close
+from dla.testing.laws.compare import sum_size
 from dla.testing.models import VOCABULARY_SIZE
 
 ADDED = [decomposer for decomposer in DECOMPOSERS if decomposer.row_kind is dla.RowKind.ADDITIVE]
@@ -17,7 +20,7 @@ ADDED = [decomposer for decomposer in DECOMPOSERS if decomposer.row_kind is dla.
 
 @each_of_a_few
 @pytest.mark.parametrize("decomposer", ADDED, ids=lambda d: type(d).__name__)
-def test_the_vectors_of_all_parts_add_up_to_the_stream(subject: Subject, decomposer: dla.Decomposer) -> None:
+def test_the_vectors_of_all_parts_add_up_to_the_stream(subject: TinyModel, decomposer: dla.Decomposer) -> None:
     model, tokens = subject.model(), some_tokens(1, batch=1, width=3)
     result = dla.Attributor(model, decomposer).attribute(tokens, dla.Logit(5), pos=[0, 2])
     few = result.group_by("component")
@@ -30,7 +33,7 @@ def test_the_vectors_of_all_parts_add_up_to_the_stream(subject: Subject, decompo
 
 
 @each_of_a_few
-def test_what_a_part_does_to_a_token_is_what_the_tokens_logit_gives_it(subject: Subject) -> None:
+def test_what_a_part_does_to_a_token_is_what_the_tokens_logit_gives_it(subject: TinyModel) -> None:
     attributor = dla.Attributor(subject.model(), dla.HeadDecomposer())
     result = attributor.attribute(some_tokens(2), dla.Logit(9), pos=None)
     vocabulary = attributor.model.vocabulary
@@ -40,11 +43,11 @@ def test_what_a_part_does_to_a_token_is_what_the_tokens_logit_gives_it(subject: 
         token = int(text) if vocabulary.decode is None else vocabulary.token(text)
         asked = attributor.attribute(some_tokens(2), dla.Logit(token), pos=None)
         expected = asked.select("L1H0").values.mean()
-        assert_close(torch.tensor(value), expected, size_of(asked).mean(), subject.eps, text)
+        assert_close(torch.tensor(value), expected, sum_size(asked).mean(), subject.eps, text)
 
 
 @each_of_a_few
-def test_a_row_of_a_lens_pushes_a_token_as_the_tokens_logit_says(subject: Subject) -> None:
+def test_a_row_of_a_lens_pushes_a_token_as_the_tokens_logit_says(subject: TinyModel) -> None:
     """Each prompt and position has a scale of its own in every row of a lens; the mean is of the values."""
     attributor = dla.Attributor(subject.model(), dla.LensDecomposer())
     tokens = some_tokens(2, 3)
@@ -55,7 +58,7 @@ def test_a_row_of_a_lens_pushes_a_token_as_the_tokens_logit_says(subject: Subjec
             rows = every.select(label).values[0].flatten(1).mean(1)
             up, down = (rows.topk(2, largest=largest).values for largest in (True, False))
             effects = result.part(label).top_tokens(2)
-            size = size_of(every).amax()
+            size = sum_size(every).amax()
             assert_close(torch.tensor([value for _, value in effects.up]), up, size, subject.eps, label)
             assert_close(torch.tensor([value for _, value in effects.down]), down, size, subject.eps, label)
 
@@ -121,7 +124,7 @@ def test_tokens_are_not_pushed_before_the_end_of_the_stream() -> None:
 
 
 @each_of_a_few
-def test_the_lens_is_the_final_norm_and_unembedding_at_each_place(subject: Subject) -> None:
+def test_the_lens_is_the_final_norm_and_unembedding_at_each_place(subject: TinyModel) -> None:
     model, tokens = subject.model(), some_tokens(3)
     result = dla.Attributor(model, dla.LensDecomposer()).attribute(tokens, dla.Logit(5), pos=None)
     with torch.no_grad():
@@ -132,9 +135,9 @@ def test_the_lens_is_the_final_norm_and_unembedding_at_each_place(subject: Subje
                 continue  # its embedding is multiplied on the way in, which differs between lines
             norm = getattr(model, "ln_final", None)
             expected = model.unembed(stream if norm is None else norm(stream))[..., 5]
-            size = size_of(result) + expected.abs()
+            size = sum_size(result) + expected.abs()
             assert_close(result.select(row).values[0] + result.constant, expected, size, 4 * subject.eps, row)
-    assert_close(result.values[-1] + result.constant, result.logit, size_of(result), subject.eps, "the last row")
+    assert_close(result.values[-1] + result.constant, result.logit, sum_size(result), subject.eps, "the last row")
 
 
 def test_only_the_frozen_lens_adds_up() -> None:
@@ -146,7 +149,7 @@ def test_only_the_frozen_lens_adds_up() -> None:
     sublayers = dla.Attributor(GPT2.model(), dla.ComponentDecomposer()).attribute(tokens, dla.Logit(5))
     attention = sublayers.select("0_attn_out").values[0]
     steps = [r.select("0_mid").values[0] - r.select("0_pre").values[0] for r in (frozen, recomputed)]
-    assert_close(steps[0], attention, size_of(sublayers), GPT2.eps, "a frozen step")
+    assert_close(steps[0], attention, sum_size(sublayers), GPT2.eps, "a frozen step")
     assert bool(((steps[1] - attention).abs() > 1e-3).any())
     with pytest.raises(ValueError, match=r"The rows of a lens do not add up, so there is no gap to explain"):
         dla.Attributor(GPT2.model(), dla.LensDecomposer()).explain_gap(tokens, dla.Logit(5))

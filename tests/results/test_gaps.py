@@ -1,18 +1,21 @@
 """`explain_gap` finds the block of a planted error."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from subjects import GPT2, LLAMA, Subject, each_of_a_few, some_tokens
-from twins import AlteredAdapter, AlteredDecomposer, with_norm, without
+from mutants.altered import AlteredDecomposer, with_norm, without
+from subjects import GPT2, LLAMA, each_of_a_few, some_tokens
 
 import dla
+from dla.testing import AlteredAdapter, TinyModel
 from dla.testing.models import PROMPT
 
 HEADS, COMPONENTS = dla.HeadDecomposer(), dla.ComponentDecomposer()
-NEOX = Subject("bridge", "gpt_neox")
+NEOX = TinyModel("gpt_neox")
 
 
-def report(decomposer: dla.Decomposer, subject: Subject = GPT2) -> object:
+def report(decomposer: dla.Decomposer, subject: TinyModel = GPT2) -> object:
     return dla.Attributor(subject.model(), decomposer).explain_gap(PROMPT, dla.LogitDifference(" Mary", " John"))
 
 
@@ -28,7 +31,7 @@ PLANTED = [
 
 @pytest.mark.parametrize(("subject", "decomposer", "kind", "layer", "place"), PLANTED)
 def test_finds_the_block_of_what_was_forgotten(
-    subject: Subject, decomposer: dla.Decomposer, kind: str, layer: int | None, place: str
+    subject: TinyModel, decomposer: dla.Decomposer, kind: str, layer: int | None, place: str
 ) -> None:
     found = report(AlteredDecomposer(decomposer, without(kind, layer)), subject)
     missed = [row for row in found.rows if not row.within]
@@ -60,7 +63,7 @@ def test_two_errors_that_cancel_in_the_sum_are_both_found() -> None:
 @pytest.mark.parametrize(
     "decomposer", [COMPONENTS, HEADS, dla.NeuronDecomposer(), dla.BlockDecomposer()], ids=lambda d: type(d).__name__
 )
-def test_finds_nothing_where_nothing_is_wrong(subject: Subject, decomposer: dla.Decomposer) -> None:
+def test_finds_nothing_where_nothing_is_wrong(subject: TinyModel, decomposer: dla.Decomposer) -> None:
     attributor = dla.Attributor(subject.model(), decomposer)
     found = attributor.explain_gap(some_tokens(18), dla.Logit(9))
     assert found.first() is None
@@ -78,7 +81,7 @@ def test_the_report_prints_itself() -> None:
 
 def test_an_error_at_the_readout_is_no_blocks_fault() -> None:
     """A wrong final norm misses the logit, though every block's parts are what its stream gained."""
-    adapter = AlteredAdapter(GPT2.model(), with_norm(lambda norm: {"weight": None}))
+    adapter = AlteredAdapter(GPT2.model(), with_norm(lambda norm: replace(norm, weight=None)))
     attributor = dla.Attributor(adapter, HEADS)
     with pytest.raises(dla.ReconstructionError):
         attributor.attribute(PROMPT, dla.Logit(" Mary"))

@@ -15,6 +15,7 @@ from assertions import assert_identical
 from subjects import GPT2, LLAMA, each_decomposer, some_tokens
 
 import dla
+from dla.testing import TinyModel
 from dla.testing.models import PROMPT
 
 HEADS = dla.HeadDecomposer()
@@ -45,7 +46,7 @@ def test_a_selection_an_unbatched_and_a_double_result(tmp_path: Path) -> None:
     _, cache = model.run_with_cache(tokens)
     cache.remove_batch_dim()
     unbatched = dla.Attributor(model, dla.HeadDecomposer()).attribute(None, dla.Logit(9), cache=cache)
-    double = dla.Attributor(type(GPT2)("bridge", "gpt2", dtype=torch.float64).model(), dla.HeadDecomposer())
+    double = dla.Attributor(TinyModel("gpt2", dtype=torch.float64).model(), dla.HeadDecomposer())
     for i, result in enumerate((attribution().select(kind="head"), unbatched, double.attribute(tokens, dla.Logit(9)))):
         result.save(str(tmp_path / f"{i}.nc"))
         assert_identical(dla.load(str(tmp_path / f"{i}.nc")), result)
@@ -155,7 +156,7 @@ def test_files_of_others(tmp_path: Path) -> None:
 def test_a_file_of_ours_that_lacks_a_variable_or_has_a_broken_record(tmp_path: Path) -> None:
     data, path = attribution().to_xarray(), tmp_path / "result.nc"
     broken = [data.drop_vars(name) for name in ("values", "total", "tolerance", "kind", "position_in_prompt")]
-    broken += [data.assign_attrs(record=record) for record in ("{", "[]", '{"tokens": []}')]
+    broken += [data.assign_attrs(provenance=record) for record in ("{", "[]", '{"tokens": []}')]
     broken.append(data.copy())
     del broken[-1].attrs["provenance"]
     for dataset in broken:

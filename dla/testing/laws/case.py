@@ -53,7 +53,7 @@ class Case:
     @property
     def eps(self) -> float:
         """The rounding unit of the model's own arithmetic."""
-        return self.adapter.anatomy.eps
+        return self.subject.eps
 
     def ids(self, seed: int) -> _Ids:
         """A random token to ask about at each position."""

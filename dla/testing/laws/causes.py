@@ -18,7 +18,7 @@ from dla.labels import Label
 from dla.results.attribution import Attribution
 from dla.testing.altered_adapter import AlteredAdapter
 from dla.testing.laws.case import Case
-from dla.testing.laws.compare import cancelling_size
+from dla.testing.laws.compare import sum_size
 from dla.writes.routes import Route
 
 _CLEAR = 1e-2
@@ -154,6 +154,8 @@ def _of_shape(gap: _Row, result: Attribution) -> str:
     """What the gap looks like, where it is no known row."""
     for label, row in zip(result.parts, result.values.double(), strict=True):
         factor = _ratio(gap, row)
+        if _small(gap + row, gap):
+            return f"Row {str(label)!r} should not be there: without it the others add up."
         if _small(gap - factor * row, gap):
             return (
                 f"Row {str(label)!r} is right but for the factor {1 + factor:.4g}: a multiplier, a scale or a weight."
@@ -164,7 +166,7 @@ def _of_shape(gap: _Row, result: Attribution) -> str:
         return f"All rows are right but for the factor {1 + factor:.4g}."
     if gap.numel() > 1 and bool((gap[..., 0].abs() <= 1e-3 * gap.abs().max()).all()):
         return "The first position is right and later ones are not: a number of another position is read."
-    small = gap.abs() <= 1e-3 * cancelling_size(result).double()
+    small = gap.abs() <= 1e-3 * sum_size(result).double()
     return "The gap is a rounding of too few bits: sums in half precision, or a cast." if bool(small.all()) else ""
 
 

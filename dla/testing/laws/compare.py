@@ -58,7 +58,7 @@ def deviation(
     return Deviation(where, float(expected[where]), float(got[where]), float(allowed[where]))
 
 
-def cancelling_size(result: Attribution) -> Float[Tensor, "*batch_and_pos"]:
+def sum_size(result: Attribution) -> Float[Tensor, "*batch_and_pos"]:
     """How large the numbers of an attribution are before they cancel: `Σ |row| + |constant| + |logit|`."""
     rows = result.values.abs()
     size = rows.sum(0) if result.provenance.row_kind == RowKind.ADDITIVE.value else rows.amax(0)
@@ -67,4 +67,4 @@ def cancelling_size(result: Attribution) -> Float[Tensor, "*batch_and_pos"]:
 
 def largest_size(*results: Attribution) -> float:
     """The largest of those sizes, over prompts and positions; never 0."""
-    return max(float(cancelling_size(result).nan_to_num(0.0).max()) for result in results) or 1e-30
+    return max(float(sum_size(result).nan_to_num(0.0).max()) for result in results) or 1e-30

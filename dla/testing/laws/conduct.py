@@ -14,7 +14,7 @@ from dla.labels import ROUNDING
 from dla.results.attribution import Attribution
 from dla.testing.altered_adapter import AlteredAdapter, without_rounding
 from dla.testing.laws.case import Case, Problem, random_ids
-from dla.testing.laws.compare import cancelling_size, deviation
+from dla.testing.laws.compare import sum_size, deviation
 from dla.testing.laws.planning import copied, observed_activations, precision_of, random_directions, steps_of
 from dla.testing.laws.reconstruction import nudged, read_by, streams, written
 from dla.testing.laws.rows import problem_of_rows
@@ -85,7 +85,7 @@ def find_hands_on(case: Case) -> Problem | None:
         if not _equal(activation, before):
             return Problem(f"the activation at {name!r} was changed while it was attributed.", _COPY)
     told = plain.gather(-1, case.ids(1)[..., None].to(plain.device)).squeeze(-1)
-    missed = deviation(result.output_logit, told, cancelling_size(result) + told.abs(), case.eps)
+    missed = deviation(result.output_logit, told, sum_size(result) + told.abs(), case.eps)
     if missed is not None:
         return Problem(
             f"the model gives other logits while it is attributed, at {list(missed.where)}: {missed}.", _COPY
@@ -204,13 +204,13 @@ def _find_in_double(case: Case) -> Problem | None:
         return None
     direction, read = Logit(case.ids(1)), read_by(case)
     plain, more = (case.attribute(asked, model=_in_double(case, "", 0.0)) for asked in (direction, 3.0 * direction))
-    missed = deviation(more.total, 3.0 * plain.total, cancelling_size(more), torch.finfo(torch.float64).eps)
+    missed = deviation(more.total, 3.0 * plain.total, sum_size(more), torch.finfo(torch.float64).eps)
     if missed is not None:
         said = "in float64, a direction three times as long should read three times as much"
         return Problem(f"{said}, at {list(missed.where)}: {missed}.", _BITS)
     for name in [name for name in (*written(case), *streams(case)) if name in read]:
         one, two = (case.attribute(direction, model=_in_double(case, name, step)) for step in (0.1, 0.2))
-        size = cancelling_size(plain) + cancelling_size(one) + cancelling_size(two)
+        size = sum_size(plain) + sum_size(one) + sum_size(two)
         missed = deviation(two.total - one.total, one.total - plain.total, size, torch.finfo(torch.float64).eps)
         if missed is not None:
             said = f"{name!r} in float64, changed twice as much, should move the sum twice as much"

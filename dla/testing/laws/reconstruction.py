@@ -15,7 +15,7 @@ from dla.results.attribution import Attribution
 from dla.testing.altered_adapter import AlteredAdapter
 from dla.testing.laws.case import Case, Problem, seeded
 from dla.testing.laws.causes import cause_of
-from dla.testing.laws.compare import ALLOWED_ROUNDINGS, cancelling_size, deviation
+from dla.testing.laws.compare import ALLOWED_ROUNDINGS, sum_size, deviation
 from dla.testing.laws.planning import steps_of
 from dla.testing.laws.rows import rows_of
 from dla.writes import Change, Write
@@ -66,12 +66,12 @@ def _problem(
         )
     # Where there is one row, what cancels does so within its dot product; the result's own tolerance knows it.
     within = result.tolerance / (TOLERANCE * case.eps)
-    size = cancelling_size(result) + expected.abs().to(result.values)
+    size = sum_size(result) + expected.abs().to(result.values)
     missed = deviation(got, expected, size + within, case.eps)
     if missed is None:
         return None
     measured = deviation(result.logit, expected, size, case.eps)
-    summed = deviation(result.total + result.constant, result.logit, cancelling_size(result), case.eps)
+    summed = deviation(result.total + result.constant, result.logit, sum_size(result), case.eps)
     if measured is not None and summed is None:
         cause = "They are the logit as it was measured, and the model's own is another: something changed the model."
     else:
@@ -96,7 +96,7 @@ def find_remainder(case: Case) -> Problem | None:
         moved = _moved(before, after)
         size = torch.stack(list(moved.values())).abs().sum(0) if moved else torch.zeros(())
         total = (after.total - before.total).double().abs()
-        rounding = case.eps * (cancelling_size(before) + cancelling_size(after)).double()
+        rounding = case.eps * (sum_size(before) + sum_size(after)).double()
         if bool((size > _CLEARLY * rounding).any()) and bool((total <= ALLOWED_ROUNDINGS * rounding).all()):
             hidden[name] = moved
     if not hidden:
