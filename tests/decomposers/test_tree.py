@@ -224,6 +224,16 @@ def test_one_prompt_shows_the_neurons_with_the_largest_values() -> None:
         assert {str(p) for p in some.parts if (p.kind, p.layer) == ("neuron", layer)} == {name for name, _ in ranked}
 
 
+def test_no_prompt_outweighs_another_where_the_strongest_are_chosen() -> None:
+    """A neuron is chosen by its mean share of a prompt's sum, which does not grow with what is asked of the prompt."""
+    attributor, tokens = dla.Attributor(GPT2.model(), dla.NeuronDecomposer(top_k=4)), some_tokens(1)
+    evenly, loudly = (
+        attributor.attribute(tokens, dla.LogitSet([[5], [7]], [[weight], [1.0]])).labels for weight in (1.0, 1000.0)
+    )
+    assert loudly == evenly
+    assert attributor.attribute(tokens[:1], dla.Logit(5)).labels != evenly
+
+
 @pytest.mark.parametrize("k", [0, -3])
 def test_a_number_of_rows_that_is_none(k: int) -> None:
     with pytest.raises(ValueError, match=rf"top_k={k}: ask for at least one neuron, or pass None for all"):

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from assertions import assert_identical
 from subjects import DECOMPOSERS, GPT2, LLAMA, each_of_a_few, some_tokens
 
 import dla
-from dla.testing import TinyModel
+from dla.adapters import Anatomy
+from dla.testing import AlteredAdapter, TinyModel
 from dla.testing.assertions import assert_close
 from dla.testing.laws.compare import sum_size
 from dla.testing.models import VOCABULARY_SIZE
@@ -44,6 +46,27 @@ def test_what_a_part_does_to_a_token_is_what_the_tokens_logit_gives_it(subject: 
         asked = attributor.attribute(some_tokens(2), dla.Logit(token), pos=None)
         expected = asked.select("L1H0").values.mean()
         assert_close(torch.tensor(value), expected, sum_size(asked).mean(), subject.eps, text)
+
+
+def test_a_multiplier_of_what_is_unembedded_counts_for_what_a_part_pushes() -> None:
+    """A final norm twice as large, of which half is unembedded, is the same model."""
+
+    def halved(anatomy: Anatomy) -> Anatomy:
+        unembedding = anatomy.unembedding
+        assert unembedding.norm is not None
+        assert unembedding.norm.weight is not None
+        assert unembedding.norm.bias is not None
+        norm = replace(unembedding.norm, weight=2 * unembedding.norm.weight, bias=2 * unembedding.norm.bias)
+        return replace(anatomy, unembedding=replace(unembedding, norm=norm, multiplier=0.5))
+
+    found, expected = (
+        dla.Attributor(model, dla.HeadDecomposer()).attribute(some_tokens(2), dla.Logit(9)).part("L1H0").top_tokens(3)
+        for model in (AlteredAdapter(GPT2.model(), halved), GPT2.model())
+    )
+    for side in ("up", "down"):
+        assert [token for token, _ in getattr(found, side)] == [token for token, _ in getattr(expected, side)]
+        values = [[value for _, value in getattr(effects, side)] for effects in (found, expected)]
+        assert values[0] == pytest.approx(values[1], rel=1e-4)
 
 
 @each_of_a_few

@@ -1,6 +1,7 @@
 """`explain_gap` finds the block of a planted error."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -9,13 +10,14 @@ from subjects import GPT2, LLAMA, each_of_a_few, some_tokens
 
 import dla
 from dla.testing import AlteredAdapter, TinyModel
+from dla.testing.laws.compare import ALLOWED_ROUNDINGS, sum_size
 from dla.testing.models import PROMPT
 
 HEADS, COMPONENTS = dla.HeadDecomposer(), dla.ComponentDecomposer()
 NEOX = TinyModel("gpt_neox")
 
 
-def report(decomposer: dla.Decomposer, subject: TinyModel = GPT2) -> object:
+def report(decomposer: dla.Decomposer, subject: TinyModel = GPT2) -> Any:
     return dla.Attributor(subject.model(), decomposer).explain_gap(PROMPT, dla.LogitDifference(" Mary", " John"))
 
 
@@ -68,6 +70,22 @@ def test_finds_nothing_where_nothing_is_wrong(subject: TinyModel, decomposer: dl
     found = attributor.explain_gap(some_tokens(18), dla.Logit(9))
     assert found.first() is None
     assert [row.place for row in found.rows][:2] == ["embeddings", "block 0"]
+
+
+def test_a_gap_of_a_few_roundings_is_found_and_a_smaller_one_is_not() -> None:
+    right = dla.Attributor(GPT2.model(), HEADS).attribute(PROMPT, dla.LogitDifference(" Mary", " John"))
+    rounding = ALLOWED_ROUNDINGS * GPT2.eps * float(sum_size(right))
+
+    def too_much(size: float) -> dla.Decomposer:
+        extra = dla.Constant(size * torch.arange(32.0), dla.Label("extra", 1))
+        return AlteredDecomposer(HEADS, lambda plan, _: [*plan, extra])
+
+    gap = abs(report(too_much(1.0)).first().gap)
+    found = report(too_much(4 * rounding / gap)).first()
+    assert found is not None
+    assert found.place == "block 1"
+    assert abs(found.gap) == pytest.approx(4 * rounding, rel=0.1)
+    assert report(too_much(1e-3 * rounding / gap)).first() is None
 
 
 def test_the_report_prints_itself() -> None:
