@@ -61,9 +61,7 @@ def _corpus(count: int) -> pd.DataFrame:
 
 def _batches(attributor: dla.Attributor, corpus: pd.DataFrame, tokens: int) -> list[Tensor]:
     """The batches that the sweep makes, as token ids."""
-    questions, _ = Asker(attributor.model.vocabulary, None, None).questions(
-        open_corpus(corpus, len(corpus)).window(0, len(corpus))
-    )
+    questions, _ = Asker(attributor.model.vocabulary, None, None).questions(open_corpus(corpus).rows(0, len(corpus)))
     each = []
     for batch in planned(0, questions, tokens, len(questions)):
         width = max(len(question.ids) for question in batch.questions)

@@ -31,10 +31,10 @@ def planned(start: int, questions: Sequence[SweepRow], tokens: int, most: int) -
         most: How many prompts a batch has at most.
     """
     batches: list[list[SweepRow]] = [[]]
-    for question in sorted(questions, key=lambda q: (-len(q.ids), q.row)):
+    for question in sorted(questions, key=lambda q: (-len(q.ids), q.number)):
         batch = batches[-1]
         if batch and (len(batch) >= most or (len(batch) + 1) * len(batch[0].ids) > tokens):
             batch = []
             batches.append(batch)
         batch.append(question)
-    return [Batch(start + i, tuple(sorted(batch, key=lambda q: q.row))) for i, batch in enumerate(batches)]
+    return [Batch(start + i, tuple(sorted(batch, key=lambda q: q.number))) for i, batch in enumerate(batches)]

@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from dla.errors import FileFormatError
-from dla.sweeps.reasons import Reason, reasons_from, reasons_of, told
+from dla.sweeps.rejections import Reason, reasons_from, reasons_of, told
 from dla.sweeps.schema import (
     FORMAT,
     MANIFEST,

@@ -15,7 +15,7 @@ from dla.adapters.weights import context_of, fingerprint, settings_of, tokenizer
 from dla.directions import LogitSet
 from dla.engine.forward import Query, run_pass
 from dla.inputs.prompts import read_positions
-from dla.sweeps.corpora import Corpus
+from dla.sweeps.corpora import Corpus, CorpusRow
 from dla.sweeps.fitting import Failure, attempt
 from dla.sweeps.fixed import FixedPlan
 from dla.sweeps.measuring import direction_of, prompts_of
@@ -38,13 +38,13 @@ def samples(plan: FixedPlan, corpus: Corpus, settings: BatchSettings) -> list[Sw
     length = _LENGTH if context is None else min(_LENGTH, context)
     size = min(vocabulary.input_size, vocabulary.size)
     ids = (np.arange(length, dtype=np.int64) * 7919 + size // 3) % size
-    fixed = SweepRow(-1, 0, ids, length, int(ids[0]), int(ids[-1]))
+    fixed = SweepRow(CorpusRow(-1), ids, length, int(ids[0]), int(ids[-1]))
     if not settings.rows(corpus.size):
         return [fixed]
-    window = corpus.window(0, min(_ROWS, settings.window, settings.rows(corpus.size)))
-    asked, _ = Asker(vocabulary, context, settings.prepend_bos, corpus.compares).questions(window)
+    rows = corpus.rows(0, min(_ROWS, settings.window, settings.rows(corpus.size)))
+    asked, _ = Asker(vocabulary, context, settings.prepend_bos, corpus.compares).questions(rows)
     chosen = [asked[0], max(asked, key=lambda question: len(question.ids))] if asked else []
-    return [fixed, *{question.row: question for question in chosen}.values()]
+    return [fixed, *{question.number: question for question in chosen}.values()]
 
 
 def identity(plan: FixedPlan, questions: Sequence[SweepRow], hooks: Sequence[str] = ()) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def new_manifest(
         "row_kind": plan.row_kind.value,
         "direction": DIFFERENCE if corpus.compares else LOGIT,
         "parts": [asdict(_part(label)) for label in plan.labels],
-        "corpus": {"fingerprint": corpus.fingerprint(), "rows": corpus.size},
+        "corpus": {"fingerprint": corpus.fingerprint, "rows": corpus.size},
         "columns": list(corpus.columns),
         "settings": asdict(settings),
         "versions": versions(),

@@ -1,6 +1,6 @@
 """From a row of the corpus to what is asked, or to the reason why it cannot be."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, final
@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Int
 
 from dla.inputs.vocabulary import Vocabulary
-from dla.sweeps.corpora import Unreadable, Window
-from dla.sweeps.corpora.values import absent, as_text
+from dla.sweeps.corpora import CorpusRow, is_missing
+from dla.sweeps.rejections import RejectedRow
 
 _REMEMBERED = 65536
 
@@ -24,8 +24,7 @@ class SweepRow:
     that position is the last one of every question.
 
     Attributes:
-        row: The place in the corpus.
-        index: The place among the rows of its window that could be read.
+        source: The row of the corpus.
         ids: The prompt's token ids up to the position.
         tokens: How many tokens the whole prompt has.
         answer: The token whose logit is asked for.
@@ -33,13 +32,17 @@ class SweepRow:
         unknown: How many of those ids stand for text that the model does not know.
     """
 
-    row: int
-    index: int
+    source: CorpusRow = field(repr=False)
     ids: Int[np.ndarray, " token"] = field(repr=False)
     tokens: int
     answer: int
     incorrect: int | None
     unknown: int = 0
+
+    @property
+    def number(self) -> int:
+        """The place in the corpus."""
+        return self.source.number
 
     @property
     def at(self) -> int:
@@ -66,24 +69,26 @@ class Asker:
         self._compares = compares
         self._token = lru_cache(_REMEMBERED)(vocabulary.token)
 
-    def questions(self, window: Window) -> tuple[list[SweepRow], list[Unreadable]]:
-        """The questions of a window, and the rows that are none, each with the reason."""
-        questions, rejected = [], list(window.unreadable)
-        columns = [window.asked.get(name, [None] * len(window.rows)) for name in _ASKED]
-        for index, (row, *values) in enumerate(zip(window.rows.tolist(), *columns, strict=True)):
+    def questions(self, rows: Sequence[CorpusRow]) -> tuple[list[SweepRow], list[RejectedRow]]:
+        """The questions of some rows, and the rows that are none, each with the reason."""
+        questions, rejected = [], []
+        for row in rows:
+            if row.fault:
+                rejected.append(RejectedRow.of(row, row.fault))
+                continue
             try:
-                questions.append(self._question(row, index, *values))
+                questions.append(self._question(row, *(row.values.get(name) for name in _ASKED)))
             except (ValueError, TypeError) as error:
-                rejected.append(Unreadable(row, str(error), texts_of(window, index)))
+                rejected.append(RejectedRow.of(row, str(error)))
         return questions, rejected
 
-    def _question(self, row: int, index: int, prompt: Any, answer: Any, incorrect: Any, position: Any) -> SweepRow:
+    def _question(self, row: CorpusRow, prompt: Any, answer: Any, incorrect: Any, position: Any) -> SweepRow:
         if not isinstance(prompt, str):
             raise TypeError(f"The prompt is {prompt!r}, of type {type(prompt).__name__}. A prompt is a text.")
         ids = self._vocabulary.prompt(prompt, self._prepend_bos)
         first = self._token_of(answer, "answer")
-        second = None if absent(incorrect) else self._token_of(incorrect, "incorrect")
-        end = len(ids) if absent(position) else 1 + _place(position, len(ids))
+        second = None if is_missing(incorrect) else self._token_of(incorrect, "incorrect")
+        end = len(ids) if is_missing(position) else 1 + _place(position, len(ids))
         if self._context is not None and end > self._context:
             raise ValueError(
                 f"The prompt has {end} tokens up to the position asked about and the model's context is "
@@ -97,7 +102,7 @@ class Asker:
                 "of a logit from itself is zero. Give two tokens."
             )
         unknown = self._unknown_in(prompt, ids[:end])
-        return SweepRow(row, index, np.array(ids[:end], dtype=np.int64), len(ids), first, second, unknown)
+        return SweepRow(row, np.array(ids[:end], dtype=np.int64), len(ids), first, second, unknown)
 
     def _unknown_in(self, prompt: str, ids: list[int]) -> int:
         unknown = self._vocabulary.unknown
@@ -114,7 +119,7 @@ class Asker:
         return encode is not None and len(encode("a", self._prepend_bos)) > len(encode("a", False))
 
     def _token_of(self, token: Any, name: str) -> int:
-        if absent(token):
+        if is_missing(token):
             raise ValueError(f"The row has no {name!r}. Give the token, as its text or its id.")
         if isinstance(token, str):
             return self._token(token)
@@ -127,17 +132,6 @@ _NO_INCORRECT = (
     "The row has no 'incorrect' token while other rows of the corpus have one, and logits are not averaged with "
     "differences of logits. Give it one, or sweep such rows by themselves."
 )
-
-
-def texts_of(window: Window, index: int) -> Mapping[str, str | None]:
-    """The columns of a row as text."""
-    row = window.table.slice(index, 1)
-    return {name: _text(row[name]) for name in row.column_names}
-
-
-def _text(column: Any) -> str | None:
-    value = column.to_pylist()[0]
-    return None if value is None else as_text(value)
 
 
 def _place(position: Any, length: int) -> int:

@@ -7,10 +7,11 @@ from typing import Any, final
 
 import numpy as np
 
-from dla.sweeps.corpora import Unreadable, Window
+from dla.sweeps.corpora import Corpus
 from dla.sweeps.measuring import Measured
 from dla.sweeps.parquet import UNFINISHED, arrow, replacing, write_parquet
 from dla.sweeps.questions import SweepRow
+from dla.sweeps.rejections import RejectedRow, rejections
 from dla.sweeps.schema import PARTS, PIECES, PROMPTS, REJECTED, SEALS, SUMS, shard_file, shard_numbers
 from dla.sweeps.seals import Seal, checksums_of, read_seal, read_sealed, write_seal
 
@@ -44,15 +45,15 @@ class Receipt:
 class ShardWriter:
     """Writes the shards of one sweep; a shard that is there is never written again."""
 
-    def __init__(self, folder: Path, labels: Sequence[str], columns: Sequence[str]) -> None:
+    def __init__(self, folder: Path, labels: Sequence[str], corpus: Corpus) -> None:
         """Writes nothing yet.
 
         Args:
             folder: The sweep's.
             labels: The parts'.
-            columns: The corpus'.
+            corpus: Gives the columns of its rows.
         """
-        self._folder, self._columns = folder, tuple(columns)
+        self._folder, self._corpus = folder, corpus
         self._labels = arrow().array(labels, "string")
 
     def receipt(self, number: int) -> Receipt | None:
@@ -67,28 +68,26 @@ class ShardWriter:
     def write(
         self,
         number: int,
-        window: Window,
         questions: Sequence[SweepRow],
         measured: Measured,
-        rejected: Sequence[Unreadable],
+        rejected: Sequence[RejectedRow],
     ) -> Receipt:
         """Writes a batch: its tables first, the seal last, which makes the shard be there.
 
         Args:
             number: The batch's number.
-            window: Where the corpus' columns are.
             questions: The prompts that were attributed.
             measured: What was measured of each.
             rejected: The rows that were not.
         """
         piece, parts, prompts = (shard_file(self._folder, kind, number) for kind in (PIECES, PARTS, PROMPTS))
         if rejected:
-            write_parquet(rejections(rejected, self._columns), piece)
+            write_parquet(rejections(rejected, self._corpus.columns), piece)
         else:
             piece.unlink(missing_ok=True)  # one that was killed here may have had less memory
-        rows = np.array([question.row for question in questions], dtype=np.int64)
+        rows = np.array([question.number for question in questions], dtype=np.int64)
         write_parquet(self._parts(rows, measured), parts, ["row", "part"])
-        write_parquet(_prompts(window, questions, rows, measured), prompts)
+        write_parquet(self._prompts(questions, rows, measured), prompts)
         unknown = sum(question.unknown > 0 for question in questions)
         files = checksums_of(self._folder, [*([piece] if rejected else []), parts, prompts])
         seal = Seal(number, len(questions), len(rejected), unknown, files)
@@ -106,24 +105,14 @@ class ShardWriter:
             }
         )
 
-
-def _prompts(window: Window, questions: Sequence[SweepRow], rows: Any, measured: Measured) -> Any:
-    pyarrow = arrow()
-    kept = window.table.take(pyarrow.array([question.index for question in questions], "int64"))
-    own: Mapping[str, Any] = {
-        "tokens": pyarrow.array([question.tokens for question in questions], "int32"),
-        "at": pyarrow.array([question.at for question in questions], "int32"),
-        **{name: measured.sums[:, i] for i, name in enumerate(SUMS)},
-    }
-    return pyarrow.table({"row": rows, **{name: kept[name] for name in kept.column_names}, **own})
-
-
-def rejections(rejected: Sequence[Unreadable], columns: Sequence[str]) -> Any:
-    """The table of rejected rows."""
-    pyarrow, ordered = arrow(), sorted(rejected, key=lambda row: row.row)
-    texts = {name: pyarrow.array([row.texts.get(name) for row in ordered], "string") for name in columns}
-    rows, reasons = [row.row for row in ordered], [row.reason for row in ordered]
-    return pyarrow.table({"row": pyarrow.array(rows, "int64"), "reason": pyarrow.array(reasons, "string"), **texts})
+    def _prompts(self, questions: Sequence[SweepRow], rows: Any, measured: Measured) -> Any:
+        pyarrow, kept = arrow(), self._corpus.table([question.source for question in questions])
+        own: Mapping[str, Any] = {
+            "tokens": pyarrow.array([question.tokens for question in questions], "int32"),
+            "at": pyarrow.array([question.at for question in questions], "int32"),
+            **{name: measured.sums[:, i] for i, name in enumerate(SUMS)},
+        }
+        return pyarrow.table({"row": rows, **{name: kept[name] for name in kept.column_names}, **own})
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -18,7 +18,7 @@ from dla.sweeps.lock import locked
 from dla.sweeps.manifest import agreed, new_manifest, write_manifest
 from dla.sweeps.parquet import arrow
 from dla.sweeps.progress import Bar, shown
-from dla.sweeps.reasons import reasons_of
+from dla.sweeps.rejections import reasons_of
 from dla.sweeps.schema import PARTS, PROMPTS, REJECTED
 from dla.sweeps.seals import Seal, checksums_of
 from dla.sweeps.settings import BatchSettings
@@ -79,7 +79,7 @@ def sweep(
     arrow()
     _check_types(attributor, out)
     settings, chosen = BatchSettings.of(limit, batch_tokens, window, prepend_bos, attributor.check), _engine(engine)
-    plan, rows, folder = FixedPlan(attributor), open_corpus(corpus, settings.window), Path(out)
+    plan, rows, folder = FixedPlan(attributor), open_corpus(corpus), Path(out)
     asked = samples(plan, rows, settings)
     new = new_manifest(attributor, plan, rows, settings, identity(plan, asked))
     _make(folder)

@@ -53,8 +53,8 @@ def in_two_halves(heads, corpus, out, monkeypatch):
 
     shards = Worker.shards
 
-    def first(self, window):
-        yield from shards(self, window)
+    def first(self, start, stop):
+        yield from shards(self, start, stop)
         raise OSError("stopped")
 
     with monkeypatch.context() as patched:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-from dla.adapters.weights import context_of
 from dla.attributor import Attributor
 from dla.sweeps.corpora import Corpus
 from dla.sweeps.fixed import FixedPlan
@@ -45,13 +44,8 @@ class Job:
         return [(start, min(start + step, size)) for start in range(0, size, step)]
 
     def worker(self) -> Worker:
-        """Someone who does it here."""
-        return worker_of(self.plan, self.settings, self.folder, self.corpus)
-
-
-def worker_of(plan: FixedPlan, settings: BatchSettings, folder: Path, corpus: Corpus) -> Worker:
-    """A worker with the plan's model."""
-    return Worker(plan, context_of(plan.model), settings, folder, corpus.columns, corpus.compares)
+        """What does it here."""
+        return Worker(self.plan, self.corpus, self.settings, self.folder)
 
 
 class Engine(abc.ABC):

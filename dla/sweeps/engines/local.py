@@ -16,4 +16,4 @@ class LocalEngine(Engine):
     def receipts(self, job: Job) -> Iterator[Receipt]:
         worker = job.worker()
         for start, stop in job.windows():
-            yield from worker.shards(job.corpus.window(start, stop))
+            yield from worker.shards(start, stop)

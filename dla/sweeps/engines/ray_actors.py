@@ -13,7 +13,7 @@ from dla.attributor import Attributor
 from dla.decomposers import Decomposer
 from dla.errors import DLAError
 from dla.sweeps.corpora import Corpus
-from dla.sweeps.engines.base import Engine, Job, worker_of
+from dla.sweeps.engines.base import Engine, Job
 from dla.sweeps.engines.cluster import check_room, connected, plain_errors, ray_package, received, sent
 from dla.sweeps.fixed import FixedPlan
 from dla.sweeps.identity import computes_otherwise, differences, identity
@@ -195,16 +195,15 @@ class _Actor:
         self._orders, self._corpus = sent
 
     @cached_property
-    def _work(self) -> tuple[Corpus, Worker]:
+    def _work(self) -> Worker:
         known: _Orders = received(self._orders)
         torch.set_num_threads(known.threads)
         corpus: Corpus = received(self._corpus)
-        return corpus, worker_of(known.plan(), known.settings, known.folder, corpus)
+        return Worker(known.plan(), corpus, known.settings, known.folder)
 
     def work(self, start: int, stop: int) -> list[Receipt]:
         """Does one window."""
-        corpus, worker = self._work
-        return [*worker.shards(corpus.window(start, stop))]
+        return [*self._work.shards(start, stop)]
 
 
 def _dying(error: Exception, deaths: int) -> str:

@@ -1,11 +1,14 @@
-"""Why rows were rejected, in a few lines."""
+"""Rows that are rejected: their table, and the reasons in a few lines."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 import pandas as pd
+
+from dla.sweeps.corpora import CorpusRow, as_text
+from dla.sweeps.parquet import arrow
 
 _ROWS = 5
 """How many rows are named of each kind of reason."""
@@ -20,6 +23,38 @@ _LENGTH = 200
 
 _OWN = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\([^()]*\)|[-+]?\d[\d.e+-]*")
 """What differs between rows that fail alike: quoted text, what is in brackets, numbers."""
+
+
+@final
+@dataclass(frozen=True)
+class RejectedRow:
+    """A row of the corpus that is not attributed.
+
+    Attributes:
+        number: Its place in the corpus.
+        reason: What is wrong with it.
+        texts: Its columns as text; none where it could not be read.
+    """
+
+    number: int
+    reason: str
+    texts: Mapping[str, str | None]
+
+    @staticmethod
+    def of(row: CorpusRow, reason: str) -> "RejectedRow":
+        """A row, rejected for that reason."""
+        return RejectedRow(row.number, reason, {name: as_text(value) for name, value in row.values.items()})
+
+
+def rejections(rejected: Sequence[RejectedRow], columns: Sequence[str]) -> Any:
+    """The table of rejected rows."""
+    pyarrow, ordered = arrow(), sorted(rejected, key=lambda row: row.number)
+    own = {
+        "row": pyarrow.array([row.number for row in ordered], "int64"),
+        "reason": pyarrow.array([row.reason for row in ordered], "string"),
+    }
+    texts = {name: pyarrow.array([row.texts.get(name) for row in ordered], "string") for name in columns}
+    return pyarrow.table({**own, **texts})
 
 
 @final
