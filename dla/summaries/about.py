@@ -9,7 +9,7 @@ from dla.decomposers import RowKind
 from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen
 from dla.sweeps import PartOf, SweepFolder
 from dla.sweeps.identity import computes_otherwise, differences
-from dla.sweeps.schema import REJECTED
+from dla.sweeps.layout import REJECTED
 
 SUMS = ("total", "constant", "logit", "output_logit", "gap", "misfit")
 """What is measured beside the parts: what they add up to, the model's own logit, and `|gap| / tolerance`."""

@@ -13,8 +13,8 @@ from dla.directions import Direction, Logit, LogitDifference
 from dla.engine.forward import Query, run_pass
 from dla.inputs.prompts import Prompts, read_positions
 from dla.sweeps.fixed import FixedPlan
+from dla.sweeps.layout import SUM_COLUMNS
 from dla.sweeps.questions import SweepRow
-from dla.sweeps.schema import SUMS
 
 
 @final
@@ -24,7 +24,7 @@ class Measured:
 
     Attributes:
         values: What each part contributes, in logits.
-        sums: `SUMS`, one a column.
+        sums: `SUM_COLUMNS`, one a column.
     """
 
     values: Float[np.ndarray, "prompt part"]
@@ -45,7 +45,7 @@ class Measured:
     def nothing(plan: FixedPlan) -> "Measured":
         """Of no question."""
         values = torch.zeros(0, len(plan.labels), dtype=plan.dtype)
-        return Measured(values.numpy(), np.zeros((0, len(SUMS))))
+        return Measured(values.numpy(), np.zeros((0, len(SUM_COLUMNS))))
 
 
 def measure(plan: FixedPlan, questions: Sequence[SweepRow]) -> Measured:
@@ -72,7 +72,7 @@ def measure(plan: FixedPlan, questions: Sequence[SweepRow]) -> Measured:
 def faults(measured: Measured, plan: FixedPlan, check: str) -> list[str | None]:
     """What is wrong with each row; None where nothing is."""
     finite = np.isfinite(measured.values).all(1) & np.isfinite(measured.sums).all(1)
-    gap, tolerance = (measured.sums[:, SUMS.index(name)] for name in ("gap", "tolerance"))
+    gap, tolerance = (measured.sums[:, SUM_COLUMNS.index(name)] for name in ("gap", "tolerance"))
     missed = (np.abs(gap) > tolerance) if check == "raise" else np.zeros_like(finite)
     return [
         _fault(plan, float(gap[i]), float(tolerance[i]), bool(finite[i])) if missed[i] or not finite[i] else None

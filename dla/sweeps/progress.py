@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from dla.sweeps.shards import Receipt
+from dla.sweeps.shards import ShardResult
 
 
 @final
@@ -20,7 +20,7 @@ class _Rate(ProgressColumn):
 
 @final
 class Bar:
-    """Counts the rows of receipts, and shows them."""
+    """Counts the rows that are done, and shows them."""
 
     def __init__(self, progress: Progress, total: int) -> None:
         """Begins at none.
@@ -32,13 +32,13 @@ class Bar:
         self._progress, self._task = progress, progress.add_task("sweep", total=total)
         self.prompts = self.rejected = self.unknown = 0
 
-    def advance(self, receipt: Receipt) -> None:
-        """Takes a receipt into account."""
-        self.prompts += receipt.prompts
-        self.rejected += receipt.rejected
-        self.unknown += receipt.unknown
+    def advance(self, result: ShardResult) -> None:
+        """Counts the rows of a batch."""
+        self.prompts += result.prompts
+        self.rejected += result.rejected
+        self.unknown += result.unknown
         what = f"sweep ({self.rejected} rejected)" if self.rejected else "sweep"
-        self._progress.update(self._task, advance=receipt.prompts + receipt.rejected, description=what)
+        self._progress.update(self._task, advance=result.prompts + result.rejected, description=what)
 
 
 @contextmanager

@@ -74,12 +74,12 @@ class Asker:
         questions, rejected = [], []
         for row in rows:
             if row.fault:
-                rejected.append(RejectedRow.of(row, row.fault))
+                rejected.append(RejectedRow(row, row.fault))
                 continue
             try:
                 questions.append(self._question(row, *(row.values.get(name) for name in _ASKED)))
             except (ValueError, TypeError) as error:
-                rejected.append(RejectedRow.of(row, str(error)))
+                rejected.append(RejectedRow(row, str(error)))
         return questions, rejected
 
     def _question(self, row: CorpusRow, prompt: Any, answer: Any, incorrect: Any, position: Any) -> SweepRow:

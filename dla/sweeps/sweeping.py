@@ -1,7 +1,8 @@
 """The sweep."""
 
+import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,15 +15,13 @@ from dla.sweeps.engines import Engine, Job, LocalEngine, RayEngine
 from dla.sweeps.fixed import FixedPlan
 from dla.sweeps.folder import SweepFolder, open_sweep
 from dla.sweeps.identity import identity, samples
-from dla.sweeps.lock import locked
-from dla.sweeps.manifest import agreed, new_manifest, write_manifest
-from dla.sweeps.parquet import arrow
+from dla.sweeps.layout import PARTS, PIECES, PROMPTS, REJECTED, RESULTS
+from dla.sweeps.manifest import agreed, locked, new_manifest, write_manifest
+from dla.sweeps.parquet import arrow, checksums_of
 from dla.sweeps.progress import Bar, shown
-from dla.sweeps.rejections import reasons_of
-from dla.sweeps.schema import PARTS, PROMPTS, REJECTED
-from dla.sweeps.seals import Seal, checksums_of
+from dla.sweeps.rejections import gather_rejections, reasons_of
 from dla.sweeps.settings import BatchSettings
-from dla.sweeps.shards import gather_rejections, remove_pieces, remove_unfinished
+from dla.views.files import UNFINISHED
 
 ENGINES: Mapping[str, Callable[[], Engine]] = {"local": LocalEngine, "ray": RayEngine}
 """Engines by name, as they are if nothing else is said."""
@@ -86,7 +85,7 @@ def sweep(
     with locked(folder):
         manifest = agreed(folder, new)
         open_sweep(folder).check()
-        remove_unfinished(folder)
+        _remove_unfinished(folder)
         if not manifest["complete"]:
             _run(
                 Job(rows, attributor, plan, settings, folder.absolute(), new["model"], asked),
@@ -94,7 +93,8 @@ def sweep(
                 manifest,
                 progress,
             )
-        remove_pieces(folder)
+        for kind in (PIECES, RESULTS):  # the manifest and `rejected.parquet` have what they hold
+            shutil.rmtree(folder / kind, ignore_errors=True)
     done = open_sweep(folder)
     if done.notes():
         warn_caller("\n  ".join([f"{folder}:", *done.notes()]), SweepWarning)
@@ -103,37 +103,39 @@ def sweep(
 
 def _run(job: Job, engine: Engine, manifest: dict[str, Any], progress: bool | None) -> None:
     with shown(job.settings.rows(job.corpus.size), progress) as bar, _counted(job.folder, manifest, bar):
-        for receipt in engine.receipts(job):
-            bar.advance(receipt)
-    remove_unfinished(job.folder)  # an actor that died left some, though its shards are there
+        for result in engine.results(job):
+            bar.advance(result)
+    _remove_unfinished(job.folder)  # an actor that died left some, though its shards are there
     _complete(job, manifest)
 
 
 def _complete(job: Job, manifest: Mapping[str, Any]) -> None:
     """Writes the last manifest, if what it says is what lies there."""
     there = open_sweep(job.folder)
-    seals, rows = there.seals(), job.settings.rows(job.corpus.size)
-    found = sum(seal.prompts + seal.rejected for seal in seals)
+    results, rows = there.results(), job.settings.rows(job.corpus.size)
+    found = sum(result.prompts + result.rejected for result in results)
     if found != rows:
         raise FileFormatError(
             f"The shards in {str(job.folder)!r} hold {found} of the corpus' {rows} rows, done or rejected: files were "
             "lost or added while the sweep ran, or the engine left rows out. The same call does what is missing."
         )
     there.check()
-    gather_rejections(job.folder, there.columns, seals)
-    kept = [replace(seal, files={**seal.of(PROMPTS), **seal.of(PARTS)}) for seal in seals]
-    told = {
+    gather_rejections(job.folder, there.columns, [file for each in results for file in each.files_of(PIECES).items()])
+    totals = {name: sum(getattr(each, name) for each in results) for name in ("prompts", "rejected", "unknown")}
+    last = {
         "complete": True,
-        "counts": {**manifest["counts"], **{name: _total(seals, name) for name in ("prompts", "rejected", "unknown")}},
+        "counts": {**manifest["counts"], **totals},
         "reasons": [asdict(reason) for reason in reasons_of(there.rejected())],
-        "shards": [asdict(seal) for seal in kept],
+        "shards": [asdict(replace(each, files=each.files_of(PROMPTS, PARTS))) for each in results],
         "files": checksums_of(job.folder, [job.folder / REJECTED]),
     }
-    write_manifest(job.folder, {**manifest, **told})
+    write_manifest(job.folder, {**manifest, **last})
 
 
-def _total(seals: Sequence[Seal], name: str) -> int:
-    return sum(int(asdict(seal)[name]) for seal in seals)
+def _remove_unfinished(folder: Path) -> None:
+    """Removes what a process that was killed left half written."""
+    for file in folder.rglob(f".*{UNFINISHED}"):
+        file.unlink(missing_ok=True)
 
 
 @contextmanager

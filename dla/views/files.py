@@ -9,19 +9,18 @@ import xarray as xr
 
 from dla.errors import FileFormatError
 
+UNFINISHED = ".part"
+"""How the name of a file ends that is being written."""
+
 
 @contextmanager
-def replacing(path: Path, ending: str = ".part") -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """Where to write a file that takes the place of `path` when all went well, and vanishes otherwise.
-
-    Args:
-        path: The file.
-        ending: How the name ends of the one that is being written.
 
     Raises:
         OSError: If it cannot be written; names `path`.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}{ending}")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     try:
         yield unfinished
         unfinished.replace(path)

@@ -58,7 +58,7 @@ def assert_every_row_once(folder: dla.SweepFolder, count: int) -> None:
 
 
 def unfinished(folder: Path) -> list[str]:
-    return [file.name for file in folder.rglob(".*") if file.name != ".lock"]
+    return [file.name for file in folder.rglob(".*") if file.name not in (".lock", ".owner")]
 
 
 @final

@@ -29,9 +29,9 @@ def whole(heads, tmp_path_factory):
 class Stopping(dla.Engine):
     """Stops when half of the windows are done."""
 
-    def receipts(self, job):
-        for i, receipt in enumerate(dla.LocalEngine().receipts(job)):
-            yield receipt
+    def results(self, job):
+        for i, result in enumerate(dla.LocalEngine().results(job)):
+            yield result
             if i == 4:
                 raise OSError("stopped")
 
@@ -128,9 +128,9 @@ def test_the_remedy_helps(heads, half, whole, tmp_path):
     first, _, third = (folder / "parts" / f"{number}.parquet" for number in numbers(folder)[:3])
     for damage in (lambda: flip(first), third.unlink):
         damage()
-        with pytest.raises(FileFormatError, match=r"Delete '.*/seals/\d+.json'") as caught:
+        with pytest.raises(FileFormatError, match=r"Delete '.*/results/\d+.json'") as caught:
             dla.sweep(corpus(), heads, folder, **SETTINGS)
-        (folder / "seals" / str(caught.value).split("/seals/")[1].split("'")[0]).unlink()
+        (folder / "results" / str(caught.value).split("/results/")[1].split("'")[0]).unlink()
     assert_same(dla.sweep(corpus(), heads, folder, **SETTINGS), dla.open_sweep(whole))
 
 
@@ -175,16 +175,16 @@ def test_a_shard_of_another_sweep_is_noticed(whole, tmp_path):
     ("text", "message"),
     [("{", "00000000.json' is damaged"), ("[]", "is damaged"), ('{"number": 0}', "is damaged .'files'")],
 )
-def test_a_seal_that_is_damaged(half, tmp_path, text, message):
+def test_a_result_that_is_damaged(half, tmp_path, text, message):
     folder = shutil.copytree(half, tmp_path / "copy")
-    (folder / "seals" / "00000000.json").write_text(text)
+    (folder / "results" / "00000000.json").write_text(text)
     with pytest.raises(FileFormatError, match=f"{message}.*Delete it: the same call of sweep does its batch again"):
         dla.Summary.load(folder)
 
 
-def test_a_seal_of_another_shard(half, tmp_path):
+def test_a_result_of_another_shard(half, tmp_path):
     folder = shutil.copytree(half, tmp_path / "copy")
-    first, second = sorted((folder / "seals").iterdir())[:2]
+    first, second = sorted((folder / "results").iterdir())[:2]
     shutil.copy(second, first)
     with pytest.raises(FileFormatError, match=f"{first.name}' is damaged .it is that of shard {int(second.stem)}"):
         dla.Summary.load(folder)
@@ -196,13 +196,13 @@ class Losing(dla.Engine):
     def __init__(self, loss):
         self._loss = loss
 
-    def receipts(self, job):
-        yield from dla.LocalEngine().receipts(job)
+    def results(self, job):
+        yield from dla.LocalEngine().results(job)
         self._loss(job.folder)
 
 
-def without_a_seal(folder):
-    next((folder / "seals").iterdir()).unlink()
+def without_a_result(folder):
+    next((folder / "results").iterdir()).unlink()
 
 
 def test_a_complete_sweep_is_one_that_lies_there(heads, whole, tmp_path):
@@ -211,7 +211,7 @@ def test_a_complete_sweep_is_one_that_lies_there(heads, whole, tmp_path):
             (flipped("parts"), r"parts/\d+.parquet' is missing or damaged"),
             (lost_prompts, r"prompts/\d+.parquet' is missing or damaged"),
             (
-                without_a_seal,
+                without_a_result,
                 "hold 1?[0-9] of the corpus' 24 rows, done or rejected.*The same call does what is missing",
             ),
         )
@@ -226,8 +226,8 @@ def test_what_the_manifest_claims_is_what_lies_there(whole):
     folder = dla.open_sweep(whole)
     assert folder.count == sum(len(shard.prompts) for shard in folder.shards()) == 22
     assert folder.manifest["counts"]["rejected"] == len(folder.rejected()) == 2
-    assert [seal.number for seal in folder.seals()] == [shard.number for shard in folder.shards()]
-    assert not (whole / "seals").exists()
+    assert [result.number for result in folder.results()] == [shard.number for shard in folder.shards()]
+    assert not (whole / "results").exists()
 
 
 def test_a_manifest_that_is_complete_by_hand_is_checked(half, tmp_path):

@@ -233,7 +233,11 @@ def test_text_in_parquet_that_is_not_utf8_is_rejected(heads, tmp_path):
             "is UTF-16, and text is read",
         ),
         (lambda path: write_lines(path / "c.csv", ["prompt;answer", "a;b"]), ValueError, "are .'prompt;answer'"),
-        (lambda path: write_lines(path / "c.csv", ["prompt,answer,a,a"]), ValueError, "has two columns 'a'. Rename one"),
+        (
+            lambda path: write_lines(path / "c.csv", ["prompt,answer,a,a"]),
+            ValueError,
+            "has two columns 'a'. Rename one",
+        ),
         (
             lambda path: write_lines(path / "c.csv", [b"prompt,answer,caf\xe9"]),
             ValueError,

@@ -39,7 +39,7 @@ def undisturbed(processes, corpus, tmp_path_factory):
 
 
 def shards_in(out):
-    return len(list((out / "seals").glob("0*.json")))
+    return len(list((out / "results").glob("0*.json")))
 
 
 def test_a_sweep_that_is_killed_goes_on(processes, corpus, undisturbed, tmp_path):
@@ -120,7 +120,7 @@ def test_what_a_killed_sweep_left_half_written_is_removed(heads, failing_writes,
         failing_writes(1)
         with pytest.raises(OSError, match="No space left"):
             dla.sweep(frame(4), heads, tmp_path)
-    (tmp_path / "parts" / ".00000000.parquet.123.unfinished").write_bytes(b"half")
+    (tmp_path / "parts" / ".00000000.parquet.123.part").write_bytes(b"half")
     (tmp_path / "parts" / "00000000.parquet").write_bytes(b"of a shard whose prompts were never written")
     assert list(dla.open_sweep(tmp_path).shards()) == []
     assert_every_row_once(dla.sweep(frame(4), heads, tmp_path), 4)
@@ -130,9 +130,9 @@ def test_what_a_killed_sweep_left_half_written_is_removed(heads, failing_writes,
 class Careless(dla.Engine):
     """Leaves a file behind, as an actor does that dies while it writes."""
 
-    def receipts(self, job):
-        yield from dla.LocalEngine().receipts(job)
-        (job.folder / "rejected" / ".00000000.parquet.123.unfinished").write_bytes(b"half")
+    def results(self, job):
+        yield from dla.LocalEngine().results(job)
+        (job.folder / "rejected" / ".00000000.parquet.123.part").write_bytes(b"half")
 
 
 def test_what_an_actor_that_died_left_half_written_is_removed(heads, tmp_path):
@@ -157,9 +157,9 @@ def test_pieces_that_a_kill_at_the_very_end_left_are_removed(heads, tmp_path):
     dla.sweep(corpus, heads, tmp_path)
     (tmp_path / "rejected").mkdir()
     (tmp_path / "rejected" / "00000000.parquet").write_bytes((tmp_path / "rejected.parquet").read_bytes())
-    (tmp_path / "seals").mkdir()
-    (tmp_path / "seals" / "00000000.json").write_text("{}")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "00000000.json").write_text("{}")
     again = dla.sweep(corpus, heads, tmp_path)
     assert again.rejected()["row"].tolist() == [2]
     assert not (tmp_path / "rejected").exists()
-    assert not (tmp_path / "seals").exists()
+    assert not (tmp_path / "results").exists()

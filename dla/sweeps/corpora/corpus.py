@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any, final
 
 from dla.sweeps.corpora.base import CorpusRow, RowReader, is_missing
-from dla.sweeps.schema import RESERVED
+from dla.sweeps.layout import RESERVED
 
 _NEEDED, _INCORRECT = ("prompt", "answer"), "incorrect"
 

@@ -11,7 +11,7 @@ from dla.sweeps.corpora import Corpus
 from dla.sweeps.fixed import FixedPlan
 from dla.sweeps.questions import SweepRow
 from dla.sweeps.settings import BatchSettings
-from dla.sweeps.shards import Receipt
+from dla.sweeps.shards import ShardResult
 from dla.sweeps.worker import Worker
 
 
@@ -56,5 +56,5 @@ class Engine(abc.ABC):
     """
 
     @abc.abstractmethod
-    def receipts(self, job: Job) -> Iterator[Receipt]:
-        """Does the job; gives a receipt for each batch as soon as its shard is there."""
+    def results(self, job: Job) -> Iterator[ShardResult]:
+        """Does the job; gives the result of each batch as soon as its shard is there."""

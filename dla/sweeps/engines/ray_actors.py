@@ -19,7 +19,7 @@ from dla.sweeps.fixed import FixedPlan
 from dla.sweeps.identity import computes_otherwise, differences, identity
 from dla.sweeps.questions import SweepRow
 from dla.sweeps.settings import BatchSettings
-from dla.sweeps.shards import Receipt
+from dla.sweeps.shards import ShardResult
 from dla.sweeps.worker import Worker
 
 _AHEAD = 2
@@ -66,7 +66,7 @@ class RayEngine(Engine):
                 "least one CPU is needed."
             )
 
-    def receipts(self, job: Job) -> Iterator[Receipt]:
+    def results(self, job: Job) -> Iterator[ShardResult]:
         """Does the job.
 
         Raises:
@@ -84,8 +84,8 @@ class RayEngine(Engine):
             orders, corpus = sent(ray, self._orders(job), "model or decomposer"), sent(ray, job.corpus, "corpus")
             crew = _Crew(ray, self, orders, corpus)
             try:
-                for receipts in crew.work(windows):
-                    yield from receipts
+                for results in crew.work(windows):
+                    yield from results
             finally:
                 crew.dismiss()
 
@@ -110,8 +110,8 @@ class _Crew:
         self._actors: list[Any] = []
         self._tasks: dict[Any, tuple[Any, tuple[int, int]]] = {}
 
-    def work(self, windows: Sequence[tuple[int, int]]) -> Iterator[list[Receipt]]:
-        """The receipts of each window, as soon as it is done; the windows of an actor that dies are done again."""
+    def work(self, windows: Sequence[tuple[int, int]]) -> Iterator[list[ShardResult]]:
+        """The results of each window, as soon as it is done; the windows of an actor that dies are done again."""
         todo, deaths = [*reversed(windows)], 0
         self._actors = [self._hire() for _ in range(min(self._engine.actors, len(windows)))]
         while todo or self._tasks:
@@ -119,7 +119,7 @@ class _Crew:
             (done,), _ = self._ray.wait([*self._tasks], num_returns=1)
             actor, window = self._tasks.pop(done)
             try:
-                receipts = self._ray.get(done)
+                results = self._ray.get(done)
             except self._ray.exceptions.RayActorError as error:
                 todo.append(window)
                 deaths += self._replace(actor)
@@ -127,7 +127,7 @@ class _Crew:
                     raise DLAError(_dying(error, deaths)) from error
             else:
                 deaths = 0
-                yield receipts
+                yield results
 
     def _hand_out(self, todo: list[tuple[int, int]]) -> None:
         for _ in range(_AHEAD):
@@ -201,7 +201,7 @@ class _Actor:
         corpus: Corpus = received(self._corpus)
         return Worker(known.plan(), corpus, known.settings, known.folder)
 
-    def work(self, start: int, stop: int) -> list[Receipt]:
+    def work(self, start: int, stop: int) -> list[ShardResult]:
         """Does one window."""
         return [*self._work.shards(start, stop)]
 
