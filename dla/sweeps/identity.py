@@ -15,12 +15,11 @@ from dla.adapters.weights import context_of, fingerprint, settings_of, tokenizer
 from dla.directions import LogitSet
 from dla.engine.forward import Query, run_pass
 from dla.inputs.prompts import read_positions
+from dla.sweeps.batches import BatchSettings, RunFailure, attempt
 from dla.sweeps.corpora import Corpus, CorpusRow
-from dla.sweeps.fitting import Failure, attempt
 from dla.sweeps.fixed import FixedPlan
 from dla.sweeps.measuring import direction_of, prompts_of
 from dla.sweeps.questions import Asker, SweepRow
-from dla.sweeps.settings import BatchSettings
 
 _LENGTH, _TOKENS, _SUMS = 16, 32, 8
 """How long the fixed prompt is, how many tokens are asked about, and how many sums over the parts are noted."""
@@ -42,7 +41,7 @@ def samples(plan: FixedPlan, corpus: Corpus, settings: BatchSettings) -> list[Sw
     if not settings.rows(corpus.size):
         return [fixed]
     rows = corpus.rows(0, min(_ROWS, settings.window, settings.rows(corpus.size)))
-    asked, _ = Asker(vocabulary, context, settings.prepend_bos, corpus.compares).questions(rows)
+    asked, _ = Asker(plan.model, settings.prepend_bos, corpus.compares).questions(rows)
     chosen = [asked[0], max(asked, key=lambda question: len(question.ids))] if asked else []
     return [fixed, *{question.number: question for question in chosen}.values()]
 
@@ -104,7 +103,7 @@ def computes_otherwise(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterat
 def _numbers(plan: FixedPlan, question: SweepRow) -> list[dict[str, Any]] | None:
     """For each direction the model's logit, sums over the parts, and how large they are. None if not finite."""
     outcome = attempt(lambda questions: _sums(plan, questions[0]), [question])
-    if isinstance(outcome, Failure) or not all(np.isfinite([*row["numbers"], row["size"]]).all() for row in outcome):
+    if isinstance(outcome, RunFailure) or not all(np.isfinite([*row["numbers"], row["size"]]).all() for row in outcome):
         return None
     return outcome
 

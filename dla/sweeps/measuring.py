@@ -32,13 +32,11 @@ class Measured:
 
     def at(self, keep: Bool[np.ndarray, " prompt"]) -> "Measured":
         """Some of the prompts."""
-        return self if bool(keep.all()) else Measured(self.values[keep], self.sums[keep])
+        return Measured(self.values[keep], self.sums[keep])
 
     @staticmethod
     def together(several: Sequence["Measured"]) -> "Measured":
         """Several, one after the other."""
-        if len(several) == 1:
-            return several[0]
         return Measured(np.concatenate([m.values for m in several]), np.concatenate([m.sums for m in several]))
 
     @staticmethod
@@ -69,13 +67,19 @@ def measure(plan: FixedPlan, questions: Sequence[SweepRow]) -> Measured:
     )
 
 
-def faults(measured: Measured, plan: FixedPlan, check: str) -> list[str | None]:
-    """What is wrong with each row; None where nothing is."""
+def faults(measured: Measured, plan: FixedPlan, check: str) -> list[str]:
+    """What is wrong with each row; empty where nothing is.
+
+    Args:
+        measured: The rows.
+        plan: The model and what is read of it.
+        check: "raise" where a row is wrong whose parts miss the model's logit.
+    """
     finite = np.isfinite(measured.values).all(1) & np.isfinite(measured.sums).all(1)
     gap, tolerance = (measured.sums[:, SUM_COLUMNS.index(name)] for name in ("gap", "tolerance"))
     missed = (np.abs(gap) > tolerance) if check == "raise" else np.zeros_like(finite)
     return [
-        _fault(plan, float(gap[i]), float(tolerance[i]), bool(finite[i])) if missed[i] or not finite[i] else None
+        _fault(plan, float(gap[i]), float(tolerance[i]), bool(finite[i])) if missed[i] or not finite[i] else ""
         for i in range(len(finite))
     ]
 

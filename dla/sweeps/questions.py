@@ -8,7 +8,8 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Int
 
-from dla.inputs.vocabulary import Vocabulary
+from dla.adapters.base import ModelAdapter
+from dla.adapters.weights import context_of
 from dla.sweeps.corpora import CorpusRow, is_missing
 from dla.sweeps.rejections import RejectedRow
 
@@ -54,20 +55,17 @@ class SweepRow:
 class Asker:
     """Makes questions of rows, with one model's vocabulary."""
 
-    def __init__(
-        self, vocabulary: Vocabulary, context: int | None, prepend_bos: bool | None, compares: bool = False
-    ) -> None:
+    def __init__(self, model: ModelAdapter, prepend_bos: bool | None, compares: bool) -> None:
         """Asks nothing yet.
 
         Args:
-            vocabulary: The model's.
-            context: How many tokens a prompt may have; None for no limit.
+            model: The model.
             prepend_bos: Whether the BOS token is put in front; None does as the model does by default.
             compares: Whether the corpus asks for differences of logits; then a row without `incorrect` is none of its.
         """
-        self._vocabulary, self._context, self._prepend_bos = vocabulary, context, prepend_bos
-        self._compares = compares
-        self._token = lru_cache(_REMEMBERED)(vocabulary.token)
+        self._vocabulary, self._context = model.vocabulary, context_of(model)
+        self._prepend_bos, self._compares = prepend_bos, compares
+        self._token = lru_cache(_REMEMBERED)(self._vocabulary.token)
 
     def questions(self, rows: Sequence[CorpusRow]) -> tuple[list[SweepRow], list[RejectedRow]]:
         """The questions of some rows, and the rows that are none, each with the reason."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from dla.attributor import Attributor
 from dla.errors import DLAError, FileFormatError, SweepWarning, warn_caller
+from dla.sweeps.batches import BatchSettings
 from dla.sweeps.corpora import open_corpus
 from dla.sweeps.engines import Engine, Job, LocalEngine, RayEngine
 from dla.sweeps.fixed import FixedPlan
@@ -20,7 +21,6 @@ from dla.sweeps.manifest import agreed, locked, new_manifest, write_manifest
 from dla.sweeps.parquet import arrow, checksums_of
 from dla.sweeps.progress import Bar, shown
 from dla.sweeps.rejections import gather_rejections, reasons_of
-from dla.sweeps.settings import BatchSettings
 from dla.views.files import UNFINISHED
 
 ENGINES: Mapping[str, Callable[[], Engine]] = {"local": LocalEngine, "ray": RayEngine}

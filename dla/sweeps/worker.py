@@ -6,15 +6,12 @@ from typing import final
 
 import numpy as np
 
-from dla.adapters.weights import context_of
-from dla.sweeps.batches import Batch, planned
+from dla.sweeps.batches import Batch, BatchRunner, BatchSettings, RunFailure, split_batches
 from dla.sweeps.corpora import Corpus
-from dla.sweeps.fitting import Fitting
 from dla.sweeps.fixed import FixedPlan
 from dla.sweeps.measuring import Measured, faults, measure
-from dla.sweeps.questions import Asker
+from dla.sweeps.questions import Asker, SweepRow
 from dla.sweeps.rejections import RejectedRow
-from dla.sweeps.settings import BatchSettings
 from dla.sweeps.shards import ShardResult, ShardWriter, read_result
 
 
@@ -32,25 +29,29 @@ class Worker:
             folder: Where to write.
         """
         self._plan, self._corpus, self._settings, self._folder = plan, corpus, settings, folder
-        self._asker = Asker(plan.model.vocabulary, context_of(plan.model), settings.prepend_bos, corpus.compares)
-        self._fitting = Fitting(lambda questions: measure(plan, questions), settings.batch_tokens)
+        self._asker = Asker(plan.model, settings.prepend_bos, corpus.compares)
+        self._runner = BatchRunner(lambda rows: measure(plan, rows), settings.batch_tokens)
         self._writer = ShardWriter(folder, [str(label) for label in plan.labels], corpus)
 
     def shards(self, start: int, stop: int) -> Iterator[ShardResult]:
-        """Does the batches of a window that are not in the folder yet; the result of each."""
-        questions, rejected = self._asker.questions(self._corpus.rows(start, stop))
-        most = self._settings.most(len(self._plan.labels))
-        for batch in planned(start, questions, self._settings.batch_tokens, most):
+        """Does the batches of a window that are not in the folder yet; gives the result of each of its batches."""
+        rows, rejected = self._asker.questions(self._corpus.rows(start, stop))
+        for batch in split_batches(start, rows, self._settings, len(self._plan.labels)):
             yield read_result(self._folder, batch.number) or self._done(batch, rejected)
-            rejected = []  # those of the whole window go with its first batch
+            rejected = []  # those of the whole window are written with its first batch
 
-    def _done(self, batch: Batch, rejected: Sequence[RejectedRow]) -> ShardResult:
-        pieces, reasons = self._fitting.answers(batch.questions)
-        asked = [question for question, reason in zip(batch.questions, reasons, strict=True) if reason is None]
-        measured = Measured.together(pieces) if pieces else Measured.nothing(self._plan)
-        wrong = faults(measured, self._plan, self._settings.check)
-        failed = [*zip(batch.questions, reasons, strict=True), *zip(asked, wrong, strict=True)]
-        rejected = [*rejected, *(RejectedRow(q.source, reason) for q, reason in failed if reason is not None)]
-        right = np.array([fault is None for fault in wrong], dtype=bool)
-        kept = [question for question, fault in zip(asked, wrong, strict=True) if fault is None]
-        return self._writer.write(batch.number, kept, measured.at(right), rejected)
+    def _done(self, batch: Batch, unasked: Sequence[RejectedRow]) -> ShardResult:
+        kept: list[SweepRow] = []
+        measured: list[Measured] = []
+        rejected = [*unasked]
+        for rows, outcome in self._runner.run(batch.rows):
+            if isinstance(outcome, RunFailure):
+                rejected += [RejectedRow(row.source, outcome.reason) for row in rows]
+                continue
+            reasons = faults(outcome, self._plan, self._settings.check)
+            rejected += [RejectedRow(row.source, reason) for row, reason in zip(rows, reasons, strict=True) if reason]
+            kept += [row for row, reason in zip(rows, reasons, strict=True) if not reason]
+            measured.append(outcome.at(np.array([not reason for reason in reasons])))
+        return self._writer.write(
+            batch.number, kept, Measured.together(measured or [Measured.nothing(self._plan)]), rejected
+        )

@@ -96,10 +96,10 @@ def test_a_second_process_is_refused(processes, heads, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"limit": 0}, "limit=0; pass a whole number from 1 up"),
-        ({"batch_tokens": 0}, "batch_tokens=0; pass"),
+        ({"limit": 0}, "limit=0: ask for at least one row"),
+        ({"batch_tokens": 0}, "batch_tokens=0: ask for at least one token"),
         ({"engine": dla.RayEngine}, "engine=<class .*RayEngine'>; pass one of"),
-        ({"window": -1}, "window=-1; pass"),
+        ({"window": -1}, "window=-1: ask for at least one row"),
         ({"engine": "spark"}, r"engine='spark'; pass one of \['local', 'ray'\]"),
     ],
 )
@@ -111,10 +111,10 @@ def test_options_that_cannot_be(heads, tmp_path, options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"limit": True}, "limit=True, of type bool; pass a whole number from 1 up"),
-        ({"limit": 2.0}, "limit=2.0, of type float; pass a whole number"),
-        ({"batch_tokens": "64"}, "batch_tokens='64', of type str; pass a whole number"),
-        ({"window": None}, "window=None, of type NoneType; pass a whole number"),
+        ({"limit": True}, "limit=True is not a whole number. Pass how many"),
+        ({"limit": 2.0}, "limit=2.0 is not a whole number"),
+        ({"batch_tokens": "64"}, "batch_tokens='64' is not a whole number"),
+        ({"window": None}, "window=None is not a whole number"),
         ({"prepend_bos": 1}, "prepend_bos=1; pass True, False, or None"),
         ({"attributor": dla.Attributor}, r"The attributor is Attributor. Pass an Attributor of a model and .*: Attrib"),
         ({"attributor": None}, "The attributor is of type NoneType. Pass an Attributor"),

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, final
 
 from dla.attributor import Attributor
+from dla.sweeps.batches import BatchSettings
 from dla.sweeps.corpora import Corpus
 from dla.sweeps.fixed import FixedPlan
 from dla.sweeps.questions import SweepRow
-from dla.sweeps.settings import BatchSettings
 from dla.sweeps.shards import ShardResult
 from dla.sweeps.worker import Worker
 

@@ -12,13 +12,13 @@ from dla.adapters.weights import source_of
 from dla.attributor import Attributor
 from dla.decomposers import Decomposer
 from dla.errors import DLAError
+from dla.sweeps.batches import BatchSettings
 from dla.sweeps.corpora import Corpus
 from dla.sweeps.engines.base import Engine, Job
 from dla.sweeps.engines.cluster import check_room, connected, plain_errors, ray_package, received, sent
 from dla.sweeps.fixed import FixedPlan
 from dla.sweeps.identity import computes_otherwise, differences, identity
 from dla.sweeps.questions import SweepRow
-from dla.sweeps.settings import BatchSettings
 from dla.sweeps.shards import ShardResult
 from dla.sweeps.worker import Worker
 
