@@ -23,7 +23,7 @@ from dla.demo import prompts
 from dla.demo.tokenizer import build_tokenizer
 from dla.sweeps.batches import BatchSettings, split_batches
 from dla.sweeps.corpora import open_corpus
-from dla.sweeps.questions import Asker
+from dla.sweeps.questions import RowTokenizer
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def _corpus(count: int) -> pd.DataFrame:
 
 def _batches(attributor: dla.Attributor, corpus: pd.DataFrame, tokens: int) -> list[Tensor]:
     """The batches that the sweep makes, as token ids."""
-    rows, _ = Asker(attributor.model, None, True).questions(open_corpus(corpus).rows(0, len(corpus)))
+    rows, _ = RowTokenizer(attributor.model, None, True).questions(open_corpus(corpus).rows(0, len(corpus)))
     settings = BatchSettings.of(None, tokens, len(corpus), None, "raise")
     each = []
     for batch in split_batches(0, rows, settings, len(attributor.model.anatomy.blocks)):

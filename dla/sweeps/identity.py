@@ -19,7 +19,7 @@ from dla.sweeps.batches import BatchSettings, RunFailure, attempt
 from dla.sweeps.corpora import Corpus, CorpusRow
 from dla.sweeps.fixed import FixedPlan
 from dla.sweeps.measuring import direction_of, prompts_of
-from dla.sweeps.questions import Asker, SweepRow
+from dla.sweeps.questions import RowTokenizer, SweepRow
 
 _LENGTH, _TOKENS, _SUMS = 16, 32, 8
 """How long the fixed prompt is, how many tokens are asked about, and how many sums over the parts are noted."""
@@ -41,7 +41,7 @@ def samples(plan: FixedPlan, corpus: Corpus, settings: BatchSettings) -> list[Sw
     if not settings.rows(corpus.size):
         return [fixed]
     rows = corpus.rows(0, min(_ROWS, settings.window, settings.rows(corpus.size)))
-    asked, _ = Asker(plan.model, settings.prepend_bos, corpus.compares).questions(rows)
+    asked, _ = RowTokenizer(plan.model, settings.prepend_bos, corpus.compares).questions(rows)
     chosen = [asked[0], max(asked, key=lambda question: len(question.ids))] if asked else []
     return [fixed, *{question.number: question for question in chosen}.values()]
 

@@ -52,7 +52,7 @@ class SweepRow:
 
 
 @final
-class Asker:
+class RowTokenizer:
     """Makes questions of rows, with one model's vocabulary."""
 
     def __init__(self, model: ModelAdapter, prepend_bos: bool | None, compares: bool) -> None:

@@ -10,7 +10,7 @@ from dla.sweeps.batches import Batch, BatchRunner, BatchSettings, RunFailure, sp
 from dla.sweeps.corpora import Corpus
 from dla.sweeps.fixed import FixedPlan
 from dla.sweeps.measuring import Measured, faults, measure
-from dla.sweeps.questions import Asker, SweepRow
+from dla.sweeps.questions import RowTokenizer, SweepRow
 from dla.sweeps.rejections import RejectedRow
 from dla.sweeps.shards import ShardResult, ShardWriter, read_result
 
@@ -29,7 +29,7 @@ class Worker:
             folder: Where to write.
         """
         self._plan, self._corpus, self._settings, self._folder = plan, corpus, settings, folder
-        self._asker = Asker(plan.model, settings.prepend_bos, corpus.compares)
+        self._asker = RowTokenizer(plan.model, settings.prepend_bos, corpus.compares)
         self._runner = BatchRunner(lambda rows: measure(plan, rows), settings.batch_tokens)
         self._writer = ShardWriter(folder, [str(label) for label in plan.labels], corpus)
 
