@@ -23,7 +23,7 @@ _TRIALS = 8
 
 
 @final
-class FixedPlan:
+class StaticPlan:
     """A decomposer's plan for a model, with labels that are the same for every prompt.
 
     Attributes:

@@ -17,7 +17,7 @@ from dla.engine.forward import Query, run_pass
 from dla.inputs.prompts import read_positions
 from dla.sweeps.batches import BatchSettings, RunFailure, attempt
 from dla.sweeps.corpora import Corpus, CorpusRow
-from dla.sweeps.fixed import FixedPlan
+from dla.sweeps.fixed import StaticPlan
 from dla.sweeps.measuring import direction_of, prompts_of
 from dla.sweeps.questions import RowTokenizer, SweepRow
 
@@ -31,7 +31,7 @@ _ALLOWED = {"float64": 1e-6, "float32": 3e-5, "float16": 1e-2, "bfloat16": 5e-2}
 """By how much of their size numbers may differ: other devices and numbers of threads round otherwise."""
 
 
-def samples(plan: FixedPlan, corpus: Corpus, settings: BatchSettings) -> list[SweepRow]:
+def samples(plan: StaticPlan, corpus: Corpus, settings: BatchSettings) -> list[SweepRow]:
     """The questions by which a model is known: one that is fixed, and of the first window the first and the longest."""
     vocabulary, context = plan.model.vocabulary, context_of(plan.model)
     length = _LENGTH if context is None else min(_LENGTH, context)
@@ -46,7 +46,7 @@ def samples(plan: FixedPlan, corpus: Corpus, settings: BatchSettings) -> list[Sw
     return [fixed, *{question.number: question for question in chosen}.values()]
 
 
-def identity(plan: FixedPlan, questions: Sequence[SweepRow], hooks: Sequence[str] = ()) -> dict[str, Any]:
+def identity(plan: StaticPlan, questions: Sequence[SweepRow], hooks: Sequence[str] = ()) -> dict[str, Any]:
     """What a model is, and what it computes, as a manifest has it.
 
     Args:
@@ -100,7 +100,7 @@ def computes_otherwise(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterat
                 return
 
 
-def _numbers(plan: FixedPlan, question: SweepRow) -> list[dict[str, Any]] | None:
+def _numbers(plan: StaticPlan, question: SweepRow) -> list[dict[str, Any]] | None:
     """For each direction the model's logit, sums over the parts, and how large they are. None if not finite."""
     outcome = attempt(lambda questions: _sums(plan, questions[0]), [question])
     if isinstance(outcome, RunFailure) or not all(np.isfinite([*row["numbers"], row["size"]]).all() for row in outcome):
@@ -108,7 +108,7 @@ def _numbers(plan: FixedPlan, question: SweepRow) -> list[dict[str, Any]] | None
     return outcome
 
 
-def _sums(plan: FixedPlan, question: SweepRow) -> list[dict[str, Any]]:
+def _sums(plan: StaticPlan, question: SweepRow) -> list[dict[str, Any]]:
     size = plan.model.vocabulary.size
     prompts = prompts_of(plan, [question])
     positions = read_positions(-1, prompts)

@@ -17,7 +17,7 @@ from dla.errors import DLAError
 from dla.provenance import versions
 from dla.sweeps.batches import BatchSettings
 from dla.sweeps.corpora import Corpus
-from dla.sweeps.fixed import FixedPlan
+from dla.sweeps.fixed import StaticPlan
 from dla.sweeps.folder import PartOf, manifest_checksum, open_sweep
 from dla.sweeps.identity import computes_otherwise, differences
 from dla.sweeps.layout import LOCK, MANIFEST, OWNER, SWEEP_FORMAT
@@ -31,7 +31,7 @@ LOGIT, DIFFERENCE = "logit of answer", "logit of answer - logit of incorrect"
 
 
 def new_manifest(
-    attributor: Attributor, plan: FixedPlan, corpus: Corpus, settings: BatchSettings, model: Mapping[str, Any]
+    attributor: Attributor, plan: StaticPlan, corpus: Corpus, settings: BatchSettings, model: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The manifest of a sweep that has not begun.
 

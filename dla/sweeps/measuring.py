@@ -12,7 +12,7 @@ from torch import Tensor
 from dla.directions import Direction, Logit, LogitDifference
 from dla.engine.forward import Query, run_pass
 from dla.inputs.prompts import Prompts, read_positions
-from dla.sweeps.fixed import FixedPlan
+from dla.sweeps.fixed import StaticPlan
 from dla.sweeps.layout import SUM_COLUMNS
 from dla.sweeps.questions import SweepRow
 
@@ -40,13 +40,13 @@ class Measured:
         return Measured(np.concatenate([m.values for m in several]), np.concatenate([m.sums for m in several]))
 
     @staticmethod
-    def nothing(plan: FixedPlan) -> "Measured":
+    def nothing(plan: StaticPlan) -> "Measured":
         """Of no question."""
         values = torch.zeros(0, len(plan.labels), dtype=plan.dtype)
         return Measured(values.numpy(), np.zeros((0, len(SUM_COLUMNS))))
 
 
-def measure(plan: FixedPlan, questions: Sequence[SweepRow]) -> Measured:
+def measure(plan: StaticPlan, questions: Sequence[SweepRow]) -> Measured:
     """Runs the model once.
 
     Args:
@@ -67,7 +67,7 @@ def measure(plan: FixedPlan, questions: Sequence[SweepRow]) -> Measured:
     )
 
 
-def faults(measured: Measured, plan: FixedPlan, check: str) -> list[str]:
+def faults(measured: Measured, plan: StaticPlan, check: str) -> list[str]:
     """What is wrong with each row; empty where nothing is.
 
     Args:
@@ -84,7 +84,7 @@ def faults(measured: Measured, plan: FixedPlan, check: str) -> list[str]:
     ]
 
 
-def _fault(plan: FixedPlan, gap: float, tolerance: float, finite: bool) -> str:
+def _fault(plan: StaticPlan, gap: float, tolerance: float, finite: bool) -> str:
     if not finite:
         return "The model's numbers for this prompt are not finite (infinite, or not a number)."
     return (
@@ -101,7 +101,7 @@ def direction_of(questions: Sequence[SweepRow]) -> Direction:
     return LogitDifference(answers, torch.tensor(incorrect)) if incorrect else Logit(answers)
 
 
-def prompts_of(plan: FixedPlan, questions: Sequence[SweepRow]) -> Prompts:
+def prompts_of(plan: StaticPlan, questions: Sequence[SweepRow]) -> Prompts:
     """The prompts of some questions, in a batch."""
     vocabulary = plan.model.vocabulary
     lengths = tuple(len(question.ids) for question in questions)

@@ -13,7 +13,7 @@ from dla.errors import DLAError, FileFormatError, SweepWarning, warn_caller
 from dla.sweeps.batches import BatchSettings
 from dla.sweeps.corpora import open_corpus
 from dla.sweeps.engines import Engine, Job, LocalEngine, RayEngine
-from dla.sweeps.fixed import FixedPlan
+from dla.sweeps.fixed import StaticPlan
 from dla.sweeps.folder import SweepFolder, open_sweep
 from dla.sweeps.identity import identity, samples
 from dla.sweeps.layout import PARTS, PIECES, PROMPTS, REJECTED, RESULTS
@@ -78,7 +78,7 @@ def sweep(
     arrow()
     _check_types(attributor, out)
     settings, chosen = BatchSettings.of(limit, batch_tokens, window, prepend_bos, attributor.check), _engine(engine)
-    plan, rows, folder = FixedPlan(attributor), open_corpus(corpus), Path(out)
+    plan, rows, folder = StaticPlan(attributor), open_corpus(corpus), Path(out)
     asked = samples(plan, rows, settings)
     new = new_manifest(attributor, plan, rows, settings, identity(plan, asked))
     _make(folder)

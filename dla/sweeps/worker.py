@@ -8,7 +8,7 @@ import numpy as np
 
 from dla.sweeps.batches import Batch, BatchRunner, BatchSettings, RunFailure, split_batches
 from dla.sweeps.corpora import Corpus
-from dla.sweeps.fixed import FixedPlan
+from dla.sweeps.fixed import StaticPlan
 from dla.sweeps.measuring import Measured, faults, measure
 from dla.sweeps.questions import RowTokenizer, SweepRow
 from dla.sweeps.rejections import RejectedRow
@@ -19,7 +19,7 @@ from dla.sweeps.shards import ShardResult, ShardWriter, read_result
 class Worker:
     """Holds the model, reads the corpus and writes into the folder."""
 
-    def __init__(self, plan: FixedPlan, corpus: Corpus, settings: BatchSettings, folder: Path) -> None:
+    def __init__(self, plan: StaticPlan, corpus: Corpus, settings: BatchSettings, folder: Path) -> None:
         """Does nothing yet.
 
         Args:

@@ -9,7 +9,7 @@ from typing import Any, final
 from dla.attributor import Attributor
 from dla.sweeps.batches import BatchSettings
 from dla.sweeps.corpora import Corpus
-from dla.sweeps.fixed import FixedPlan
+from dla.sweeps.fixed import StaticPlan
 from dla.sweeps.questions import SweepRow
 from dla.sweeps.shards import ShardResult
 from dla.sweeps.worker import Worker
@@ -32,7 +32,7 @@ class Job:
 
     corpus: Corpus = field(repr=False)
     attributor: Attributor = field(repr=False)
-    plan: FixedPlan = field(repr=False)
+    plan: StaticPlan = field(repr=False)
     settings: BatchSettings
     folder: Path
     model: Mapping[str, Any] = field(repr=False)

@@ -14,7 +14,7 @@ from dla.decomposers import Decomposer
 from dla.sweeps.batches import BatchSettings
 from dla.sweeps.engines.base import Engine, Job
 from dla.sweeps.engines.cluster import DEATHS, check_room, connected, plain_errors, ray_package, received, sent
-from dla.sweeps.fixed import FixedPlan
+from dla.sweeps.fixed import StaticPlan
 from dla.sweeps.identity import computes_otherwise, differences, identity
 from dla.sweeps.questions import SweepRow
 from dla.sweeps.shards import ShardResult
@@ -110,7 +110,7 @@ class _ActorSetup:
     digest: str
     threads: int
 
-    def plan(self) -> FixedPlan:
+    def plan(self) -> StaticPlan:
         """The plan for the model in this process.
 
         Raises:
@@ -118,7 +118,7 @@ class _ActorSetup:
         """
         model = self.model if self.load is None else self.load()
         attributor = Attributor(model, self.decomposer, check="raise" if self.settings.check == "raise" else "warn")
-        plan = FixedPlan(attributor)
+        plan = StaticPlan(attributor)
         found = identity(plan, self.samples)
         parts = [] if plan.digest == self.digest else ["its parts differ"]
         wrong = [*differences(self.expected, found), *parts] or [*computes_otherwise(self.expected, found)]
