@@ -9,7 +9,7 @@ import torch
 
 from dla.errors import ReconstructionError
 from dla.inputs.given import count
-from dla.sweeps.measuring import Measured
+from dla.sweeps.measuring import Measurement
 from dla.sweeps.questions import SweepRow
 
 _T = TypeVar("_T")
@@ -114,7 +114,7 @@ class RunFailure:
 class BatchRunner:
     """Runs batches in pieces: half as large after each time that memory ran out, larger again after some successes."""
 
-    def __init__(self, run: Callable[[Sequence[SweepRow]], Measured], tokens: int) -> None:
+    def __init__(self, run: Callable[[Sequence[SweepRow]], Measurement], tokens: int) -> None:
         """Tries whole batches at first.
 
         Args:
@@ -125,7 +125,7 @@ class BatchRunner:
         self._cap: int | None = None
         self._successes = 0
 
-    def run(self, rows: Sequence[SweepRow]) -> Iterator[tuple[Sequence[SweepRow], Measured | RunFailure]]:
+    def run(self, rows: Sequence[SweepRow]) -> Iterator[tuple[Sequence[SweepRow], Measurement | RunFailure]]:
         """The pieces of a batch in order, each with what was measured, or, for a single row, with why it was not.
 
         A piece in which a row fails for a reason of its own is cut in halves, until that row is alone.

@@ -19,7 +19,7 @@ from dla.sweeps.questions import SweepRow
 
 @final
 @dataclass(frozen=True, eq=False)
-class Measured:
+class Measurement:
     """What a pass gave for some questions.
 
     Attributes:
@@ -30,23 +30,23 @@ class Measured:
     values: Float[np.ndarray, "prompt part"]
     sums: Float[np.ndarray, "prompt sum"]
 
-    def at(self, keep: Bool[np.ndarray, " prompt"]) -> "Measured":
+    def at(self, keep: Bool[np.ndarray, " prompt"]) -> "Measurement":
         """Some of the prompts."""
-        return Measured(self.values[keep], self.sums[keep])
+        return Measurement(self.values[keep], self.sums[keep])
 
     @staticmethod
-    def together(several: Sequence["Measured"]) -> "Measured":
+    def together(several: Sequence["Measurement"]) -> "Measurement":
         """Several, one after the other."""
-        return Measured(np.concatenate([m.values for m in several]), np.concatenate([m.sums for m in several]))
+        return Measurement(np.concatenate([m.values for m in several]), np.concatenate([m.sums for m in several]))
 
     @staticmethod
-    def nothing(plan: StaticPlan) -> "Measured":
+    def nothing(plan: StaticPlan) -> "Measurement":
         """Of no question."""
         values = torch.zeros(0, len(plan.labels), dtype=plan.dtype)
-        return Measured(values.numpy(), np.zeros((0, len(SUM_COLUMNS))))
+        return Measurement(values.numpy(), np.zeros((0, len(SUM_COLUMNS))))
 
 
-def measure(plan: StaticPlan, questions: Sequence[SweepRow]) -> Measured:
+def measure(plan: StaticPlan, questions: Sequence[SweepRow]) -> Measurement:
     """Runs the model once.
 
     Args:
@@ -61,13 +61,13 @@ def measure(plan: StaticPlan, questions: Sequence[SweepRow]) -> Measured:
     total = run.total(plan.row_kind)
     gap = run.logit - (total + run.constant)
     sums = [total, run.constant, run.logit, run.output_logit, gap, run.tolerance(plan.row_kind)]
-    return Measured(
+    return Measurement(
         values=run.values[:, 0, :, 0].T.cpu().numpy(),
         sums=torch.stack([each[0, :, 0].double() for each in sums], -1).cpu().numpy(),
     )
 
 
-def faults(measured: Measured, plan: StaticPlan, check: str) -> list[str]:
+def faults(measured: Measurement, plan: StaticPlan, check: str) -> list[str]:
     """What is wrong with each row; empty where nothing is.
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 from dla.errors import FileFormatError
 from dla.sweeps.corpora import Corpus
 from dla.sweeps.layout import PARTS, PIECES, PROMPTS, RESULTS, SUM_COLUMNS, shard_file, shard_numbers
-from dla.sweeps.measuring import Measured
+from dla.sweeps.measuring import Measurement
 from dla.sweeps.parquet import arrow, checksums_of, write_parquet
 from dla.sweeps.questions import SweepRow
 from dla.sweeps.rejections import RejectedRow, rejections
@@ -93,7 +93,7 @@ class ShardWriter:
         self._labels = arrow().array(labels, "string")
 
     def write(
-        self, number: int, rows: Sequence[SweepRow], measured: Measured, rejected: Sequence[RejectedRow]
+        self, number: int, rows: Sequence[SweepRow], measured: Measurement, rejected: Sequence[RejectedRow]
     ) -> ShardResult:
         """Writes a batch: its tables first, its result last, which makes the shard be there.
 
@@ -115,7 +115,7 @@ class ShardWriter:
         write_result(self._folder, result)
         return result
 
-    def _parts(self, rows: Sequence[SweepRow], measured: Measured) -> Any:
+    def _parts(self, rows: Sequence[SweepRow], measured: Measurement) -> Any:
         pyarrow, count = arrow(), len(self._labels)
         codes = pyarrow.array(np.tile(np.arange(count, dtype=np.int32), len(rows)))
         return pyarrow.table(
@@ -126,7 +126,7 @@ class ShardWriter:
             }
         )
 
-    def _prompts(self, rows: Sequence[SweepRow], measured: Measured) -> Any:
+    def _prompts(self, rows: Sequence[SweepRow], measured: Measurement) -> Any:
         pyarrow, kept = arrow(), self._corpus.table([row.source for row in rows])
         return pyarrow.table(
             {

@@ -9,7 +9,7 @@ import numpy as np
 from dla.sweeps.batches import Batch, BatchRunner, BatchSettings, RunFailure, split_batches
 from dla.sweeps.corpora import Corpus
 from dla.sweeps.fixed import StaticPlan
-from dla.sweeps.measuring import Measured, faults, measure
+from dla.sweeps.measuring import Measurement, faults, measure
 from dla.sweeps.questions import RowTokenizer, SweepRow
 from dla.sweeps.rejections import RejectedRow
 from dla.sweeps.shards import ShardResult, ShardWriter, read_result
@@ -42,7 +42,7 @@ class Worker:
 
     def _done(self, batch: Batch, unasked: Sequence[RejectedRow]) -> ShardResult:
         kept: list[SweepRow] = []
-        measured: list[Measured] = []
+        measured: list[Measurement] = []
         rejected = [*unasked]
         for rows, outcome in self._runner.run(batch.rows):
             if isinstance(outcome, RunFailure):
@@ -53,5 +53,5 @@ class Worker:
             kept += [row for row, reason in zip(rows, reasons, strict=True) if not reason]
             measured.append(outcome.at(np.array([not reason for reason in reasons])))
         return self._writer.write(
-            batch.number, kept, Measured.together(measured or [Measured.nothing(self._plan)]), rejected
+            batch.number, kept, Measurement.together(measured or [Measurement.nothing(self._plan)]), rejected
         )
