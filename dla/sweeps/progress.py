@@ -19,7 +19,7 @@ class _Rate(ProgressColumn):
 
 
 @final
-class Bar:
+class ProgressBar:
     """Counts the rows that are done, and shows them."""
 
     def __init__(self, progress: Progress, total: int) -> None:
@@ -42,10 +42,10 @@ class Bar:
 
 
 @contextmanager
-def shown(total: int, wanted: bool | None) -> Iterator[Bar]:
+def progress_bar(total: int, wanted: bool | None) -> Iterator[ProgressBar]:
     """The bar on stderr; quiet where that is no terminal, or the user does not want it."""
     console = Console(stderr=True)
     quiet = not (sys.stderr.isatty() if wanted is None else wanted)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=quiet) as progress:
-        yield Bar(progress, total)
+        yield ProgressBar(progress, total)

@@ -19,7 +19,7 @@ from dla.sweeps.identity import identity, samples
 from dla.sweeps.layout import PARTS, PIECES, PROMPTS, REJECTED, RESULTS
 from dla.sweeps.manifest import agreed, locked, new_manifest, write_manifest
 from dla.sweeps.parquet import arrow, checksums_of
-from dla.sweeps.progress import Bar, shown
+from dla.sweeps.progress import ProgressBar, progress_bar
 from dla.sweeps.rejections import gather_rejections, reasons_of
 from dla.views.files import UNFINISHED
 
@@ -102,7 +102,7 @@ def sweep(
 
 
 def _run(job: Job, engine: Engine, manifest: dict[str, Any], progress: bool | None) -> None:
-    with shown(job.settings.rows(job.corpus.size), progress) as bar, _counted(job.folder, manifest, bar):
+    with progress_bar(job.settings.rows(job.corpus.size), progress) as bar, _counted(job.folder, manifest, bar):
         for result in engine.results(job):
             bar.advance(result)
     _remove_unfinished(job.folder)  # an actor that died left some, though its shards are there
@@ -139,7 +139,7 @@ def _remove_unfinished(folder: Path) -> None:
 
 
 @contextmanager
-def _counted(folder: Path, manifest: dict[str, Any], bar: Bar) -> Iterator[None]:
+def _counted(folder: Path, manifest: dict[str, Any], bar: ProgressBar) -> Iterator[None]:
     """Notes how far the sweep came and how long it took, and says how to go on where it was stopped."""
     before, start = manifest["counts"]["seconds"], time.perf_counter()
     try:
