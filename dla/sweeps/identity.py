@@ -18,7 +18,7 @@ from dla.inputs.prompts import read_positions
 from dla.sweeps.batches import BatchSettings, RunFailure, attempt
 from dla.sweeps.corpora import Corpus, CorpusRow
 from dla.sweeps.fixed import StaticPlan
-from dla.sweeps.measuring import direction_of, prompts_of
+from dla.sweeps.measuring import direction_of_rows, prompts_of_rows
 from dla.sweeps.questions import RowTokenizer, SweepRow
 
 _LENGTH, _TOKENS, _SUMS = 16, 32, 8
@@ -110,11 +110,11 @@ def _numbers(plan: StaticPlan, question: SweepRow) -> list[dict[str, Any]] | Non
 
 def _sums(plan: StaticPlan, question: SweepRow) -> list[dict[str, Any]]:
     size = plan.model.vocabulary.size
-    prompts = prompts_of(plan, [question])
+    prompts = prompts_of_rows(plan, [question])
     positions = read_positions(-1, prompts)
     drawn = np.random.RandomState(0)  # its numbers never change
     some = LogitSet([i * size // _TOKENS for i in range(_TOKENS)], drawn.choice([-1.0, 1.0], _TOKENS).tolist())
-    resolved = tuple(each.resolve(prompts, positions) for each in (direction_of([question]), some))
+    resolved = tuple(each.resolve(prompts, positions) for each in (direction_of_rows([question]), some))
     run = run_pass(plan.settled, plan.plan, Query(prompts, positions, resolved), plan.row_kind).with_readout(
         plan.row_kind
     )

@@ -53,9 +53,9 @@ def measure(plan: StaticPlan, questions: Sequence[SweepRow]) -> Measurement:
         plan: The model and what is read of it.
         questions: At least one; all with an incorrect token, or all without.
     """
-    prompts = prompts_of(plan, questions)
+    prompts = prompts_of_rows(plan, questions)
     positions = read_positions(-1, prompts)
-    query = Query(prompts, positions, (direction_of(questions).resolve(prompts, positions),))
+    query = Query(prompts, positions, (direction_of_rows(questions).resolve(prompts, positions),))
     run = run_pass(plan.settled, plan.plan, query, plan.row_kind).with_readout(plan.row_kind)
     assert tuple(run.labels) == plan.labels, "a plan's labels depend on the prompts, and that was not noticed"
     total = run.total(plan.row_kind)
@@ -94,14 +94,14 @@ def _fault(plan: StaticPlan, gap: float, tolerance: float, finite: bool) -> str:
     )
 
 
-def direction_of(questions: Sequence[SweepRow]) -> Direction:
+def direction_of_rows(questions: Sequence[SweepRow]) -> Direction:
     """What some questions ask, all of one kind."""
     answers = torch.tensor([question.answer for question in questions])
     incorrect = [question.incorrect for question in questions if question.incorrect is not None]
     return LogitDifference(answers, torch.tensor(incorrect)) if incorrect else Logit(answers)
 
 
-def prompts_of(plan: StaticPlan, questions: Sequence[SweepRow]) -> Prompts:
+def prompts_of_rows(plan: StaticPlan, questions: Sequence[SweepRow]) -> Prompts:
     """The prompts of some questions, in a batch."""
     vocabulary = plan.model.vocabulary
     lengths = tuple(len(question.ids) for question in questions)
