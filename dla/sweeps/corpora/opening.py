@@ -9,7 +9,7 @@ import pandas as pd
 
 from dla.sweeps.corpora.base import RowReader
 from dla.sweeps.corpora.corpus import Corpus
-from dla.sweeps.corpora.tables import read_dataset, read_frame, read_parquet
+from dla.sweeps.corpora.tables import read_frame, read_hugging_face, read_parquet
 from dla.sweeps.corpora.text_files import CsvReader, JsonReader
 
 _READERS: dict[str, Callable[[Sequence[Path]], RowReader]] = {
@@ -31,7 +31,7 @@ def open_corpus(source: Any) -> Corpus:
         return Corpus(read_frame(source), "The data frame")
     datasets = sys.modules.get("datasets")  # whoever has a dataset has imported it
     if datasets is not None and isinstance(source, datasets.Dataset):
-        return Corpus(read_dataset(source), "The dataset")
+        return Corpus(read_hugging_face(source), "The dataset")
     paths = source if isinstance(source, list | tuple) else [source]
     if paths and all(isinstance(path, str | Path) for path in paths):
         files = [file for path in paths for file in _files(Path(path))]

@@ -65,7 +65,7 @@ def read_frame(frame: pd.DataFrame) -> RowReader:
     return TableReader(names, table[:0], partial(_slices, table, len(frame)), mixed)
 
 
-def read_dataset(dataset: Any) -> RowReader:
+def read_hugging_face(dataset: Any) -> RowReader:
     """The rows of a `datasets.Dataset`, read from where it lies."""
     tables = dataset.with_format("arrow")
     return TableReader(dataset.column_names, tables[:0], partial(_slices, tables, len(dataset)))
