@@ -12,7 +12,7 @@ from dla.attributor import Attributor
 from dla.errors import DLAError, FileFormatError, SweepWarning, warn_caller
 from dla.sweeps.batches import BatchSettings
 from dla.sweeps.corpora import open_corpus
-from dla.sweeps.engines import Engine, Job, LocalEngine, RayEngine
+from dla.sweeps.engines import Engine, LocalEngine, RayEngine, SweepJob
 from dla.sweeps.fixed import StaticPlan
 from dla.sweeps.folder import SweepFolder, open_sweep
 from dla.sweeps.identity import identity, samples
@@ -88,7 +88,7 @@ def sweep(
         _remove_unfinished(folder)
         if not manifest["complete"]:
             _run(
-                Job(rows, attributor, plan, settings, folder.absolute(), new["model"], asked),
+                SweepJob(rows, attributor, plan, settings, folder.absolute(), new["model"], asked),
                 chosen,
                 manifest,
                 progress,
@@ -101,7 +101,7 @@ def sweep(
     return done
 
 
-def _run(job: Job, engine: Engine, manifest: dict[str, Any], progress: bool | None) -> None:
+def _run(job: SweepJob, engine: Engine, manifest: dict[str, Any], progress: bool | None) -> None:
     with progress_bar(job.settings.rows(job.corpus.size), progress) as bar, _counted(job.folder, manifest, bar):
         for result in engine.results(job):
             bar.advance(result)
@@ -109,7 +109,7 @@ def _run(job: Job, engine: Engine, manifest: dict[str, Any], progress: bool | No
     _complete(job, manifest)
 
 
-def _complete(job: Job, manifest: Mapping[str, Any]) -> None:
+def _complete(job: SweepJob, manifest: Mapping[str, Any]) -> None:
     """Writes the last manifest, if what it says is what lies there."""
     there = open_sweep(job.folder)
     results, rows = there.results(), job.settings.rows(job.corpus.size)

@@ -17,7 +17,7 @@ from dla.sweeps.worker import Worker
 
 @final
 @dataclass(frozen=True, eq=False)
-class Job:
+class SweepJob:
     """What is to be done.
 
     Attributes:
@@ -56,5 +56,5 @@ class Engine(abc.ABC):
     """
 
     @abc.abstractmethod
-    def results(self, job: Job) -> Iterator[ShardResult]:
+    def results(self, job: SweepJob) -> Iterator[ShardResult]:
         """Does the job; gives the result of each batch as soon as its shard is there."""

@@ -12,7 +12,7 @@ from dla.adapters.weights import source_of
 from dla.attributor import Attributor
 from dla.decomposers import Decomposer
 from dla.sweeps.batches import BatchSettings
-from dla.sweeps.engines.base import Engine, Job
+from dla.sweeps.engines.base import Engine, SweepJob
 from dla.sweeps.engines.cluster import DEATHS, check_room, connected, plain_errors, ray_package, received, sent
 from dla.sweeps.fixed import StaticPlan
 from dla.sweeps.identity import computes_otherwise, differences, identity
@@ -58,7 +58,7 @@ class RayEngine(Engine):
                 "least one CPU is needed."
             )
 
-    def results(self, job: Job) -> Iterator[ShardResult]:
+    def results(self, job: SweepJob) -> Iterator[ShardResult]:
         """Does the job.
 
         Raises:
@@ -86,7 +86,7 @@ class RayEngine(Engine):
                 for each in actors:
                     ray.kill(each)
 
-    def _setup(self, job: Job) -> "_ActorSetup":
+    def _setup(self, job: SweepJob) -> "_ActorSetup":
         attributor = job.attributor
         model = source_of(attributor.model) if self.load is None else None
         return _ActorSetup(
@@ -98,7 +98,7 @@ class RayEngine(Engine):
 @final
 @dataclass(frozen=True, eq=False)
 class _ActorSetup:
-    """What an actor must know; as `Job`, with the model or what loads it."""
+    """What an actor must know; as `SweepJob`, with the model or what loads it."""
 
     model: Any
     load: Callable[[], Any] | None
