@@ -23,7 +23,7 @@ from dla.demo import prompts
 from dla.demo.tokenizer import build_tokenizer
 from dla.sweeps.batches import BatchSettings, split_batches
 from dla.sweeps.corpora import open_corpus
-from dla.sweeps.questions import RowTokenizer
+from dla.sweeps.sweep_rows import RowTokenizer
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import torch
 from dla.errors import ReconstructionError
 from dla.inputs.given import count
 from dla.sweeps.measuring import Measurement
-from dla.sweeps.questions import SweepRow
+from dla.sweeps.sweep_rows import SweepRow
 
 _T = TypeVar("_T")
 

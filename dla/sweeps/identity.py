@@ -17,9 +17,9 @@ from dla.engine.forward import Query, run_pass
 from dla.inputs.prompts import read_positions
 from dla.sweeps.batches import BatchSettings, RunFailure, attempt
 from dla.sweeps.corpora import Corpus, CorpusRow
-from dla.sweeps.fixed import StaticPlan
 from dla.sweeps.measuring import direction_of_rows, prompts_of_rows
-from dla.sweeps.questions import RowTokenizer, SweepRow
+from dla.sweeps.static_plan import StaticPlan
+from dla.sweeps.sweep_rows import RowTokenizer, SweepRow
 
 _LENGTH, _TOKENS, _SUMS = 16, 32, 8
 """How long the fixed prompt is, how many tokens are asked about, and how many sums over the parts are noted."""

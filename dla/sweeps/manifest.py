@@ -17,10 +17,10 @@ from dla.errors import DLAError
 from dla.provenance import versions
 from dla.sweeps.batches import BatchSettings
 from dla.sweeps.corpora import Corpus
-from dla.sweeps.fixed import StaticPlan
 from dla.sweeps.folder import PartOf, manifest_checksum, open_sweep
 from dla.sweeps.identity import computes_otherwise, differences
 from dla.sweeps.layout import LOCK, MANIFEST, OWNER, SWEEP_FORMAT
+from dla.sweeps.static_plan import StaticPlan
 from dla.views.files import replacing
 
 _SHOWN = 300

@@ -12,9 +12,9 @@ from torch import Tensor
 from dla.directions import Direction, Logit, LogitDifference
 from dla.engine.forward import Query, run_pass
 from dla.inputs.prompts import Prompts, read_positions
-from dla.sweeps.fixed import StaticPlan
 from dla.sweeps.layout import SUM_COLUMNS
-from dla.sweeps.questions import SweepRow
+from dla.sweeps.static_plan import StaticPlan
+from dla.sweeps.sweep_rows import SweepRow
 
 
 @final

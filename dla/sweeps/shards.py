@@ -13,8 +13,8 @@ from dla.sweeps.corpora import Corpus
 from dla.sweeps.layout import PARTS, PIECES, PROMPTS, RESULTS, SUM_COLUMNS, shard_file, shard_numbers
 from dla.sweeps.measuring import Measurement
 from dla.sweeps.parquet import arrow, checksums_of, write_parquet
-from dla.sweeps.questions import SweepRow
 from dla.sweeps.rejections import RejectedRow, rejections
+from dla.sweeps.sweep_rows import SweepRow
 from dla.views.files import replacing
 
 

@@ -13,7 +13,6 @@ from dla.errors import DLAError, FileFormatError, SweepWarning, warn_caller
 from dla.sweeps.batches import BatchSettings
 from dla.sweeps.corpora import open_corpus
 from dla.sweeps.engines import Engine, LocalEngine, RayEngine, SweepJob
-from dla.sweeps.fixed import StaticPlan
 from dla.sweeps.folder import SweepFolder, open_sweep
 from dla.sweeps.identity import identity, samples
 from dla.sweeps.layout import PARTS, PIECES, PROMPTS, REJECTED, RESULTS
@@ -21,6 +20,7 @@ from dla.sweeps.manifest import agreed, locked, new_manifest, write_manifest
 from dla.sweeps.parquet import arrow, checksums_of
 from dla.sweeps.progress import ProgressBar, progress_bar
 from dla.sweeps.rejections import gather_rejections, reasons_of
+from dla.sweeps.static_plan import StaticPlan
 from dla.views.files import UNFINISHED
 
 ENGINES: Mapping[str, Callable[[], Engine]] = {"local": LocalEngine, "ray": RayEngine}

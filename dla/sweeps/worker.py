@@ -8,11 +8,11 @@ import numpy as np
 
 from dla.sweeps.batches import Batch, BatchRunner, BatchSettings, RunFailure, split_batches
 from dla.sweeps.corpora import Corpus
-from dla.sweeps.fixed import StaticPlan
 from dla.sweeps.measuring import Measurement, faults, measure
-from dla.sweeps.questions import RowTokenizer, SweepRow
 from dla.sweeps.rejections import RejectedRow
 from dla.sweeps.shards import ShardResult, ShardWriter, read_result
+from dla.sweeps.static_plan import StaticPlan
+from dla.sweeps.sweep_rows import RowTokenizer, SweepRow
 
 
 @final

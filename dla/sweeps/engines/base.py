@@ -9,9 +9,9 @@ from typing import Any, final
 from dla.attributor import Attributor
 from dla.sweeps.batches import BatchSettings
 from dla.sweeps.corpora import Corpus
-from dla.sweeps.fixed import StaticPlan
-from dla.sweeps.questions import SweepRow
 from dla.sweeps.shards import ShardResult
+from dla.sweeps.static_plan import StaticPlan
+from dla.sweeps.sweep_rows import SweepRow
 from dla.sweeps.worker import Worker
 
 

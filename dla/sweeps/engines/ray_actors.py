@@ -14,10 +14,10 @@ from dla.decomposers import Decomposer
 from dla.sweeps.batches import BatchSettings
 from dla.sweeps.engines.base import Engine, SweepJob
 from dla.sweeps.engines.cluster import DEATHS, check_room, connected, plain_errors, ray_package, received, sent
-from dla.sweeps.fixed import StaticPlan
 from dla.sweeps.identity import computes_otherwise, differences, identity
-from dla.sweeps.questions import SweepRow
 from dla.sweeps.shards import ShardResult
+from dla.sweeps.static_plan import StaticPlan
+from dla.sweeps.sweep_rows import SweepRow
 from dla.sweeps.worker import Worker
 
 
