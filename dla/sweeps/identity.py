@@ -46,13 +46,12 @@ def samples(plan: StaticPlan, corpus: Corpus, settings: BatchSettings) -> list[S
     return [fixed, *{question.number: question for question in chosen}.values()]
 
 
-def identity(plan: StaticPlan, questions: Sequence[SweepRow], hooks: Sequence[str] = ()) -> dict[str, Any]:
+def identity(plan: StaticPlan, questions: Sequence[SweepRow]) -> dict[str, Any]:
     """What a model is, and what it computes, as a manifest has it.
 
     Args:
         plan: The model, and what is read of it.
         questions: What `samples` gave.
-        hooks: The user's hooks on the model, in words.
     """
     anatomy = plan.model.anatomy
     return {
@@ -61,7 +60,6 @@ def identity(plan: StaticPlan, questions: Sequence[SweepRow], hooks: Sequence[st
         "weights": fingerprint(plan.model),
         "settings": settings_of(plan.model),
         "tokenizer": tokenizer_fingerprint(plan.model),
-        "hooks": list(hooks),
         "samples": [[question.ids.tolist(), question.answer, question.incorrect] for question in questions],
         "numbers": [_numbers(plan, question) for question in questions],
     }
@@ -76,9 +74,6 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]
         if there != here:
             yield f"the model's {place} is {there} there and {here} here"
             break
-    if old["hooks"] != new["hooks"]:
-        there, here = (", ".join(each["hooks"]) or "none" for each in (old, new))
-        yield f"the hooks on the model differ ({there} there, {here} here)"
     if old["tokenizer"] != new["tokenizer"]:
         yield "the model's tokenizer differs, or whether it puts a BOS token first"
 

@@ -19,7 +19,6 @@ MODEL = {
     "weights": "0123456789abcdef",
     "dtype": "float32",
     "settings": {},
-    "hooks": [],
     "tokenizer": "words",
     "samples": [[[1, 2], 1, None]],
     "numbers": [[{"numbers": [1.0, 2.0], "size": 3.0}]],
