@@ -8,8 +8,6 @@ from typing import Any, final
 from dla.sweeps.corpora.base import CorpusRow, RowReader, is_missing
 from dla.sweeps.layout import RESERVED
 
-_NEEDED, _INCORRECT = ("prompt", "answer"), "incorrect"
-
 
 @final
 class Corpus:
@@ -40,7 +38,7 @@ class Corpus:
         digest = hashlib.sha256(repr(self.columns).encode("utf-8", "backslashreplace"))
         for row in reader.rows(0):
             self.size += 1
-            self.compares = self.compares or not is_missing(row.values.get(_INCORRECT))
+            self.compares = self.compares or not is_missing(row.values.get("incorrect"))
             digest.update(repr((row.values, row.fault)).encode("utf-8", "backslashreplace"))
         self.fingerprint = digest.hexdigest()
         self._reader, self._at = reader, 0
@@ -52,8 +50,8 @@ class Corpus:
     def rows(self, start: int, stop: int) -> list[CorpusRow]:
         """The rows from `start` up to `stop`.
 
-        Where they follow those of the call before, reading goes on from there: a text file has no index, and to begin
-        at its top for each window would cost the square of its length.
+        Where they come after those of the call before, reading continues from there: text has no index, and to begin
+        at the top of a file for each window would cost the square of its length.
         """
         if self._coming is None or start < self._at:
             self._coming, self._at = self._reader.rows(start), start
@@ -72,7 +70,7 @@ def check_columns(columns: Sequence[Any], name: str) -> tuple[str, ...]:
     Raises:
         ValueError: If a needed one is missing, or one is called as the sweep calls its own.
     """
-    missing = [needed for needed in _NEEDED if needed not in columns]
+    missing = [needed for needed in ("prompt", "answer") if needed not in columns]
     if missing:
         raise ValueError(
             f"{name} has no column {missing[0]!r}; its columns are {list(columns)}. Rename them: 'prompt' and "
