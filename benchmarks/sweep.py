@@ -61,7 +61,7 @@ def _corpus(count: int) -> pd.DataFrame:
 
 def _batches(attributor: dla.Attributor, corpus: pd.DataFrame, tokens: int) -> list[Tensor]:
     """The batches that the sweep makes, as token ids."""
-    rows, _ = RowTokenizer(attributor.model, None, True).questions(open_corpus(corpus).rows(0, len(corpus)))
+    rows, _ = RowTokenizer(attributor.model, None, True).read(open_corpus(corpus).rows(0, len(corpus)))
     settings = BatchSettings.of(None, tokens, len(corpus), None, "raise")
     each = []
     for batch in split_batches(0, rows, settings, len(attributor.model.anatomy.blocks)):

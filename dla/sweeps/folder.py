@@ -1,6 +1,5 @@
 """Reading a sweep's folder."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,41 +10,12 @@ import pandas as pd
 from jaxtyping import Float
 
 from dla.errors import FileFormatError
-from dla.sweeps.layout import (
-    MANIFEST,
-    PARTS,
-    PIECES,
-    PROMPTS,
-    REJECTED,
-    RESULTS,
-    SWEEP_FORMAT,
-    shard_file,
-    shard_numbers,
-)
-from dla.sweeps.parquet import check_files, checksum, read_checked
+from dla.sweeps.layout import PARTS, PIECES, PROMPTS, REJECTED, RESULTS, shard_file, shard_numbers
+from dla.sweeps.manifest import PartOf, read_manifest
+from dla.sweeps.parquet import check_files, read_checked
 from dla.sweeps.rejections import RejectionReason, reasons_of, reported
 from dla.sweeps.shards import ShardResult, results_in
 from dla.views.html import html_rows
-
-
-@final
-@dataclass(frozen=True)
-class PartOf:
-    """One part of the model, as a sweep's manifest names it.
-
-    Attributes:
-        label: Its label, as in `Attribution.labels`.
-        kind: What sort of part it is, such as "head".
-        layer: The block that it belongs to, if it belongs to one.
-        index: Which of several parts of that kind in that layer.
-        head: The head's number, where the part is a head or a piece of one.
-    """
-
-    label: str
-    kind: str
-    layer: int | None
-    index: int | None
-    head: int | None
 
 
 @final
@@ -244,28 +214,8 @@ def open_sweep(folder: str | Path) -> SweepFolder:
     if not isinstance(folder, str | Path):
         raise TypeError(f"A sweep's folder is {folder!r}, of type {type(folder).__name__}. Pass its path.")
     path = Path(folder)
-    if not (path / MANIFEST).is_file():
-        raise FileFormatError(
-            f"{str(path)!r} is not a sweep's folder: it has no {MANIFEST}. Pass one that sweep wrote."
-        )
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        found = manifest.get("format") if isinstance(manifest, dict) else None
-        if found != SWEEP_FORMAT:
-            raise ValueError(f"its format is {found!r} and this library reads {SWEEP_FORMAT!r}")
-        if manifest.pop("checksum", None) != manifest_checksum(manifest):
-            raise ValueError("its checksum is not that of what it holds")
-        return SweepFolder(path, manifest, tuple(PartOf(**part) for part in manifest["parts"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise FileFormatError(
-            f"{str(path / MANIFEST)!r} was not written by this library, or is damaged ({error}). Delete the folder, "
-            "and sweep again."
-        ) from error
-
-
-def manifest_checksum(manifest: Mapping[str, Any]) -> str:
-    """The checksum of what a manifest holds beside it."""
-    return checksum(json.dumps(manifest, sort_keys=True).encode())
+    manifest = read_manifest(path)
+    return SweepFolder(path, manifest, tuple(PartOf(**part) for part in manifest["parts"]))
 
 
 def _long(shard: Shard, columns: list[str], labels: list[str]) -> pd.DataFrame:

@@ -41,7 +41,7 @@ def samples(plan: StaticPlan, corpus: Corpus, settings: BatchSettings) -> list[S
     if not settings.rows(corpus.size):
         return [fixed]
     rows = corpus.rows(0, min(_ROWS, settings.window, settings.rows(corpus.size)))
-    asked, _ = RowTokenizer(plan.model, settings.prepend_bos, corpus.compares).questions(rows)
+    asked, _ = RowTokenizer(plan.model, settings.prepend_bos, corpus.compares).read(rows)
     chosen = [asked[0], max(asked, key=lambda question: len(question.ids))] if asked else []
     return [fixed, *{question.number: question for question in chosen}.values()]
 

@@ -111,7 +111,7 @@ class ShardWriter:
         write_parquet(self._parts(rows, measured), parts, ["row", "part"])
         write_parquet(self._prompts(rows, measured), prompts)
         files = checksums_of(self._folder, [*([piece] if rejected else []), parts, prompts])
-        result = ShardResult(number, len(rows), len(rejected), sum(row.unknown > 0 for row in rows), files)
+        result = ShardResult(number, len(rows), len(rejected), sum(row.unknown for row in rows), files)
         write_result(self._folder, result)
         return result
 

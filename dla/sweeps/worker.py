@@ -29,13 +29,13 @@ class Worker:
             folder: Where to write.
         """
         self._plan, self._corpus, self._settings, self._folder = plan, corpus, settings, folder
-        self._asker = RowTokenizer(plan.model, settings.prepend_bos, corpus.compares)
+        self._tokenizer = RowTokenizer(plan.model, settings.prepend_bos, corpus.compares)
         self._runner = BatchRunner(lambda rows: measure(plan, rows), settings.batch_tokens)
         self._writer = ShardWriter(folder, [str(label) for label in plan.labels], corpus)
 
     def shards(self, start: int, stop: int) -> Iterator[ShardResult]:
         """Does the batches of a window that are not in the folder yet; gives the result of each of its batches."""
-        rows, rejected = self._asker.questions(self._corpus.rows(start, stop))
+        rows, rejected = self._tokenizer.read(self._corpus.rows(start, stop))
         for batch in split_batches(start, rows, self._settings, len(self._plan.labels)):
             yield read_result(self._folder, batch.number) or self._done(batch, rejected)
             rejected = []  # those of the whole window are written with its first batch
