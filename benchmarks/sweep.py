@@ -64,10 +64,10 @@ def _batches(attributor: dla.Attributor, corpus: pd.DataFrame, tokens: int) -> l
     rows, _ = RowTokenizer(attributor.model, None, True).read(open_corpus(corpus).rows(0, len(corpus)))
     settings = BatchSettings.of(None, tokens, len(corpus), None, "raise")
     each = []
-    for batch in split_batches(0, rows, settings, len(attributor.model.anatomy.blocks)):
-        width = max(len(row.ids) for row in batch.rows)
-        ids = torch.zeros(len(batch.rows), width, dtype=torch.long)
-        for filled, row in zip(ids, batch.rows, strict=True):
+    for batch in split_batches(rows, settings, len(attributor.model.anatomy.blocks)):
+        width = max(len(row.ids) for row in batch)
+        ids = torch.zeros(len(batch), width, dtype=torch.long)
+        for filled, row in zip(ids, batch, strict=True):
             filled[: len(row.ids)] = torch.from_numpy(row.ids)
         each.append(ids)
     return each

@@ -62,25 +62,10 @@ class BatchSettings:
         return size if self.limit is None else min(self.limit, size)
 
 
-@final
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Rows that run together.
-
-    Attributes:
-        number: The first row of the batch's window, plus the batch's place in the window.
-        rows: In their order in the corpus; none where no row of a window can be asked.
-    """
-
-    number: int
-    rows: tuple[SweepRow, ...]
-
-
-def split_batches(start: int, rows: Sequence[SweepRow], settings: BatchSettings, parts: int) -> list[Batch]:
-    """The batches of one window, the longest prompts first; at least one.
+def split_batches(rows: Sequence[SweepRow], settings: BatchSettings, parts: int) -> list[list[SweepRow]]:
+    """The batches of one window, the longest prompts first; at least one, which is empty where no row can be asked.
 
     Args:
-        start: The window's first row.
         rows: The rows of the window that can be asked.
         settings: How many tokens a batch may have.
         parts: How many parts each row has.
@@ -93,7 +78,7 @@ def split_batches(start: int, rows: Sequence[SweepRow], settings: BatchSettings,
             batch = []
             batches.append(batch)
         batch.append(row)
-    return [Batch(start + i, tuple(sorted(batch, key=lambda row: row.number))) for i, batch in enumerate(batches)]
+    return [sorted(batch, key=lambda row: row.number) for batch in batches]
 
 
 @final

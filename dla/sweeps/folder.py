@@ -1,4 +1,4 @@
-"""Reading a sweep's folder."""
+"""Reading the folder that a sweep wrote."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ class Shard:
 
     Attributes:
         number: The shard's number.
-        prompts: One row a prompt, in order of `row`: its place in the corpus, the corpus' columns, and the sums.
+        prompts: One row per prompt, in order of `row`, its place in the corpus: the corpus' columns, and the sums.
         values: What each part contributed, in logits, in the same order of rows.
     """
 
@@ -51,17 +51,17 @@ class SweepFolder:
 
     @property
     def labels(self) -> list[str]:
-        """The parts' labels."""
+        """The labels of the parts."""
         return [part.label for part in self.parts]
 
     @property
     def columns(self) -> list[str]:
-        """The corpus' columns."""
+        """The columns of the corpus."""
         return list(self.manifest["columns"])
 
     @property
     def complete(self) -> bool:
-        """Whether every row of the corpus was done or rejected."""
+        """Whether every row of the corpus was attributed or rejected."""
         return bool(self.manifest["complete"])
 
     @property
@@ -110,7 +110,7 @@ class SweepFolder:
             yield self._shard(result)
 
     def rejected(self) -> pd.DataFrame:
-        """The rows that could not be asked, in order, with the reason of each and the corpus' columns as text.
+        """The rejected rows, in order, with the reason of each and the corpus' columns as text.
 
         Raises:
             FileFormatError: If a file is missing, or is not what the sweep wrote.
@@ -126,7 +126,7 @@ class SweepFolder:
         return tuple(RejectionReason(**{**each, "rows": tuple(each["rows"])}) for each in self.manifest["reasons"])
 
     def notes(self) -> list[str]:
-        """What one must know of the rows beside their numbers, a line each: which were rejected, and why."""
+        """What to know before using the numbers, in lines: which rows were rejected and why, and unknown words."""
         counts = self.manifest["counts"]
         rejected, unknown = counts["rejected"], counts["unknown"]
         lines = []
@@ -140,7 +140,7 @@ class SweepFolder:
         return lines
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row a prompt and part, all in memory: `row`, the corpus' columns, `part`, `value`."""
+        """One row per prompt and part, all in memory: `row`, the corpus' columns, `part`, `value` in logits."""
         frames = [_long(shard, self.columns, self.labels) for shard in self.shards()]
         if not frames:
             return pd.DataFrame(columns=["row", *self.columns, "part", "value"])
@@ -148,7 +148,7 @@ class SweepFolder:
 
     def __str__(self) -> str:
         counts = self.manifest["counts"]
-        state = "complete" if self.complete else "not complete: the same call goes on"
+        state = "complete" if self.complete else "not complete: the same call resumes it"
         lines = [
             f"{self.path}: {self.manifest['decomposer']} on {self.manifest['model']['name']}, {len(self.parts)} parts",
             f"{counts['prompts']} prompts, {counts['rejected']} rejected, {counts['seconds']:.1f} s ({state})",
@@ -205,7 +205,7 @@ def open_sweep(folder: str | Path) -> SweepFolder:
     """Opens what `sweep` wrote.
 
     Args:
-        folder: The folder, of a complete sweep or of one that is still to go on.
+        folder: The folder, of a complete sweep or of one that can be resumed.
 
     Raises:
         FileFormatError: If it is no sweep's folder, or its manifest is damaged.

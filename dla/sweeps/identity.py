@@ -1,8 +1,8 @@
 """What a model is and computes, so that no folder mixes the numbers of two.
 
 Weights are not all: hooks, a norm's ε, an activation function or a tokenizer change what a model computes and leave its
-weights as they are. So a sweep notes what it computes for a few prompts, as numbers, and every call that goes on with
-its folder, and every actor, must come to the same.
+weights as they are. So a sweep notes the numbers that the model computes for a few prompts, and every call that resumes
+it, and every actor, must compute the same ones.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,10 @@ from dla.sweeps.static_plan import StaticPlan
 from dla.sweeps.sweep_rows import RowTokenizer, SweepRow
 
 _LENGTH, _TOKENS, _SUMS = 16, 32, 8
-"""How long the fixed prompt is, how many tokens are asked about, and how many sums over the parts are noted."""
+"""How long the fixed prompt is, how many tokens are asked about, and how many sums over the parts are noted.
+
+The sums have random signs, so two parts that are swapped change most of them.
+"""
 
 _ROWS = 256
 """How many rows are looked at for the first prompt and the longest."""
@@ -32,7 +35,13 @@ _ALLOWED = {"float64": 1e-6, "float32": 3e-5, "float16": 1e-2, "bfloat16": 5e-2}
 
 
 def samples(plan: StaticPlan, corpus: Corpus, settings: BatchSettings) -> list[SweepRow]:
-    """The questions by which a model is known: one that is fixed, and of the first window the first and the longest."""
+    """Rows by which a model is known: a fixed one, and of the first window the first and the longest.
+
+    Args:
+        plan: The model, and what is read of it.
+        corpus: The rows of the sweep.
+        settings: How to go over them.
+    """
     vocabulary, context = plan.model.vocabulary, context_of(plan.model)
     length = _LENGTH if context is None else min(_LENGTH, context)
     size = min(vocabulary.input_size, vocabulary.size)
@@ -42,16 +51,16 @@ def samples(plan: StaticPlan, corpus: Corpus, settings: BatchSettings) -> list[S
         return [fixed]
     rows = corpus.rows(0, min(_ROWS, settings.window, settings.rows(corpus.size)))
     asked, _ = RowTokenizer(plan.model, settings.prepend_bos, corpus.compares).read(rows)
-    chosen = [asked[0], max(asked, key=lambda question: len(question.ids))] if asked else []
-    return [fixed, *{question.number: question for question in chosen}.values()]
+    chosen = [asked[0], max(asked, key=lambda row: len(row.ids))] if asked else []
+    return [fixed, *{row.number: row for row in chosen}.values()]
 
 
-def identity(plan: StaticPlan, questions: Sequence[SweepRow]) -> dict[str, Any]:
+def identity(plan: StaticPlan, rows: Sequence[SweepRow]) -> dict[str, Any]:
     """What a model is, and what it computes, as a manifest has it.
 
     Args:
         plan: The model, and what is read of it.
-        questions: What `samples` gave.
+        rows: What `samples` gave.
     """
     anatomy = plan.model.anatomy
     return {
@@ -60,8 +69,8 @@ def identity(plan: StaticPlan, questions: Sequence[SweepRow]) -> dict[str, Any]:
         "weights": fingerprint(plan.model),
         "settings": settings_of(plan.model),
         "tokenizer": tokenizer_fingerprint(plan.model),
-        "samples": [[question.ids.tolist(), question.answer, question.incorrect] for question in questions],
-        "numbers": [_numbers(plan, question) for question in questions],
+        "samples": [[row.ids.tolist(), row.answer, row.incorrect] for row in rows],
+        "numbers": [_numbers(plan, row) for row in rows],
     }
 
 
@@ -90,26 +99,26 @@ def computes_otherwise(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterat
             if np.abs(np.subtract(a["numbers"], b["numbers"])).max() > reach:
                 yield (
                     f"the model computes other numbers ({a['numbers'][0]:.6g} there and {b['numbers'][0]:.6g} here "
-                    f"for the token ids {_few(ids)}): hooks on it, or something else beside its weights, differ"
+                    f"for the token ids {_few(ids)}): hooks on it, or something else than its weights, differ"
                 )
                 return
 
 
-def _numbers(plan: StaticPlan, question: SweepRow) -> list[dict[str, Any]] | None:
+def _numbers(plan: StaticPlan, row: SweepRow) -> list[dict[str, Any]] | None:
     """For each direction the model's logit, sums over the parts, and how large they are. None if not finite."""
-    outcome = attempt(lambda questions: _sums(plan, questions[0]), [question])
-    if isinstance(outcome, RunFailure) or not all(np.isfinite([*row["numbers"], row["size"]]).all() for row in outcome):
+    outcome = attempt(lambda rows: _sums(plan, rows[0]), [row])
+    if isinstance(outcome, RunFailure):
         return None
-    return outcome
+    return outcome if all(np.isfinite([*each["numbers"], each["size"]]).all() for each in outcome) else None
 
 
-def _sums(plan: StaticPlan, question: SweepRow) -> list[dict[str, Any]]:
+def _sums(plan: StaticPlan, row: SweepRow) -> list[dict[str, Any]]:
     size = plan.model.vocabulary.size
-    prompts = prompts_of_rows(plan, [question])
+    prompts = prompts_of_rows(plan, [row])
     positions = read_positions(-1, prompts)
     drawn = np.random.RandomState(0)  # its numbers never change
     some = LogitSet([i * size // _TOKENS for i in range(_TOKENS)], drawn.choice([-1.0, 1.0], _TOKENS).tolist())
-    resolved = tuple(each.resolve(prompts, positions) for each in (direction_of_rows([question]), some))
+    resolved = tuple(each.resolve(prompts, positions) for each in (direction_of_rows([row]), some))
     run = run_pass(plan.settled, plan.plan, Query(prompts, positions, resolved), plan.row_kind).with_readout(
         plan.row_kind
     )

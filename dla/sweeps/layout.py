@@ -7,7 +7,8 @@
     rejected/00000000.parquet the same of one shard, until the sweep is complete
     results/00000000.json     the counts and checksums of one shard; the manifest has them when the sweep is complete
 
-A shard is one batch, named by a number that the corpus alone decides on. Its files appear by renaming, its result last:
+A shard is one batch. Its number is the first row of its window, plus its place in the window: the corpus and the
+settings alone decide on it. Its files appear by renaming, its result last:
 a shard is there when its result is.
 """
 

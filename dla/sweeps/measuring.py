@@ -6,7 +6,7 @@ from typing import final
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dla.directions import Direction, Logit, LogitDifference
@@ -20,42 +20,42 @@ from dla.sweeps.sweep_rows import SweepRow
 @final
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """What a pass gave for some questions.
+    """What a pass gave for some rows.
 
     Attributes:
         values: What each part contributes, in logits.
-        sums: `SUM_COLUMNS`, one a column.
+        sums: One column per name in `SUM_COLUMNS`, in logits.
     """
 
     values: Float[np.ndarray, "prompt part"]
     sums: Float[np.ndarray, "prompt sum"]
 
     def at(self, keep: Bool[np.ndarray, " prompt"]) -> "Measurement":
-        """Some of the prompts."""
+        """Those of some rows."""
         return Measurement(self.values[keep], self.sums[keep])
 
     @staticmethod
     def together(several: Sequence["Measurement"]) -> "Measurement":
-        """Several, one after the other."""
+        """The rows of several, one after the other."""
         return Measurement(np.concatenate([m.values for m in several]), np.concatenate([m.sums for m in several]))
 
     @staticmethod
     def nothing(plan: StaticPlan) -> "Measurement":
-        """Of no question."""
+        """Of no row."""
         values = torch.zeros(0, len(plan.labels), dtype=plan.dtype)
         return Measurement(values.numpy(), np.zeros((0, len(SUM_COLUMNS))))
 
 
-def measure(plan: StaticPlan, questions: Sequence[SweepRow]) -> Measurement:
+def measure(plan: StaticPlan, rows: Sequence[SweepRow]) -> Measurement:
     """Runs the model once.
 
     Args:
         plan: The model and what is read of it.
-        questions: At least one; all with an incorrect token, or all without.
+        rows: At least one; all with an incorrect token, or all without.
     """
-    prompts = prompts_of_rows(plan, questions)
+    prompts = prompts_of_rows(plan, rows)
     positions = read_positions(-1, prompts)
-    query = Query(prompts, positions, (direction_of_rows(questions).resolve(prompts, positions),))
+    query = Query(prompts, positions, (direction_of_rows(rows).resolve(prompts, positions),))
     run = run_pass(plan.settled, plan.plan, query, plan.row_kind).with_readout(plan.row_kind)
     assert tuple(run.labels) == plan.labels, "a plan's labels depend on the prompts, and that was not noticed"
     total = run.total(plan.row_kind)
@@ -94,18 +94,18 @@ def _fault(plan: StaticPlan, gap: float, tolerance: float, finite: bool) -> str:
     )
 
 
-def direction_of_rows(questions: Sequence[SweepRow]) -> Direction:
-    """What some questions ask, all of one kind."""
-    answers = torch.tensor([question.answer for question in questions])
-    incorrect = [question.incorrect for question in questions if question.incorrect is not None]
+def direction_of_rows(rows: Sequence[SweepRow]) -> Direction:
+    """What some rows ask for, all of one kind: the logits of their answers, or differences of logits."""
+    answers = torch.tensor([row.answer for row in rows])
+    incorrect = [row.incorrect for row in rows if row.incorrect is not None]
     return LogitDifference(answers, torch.tensor(incorrect)) if incorrect else Logit(answers)
 
 
-def prompts_of_rows(plan: StaticPlan, questions: Sequence[SweepRow]) -> Prompts:
-    """The prompts of some questions, in a batch."""
+def prompts_of_rows(plan: StaticPlan, rows: Sequence[SweepRow]) -> Prompts:
+    """The prompts of some rows, in a batch."""
     vocabulary = plan.model.vocabulary
-    lengths = tuple(len(question.ids) for question in questions)
-    tokens: Tensor = torch.full((len(questions), max(lengths)), vocabulary.pad)
-    for row, question in zip(tokens, questions, strict=True):
-        row[: len(question.ids)] = torch.from_numpy(question.ids)
+    lengths = tuple(len(row.ids) for row in rows)
+    tokens: Int[Tensor, "prompt position"] = torch.full((len(rows), max(lengths)), vocabulary.pad)
+    for filled, row in zip(tokens, rows, strict=True):
+        filled[: len(row.ids)] = torch.from_numpy(row.ids)
     return Prompts(tokens, lengths, vocabulary)

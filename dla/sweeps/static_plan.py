@@ -1,10 +1,11 @@
-"""Whether a decomposition has the same parts for every prompt, which a sweep needs."""
+"""Whether a decomposition has the same parts for every prompt: a sweep needs that."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
 from typing import final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from dla.adapters.base import ModelAdapter
@@ -20,6 +21,7 @@ from dla.writes import Features
 from dla.writes.dictionaries import Dictionary
 
 _TRIALS = 8
+"""How often rows are chosen from random numbers: a choice among two rows stays hidden once in 2^7 times."""
 
 
 @final
@@ -28,16 +30,16 @@ class StaticPlan:
 
     Attributes:
         model: The model.
-        settled: The same, looked at once for the whole sweep.
+        settled: The same model, whose anatomy is looked up once for the whole sweep.
         row_kind: What the rows are.
         plan: What is read of the model.
-        labels: The parts'.
-        dtype: Of the values.
-        digest: Changes when the labels do, or what adds up to which of them, or a dictionary of features.
+        labels: The labels of the rows.
+        dtype: That of the values.
+        digest: Changes when a label does, what adds up to it, or a dictionary of features.
     """
 
     def __init__(self, attributor: Attributor) -> None:
-        """Makes the plan, and finds the labels.
+        """Makes the plan, and runs the model once to find the labels.
 
         Args:
             attributor: The model and the decomposer.
@@ -58,7 +60,7 @@ class StaticPlan:
         self.digest = _digest(self.plan, self.labels, rows, short)
 
     def _run(self, prompts: Prompts) -> tuple[Label, ...]:
-        """The labels that a pass gives: those of the plan, and what a pass may add to them."""
+        """The labels of a pass: those of the plan, and those that a pass adds, such as `rounding`."""
         positions = read_positions(-1, prompts)
         query = Query(prompts, positions, (Logit(0).resolve(prompts, positions),))
         return tuple(run_pass(self.settled, self.plan, query, self.row_kind).with_readout(self.row_kind).labels)
@@ -78,7 +80,7 @@ def _check(plan: Plan, rows: Rows, short: Prompts, long: Prompts) -> None:
 
 
 def _trial(plan: Plan, prompts: Prompts, seed: int) -> Rows:
-    """What becomes of the rows of these prompts, with whole numbers in the place of what would be read."""
+    """The rows for these prompts, with random whole numbers in place of what would be read: they add up exactly."""
     generator = torch.Generator().manual_seed(seed)
     counts = [(step, len(step.write.labels)) for step in plan.steps(prompts)]
     return plan.merged(
@@ -89,11 +91,11 @@ def _trial(plan: Plan, prompts: Prompts, seed: int) -> Rows:
 def _digest(plan: Plan, labels: Sequence[Label], rows: Rows, prompts: Prompts) -> str:
     found = [step.write.dictionary for step in plan.steps(prompts) if isinstance(step.write, Features)]
     tensors = [tensor for dictionary in found for tensor in _tensors(dictionary)]
-    told = [plan.name, list(map(str, labels)), rows.values.flatten().tolist(), *map(checksums, tensors)]
-    return hashlib.sha256(repr(told).encode()).hexdigest()
+    seen = [plan.name, list(map(str, labels)), rows.values.flatten().tolist(), *map(checksums, tensors)]
+    return hashlib.sha256(repr(seen).encode()).hexdigest()
 
 
-def _tensors(dictionary: Dictionary) -> Iterable[Tensor]:
+def _tensors(dictionary: Dictionary) -> Iterable[Float[Tensor, "..."]]:
     source = dictionary.source
     return source.parameters() if isinstance(source, nn.Module) else [dictionary.W_dec]
 

@@ -1,15 +1,17 @@
-"""The sweep."""
+"""The sweep: from a corpus and an attributor to a folder that is complete."""
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from dla.attributor import Attributor
 from dla.errors import DLAError, FileFormatError, SweepWarning, warn_caller
+from dla.inputs.given import shown
 from dla.sweeps.batches import BatchSettings
 from dla.sweeps.corpora import open_corpus
 from dla.sweeps.engines import Engine, LocalEngine, RayEngine, SweepJob
@@ -18,7 +20,7 @@ from dla.sweeps.identity import identity, samples
 from dla.sweeps.layout import PARTS, PIECES, PROMPTS, REJECTED, RESULTS
 from dla.sweeps.manifest import agreed, locked, new_manifest, write_manifest
 from dla.sweeps.parquet import arrow, checksums_of
-from dla.sweeps.progress import ProgressBar, progress_bar
+from dla.sweeps.progress import progress_bar
 from dla.sweeps.rejections import gather_rejections, reasons_of
 from dla.sweeps.static_plan import StaticPlan
 from dla.views.files import UNFINISHED
@@ -41,15 +43,15 @@ def sweep(
 ) -> SweepFolder:
     """Attributes every row of a corpus, and keeps what was found in a folder of Parquet files.
 
-    A row has a `prompt`, an `answer`, and perhaps `incorrect` and `position`. Asked is the logit of the answer, minus
-    that of `incorrect`, at `position` (the last token, where there is none). Tokens are texts or ids. A sweep asks one
-    kind of question: where any row has an `incorrect` token, a row that has none is rejected. A row that cannot be
-    asked goes to `rejected.parquet` with the reason, and does not stop the sweep; a warning says how many and why.
+    A row has a `prompt`, an `answer`, and perhaps `incorrect` and `position`. It asks for the logit of the answer,
+    minus that of `incorrect`, at `position` (the last token, where there is none). Tokens are texts or ids. A sweep
+    asks one kind of question: where any row has an `incorrect` token, a row that has none is rejected. A rejected row
+    is in `rejected.parquet` with the reason, and does not stop the sweep; a warning says how many there are, and why.
 
-    Whatever stops a sweep (Ctrl-C, a full disk, a killed process) costs the batch under way. The same call goes on
-    where it stopped; on a folder that is complete it returns at once. A call with another corpus or setting is refused,
-    and one whose model has other weights, hooks or settings: what a model computes for some prompts is in the folder,
-    and compared. So are the checksums of all files.
+    Whatever stops a sweep (Ctrl-C, a full disk, a killed process) costs the batch under way. The same call resumes it;
+    on a folder that is complete it returns at once. A call with another corpus or setting is refused, and one whose
+    model has other weights, hooks or settings: the folder holds what the model computes for some prompts, and every
+    call compares it. It compares the checksums of all files too.
 
     Args:
         corpus: A pandas DataFrame, a Hugging Face `datasets.Dataset`, or the path of a `.jsonl`, `.csv` or `.parquet`
@@ -58,10 +60,10 @@ def sweep(
         out: The folder to write.
         limit: Take only so many rows. A sweep with another limit needs another folder.
         batch_tokens: How many tokens run together at most, padding included. Where memory runs out a batch is run in
-            halves, and later ones too until some went well.
+            halves, and later ones too until some fitted.
         window: How many rows are read, and sorted by length, at a time.
         prepend_bos: Whether to put the BOS token before a prompt; None does as the model does by default.
-        engine: Where the work is done: "local", in this process, or an engine such as `RayEngine`.
+        engine: Where the model runs: "local", in this process, or an engine such as `RayEngine`.
         progress: Whether to show a bar on stderr; None shows it on a terminal.
 
     Returns:
@@ -102,9 +104,22 @@ def sweep(
 
 
 def _run(job: SweepJob, engine: Engine, manifest: dict[str, Any], progress: bool | None) -> None:
-    with progress_bar(job.settings.rows(job.corpus.size), progress) as bar, _counted(job.folder, manifest, bar):
-        for result in engine.results(job):
-            bar.advance(result)
+    """Does what is missing, and completes the manifest."""
+    before, start = manifest["counts"]["seconds"], time.perf_counter()
+    counts = Counter(prompts=0, rejected=0, unknown=0)
+    try:
+        with progress_bar(job.settings.rows(job.corpus.size), progress) as move:
+            for result in engine.results(job):
+                counts.update(prompts=result.prompts, rejected=result.rejected, unknown=result.unknown)
+                move(counts["prompts"], counts["rejected"])
+    except (KeyboardInterrupt, OSError, DLAError) as error:
+        done = counts["prompts"] + counts["rejected"]
+        error.add_note(f"{done} rows are done and stay; the same call resumes from there.")
+        raise
+    finally:
+        manifest["counts"] = {**counts, "seconds": round(before + time.perf_counter() - start, 3)}
+        with suppress(OSError):  # on a full disk the counts are not what matters
+            write_manifest(job.folder, manifest)
     _remove_unfinished(job.folder)  # an actor that died left some, though its shards are there
     _complete(job, manifest)
 
@@ -138,34 +153,6 @@ def _remove_unfinished(folder: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-@contextmanager
-def _counted(folder: Path, manifest: dict[str, Any], bar: ProgressBar) -> Iterator[None]:
-    """Notes how far the sweep came and how long it took, and says how to go on where it was stopped."""
-    before, start = manifest["counts"]["seconds"], time.perf_counter()
-    try:
-        yield
-    except (KeyboardInterrupt, OSError, DLAError) as error:
-        error.add_note(f"{bar.prompts + bar.rejected} rows are done and stay; the same call goes on from there.")
-        raise
-    finally:
-        seconds = before + time.perf_counter() - start
-        manifest["counts"] = {
-            "prompts": bar.prompts,
-            "rejected": bar.rejected,
-            "unknown": bar.unknown,
-            "seconds": round(seconds, 3),
-        }
-        _noted(folder, manifest)
-
-
-def _noted(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Writes the counts if it can: on a full disk they are not what matters."""
-    try:
-        write_manifest(folder, manifest)
-    except OSError:
-        return
-
-
 def _engine(engine: Any) -> Engine:
     if isinstance(engine, Engine):
         return engine
@@ -176,13 +163,12 @@ def _engine(engine: Any) -> Engine:
 
 def _check_types(attributor: Any, out: Any) -> None:
     if not isinstance(attributor, Attributor):
-        what = attributor.__name__ if isinstance(attributor, type) else f"of type {type(attributor).__name__}"
         raise TypeError(
-            f"The attributor is {what}. Pass an Attributor of a model and a decomposer: "
+            f"The attributor is {shown(attributor)}. Pass an Attributor of a model and a decomposer: "
             "Attributor(model, HeadDecomposer())."
         )
     if not isinstance(out, str | Path):
-        raise TypeError(f"out={out!r}, of type {type(out).__name__}. Pass the path of a folder to write.")
+        raise TypeError(f"out={shown(out)}. Pass the path of a folder to write.")
 
 
 def _make(folder: Path) -> None:

@@ -6,7 +6,7 @@ from typing import final
 
 import numpy as np
 
-from dla.sweeps.batches import Batch, BatchRunner, BatchSettings, RunFailure, split_batches
+from dla.sweeps.batches import BatchRunner, BatchSettings, RunFailure, split_batches
 from dla.sweeps.corpora import Corpus
 from dla.sweeps.measuring import Measurement, faults, measure
 from dla.sweeps.rejections import RejectedRow
@@ -36,15 +36,15 @@ class Worker:
     def shards(self, start: int, stop: int) -> Iterator[ShardResult]:
         """Does the batches of a window that are not in the folder yet; gives the result of each of its batches."""
         rows, rejected = self._tokenizer.read(self._corpus.rows(start, stop))
-        for batch in split_batches(start, rows, self._settings, len(self._plan.labels)):
-            yield read_result(self._folder, batch.number) or self._done(batch, rejected)
+        for number, batch in enumerate(split_batches(rows, self._settings, len(self._plan.labels)), start):
+            yield read_result(self._folder, number) or self._done(number, batch, rejected)
             rejected = []  # those of the whole window are written with its first batch
 
-    def _done(self, batch: Batch, unasked: Sequence[RejectedRow]) -> ShardResult:
+    def _done(self, number: int, batch: Sequence[SweepRow], unasked: Sequence[RejectedRow]) -> ShardResult:
         kept: list[SweepRow] = []
         measured: list[Measurement] = []
         rejected = [*unasked]
-        for rows, outcome in self._runner.run(batch.rows):
+        for rows, outcome in self._runner.run(batch):
             if isinstance(outcome, RunFailure):
                 rejected += [RejectedRow(row.source, outcome.reason) for row in rows]
                 continue
@@ -53,5 +53,5 @@ class Worker:
             kept += [row for row, reason in zip(rows, reasons, strict=True) if not reason]
             measured.append(outcome.at(np.array([not reason for reason in reasons])))
         return self._writer.write(
-            batch.number, kept, Measurement.together(measured or [Measurement.nothing(self._plan)]), rejected
+            number, kept, Measurement.together(measured or [Measurement.nothing(self._plan)]), rejected
         )

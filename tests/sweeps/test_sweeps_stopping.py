@@ -72,14 +72,14 @@ def test_ctrl_c_says_how_to_go_on(processes, corpus, undisturbed, tmp_path):
     os.kill(pid, signal.SIGINT)
     told = processes.wait()
     assert told["ended"] == 130
-    assert "rows are done and stay; the same call goes on" in told["stopped"][0]
+    assert "rows are done and stay; the same call resumes" in told["stopped"][0]
     folder = dla.open_sweep(tmp_path)
     assert not folder.complete
     assert unfinished(tmp_path) == []
     counts = folder.manifest["counts"]
     assert counts["prompts"] == sum(len(shard.prompts) for shard in folder.shards()) > 0
     assert counts["rejected"] == len(folder.rejected()) > 0
-    assert "not complete: the same call goes on" in str(folder)
+    assert "not complete: the same call resumes it" in str(folder)
     processes.start(corpus=corpus, out=tmp_path, **SETTINGS)
     assert processes.wait()["ended"] == 0
     assert_same(dla.open_sweep(tmp_path), undisturbed)
