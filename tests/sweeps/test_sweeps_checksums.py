@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from sweep_subjects import assert_same, frame
+from sweep_subjects import Interrupted, assert_same, frame, stop
 
 import dla
 from dla.errors import FileFormatError
@@ -16,9 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::dla.SweepWarning")
 
 
 def corpus():
-    made = frame(24)
-    made.loc[[2, 9], "answer"] = " two tokens"
-    return made
+    return frame(24, answer={2: " two tokens", 9: " two tokens"})
 
 
 @pytest.fixture(scope="module")
@@ -26,21 +24,11 @@ def whole(heads, tmp_path_factory):
     return dla.sweep(corpus(), heads, tmp_path_factory.mktemp("whole"), **SETTINGS).path
 
 
-class Stopping(dla.Engine):
-    """Stops when half of the windows are done."""
-
-    def results(self, job):
-        for i, result in enumerate(dla.LocalEngine().results(job)):
-            yield result
-            if i == 4:
-                raise OSError("stopped")
-
-
 @pytest.fixture(scope="module")
 def half(heads, tmp_path_factory):
     out = tmp_path_factory.mktemp("half")
     with pytest.raises(OSError, match="stopped"):
-        dla.sweep(corpus(), heads, out, engine=Stopping(), **SETTINGS)
+        dla.sweep(corpus(), heads, out, engine=Interrupted(stop, after=5), **SETTINGS)
     return out
 
 
@@ -109,7 +97,7 @@ DAMAGES = (flipped("parts"), flipped("prompts"), cut_short, lost, lost_shard, lo
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-def test_damage_is_noticed_by_whoever_reads_or_goes_on(heads, folder, damage):
+def test_damage_is_noticed_by_whoever_reads_or_resumes(heads, folder, damage):
     named = damage(folder).relative_to(folder).as_posix()
     match = f"{named}.*' is missing or damaged .*(Delete the folder, and sweep again|the same call of sweep then does)"
     for read in (
@@ -190,17 +178,6 @@ def test_a_result_of_another_shard(half, tmp_path):
         dla.Summary.load(folder)
 
 
-class Losing(dla.Engine):
-    """Does the work, and then something happens to the folder."""
-
-    def __init__(self, loss):
-        self._loss = loss
-
-    def results(self, job):
-        yield from dla.LocalEngine().results(job)
-        self._loss(job.folder)
-
-
 def without_a_result(folder):
     next((folder / "results").iterdir()).unlink()
 
@@ -217,7 +194,7 @@ def test_a_complete_sweep_is_one_that_lies_there(heads, whole, tmp_path):
         )
     ):
         with pytest.raises(FileFormatError, match=message):
-            dla.sweep(corpus(), heads, tmp_path / str(i), engine=Losing(loss), **SETTINGS)
+            dla.sweep(corpus(), heads, tmp_path / str(i), engine=Interrupted(loss), **SETTINGS)
         assert not dla.open_sweep(tmp_path / str(i)).complete
     assert_same(dla.sweep(corpus(), heads, tmp_path / "2", **SETTINGS), dla.open_sweep(whole))
 

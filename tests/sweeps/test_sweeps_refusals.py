@@ -1,6 +1,5 @@
-"""A folder goes on with the call that began it, and with no other."""
+"""A folder is resumed by the call that began it, and by no other."""
 
-import os
 import signal
 import time
 from inspect import unwrap
@@ -8,7 +7,8 @@ from inspect import unwrap
 import numpy as np
 import pytest
 import torch
-from sweep_subjects import Altered, attributor, frame, rows, write_lines
+from sweep_process import SweepProcess
+from sweep_subjects import Altered, attributor, by_heads, frame, rows, write_lines
 
 import dla
 import dla.demo
@@ -26,11 +26,11 @@ def changed_weight():
     model = dla.demo.load("raw")
     with torch.no_grad():
         next(model.parameters()).view(-1)[5] += 1e-6
-    return dla.Attributor(model, dla.HeadDecomposer())
+    return by_heads(model)
 
 
 def in_double():
-    return dla.Attributor(dla.demo.load("raw").to(torch.float64), dla.HeadDecomposer())
+    return by_heads(dla.demo.load("raw").to(torch.float64))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_groups_with_other_members_are_other_parts(tmp_path):
         dla.sweep(frame(2), by("L1H1", "L1H2", "L0H1"), tmp_path)
 
 
-def test_the_same_model_and_corpus_elsewhere_go_on(heads, tmp_path):
+def test_the_same_model_and_corpus_elsewhere_resume_it(heads, tmp_path):
     corpus = write_lines(tmp_path / "a.jsonl", rows(4))
     dla.sweep(corpus, heads, tmp_path / "out")
     moved = corpus.rename(tmp_path / "b.jsonl")
@@ -80,15 +80,14 @@ def test_the_same_model_and_corpus_elsewhere_go_on(heads, tmp_path):
     assert dla.sweep(moved, attributor(), tmp_path / "there").complete
 
 
-def test_a_second_process_is_refused(processes, heads, tmp_path):
+def test_a_second_process_is_refused(heads, tmp_path):
     corpus = write_lines(tmp_path / "c.jsonl", rows(1500))
-    pid = processes.start(corpus=corpus, out=tmp_path / "out", batch_tokens=64)
+    process = SweepProcess(corpus=corpus, out=tmp_path / "out", batch_tokens=64)
     while not (tmp_path / "out" / "manifest.json").exists():
         time.sleep(0.01)
-    with pytest.raises(dla.DLAError, match=f"Another process .pid {pid}. is sweeping into .*Wait for it"):
+    with pytest.raises(dla.DLAError, match=f"Another process .pid {process.pid}. is sweeping into .*Wait for it"):
         dla.sweep(corpus, heads, tmp_path / "out", batch_tokens=64)
-    os.kill(pid, signal.SIGKILL)
-    processes.wait()
+    process.end(by=signal.SIGKILL)
     with pytest.raises(ValueError, match="batch_tokens was 64 and is 8192"):  # the lock went with the process
         dla.sweep(corpus, heads, tmp_path / "out")
 
@@ -181,6 +180,6 @@ def test_the_fingerprint_of_weights_sees_every_bit():
 
 
 def test_the_fingerprint_of_another_adapter_is_that_of_its_readout():
-    altered = Altered(lambda model, *given: model.run(*given))
-    assert fingerprint(altered) == fingerprint(Altered(None))
+    altered = Altered()
+    assert fingerprint(altered) == fingerprint(Altered())
     assert fingerprint(altered) != fingerprint(altered._model)
