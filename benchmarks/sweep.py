@@ -19,7 +19,7 @@ from torch import Tensor
 
 import dla
 from benchmarks.models import GPT2_SMALL, make_bridge
-from dla.demo import prompts
+from dla.demo import giving_prompts
 from dla.demo.tokenizer import build_tokenizer
 from dla.sweeps.batches import BatchSettings, split_batches
 from dla.sweeps.corpora import open_corpus
@@ -52,7 +52,7 @@ def main() -> None:
 
 def _corpus(count: int) -> pd.DataFrame:
     """Prompts of one to four sentences."""
-    made = prompts(count + 3)
+    made = giving_prompts(count + 3)
     rows = [
         (" . ".join(p.text for p in made[i : i + 1 + i % 4]), made[i].answer, made[i].incorrect) for i in range(count)
     ]

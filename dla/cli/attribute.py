@@ -1,59 +1,63 @@
 """`dla attribute`: one prompt on a model that the user names."""
 
 from pathlib import Path
+from typing import Annotated, Literal
 
+import typer
 from rich.console import Console
 
 from dla.adapters.loading import load_model
 from dla.attributor import Attributor
+from dla.cli.command import ModelName, PrependBos
 from dla.cli.json_file import write_json
 from dla.cli.quiet import loading, notes_in_a_line
 from dla.cli.targets import check_option
 from dla.direct import UNITS
 from dla.directions import Direction, Logit, LogitDifference
 from dla.inputs.vocabulary import Vocabulary
-from dla.results.attribution import SHOWN, Attribution
+
+UnitName = Literal["component", "layer", "head"]
+"""One of `UNITS`."""
 
 
-def show_attribution(
-    model: str,
-    prompt: str,
-    answer: str,
-    incorrect: str | None,
-    unit: str,
-    pos: int,
-    top: int | None,
-    prepend_bos: bool | None,
-    json: Path | None,
+def attribute_command(
+    model: ModelName,
+    prompt: Annotated[str, typer.Option(help="The text to run the model on.")],
+    answer: Annotated[
+        str,
+        typer.Option(
+            metavar="TOKEN",
+            help='The token to attribute: its text (mind the leading space: " Mary"), or its id, written id:464.',
+        ),
+    ],
+    incorrect: Annotated[
+        str | None, typer.Option(metavar="TOKEN", help="A token whose logit is subtracted, written as --answer is.")
+    ] = None,
+    decompose: Annotated[
+        UnitName, typer.Option(help="What the rows are: sublayers, the stream as it grows, or attention heads.")
+    ] = "component",
+    pos: Annotated[int, typer.Option(help="The position in the prompt; negative ones count from the end.")] = -1,
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="K", help="Show the K most positive and the K most negative rows."),
+    ] = None,
+    prepend_bos: PrependBos = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the whole result to this file too.")] = None,
 ) -> None:
-    """Loads the model, attributes, prints the table and writes the file.
-
-    Args:
-        model: A folder, or the name of a hub model.
-        prompt: The text to run it on.
-        answer: The token, as text or as `id:464`.
-        incorrect: The token to compare with, or None.
-        unit: One of `UNITS`.
-        pos: The position.
-        top: How many rows to show at each end; None for as many as are usually shown.
-        prepend_bos: Whether to put the BOS token in front; None as the model does by default.
-        json: Where to write the whole result, or None.
-
-    Raises:
-        ValueError: If an argument does not fit the others, the model or the file system.
-        DLAError: If the model cannot be loaded or attributed.
-    """
-    if top is not None and unit == "layer":
+    """Attribute a logit, or a difference of two, on a model of your own. It runs on the CPU, in float32."""
+    if top is not None and decompose == "layer":
         raise ValueError("--top chooses among parts that add up; the rows of 'layer' are a sequence. Leave it out.")
     check_option("--json", json, ".json", "JSON")
     with loading(f"loading {model}"):
-        attributor = Attributor(load_model(model), UNITS[unit]())
+        attributor = Attributor(load_model(model), UNITS[decompose]())
     direction = _direction(answer, incorrect, attributor.model.vocabulary)
     with notes_in_a_line():
         result = attributor.attribute(prompt, direction, pos=pos, prepend_bos=prepend_bos)
     console = Console()
-    console.print(_heading(model, result), highlight=False, markup=False)
-    console.print(result.table(SHOWN if top is None else top))
+    position = int(result.positions)
+    place = f"{model}, at token {position} of the prompt ({result.tokens[0][position]!r})\n"
+    console.print(place, highlight=False, markup=False)
+    console.print(result.table() if top is None else result.table(top))
     if json is not None:
         write_json(result, json)
 
@@ -78,8 +82,3 @@ def _token(token: str, vocabulary: Vocabulary) -> str | int:
             f"{token!r} is not a token, and {number!r} is not an id, which is a whole number. Write id:464, or the "
             "token's text."
         ) from None
-
-
-def _heading(model: str, result: Attribution) -> str:
-    position = int(result.positions)
-    return f"{model}, at token {position} of the prompt ({result.tokens[0][position]!r})\n"

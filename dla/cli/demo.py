@@ -1,32 +1,33 @@
 """`dla demo`: the main job on the model that the package carries, or on a real one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, final
+from typing import Annotated, Any, Literal, final
 
+import typer
 from rich.console import Console
 
 from dla.attributor import Attributor
 from dla.cli.quiet import loading
 from dla.decomposers import HeadDecomposer, SourceDecomposer
-from dla.demo import load, load_smollm2
+from dla.demo import load_small, load_smollm2
 from dla.directions import LogitDifference
 from dla.results.attribution import Attribution
 
 
 @final
 @dataclass(frozen=True)
-class Example:
+class DemoExample:
     """A model, and what it is asked.
 
     Attributes:
         model: Loads the model.
-        about: What it is, with its layers and heads to be filled in.
+        about: What the model is; its numbers of layers and heads are filled in.
         prompt: The prompt.
-        answer: The token that it answers.
+        answer: The token that completes it.
         incorrect: The token to compare with.
-        sources: Whether to say which tokens the strongest head reads.
+        sources: Whether to say which token the strongest head reads.
     """
 
     model: Callable[[], Any]
@@ -37,21 +38,22 @@ class Example:
     sources: bool = False
 
     def attribute(self) -> Attribution:
-        """The answer, head by head."""
+        """The logit difference of the two tokens, head by head."""
         attributor = Attributor(self.model(), HeadDecomposer())
         return attributor.attribute(self.prompt, LogitDifference(self.answer, self.incorrect))
 
 
-EXAMPLES = {
-    "small": Example(
-        partial(load, "raw"),
+DemoModel = Literal["small", "smollm2"]
+EXAMPLES: Mapping[DemoModel, DemoExample] = {
+    "small": DemoExample(
+        partial(load_small, "raw"),
         "The model is small and synthetic: a GPT-2 of {layers} layers and {heads} heads,\n"
         "trained on made-up sentences, which this package carries.",
         "When Mary and John went to the store , John gave a drink to",
         " Mary",
         " John",
     ),
-    "smollm2": Example(
+    "smollm2": DemoExample(
         load_smollm2,
         "The model is SmolLM2-135M-Instruct: a Llama of {layers} layers and {heads} heads, by\n"
         "Hugging Face (Apache License 2.0).",
@@ -61,33 +63,30 @@ EXAMPLES = {
         sources=True,
     ),
 }
-"""The values of `--model`."""
 
 
-def show_demo(name: str) -> None:
-    """Loads the model, attributes the prompt and prints what was found.
-
-    Args:
-        name: One of `EXAMPLES`.
-
-    Raises:
-        MissingPackageError: If the model is not part of this package, and its own is not installed.
-    """
-    example = EXAMPLES[name]
+def demo_command(
+    model: Annotated[
+        DemoModel,
+        typer.Option(help="The small trained model that the package carries, or a real one: SmolLM2-135M-Instruct."),
+    ] = "small",
+) -> None:
+    """Attribute a prompt head by head, and print the proof that the rows add up."""
+    example = EXAMPLES[model]
     with loading("loading the model"):
         result = example.attribute()
-        reads = [_reads(result)] if example.sources else []
+        reads = [_strongest_source(result)] if example.sources else []
     print_report(Console(), example, result, reads)
 
 
-def print_report(console: Console, example: Example, result: Attribution, reads: list[str]) -> None:
-    """The header, the table, and what it says.
+def print_report(console: Console, example: DemoExample, result: Attribution, reads: Sequence[str] = ()) -> None:
+    """Prints the question, the table and the conclusions.
 
     Args:
         console: Where to print.
         example: What was asked.
         result: What was found.
-        reads: What else is known of the strongest head.
+        reads: Sentences about what the strongest head reads.
     """
     heads = result.select(kind="head")
     about = example.about.format(layers=len({part.layer for part in heads.parts}), heads=len(heads.parts))
@@ -98,22 +97,22 @@ def print_report(console: Console, example: Example, result: Attribution, reads:
         highlight=False,
     )
     console.print(result.table())
-    console.print("\n".join([_strongest(heads), *reads, _proof(result)]), highlight=False)
+    console.print("\n".join([_strongest_heads(heads), *reads, _proof(result)]), highlight=False)
 
 
-def _strongest(heads: Attribution) -> str:
-    """Names the heads that come to at least half of what the strongest writes."""
+def _strongest_heads(heads: Attribution) -> str:
+    """Names the heads that write at least half as much as the strongest one."""
     ranked = heads.top(len(heads.parts))
     named = [(label, value) for label, value in ranked if value >= ranked[0][1] / 2]
     words = " and ".join(f"{label} ({value:+.2f})" for label, value in named)
     return f"Strongest: {'head' if len(named) == 1 else 'heads'} {words}, of {float(heads.logit):+.2f} in all."
 
 
-def _reads(result: Attribution) -> str:
-    """The token from which the strongest head takes most of what it writes."""
-    strongest = result.select(kind="head")
-    ((head, value),) = strongest.top(1)
-    layer = strongest.select(head).parts[0].layer
+def _strongest_source(result: Attribution) -> str:
+    """Names the token that the strongest head reads most of its value from."""
+    heads = result.select(kind="head")
+    ((head, value),) = heads.top(1)
+    layer = heads.select(head).parts[0].layer
     assert layer is not None
     sources = result.refine(head, by=SourceDecomposer(layers=[layer])).select(kind="source")
     ((label, part),) = sources.top(1)

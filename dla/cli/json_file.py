@@ -7,7 +7,7 @@ from typing import Any
 from dla.results.attribution import Attribution
 from dla.views.files import replacing
 
-FORMAT = "dla.attribution.json/2"
+JSON_FORMAT = "dla.attribution.json/2"
 
 
 def write_json(result: Attribution, path: Path) -> None:
@@ -22,7 +22,7 @@ def as_json(result: Attribution) -> dict[str, Any]:
     position = int(result.positions)
     sums = ("total", "constant", "logit", "output_logit", "gap", "tolerance")
     return {
-        "format": FORMAT,
+        "format": JSON_FORMAT,
         "model": provenance.model,
         "dtype": provenance.dtype,
         "direction": provenance.direction,

@@ -1,36 +1,40 @@
 """`dla summary`: what a sweep found on average."""
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 
 from dla.cli.targets import check_option
 from dla.errors import DLAError
 from dla.summaries import Comparison, Example, Summary
-from dla.summaries.summary import SHOWN
 from dla.views.files import replacing
 
 _PROMPTS = 5
 
 
-def show_summary(
-    folder: Path, by: Sequence[str], top: int | None, prompts: str | None, compare: Path | None, csv: Path | None
+def summary_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that a sweep wrote.")],
+    by: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Split the prompts by this column; may be repeated.")
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(min=1, metavar="K", help="Show the K largest and the K smallest means.")
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PART", help="Show the prompts on which this part is largest, and those on which it is smallest."
+        ),
+    ] = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option(metavar="OTHER", help="Another sweep of the same corpus: show the differences, prompt by prompt."),
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a row for each group and part here.")] = None,
 ) -> None:
-    """Summarises, prints the table, and writes the file.
-
-    Args:
-        folder: The sweep's folder.
-        by: Columns of the corpus.
-        top: How many parts to show at each end; None for as many as are usually shown.
-        prompts: The part of which prompts are shown, or None.
-        compare: The folder of another sweep of the corpus, or None.
-        csv: Where to write the numbers of all parts, or None.
-
-    Raises:
-        ValueError: If an argument does not fit the folder.
-        DLAError: If a folder is no sweep's, a file of it is damaged, or it holds no prompt.
-    """
+    """Show what each part contributes on average over a sweep's prompts, with 95 % intervals."""
     check_option("--csv", csv, ".csv", "CSV")
     summary = Summary.load(folder, by or None, top_k=_PROMPTS)
     other = None if compare is None else Summary.load(compare, top_k=0)
@@ -38,11 +42,11 @@ def show_summary(
         if one is not None and not one.count:
             raise DLAError(one.about.nothing())
     result = summary if other is None else summary.compare(other)
-    examples = [] if prompts is None else _examples(result, prompts)
+    examples = [] if prompts is None else _examples(result, prompts)  # a part that is not there raises before the table
     console = Console()
     if compare is not None:
         console.print(f"first: {folder}\nsecond: {compare}\n", highlight=False, markup=False)
-    console.print(result.table(SHOWN if top is None else top))
+    console.print(result.table() if top is None else result.table(top))
     for line in examples:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if csv is not None:

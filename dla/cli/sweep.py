@@ -4,11 +4,14 @@ import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Annotated, Literal
 
+import typer
 from rich.console import Console
 
 from dla.adapters.loading import load_model
 from dla.attributor import Attributor
+from dla.cli.command import ModelName, PrependBos
 from dla.cli.quiet import loading
 from dla.decomposers import (
     BlockDecomposer,
@@ -21,7 +24,8 @@ from dla.decomposers import (
 from dla.errors import DLAError, SweepWarning
 from dla.sweeps import Engine, LocalEngine, RayEngine, sweep
 
-SPLITS: Mapping[str, Callable[[], Decomposer]] = {
+SplitName = Literal["component", "layer", "head", "neuron", "block"]
+SPLITS: Mapping[SplitName, Callable[[], Decomposer]] = {
     "component": ComponentDecomposer,
     "layer": LayerDecomposer,
     "head": HeadDecomposer,
@@ -30,49 +34,46 @@ SPLITS: Mapping[str, Callable[[], Decomposer]] = {
 }
 
 
-def run_sweep(
-    corpus: str,
-    model: str,
-    out: Path,
-    split: str,
-    actors: int | None,
-    limit: int | None,
-    batch_tokens: int,
-    prepend_bos: bool | None,
+def sweep_command(
+    corpus: Annotated[
+        str,
+        typer.Argument(
+            metavar="CORPUS",
+            help="A .jsonl, .csv or .parquet file, or a folder of them: columns prompt, answer, incorrect.",
+        ),
+    ],
+    model: ModelName,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write; a sweep that was stopped is resumed.")],
+    decompose: Annotated[
+        SplitName,
+        typer.Option(help="The parts: sublayers, the stream as it grows, heads, neurons, or each block as a whole."),
+    ] = "component",
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where to compute: in this process, or on a Ray cluster.")
+    ] = "local",
+    actors: Annotated[int, typer.Option(min=1, metavar="N", help="With --engine ray: how many hold the model.")] = 2,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Take only the first N rows.")] = None,
+    batch_tokens: Annotated[
+        int, typer.Option(min=1, metavar="N", help="How many tokens run together at most, padding included.")
+    ] = 8192,
+    prepend_bos: PrependBos = None,
 ) -> None:
-    """Loads the model, sweeps, and prints what the folder holds and which rows were rejected.
-
-    Args:
-        corpus: A file or folder.
-        model: A folder, or the name of a hub model.
-        out: The folder to write.
-        split: One of `SPLITS`.
-        actors: How many actors of a Ray cluster; None for this process.
-        limit: How many rows to take; None for all.
-        batch_tokens: How many tokens run together at most.
-        prepend_bos: Whether to put the BOS token in front; None as the model does by default.
-
-    Raises:
-        ValueError: If an argument does not fit the others, the model or the file system.
-        DLAError: If the model cannot be loaded or attributed, a package is missing, or no row was kept.
-    """
+    """Attribute every row of a corpus, and keep what was found. After a stop, the same command resumes."""
     if not Path(corpus).exists():
         raise ValueError(f"There is no file or folder {corpus!r} to read a corpus from.")
     with loading(f"loading {model}"):
-        attributor = Attributor(load_model(model), SPLITS[split]())
+        attributor = Attributor(load_model(model), SPLITS[decompose]())
+    place = LocalEngine() if engine == "local" else _ray_engine(model, actors)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SweepWarning)  # the same is printed below
-        engine = _engine(model, actors)
         done = sweep(
-            corpus, attributor, out, limit=limit, batch_tokens=batch_tokens, prepend_bos=prepend_bos, engine=engine
+            corpus, attributor, out, limit=limit, batch_tokens=batch_tokens, prepend_bos=prepend_bos, engine=place
         )
     if not done.count:
         raise DLAError(f"{out}: {' '.join(done.notes())}")
     Console(soft_wrap=True).print(str(done), highlight=False, markup=False)
 
 
-def _engine(model: str, actors: int | None) -> Engine:
-    if actors is None:
-        return LocalEngine()
-    # the actors run in folders of their own
+def _ray_engine(model: str, actors: int) -> Engine:
+    # actors run in folders of their own, where a relative path leads elsewhere
     return RayEngine(actors, load=partial(load_model, str(Path(model).absolute()) if Path(model).exists() else model))

@@ -2,8 +2,8 @@
 
 from dla.adapters.loading import load_hugging_face
 from dla.demo.evaluation import Evaluation, evaluate
-from dla.demo.grammar import ORDERS, TEMPLATES, Order, Prompt, name_pairs, prompts
-from dla.demo.loading import FOLDER, KINDS, load, load_folder
+from dla.demo.grammar import ORDERS, TEMPLATES, Order, Prompt, giving_prompts, name_pairs
+from dla.demo.loading import FOLDER, KINDS, load_folder, load_small
 from dla.demo.smollm2 import load_smollm2, smollm2_folder
 
 __all__ = [
@@ -15,11 +15,11 @@ __all__ = [
     "Order",
     "Prompt",
     "evaluate",
-    "load",
+    "giving_prompts",
     "load_folder",
     "load_hugging_face",
+    "load_small",
     "load_smollm2",
     "name_pairs",
-    "prompts",
     "smollm2_folder",
 ]

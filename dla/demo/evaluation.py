@@ -15,7 +15,7 @@ from dla.demo.grammar import Prompt
 @final
 @dataclass(frozen=True)
 class Evaluation:
-    """What the model does at the last word.
+    """How often a model completes sentences rightly, and how clearly.
 
     Attributes:
         accuracy: The share of prompts whose answer has the largest logit of the whole vocabulary.
@@ -43,7 +43,7 @@ def last_logits(
 
 
 def evaluate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> Evaluation:
-    """Completes the prompts with a Hugging Face model and compares with their answers."""
+    """Compares what a Hugging Face model answers after each prompt with the names that are right and wrong there."""
     logits = last_logits(model, tokenizer, [prompt.text for prompt in prompts])
     answers = token_ids(tokenizer, [prompt.answer for prompt in prompts])
     incorrect = token_ids(tokenizer, [prompt.incorrect for prompt in prompts])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, final
 
-from dla.demo.words import NAMES, OBJECTS, PLACES
+from dla.demo.words import OBJECTS, PEOPLE, PLACES
 
 Order = Literal["ABBA", "BABA"]
 ORDERS: tuple[Order, ...] = ("ABBA", "BABA")
@@ -46,11 +46,11 @@ class Prompt:
 
 def name_pairs(*, held_out: bool) -> list[tuple[str, str]]:
     """The pairs of names kept for evaluation, or else those of training. A pair has no order."""
-    pairs = itertools.combinations(range(len(NAMES)), 2)
-    return [(NAMES[i], NAMES[j]) for i, j in pairs if ((i + j) % 5 == 0) == held_out]
+    pairs = itertools.combinations(range(len(PEOPLE)), 2)
+    return [(PEOPLE[i], PEOPLE[j]) for i, j in pairs if ((i + j) % 5 == 0) == held_out]
 
 
-def prompts(n: int, seed: int = 0, *, held_out: bool = True) -> list[Prompt]:
+def giving_prompts(n: int, seed: int = 0, *, held_out: bool = True) -> list[Prompt]:
     """Makes up prompts. Templates and name orders take turns; names, places and objects are drawn at random.
 
     Args:
@@ -59,7 +59,7 @@ def prompts(n: int, seed: int = 0, *, held_out: bool = True) -> list[Prompt]:
         held_out: Take pairs of names that the demo model has never seen together, or else those of training.
 
     Example:
-        >>> prompts(1)[0].template
+        >>> giving_prompts(1)[0].template
         'went'
     """
     if n < 0:

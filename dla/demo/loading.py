@@ -16,7 +16,7 @@ KINDS = ("hooked", "bridge", "raw")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
-def load(kind: str = "bridge") -> Any:
+def load_small(kind: str = "bridge") -> Any:
     """Loads the demo model: a small GPT-2 that completes sentences about two people.
 
     Args:

@@ -24,7 +24,7 @@ def load_smollm2(kind: str = "raw", dtype: torch.dtype = torch.float32) -> Any:
     """Loads SmolLM2-135M-Instruct, a real language model: a Llama of 30 layers with 9 heads each.
 
     Args:
-        kind: As in `dla.demo.load`: "raw", "bridge" or "hooked".
+        kind: As in `dla.demo.load_small`: "raw", "bridge" or "hooked".
         dtype: Of the parameters: float32, bfloat16, float16 or float64.
 
     The model is by Hugging Face (HuggingFaceTB/SmolLM2-135M-Instruct, Allal et al. 2025, arXiv 2502.02737), under the

@@ -6,7 +6,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from dla.demo.grammar import TEMPLATES
-from dla.demo.words import NAMES, OBJECTS, PLACES
+from dla.demo.words import OBJECTS, PEOPLE, PLACES
 
 PAD, BOS, EOS, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 
@@ -15,7 +15,7 @@ def vocabulary() -> dict[str, int]:
     """Every word that a sentence can hold, and its id; the special tokens come first."""
     templates = (literal for text in TEMPLATES.values() for literal, *_ in string.Formatter().parse(text))
     glue = sorted({word for literal in templates for word in literal.split()} | {"."})
-    words = dict.fromkeys([PAD, BOS, EOS, UNKNOWN, *glue, *NAMES, *PLACES, *OBJECTS])
+    words = dict.fromkeys([PAD, BOS, EOS, UNKNOWN, *glue, *PEOPLE, *PLACES, *OBJECTS])
     return {word: id_ for id_, word in enumerate(words)}
 
 

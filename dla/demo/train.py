@@ -18,7 +18,7 @@ from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from dla.adapters.loading import without_progress_bars
 from dla.demo.evaluation import evaluate
-from dla.demo.grammar import prompts
+from dla.demo.grammar import giving_prompts
 from dla.demo.loading import FOLDER
 from dla.demo.tokenizer import build_tokenizer
 from dla.demo.training import train
@@ -61,7 +61,7 @@ def _advance(progress: Progress, task: TaskID, loss: float) -> None:
     progress.update(task, advance=1, description=f"loss {loss:.3f}")
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line's options."""
     parser = argparse.ArgumentParser(prog="python -m dla.demo.train", description="Train the demo model.")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write (default: %(default)s)")
@@ -70,9 +70,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Trains, evaluates on held-out pairs of names, and saves; Ctrl-C leaves everything as it was."""
-    options = parse(arguments)
+def run_training(arguments: Sequence[str] | None = None) -> int:
+    """Trains, evaluates on held-out pairs of names, and saves; Ctrl-C leaves all as it was. Returns the exit code."""
+    options = _parse(arguments)
     console = Console()
     start = time.perf_counter()
     tokenizer = build_tokenizer()
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             task = progress.add_task("training", total=options.steps)
             report = partial(_advance, progress, task)
             model = train(tokenizer, options.seed, options.steps, report)
-        result = evaluate(model, tokenizer, prompts(EVALUATED, seed=1))
+        result = evaluate(model, tokenizer, giving_prompts(EVALUATED, seed=1))
         facts = {
             "seed": options.seed,
             "steps": options.steps,
@@ -104,4 +104,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 if __name__ == "__main__":
     # Two threads that wait for each other take longer than one on matrices as small as these.
     torch.set_num_threads(1)
-    sys.exit(main())
+    sys.exit(run_training())

@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from dla.demo.grammar import Prompt, prompts
+from dla.demo.grammar import Prompt, giving_prompts
 
-BATCH = 128
+BATCH_SIZE = 128
 SENTENCES = 20_000
 ANSWER_WEIGHT = 10.0
 LEARNING_RATE = 3e-3
@@ -81,11 +81,11 @@ def train(
     torch.manual_seed(seed)
     model = build_model(tokenizer)
     model.train()
-    tokens, weights = encode(tokenizer, prompts(SENTENCES, seed, held_out=False))
+    tokens, weights = encode(tokenizer, giving_prompts(SENTENCES, seed, held_out=False))
     optimizer = build_optimizer(model)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, steps + 1, pct_start=0.1)
     for _ in range(steps):
-        rows = torch.randint(len(tokens), (BATCH,))
+        rows = torch.randint(len(tokens), (BATCH_SIZE,))
         loss = loss_of(model, tokens[rows], weights[rows])
         optimizer.zero_grad()
         torch.autograd.backward(loss)

@@ -1,7 +1,7 @@
 """The words that fill the sentences: each is one token of the demo model."""
 
 # fmt: off
-NAMES = (
+PEOPLE = (
     "Mary", "John", "Tom", "James", "Dan", "Sid", "Martin", "Amy", "Anna", "Beth", "Carl", "Clara",
     "David", "Edith", "Emma", "Eric", "Frank", "Fred", "Grace", "Helen", "Henry", "Ian", "Iris", "Jack",
     "Jane", "Kate", "Kevin", "Laura", "Leo", "Linda", "Lucy", "Luke", "Maria", "Mark", "Nina", "Nora",

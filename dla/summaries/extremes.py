@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt64
 
 from dla.views.brief import shortened
+from dla.views.grid import signed
 from dla.views.html import html_rows
-from dla.views.table import number
 
 
 @final
@@ -32,10 +32,10 @@ class Example:
     incorrect: str | int | None
 
     def __repr__(self) -> str:
-        return f"Example(row {self.row}, {number(self.value)}: {shortened(self.prompt)!r}, {self._asked()})"
+        return f"Example(row {self.row}, {signed(self.value)}: {shortened(self.prompt)!r}, {self._asked()})"
 
     def _repr_html_(self) -> str:
-        row = (str(self.row), number(self.value), self.prompt, self._asked())
+        row = (str(self.row), signed(self.value), self.prompt, self._asked())
         return html_rows("", ("row", "logits", "prompt", "asked"), [row])
 
     def _asked(self) -> str:

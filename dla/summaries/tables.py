@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 
 from dla.summaries.about import About
-from dla.views.grid import Grid, Line
-from dla.views.table import number
+from dla.views.grid import Grid, Line, signed
 
 Frames = tuple[pd.DataFrame, pd.DataFrame]
 """The numbers of the parts, and those of the sums."""
@@ -108,7 +107,7 @@ def _grid(
     }
     lines = tuple(Line(words, cells(sums[name])) for words, name in proof.items())
     gap = max(abs(sums["gap"]["min"]), abs(sums["gap"]["max"]))
-    last = Line("largest gap", (number(gap), fits, *[""] * (len(header) - 2)))
+    last = Line("largest gap", (signed(gap), fits, *[""] * (len(header) - 2)))
     return Grid(title, header, (*ends, (*lines, last)), (note + _note(about, sums)).strip())
 
 
@@ -129,11 +128,11 @@ def _by_name(sums: pd.DataFrame) -> dict[str, Row]:
 
 
 def _mean_bounds_share(row: Row) -> tuple[str, ...]:
-    return number(row["mean"]), _bounds(row), f"{100 * row['positive']:.1f} %"
+    return signed(row["mean"]), _bounds(row), f"{100 * row['positive']:.1f} %"
 
 
 def _both_and_difference(row: Row) -> tuple[str, ...]:
-    return number(row["first"]), number(row["second"]), f"{number(row['mean'])} ±{_half(row):.4f}"
+    return signed(row["first"]), signed(row["second"]), f"{signed(row['mean'])} ±{_half(row):.4f}"
 
 
 def _mean(row: Row) -> str:

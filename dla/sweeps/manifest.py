@@ -69,7 +69,7 @@ def new_manifest(
         "model": model,
         "decomposer": re.sub(r" at 0x[0-9a-f]+", "", repr(attributor.decomposer))[:_SHOWN],
         "plan": plan.digest,
-        "row_kind": plan.row_kind.value,
+        "row_kind": plan.plan.row_kind.value,
         "direction": DIFFERENCE if corpus.compares else LOGIT,
         "parts": [asdict(PartOf(str(each), each.kind, each.layer, each.index, each.head)) for each in plan.labels],
         "corpus": {"fingerprint": corpus.fingerprint, "rows": corpus.size},

@@ -10,8 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dla.directions import Direction, Logit, LogitDifference
-from dla.engine.forward import Query, run_pass
-from dla.inputs.prompts import Prompts, read_positions
+from dla.inputs.prompts import Prompts
 from dla.sweeps.layout import SUM_COLUMNS
 from dla.sweeps.static_plan import StaticPlan
 from dla.sweeps.sweep_rows import SweepRow
@@ -53,14 +52,9 @@ def measure(plan: StaticPlan, rows: Sequence[SweepRow]) -> Measurement:
         plan: The model and what is read of it.
         rows: At least one; all with an incorrect token, or all without.
     """
-    prompts = prompts_of_rows(plan, rows)
-    positions = read_positions(-1, prompts)
-    query = Query(prompts, positions, (direction_of_rows(rows).resolve(prompts, positions),))
-    run = run_pass(plan.settled, plan.plan, query, plan.row_kind).with_readout(plan.row_kind)
+    run = plan.measure(direction_of_rows(rows), prompts_of_rows(plan, rows))
     assert tuple(run.labels) == plan.labels, "a plan's labels depend on the prompts, and that was not noticed"
-    total = run.total(plan.row_kind)
-    gap = run.logit - (total + run.constant)
-    sums = [total, run.constant, run.logit, run.output_logit, gap, run.tolerance(plan.row_kind)]
+    sums = [run.total, run.constant, run.logit, run.output_logit, run.gap, run.tolerance]
     return Measurement(
         values=run.values[:, 0, :, 0].T.cpu().numpy(),
         sums=torch.stack([each[0, :, 0].double() for each in sums], -1).cpu().numpy(),

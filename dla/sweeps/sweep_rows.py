@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Int
 
 from dla.adapters.base import ModelAdapter
-from dla.adapters.weights import context_of
 from dla.sweeps.corpora import CorpusRow, is_missing
 from dla.sweeps.rejections import RejectedRow
 
@@ -69,7 +68,7 @@ class RowTokenizer:
             prepend_bos: Whether the BOS token is put in front; None does as the model does by default.
             compares: Whether the corpus asks for differences of logits; then a row without `incorrect` is rejected.
         """
-        self._vocabulary, self._context = model.vocabulary, context_of(model)
+        self._vocabulary, self._context = model.vocabulary, model.context
         self._prepend_bos, self._compares = prepend_bos, compares
         self._token = lru_cache(_REMEMBERED)(self._vocabulary.token)
 

@@ -12,7 +12,7 @@ SUMS = ("total", "constant", "logit", "output_logit", "gap", "tolerance")
 
 
 def expected(unit, direction, pos=-1):
-    return dla.Attributor(dla.demo.load("raw"), UNITS[unit]()).attribute(PROMPT, direction, pos=pos)
+    return dla.Attributor(dla.demo.load_small("raw"), UNITS[unit]()).attribute(PROMPT, direction, pos=pos)
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -82,7 +82,7 @@ def test_top_may_ask_for_more_rows_than_there_are(attribute):
 
 
 def test_a_token_by_its_id(attribute):
-    token = dla.demo.load("raw").to_single_token(" Mary")
+    token = dla.demo.load_small("raw").to_single_token(" Mary")
     by_id, by_text = attribute(answer=f"id:{token}").stdout, attribute(answer=" Mary").stdout
     assert f"logit of {token}," in by_id
     assert by_id.split("\n")[3:] == by_text.split("\n")[3:]
@@ -95,7 +95,7 @@ def test_with_and_without_bos(dla_command, tmp_path, flag, bos):
     run = dla_command("attribute", *given, flag)
     assert run.exit_code == 0, run.output
     data = json.loads(file.read_text())
-    attributor = dla.Attributor(dla.demo.load("raw"), dla.ComponentDecomposer())
+    attributor = dla.Attributor(dla.demo.load_small("raw"), dla.ComponentDecomposer())
     assert data["values"] == attributor.attribute(PROMPT, " Mary", prepend_bos=bos).values[:, 0].tolist()
     assert data["tokens"] == (["<s>"] if bos else []) + PROMPT.split()
 
@@ -109,7 +109,7 @@ def test_what_may_not_be_meant_is_said_in_a_line(attribute):
 
 
 def test_a_name_that_is_no_folder_is_asked_of_the_hub(attribute, monkeypatch):
-    asked, model = [], dla.demo.load("raw")
+    asked, model = [], dla.demo.load_small("raw")
 
     def boot(name, **options):
         asked.append((name, options))
@@ -123,7 +123,7 @@ def test_a_name_that_is_no_folder_is_asked_of_the_hub(attribute, monkeypatch):
 
 
 def test_what_other_libraries_say_while_loading_is_not_shown(attribute, monkeypatch):
-    model = dla.demo.load("raw")
+    model = dla.demo.load_small("raw")
 
     def boot(name, **options):
         import logging

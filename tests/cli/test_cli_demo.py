@@ -13,7 +13,7 @@ def attributed(model, prompt, answer, incorrect):
 
 @pytest.fixture(scope="module")
 def result():
-    return attributed(dla.demo.load("raw"), PROMPT, " Mary", " John")
+    return attributed(dla.demo.load_small("raw"), PROMPT, " Mary", " John")
 
 
 @pytest.fixture(scope="module")

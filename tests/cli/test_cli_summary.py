@@ -17,8 +17,8 @@ N = 40
 def folders(tmp_path_factory):
     """Three sweeps of one corpus: two models asked the same, and one model asked something else."""
     at = tmp_path_factory.mktemp("sweeps")
-    corpus = pd.DataFrame(map(asdict, dla.demo.prompts(N))).rename(columns={"text": "prompt"})
-    attributor = dla.Attributor(dla.demo.load("raw"), dla.HeadDecomposer())
+    corpus = pd.DataFrame(map(asdict, dla.demo.giving_prompts(N))).rename(columns={"text": "prompt"})
+    attributor = dla.Attributor(dla.demo.load_small("raw"), dla.HeadDecomposer())
     dla.sweep(corpus, attributor, at / "both")
     dla.sweep(corpus, dla.Attributor(ablated(), dla.HeadDecomposer()), at / "ablated")
     dla.sweep(corpus.drop(columns="incorrect"), attributor, at / "alone")
@@ -27,7 +27,7 @@ def folders(tmp_path_factory):
 
 def ablated():
     """The model without its head L0H0."""
-    model = dla.demo.load("raw")
+    model = dla.demo.load_small("raw")
     with torch.no_grad():
         model.blocks[0].attn.o.weight[: model.cfg.d_head] = 0
     return model
@@ -91,8 +91,8 @@ def test_the_csv_of_a_summary(dla_command, folders, tmp_path):
 
 
 def test_a_summary_is_the_mean_of_attributions(folders):
-    corpus = dla.demo.prompts(N)
-    attributor = dla.Attributor(dla.demo.load("raw"), dla.HeadDecomposer())
+    corpus = dla.demo.giving_prompts(N)
+    attributor = dla.Attributor(dla.demo.load_small("raw"), dla.HeadDecomposer())
     direction = dla.LogitDifference([p.answer for p in corpus], [p.incorrect for p in corpus])
     result = attributor.attribute([p.text for p in corpus], direction)
     frame, sums = dla.Summary.load(folders[0]).to_dataframe(), dla.Summary.load(folders[0]).sums().set_index("sum")
@@ -124,7 +124,7 @@ def test_mistakes_are_told_in_a_line(dla_command, folders, tmp_path):
 def test_a_sweep_that_kept_nothing_has_no_table(dla_command, folders, tmp_path):
     corpus = pd.DataFrame({"prompt": ["When Mary and"] * 3, "answer": [" a b"] * 3})
     with pytest.warns(dla.SweepWarning, match="No row was kept"):
-        dla.sweep(corpus, dla.Attributor(dla.demo.load("raw"), dla.HeadDecomposer()), tmp_path / "none")
+        dla.sweep(corpus, dla.Attributor(dla.demo.load_small("raw"), dla.HeadDecomposer()), tmp_path / "none")
     told = "all 3 rows were rejected", "rejected.parquet there lists them with their reasons"
     assert_line(dla_command("summary", tmp_path / "none"), 1, *told)
     assert_line(dla_command("summary", tmp_path / "none", "--csv", tmp_path / "x.csv"), 1, *told)

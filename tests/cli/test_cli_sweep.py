@@ -4,17 +4,17 @@ import json
 
 import pandas as pd
 import pytest
-from test_cli_errors import assert_line, assert_usage
+from cli_assertions import assert_line, assert_usage
 
 import dla
-from dla.demo import FOLDER, load
-from dla.demo.grammar import prompts
+from dla.demo import FOLDER, load_small
+from dla.demo.grammar import giving_prompts
 
 
 @pytest.fixture
 def corpus(tmp_path):
     """Nine rows, one of them wrong."""
-    lines = [{"prompt": p.text, "answer": p.answer, "incorrect": p.incorrect} for p in prompts(8)]
+    lines = [{"prompt": p.text, "answer": p.answer, "incorrect": p.incorrect} for p in giving_prompts(8)]
     lines.insert(3, {"prompt": "", "answer": " Mary"})
     path = tmp_path / "corpus.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)))
@@ -53,7 +53,7 @@ def test_each_decomposition(sweep, tmp_path, split, decomposer):
     assert f"are in {tmp_path / 'out' / 'rejected.parquet'}" in run.stdout
     assert run.stderr == ""
     assert "(complete)" in run.stdout
-    assert folder.labels == dla.Attributor(load("raw"), decomposer).attribute("When", dla.Logit(" Mary")).labels
+    assert folder.labels == dla.Attributor(load_small("raw"), decomposer).attribute("When", dla.Logit(" Mary")).labels
 
 
 @pytest.mark.parametrize(("flag", "bos"), [("--prepend-bos", True), ("--no-prepend-bos", False)])
@@ -62,7 +62,7 @@ def test_with_and_without_bos(dla_command, corpus, tmp_path, flag, bos):
     assert run.exit_code == 0, run.output
     question = pd.read_json(corpus, lines=True).iloc[0]
     direction = dla.LogitDifference(question.answer, question.incorrect)
-    attributor = dla.Attributor(load("raw"), dla.ComponentDecomposer())
+    attributor = dla.Attributor(load_small("raw"), dla.ComponentDecomposer())
     expected = attributor.attribute(question.prompt, direction, prepend_bos=bos)
     got = dla.open_sweep(tmp_path / "out").to_dataframe()
     assert got["value"].to_numpy() == pytest.approx(expected.values[:, 0].numpy())
@@ -76,7 +76,7 @@ def test_the_same_command_again_does_nothing(sweep, tmp_path):
 
 
 def test_a_sweep_that_keeps_nothing_fails(sweep, tmp_path):
-    lines = [{"prompt": p.text, "answer": " two tokens"} for p in prompts(4)]
+    lines = [{"prompt": p.text, "answer": " two tokens"} for p in giving_prompts(4)]
     (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, lines)))
     told = "No row was kept", "4 of 4 rows were rejected: 4 × ' two tokens' is 2 tokens", "(rows 0, 1, 2, 3)"
     for _ in range(2):

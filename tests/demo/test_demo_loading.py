@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 from transformers.utils import logging
 
-from dla.demo import FOLDER, KINDS, evaluate, load, load_folder, load_hugging_face, prompts
+from dla.demo import FOLDER, KINDS, evaluate, giving_prompts, load_folder, load_hugging_face, load_small
 from dla.demo.evaluation import last_logits, token_ids
 from dla.demo.loading import DTYPES
 
@@ -33,7 +33,7 @@ def hugging_face():
 
 @pytest.fixture(scope="module")
 def held_out():
-    return prompts(280, seed=7)
+    return giving_prompts(280, seed=7)
 
 
 def lens_logits(model, texts):
@@ -52,7 +52,7 @@ def test_held_out_accuracy(hugging_face, held_out):
 
 def test_the_recorded_accuracy_holds(hugging_face):
     recorded = json.loads((FOLDER / "training.json").read_text())
-    result = evaluate(*hugging_face, prompts(1000, seed=1))
+    result = evaluate(*hugging_face, giving_prompts(1000, seed=1))
     assert result.accuracy == pytest.approx(recorded["accuracy"], abs=0.002)
     assert result.logit_difference == pytest.approx(recorded["logit_difference"], rel=1e-4)
 
@@ -105,7 +105,7 @@ def test_what_comes_back_is_ready_to_use(kind):
 
 def test_load_takes_the_demo_model(held_out):
     texts = [prompt.text for prompt in held_out[:5]]
-    torch.testing.assert_close(lens_logits(load("raw"), texts), lens_logits(load_folder(FOLDER, "raw"), texts))
+    torch.testing.assert_close(lens_logits(load_small("raw"), texts), lens_logits(load_folder(FOLDER, "raw"), texts))
 
 
 @pytest.mark.parametrize("kind", ["bridge", "hooked"])
@@ -117,7 +117,7 @@ def test_processed_kinds_have_folded_and_centred_weights(kind):
 
 
 def test_a_raw_bridge_keeps_the_norms(hugging_face):
-    bridge = load("raw")
+    bridge = load_small("raw")
     torch.testing.assert_close(bridge.ln_final.weight, hugging_face[0].transformer.ln_f.weight)
 
 
@@ -129,14 +129,14 @@ def test_progress_bars_are_left_as_they_were():
 
 def test_an_unknown_kind_is_refused():
     with pytest.raises(ValueError, match=r"kind is 'HookedTransformer'; .* 'hooked', 'bridge', 'raw'"):
-        load("HookedTransformer")
+        load_small("HookedTransformer")
 
 
 def test_hooked_names_the_way_out_on_newer_versions():
     if has_hooked_transformer():
         pytest.skip("this TransformerLens has HookedTransformer")
     with pytest.raises(ImportError, match=r'only in TransformerLens 3\.x, and .* use kind "bridge"'):
-        load("hooked")
+        load_small("hooked")
 
 
 def test_hooked_refuses_other_architectures(tmp_path):
@@ -173,7 +173,7 @@ def test_every_dtype_loads(kind, dtype, tmp_path):
     model = load_folder(tmp_path, kind, dtype)
     assert {parameter.dtype for parameter in model.parameters()} == {dtype}
     assert model.cfg.dtype == dtype
-    texts = [prompt.text for prompt in prompts(5)]
+    texts = [prompt.text for prompt in giving_prompts(5)]
     expected = last_logits(*load_hugging_face(tmp_path), texts).log_softmax(dim=-1)
     actual = lens_logits(model, texts).float().log_softmax(dim=-1)
     torch.testing.assert_close(actual, expected, rtol=0, atol=max(1e-4, 8 * torch.finfo(dtype).eps))

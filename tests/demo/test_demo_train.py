@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from dla.demo import FOLDER, load_folder, load_hugging_face, train
-from dla.demo.grammar import prompts
+from dla.demo.grammar import giving_prompts
 from dla.demo.tokenizer import build_tokenizer
 from dla.demo.training import encode
 
@@ -15,7 +15,7 @@ def few_sentences(monkeypatch):
 
 def test_a_short_training_writes_a_loadable_folder(tmp_path, capsys):
     out = tmp_path / "model"
-    assert train.main(["--out", str(out), "--steps", "3", "--seed", "5"]) == 0
+    assert train.run_training(["--out", str(out), "--steps", "3", "--seed", "5"]) == 0
     printed = capsys.readouterr().out
     assert all(word in printed for word in ("held-out accuracy", "mean logit difference", "MB", "seconds"))
     assert {file.name for file in out.iterdir()} == {file.name for file in FOLDER.iterdir()}
@@ -25,7 +25,7 @@ def test_a_short_training_writes_a_loadable_folder(tmp_path, capsys):
 
 def test_the_seed_decides_on_the_weights(tmp_path):
     for out, seed in (("a", "1"), ("b", "1"), ("c", "2")):
-        train.main(["--out", str(tmp_path / out), "--steps", "2", "--seed", seed])
+        train.run_training(["--out", str(tmp_path / out), "--steps", "2", "--seed", seed])
     a, b, c = (load_hugging_face(tmp_path / out)[0].lm_head.weight for out in "abc")
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
@@ -38,7 +38,7 @@ def test_an_interrupt_leaves_everything_as_it_was(tmp_path, monkeypatch, capsys)
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("the old one")
     monkeypatch.setattr("transformers.PreTrainedTokenizerBase.save_pretrained", interrupt)
-    assert train.main(["--out", str(tmp_path / "model"), "--steps", "1"]) == 130
+    assert train.run_training(["--out", str(tmp_path / "model"), "--steps", "1"]) == 130
     assert "nothing was saved" in capsys.readouterr().out
     assert [file.name for file in tmp_path.rglob("*")] == ["model", "config.json"]
     assert (tmp_path / "model" / "config.json").read_text() == "the old one"
@@ -64,7 +64,7 @@ def test_an_existing_folder_is_replaced(tmp_path):
 
 def test_the_loss_weighs_the_answer_and_skips_padding():
     tokenizer = build_tokenizer()
-    sentences = prompts(14)
+    sentences = giving_prompts(14)
     tokens, weights = encode(tokenizer, sentences)
     answers = tokens[torch.arange(14), weights.argmax(dim=1)]
     assert tokenizer.convert_ids_to_tokens(answers) == [sentence.answer.strip() for sentence in sentences]

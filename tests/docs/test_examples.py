@@ -45,7 +45,7 @@ def test_python_blocks_run_one_after_the_other(path, workplace, capsys):
 
 @pytest.mark.parametrize("block", of("python", HUB), ids=str)
 def test_blocks_for_the_hub_run_on_what_the_hub_would_give(block, monkeypatch, capsys):
-    model = dla.demo.load("raw")
+    model = dla.demo.load_small("raw")
     monkeypatch.setattr(TransformerBridge, "boot_transformers", lambda name: model)
     block.run({"__name__": "hub"})
     assert "the model's own logit" in capsys.readouterr().out

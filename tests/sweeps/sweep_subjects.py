@@ -12,7 +12,7 @@ from torch import Tensor
 
 import dla
 import dla.demo
-from dla.demo.grammar import prompts
+from dla.demo.grammar import giving_prompts
 from dla.inputs.vocabulary import Vocabulary
 
 
@@ -20,7 +20,7 @@ def rows(count: int) -> list[dict[str, Any]]:
     """Rows of a corpus that the demo model knows the words of."""
     return [
         {"prompt": p.text, "answer": p.answer, "incorrect": p.incorrect, "template": p.template, "order": p.order}
-        for p in prompts(count)
+        for p in giving_prompts(count)
     ]
 
 
@@ -63,7 +63,7 @@ def as_dataset(corpus: pd.DataFrame, folder: Path) -> Any:
 
 
 def attributor(decomposer: dla.Decomposer | None = None, **options: Any) -> dla.Attributor:
-    return dla.Attributor(dla.demo.load("raw"), decomposer or dla.HeadDecomposer(), **options)
+    return dla.Attributor(dla.demo.load_small("raw"), decomposer or dla.HeadDecomposer(), **options)
 
 
 def by_heads(model: Any) -> dla.Attributor:
@@ -154,7 +154,7 @@ class Altered(dla.ModelAdapter):
 
     def __init__(self, run: Callable[..., Tensor] | None = None) -> None:
         """`run(model, tokens, observe, rows)` stands for the model's own."""
-        self._model, self._run = dla.adapt(dla.demo.load("raw")), run
+        self._model, self._run = dla.adapt(dla.demo.load_small("raw")), run
         self.words: Vocabulary | None = None
 
     @property

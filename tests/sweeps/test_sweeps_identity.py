@@ -9,12 +9,12 @@ from sweep_subjects import Altered, Interrupted, assert_same, by_heads, frame, s
 
 import dla
 import dla.demo
-from dla.adapters.weights import settings_of, tokenizer_fingerprint
+from dla.adapters.fingerprints import settings_of, tokenizer_fingerprint
 
 
 def bridge():
     """In compatibility mode a bridge may run under hooks."""
-    return dla.demo.load("bridge")
+    return dla.demo.load_small("bridge")
 
 
 def scaled(by):
@@ -115,7 +115,7 @@ def test_settings_that_are_no_weights(tmp_path, change, message):
 
 def test_another_tokenizer(heads, tmp_path, monkeypatch):
     dla.sweep(frame(3), heads, tmp_path)
-    model = dla.demo.load("raw")
+    model = dla.demo.load_small("raw")
     vocabulary = model.tokenizer.get_vocab()
     a, b = vocabulary["Mary"], vocabulary["John"]
     monkeypatch.setattr(
@@ -127,7 +127,7 @@ def test_another_tokenizer(heads, tmp_path, monkeypatch):
 
 def test_another_default_of_the_bos_token(heads, tmp_path):
     dla.sweep(frame(3), heads, tmp_path)
-    model = dla.demo.load("raw")
+    model = dla.demo.load_small("raw")
     model.cfg.default_prepend_bos = False
     with pytest.raises(ValueError, match="tokenizer differs, or whether it puts a BOS token first"):
         dla.sweep(frame(3), by_heads(model), tmp_path)

@@ -23,7 +23,7 @@ def as_frame(corpus, _):
 
 
 def as_frame_of_several_types(corpus, _):
-    ids = dla.demo.load("raw").tokenizer.get_vocab()
+    ids = dla.demo.load_small("raw").tokenizer.get_vocab()
     there = corpus["incorrect"].notna()
     given = [ids[token.strip()] if i % 2 and there[i] else token for i, token in enumerate(corpus["incorrect"])]
     return corpus.assign(incorrect=pd.Series(given, dtype=object).where(there, float("nan")))
@@ -96,7 +96,7 @@ def test_other_positions_are_another_question(heads, tmp_path):
 
 def test_another_model_is_compared(heads, tmp_path):
     first = dla.Summary.load(dla.sweep(frame(6), heads, tmp_path / "raw").path)
-    second = dla.Summary.load(dla.sweep(frame(6), by_heads(dla.demo.load("bridge")), tmp_path / "bridge").path)
+    second = dla.Summary.load(dla.sweep(frame(6), by_heads(dla.demo.load_small("bridge")), tmp_path / "bridge").path)
     comparison = first.compare(second)
     assert comparison.pairs == 6
     assert comparison.sums().set_index("sum").loc["logit", "mean"] == pytest.approx(0, abs=1e-4)

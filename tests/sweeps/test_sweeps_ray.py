@@ -96,7 +96,7 @@ def dying(told):
         if not list(told.iterdir()):
             pyarrow.parquet.write_table = half
         (told / str(os.getpid())).touch()
-        return dla.demo.load("raw")
+        return dla.demo.load_small("raw")
 
     return load
 
@@ -121,7 +121,7 @@ def test_a_cluster_resumes_what_a_local_run_began(heads, cluster, local, corpus,
 
 
 def test_another_model_in_the_actors_is_refused(heads, cluster, tmp_path):
-    engine = dla.RayEngine(1, address=cluster, load=partial(dla.demo.load, "bridge"))
+    engine = dla.RayEngine(1, address=cluster, load=partial(dla.demo.load_small, "bridge"))
     with pytest.raises(
         ValueError, match="In an actor: The model in an actor .here. is not .*: the model's weights differ"
     ):
@@ -133,7 +133,7 @@ def loads(hooked):
     """Loads the model in an actor, with a hook or without."""
 
     def load():
-        model = dla.demo.load("bridge")
+        model = dla.demo.load_small("bridge")
         if hooked:
             model.add_hook("blocks.1.attn.hook_z", lambda z, hook: 0.5 * z)
         return model

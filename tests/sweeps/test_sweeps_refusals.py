@@ -12,7 +12,7 @@ from sweep_subjects import Altered, attributor, by_heads, frame, rows, write_lin
 
 import dla
 import dla.demo
-from dla.adapters.weights import fingerprint
+from dla.adapters.fingerprints import fingerprint
 
 
 @pytest.fixture
@@ -23,14 +23,14 @@ def begun(heads, tmp_path):
 
 
 def changed_weight():
-    model = dla.demo.load("raw")
+    model = dla.demo.load_small("raw")
     with torch.no_grad():
         next(model.parameters()).view(-1)[5] += 1e-6
     return by_heads(model)
 
 
 def in_double():
-    return by_heads(dla.demo.load("raw").to(torch.float64))
+    return by_heads(dla.demo.load_small("raw").to(torch.float64))
 
 
 @pytest.mark.parametrize(
@@ -165,10 +165,10 @@ def test_folders_that_are_none(tmp_path, heads):
 
 
 def test_the_fingerprint_of_weights_sees_every_bit():
-    model = dla.demo.load("raw")
+    model = dla.demo.load_small("raw")
     told = fingerprint(dla.adapt(model))
-    assert told == fingerprint(dla.adapt(dla.demo.load("raw")))
-    assert told != fingerprint(dla.adapt(dla.demo.load("bridge")))
+    assert told == fingerprint(dla.adapt(dla.demo.load_small("raw")))
+    assert told != fingerprint(dla.adapt(dla.demo.load_small("bridge")))
     for parameter in model.parameters():
         with torch.no_grad():
             last = (-1,) * parameter.ndim

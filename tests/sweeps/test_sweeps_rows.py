@@ -48,7 +48,7 @@ def test_tokens_may_be_ids(heads, tmp_path):
 
 
 def test_a_model_in_double_precision_keeps_its_digits(tmp_path):
-    folder = dla.sweep(frame(3), by_heads(dla.demo.load("raw").to(torch.float64)), tmp_path)
+    folder = dla.sweep(frame(3), by_heads(dla.demo.load_small("raw").to(torch.float64)), tmp_path)
     (shard,) = folder.shards()
     assert shard.values.dtype == np.float64
     assert folder.manifest["model"]["dtype"] == "float64"

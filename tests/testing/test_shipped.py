@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-from dictionaries import RandomFeatures
 from subjects import DECOMPOSERS, LINE
 from torch import Tensor
 
@@ -17,19 +16,10 @@ SHIPPED = (
     dla.NeuronDecomposer(top_k=3),
     dla.SourceDecomposer(layers=[0]) | dla.NeuronDecomposer(layers=[1], top_k=2),
 )
-FINE = tuple(
-    decomposer
-    for decomposer in SHIPPED
-    if isinstance(decomposer, dla.HeadDecomposer | dla.SourceDecomposer | dla.ExpertDecomposer | RandomFeatures)
-)
+pytestmark = pytest.mark.spine
 
 
-@parametrize_with_checks(FINE, profile=Profile.QUICK)
-def test_fine_decomposers(subject: dla.Decomposer, check: Any) -> None:
-    check(subject)
-
-
-@parametrize_with_checks([each for each in SHIPPED if each not in FINE], models=["gpt2", "olmo2"])
+@parametrize_with_checks(SHIPPED, profile=Profile.QUICK)
 def test_decomposers(subject: dla.Decomposer, check: Any) -> None:
     check(subject)
 

@@ -1,0 +1,71 @@
+"""What the commands share: an option given twice is refused, and an error is one line on stderr."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+from typing import Annotated, Any, final
+
+import typer
+from typer.core import TyperCommand, TyperOption
+
+from dla.errors import DLAError
+
+FAILED, WRONG_USE, STOPPED = 1, 2, 130
+"""The exit codes besides 0."""
+
+ModelName = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME_OR_FOLDER",
+        help="A folder that holds a Hugging Face model and its tokenizer, or the name of a hub model.",
+    ),
+]
+PrependBos = Annotated[
+    bool | None,
+    typer.Option(
+        "--prepend-bos/--no-prepend-bos",
+        help="Whether the BOS token is put in front; if neither is given, as the model does by default.",
+    ),
+]
+
+
+@final
+class DlaCommand(TyperCommand):
+    """A command of `dla`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Reads the command line.
+
+        Raises:
+            BadParameter: If an option that is not made to be repeated is given twice; without this the last one counts.
+        """
+        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        for option, times in Counter[Any](given).items():
+            if times > 1 and isinstance(option, TyperOption) and not option.multiple:
+                raise typer.BadParameter(f"{option.opts[0]} is given {times} times. Give it once.", ctx=ctx)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command; an expected error becomes one line on stderr and an exit code."""
+        with _errors_in_a_line():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _errors_in_a_line() -> Iterator[None]:
+    """Any other error than these is a defect of the library, and keeps its traceback."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        notes = vars(stop).get("__notes__", ["Nothing was written."])
+        _fail(" ".join(["Stopped.", *notes]), STOPPED)
+    except (ValueError, TypeError) as error:
+        # the library's messages speak to callers who have ids as integers
+        _fail(str(error).replace("or its id.", "or its id, written id:464."), WRONG_USE)
+    except (DLAError, OSError) as error:
+        _fail(" ".join([str(error), *vars(error).get("__notes__", [])]), FAILED)
+
+
+def _fail(message: str, code: int) -> None:
+    typer.echo(f"dla: {' '.join(message.split())}", err=True)
+    raise typer.Exit(code)
