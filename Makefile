@@ -89,8 +89,12 @@ lock: .venv/tl3.lock .venv/tl4.lock ## constraints/ made again from pyproject.to
 	@$@/bin/python -m pip freeze --exclude-editable | sed -E '/^(cuda|nvidia|triton)/d; s/\+.*//' >> $@/new.txt
 	@mv $@/new.txt constraints/tl$*.txt && rm -rf $@
 
-build: $(READY) ## the wheel and the source archive, in dist/
-	$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist .
+build: ## the wheel and the source archive, checked, in dist/
+	@rm -rf dist
+	@test -x .venv/build/bin/twine || $(PYTHON) -m venv .venv/build
+	@.venv/build/bin/python -m pip install --quiet --disable-pip-version-check build twine
+	@.venv/build/bin/python -m build --outdir dist .
+	@.venv/build/bin/twine check --strict dist/*
 
 clean: ## remove caches and builds
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
