@@ -271,3 +271,34 @@ def test_concrete_classes_are_final_and_abstract_ones_are_not() -> None:
         abstract = bool(getattr(kind, "__abstractmethods__", ()))
         if not issubclass(kind, Exception) and kind is not dla.RowKind:
             assert getattr(kind, "__final__", False) != abstract, kind
+
+
+def public_names(text: str) -> set[str]:
+    """The classes, functions and constants of a file that begin with no underscore; what it imports is none of them."""
+    found = set()
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+    return {name for name in found if not name.startswith("_")}
+
+
+def defined_twice(texts: dict[str, str]) -> dict[str, list[str]]:
+    """The names that more than one of these modules define, each with those modules."""
+    homes: dict[str, list[str]] = {}
+    for module, text in texts.items():
+        for name in public_names(text):
+            homes.setdefault(name, []).append(module)
+    return {name: modules for name, modules in homes.items() if len(modules) > 1}
+
+
+def test_a_public_name_means_one_thing() -> None:
+    assert defined_twice({module_of(path): path.read_text() for path in FILES}) == {}
+
+
+def test_a_name_defined_twice_is_seen() -> None:
+    one = "from dla import Label\nclass Check: ...\ndef _own(): ...\nfirst, SIZE = 1, 2"
+    other = "from dla import Label\ndef Check(): ...\ndef _own(): ...\nSIZE: int = 3"
+    assert defined_twice({"one": one, "other": other}) == {name: ["one", "other"] for name in ("Check", "SIZE")}
