@@ -8,7 +8,7 @@ from typing import Any, final
 
 import pandas as pd
 
-from dla.sweeps.corpora import CorpusRow, as_text
+from dla.sweeps.corpora import CorpusRow, value_as_text
 from dla.sweeps.layout import REJECTED
 from dla.sweeps.parquet import arrow, read_checked
 from dla.views.files import replacing
@@ -40,7 +40,7 @@ class RejectedRow:
 def rejections(rejected: Iterable[RejectedRow], columns: Sequence[str]) -> Any:
     """The Arrow table of rejected rows, in order: `row`, `reason`, and the corpus' columns as text."""
     ordered, pyarrow = sorted(rejected, key=lambda row: row.source.number), arrow()
-    texts = {name: [as_text(row.source.values.get(name)) for row in ordered] for name in columns}
+    texts = {name: [value_as_text(row.source.values.get(name)) for row in ordered] for name in columns}
     return pyarrow.table(
         {
             "row": pyarrow.array([row.source.number for row in ordered], "int64"),

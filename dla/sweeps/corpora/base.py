@@ -51,7 +51,7 @@ def is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and value != value)
 
 
-def as_text(value: Any) -> str | None:
+def value_as_text(value: Any) -> str | None:
     """A value as text: itself, or as JSON; None stays None. What UTF-8 cannot hold is escaped."""
     if value is None:
         return None

@@ -33,7 +33,7 @@ class Corpus:
         Raises:
             ValueError: If a needed column is missing, or the name of one cannot be.
         """
-        self.columns = check_columns(reader.columns, name)
+        self.columns = check_column_names(reader.columns, name)
         self.size, self.compares = 0, False
         digest = hashlib.sha256(repr(self.columns).encode("utf-8", "backslashreplace"))
         for row in reader.rows(0):
@@ -64,7 +64,7 @@ class Corpus:
         return self._reader.table(rows)
 
 
-def check_columns(columns: Sequence[Any], name: str) -> tuple[str, ...]:
+def check_column_names(columns: Sequence[Any], name: str) -> tuple[str, ...]:
     """Column names, if a corpus can have these.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any, final
 import numpy as np
 import pandas as pd
 
-from dla.sweeps.corpora.base import CorpusRow, RowReader, as_text, is_missing, not_utf8
+from dla.sweeps.corpora.base import CorpusRow, RowReader, is_missing, not_utf8, value_as_text
 from dla.sweeps.parquet import arrow
 
 _ROWS = 1024
@@ -58,7 +58,7 @@ def read_frame(frame: pd.DataFrame) -> RowReader:
         column = _of_one_type(series)
         if column is None:
             mixed[str(name)] = [_plain(value) for value in series]
-            column = arrow().array(map(as_text, mixed[str(name)]), "string")
+            column = arrow().array(map(value_as_text, mixed[str(name)]), "string")
         columns.append(column)
     names = list(frame.columns)
     table = arrow().table(columns, list(map(str, names)))

@@ -12,7 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar, final
 
-from dla.sweeps.corpora.base import CorpusRow, RowReader, as_text, not_utf8
+from dla.sweeps.corpora.base import CorpusRow, RowReader, not_utf8, value_as_text
 from dla.sweeps.parquet import arrow
 
 _Raw = TypeVar("_Raw")
@@ -101,7 +101,7 @@ def _parsed(raw: Iterable[_Raw], parse: Callable[[_Raw], Mapping[str, Any]], sta
 def _table(rows: Sequence[CorpusRow], types: Mapping[str, str]) -> Any:
     columns: dict[str, Any] = {name: [row.values.get(name) for row in rows] for name in types}
     for name, values in columns.items():
-        columns[name] = arrow().array(map(as_text, values) if types[name] == "string" else values, types[name])
+        columns[name] = arrow().array(map(value_as_text, values) if types[name] == "string" else values, types[name])
     return arrow().table(columns)
 
 
