@@ -97,7 +97,7 @@ class Extremes:
         missing = [(0, 0), (0, 0), (0, k - best.shape[2])]
         keys = np.pad(np.take_along_axis(self.keys, best, 2), missing)
         values = np.pad(np.take_along_axis(self.values, best, 2), missing, constant_values=np.nan)
-        used = set(np.unique(keys).tolist())
+        used = set(keys.ravel().tolist())
         return Extremes(keys, values, {key: text for key, text in self.texts.items() if key in used})
 
 
