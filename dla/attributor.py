@@ -13,13 +13,14 @@ from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter
 from dla.adapters.upstream import up_to
 from dla.adapters.view import AdapterView
-from dla.decomposers.base import Decomposer, as_decomposer
+from dla.decomposers.base import Decomposer, as_decomposer, plan_of
 from dla.decomposers.plans import Plan
 from dla.directions import Direction, Directions, question
 from dla.engine.autocast import refuse_autocast, without_autocast
 from dla.engine.caches import read_cache, read_prompts_or_cache
-from dla.engine.forward import run_pass
-from dla.engine.query import ask
+from dla.engine.forward import ForwardResult, Unembed, forward
+from dla.engine.query import Query
+from dla.engine.sampling import can_sample
 from dla.errors import (
     ModelMismatchWarning,
     ReconstructionError,
@@ -29,9 +30,8 @@ from dla.errors import (
 )
 from dla.inputs.given import shown
 from dla.inputs.prompts import Mask, Position, Prompts, Text, read_positions
-from dla.results.assembly import attribution_of
 from dla.results.attribution import Attribution
-from dla.results.gaps import GapReport, edits, explain
+from dla.results.gaps import GapReport, edits_by_hooks, explain
 
 if TYPE_CHECKING:
     Asking = (
@@ -70,7 +70,7 @@ class Attributor:
         decomposer: Decomposer,
         *,
         check: Literal["raise", "warn"] = "raise",
-        unembed: Literal["all", "sample"] = "all",
+        unembed: Literal["all", "sample"] = "sample",
     ) -> None:
         """Looks at the model, by one small forward pass, and makes the plan.
 
@@ -78,11 +78,12 @@ class Attributor:
             model: A `HookedTransformer`, a `TransformerBridge` (raw or in compatibility mode), or a `ModelAdapter`.
             decomposer: How to split the residual stream.
             check: What to do where the parts miss the model's own logit: raise, or warn and return the result.
-            unembed: What the parts are compared with. "all": the model's own logit at every position asked about.
-                "sample": the model unembeds one position in 16 of each prompt; elsewhere the logit is what the model's
-                own final stream gives in the columns of `W_U` that are asked about, and on the sample the two must be
-                the same. Much faster where many positions are asked about; as "all" where few are, where a
-                direction reads the whole vocabulary, and where a hook on the unembedding could edit single logits.
+            unembed: What the parts are compared with where many positions are asked about. "sample": the logit that
+                the model's own final stream has in the columns of `W_U` that are asked about; that these are the
+                model's own logits is proven at every position in the first such call, and on one position in 16 in
+                every other. "all": the logit that the model's own module made at every position; slower, and what is
+                done anyway where few positions are asked about, where a direction reads the whole vocabulary, and
+                where a hook on the unembedding could edit single logits.
 
         Raises:
             UnsupportedModelError: If the model cannot be attributed exactly.
@@ -96,6 +97,7 @@ class Attributor:
         self.decomposer = as_decomposer(decomposer)
         self.check = check
         self._sampled = unembed == "sample"
+        self._proven: Anatomy | None = None
         self._plans: dict[str | None, tuple[Anatomy, ModelAdapter, Plan]] = {}
         self._reported: Anatomy | None = None
         with without_autocast():
@@ -145,16 +147,8 @@ class Attributor:
         with without_autocast() as on:
             if cache is None:
                 refuse_autocast(on, self.model.anatomy.unembedding.W_U.device)
-            wanted, cache = question(direction), read_cache(self.model, cache)
-            read = read_prompts_or_cache(self.model, prompts, cache, attention_mask, prepend_bos)
-            query, names = ask(self.model, wanted, read, read_positions(pos, read), cache)
-            model, plan = self._planned(query.at)
-            run = run_pass(model, plan, query, self.decomposer.row_kind, self._sampled).with_readout(
-                self.decomposer.row_kind
-            )
-            return self._checked(
-                attribution_of(run, model, plan, query, self.decomposer.row_kind, wanted.describe(), names)
-            )
+            query = self._query(prompts, question(direction), pos, cache, attention_mask, prepend_bos)
+            return self._checked(Attribution.of(query, self._forward(query).with_readout()))
 
     def explain_gap(
         self,
@@ -186,10 +180,29 @@ class Attributor:
             raise TypeError("A gap is explained for one direction at a time, and several were given. Pass one of them.")
         with without_autocast() as on:
             refuse_autocast(on, self.model.anatomy.unembedding.W_U.device)
-            read = read_prompts_or_cache(self.model, prompts, None, attention_mask, prepend_bos)
-            query, _ = ask(self.model, wanted, read, read_positions(pos, read), None)
-            model, plan = self._planned(query.at)
-            return explain(model, plan, query, self.decomposer.row_kind)
+            return explain(self._query(prompts, wanted, pos, None, attention_mask, prepend_bos))
+
+    def _forward(self, query: Query) -> ForwardResult:
+        """One pass; the first that may take logits from columns of `W_U` proves them at every position."""
+        if not self._sampled or not can_sample(query):
+            return forward(query)
+        anatomy = self.model.anatomy
+        result = forward(query, unembed=Unembed.SAMPLE if self._proven is anatomy else Unembed.PROOF)
+        self._proven = anatomy
+        return result
+
+    def _query(
+        self,
+        prompts: Text | Tensor | Prompts | None,
+        direction: Direction | Directions,
+        pos: Position,
+        cache: Any,
+        attention_mask: Mask,
+        prepend_bos: bool | None,
+    ) -> Query:
+        cache = read_cache(self.model, cache)
+        read = read_prompts_or_cache(self.model, prompts, cache, attention_mask, prepend_bos)
+        return Query.of(self._planned, direction, read, read_positions(pos, read), cache)
 
     def _report_mismatches(self, anatomy: Anatomy) -> None:
         """Says where the model that runs is not the checkpoint that it was made from."""
@@ -208,7 +221,7 @@ class Attributor:
         known = self._plans.get(at)
         if known is None or known[0] is not anatomy:
             model = AdapterView(self.model, anatomy) if at is None else up_to(self.model, at)
-            plan = Plan.of(type(self.decomposer).__name__, self.decomposer.writes(model))
+            plan = plan_of(self.decomposer, model)
             known = self._plans[at] = (anatomy, model, plan)
         return known[1:]
 
@@ -238,7 +251,7 @@ def _diagnosis(result: Attribution, excess: Tensor) -> str:
         place += f", direction {result.directions[direction]!r}"
     assert result.rerun is not None
     rerun = result.rerun.of_direction(direction)
-    likely = edits(rerun.model, rerun.plan, rerun.query, rerun.row_kind)
+    likely = edits_by_hooks(rerun.query)
     if not math.isfinite(gap):
         return (
             f"The model's logit, or a part of it, is not finite at {place}: a weight, a hook or an overflow in half "

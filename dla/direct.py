@@ -13,7 +13,7 @@ from dla.attributor import Attributor
 from dla.decomposers import ComponentDecomposer, Decomposer, HeadDecomposer, LayerDecomposer
 from dla.directions import Direction, Logit, LogitDifference, Tokens, read_tokens
 from dla.engine.caches import read_cache, read_prompts_or_cache
-from dla.inputs.given import Count, count, shown, whole
+from dla.inputs.given import Count, count, shown, whole_number
 from dla.inputs.prompts import Position, Text
 from dla.results.attribution import Attribution
 
@@ -112,7 +112,7 @@ def _tokens(tokens: Tokens, pos: Position, batch: int) -> Tokens:
         return read
     if read.numel() == 1:
         return int(read)
-    if read.ndim == 1 and whole(pos) is None:
+    if read.ndim == 1 and whole_number(pos) is None:
         if batch > 1:
             raise ValueError(
                 f"answer_tokens of shape {list(read.shape)} with several prompts and several positions could mean "

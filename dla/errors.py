@@ -1,4 +1,4 @@
-"""What only this library can know to be wrong; wrong arguments are `ValueError` and `TypeError`."""
+"""Errors and warnings of this library; wrong arguments are `ValueError` and `TypeError`."""
 
 import sys
 import warnings
@@ -13,19 +13,19 @@ class DLAWarning(UserWarning):
 
 
 class UnsupportedModelError(DLAError):
-    """The model, or a part of it that was asked for, cannot be attributed exactly. Says why, and what to do."""
+    """The model, or a part of it, cannot be attributed exactly. Says why, and what to do."""
 
 
 class ReconstructionError(DLAError):
-    """The parts, with the constant, miss the logit that the model itself computed."""
+    """The rows and the constant do not sum to the logit that the model itself computed."""
 
 
 class RunChangedError(DLAError):
-    """A result was asked more about the run that it came from, and the model does not run like that any more."""
+    """A question about the run that a result came from, when the model no longer runs like that."""
 
 
 class ReconstructionWarning(DLAWarning):
-    """The same finding as `ReconstructionError`, where the user asked for a warning."""
+    """As `ReconstructionError`, where the user chose a warning."""
 
 
 class ModelMismatchWarning(DLAWarning):
@@ -33,11 +33,11 @@ class ModelMismatchWarning(DLAWarning):
 
 
 class CoarseDecompositionWarning(DLAWarning):
-    """Rows are coarser than was asked: a sublayer has no pieces that are known to add up to it. Names them, and why."""
+    """Rows are coarser than asked: no pieces are known to add up to a sublayer. Names the sublayers, and why."""
 
 
 class PromptWarning(DLAWarning):
-    """What the model reads may not be what was meant: words that it does not know, a second BOS token."""
+    """The model may read something else than was meant: words that it does not know, a second BOS token."""
 
 
 class MissingPackageError(DLAError, ImportError):
@@ -49,15 +49,16 @@ class FileFormatError(DLAError):
 
 
 class SweepWarning(UserWarning):
-    """Rows of a corpus were rejected, or hold words that the model does not know. Says how many, why, and where."""
+    """Rows of a corpus were rejected, or hold words that the model does not know. Says how many, why and where."""
 
 
 def warn_caller(message: str, category: type[Warning]) -> None:
-    """Warns about the line that called the library, however many frames of type checkers lie between."""
+    """Warns about the line of the user's that called the library."""
+    # Not a fixed `stacklevel`: type checkers put frames of their own between, and as many as they like.
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _INSIDE:
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level + 1)
 
 
-_INSIDE = ("dla", "jaxtyping", "beartype")
+_INSIDE = ("dla", "jaxtyping", "beartype")  # packages whose frames are skipped

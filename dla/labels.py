@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 ROUNDING = "rounding"
-"""The kind of what the model's own arithmetic rounds away: seen step by step, and one row of a result."""
+"""The kind of what the model's own arithmetic rounds away: computed step by step, and one row of a result."""
 
 _SPELLINGS = {
     "head": "L{layer}H{index}",
@@ -21,11 +21,11 @@ class Label:
     """The name of one part.
 
     Attributes:
-        kind: What sort of part it is: `embed`, `attn_out`, `mlp_out`, `head`, `b_O`, ... or a name of your own.
+        kind: The sort of part: `embed`, `attn_out`, `mlp_out`, `head`, `b_O`, ... or a name of your own.
         layer: The block that it belongs to, if it belongs to one.
-        index: Which of several parts of that kind in that layer, such as the head's number.
-        text: How it is written, where the spelling does not follow from the rest.
-        source: The position of the prompt that the part comes from, if it comes from one.
+        index: Its number among the parts of that kind in that layer, such as the head's number.
+        text: The spelling, where it does not follow from the other fields.
+        source: The position in the prompt that the part comes from, if it comes from one.
         parent: The label of the part that it is a piece of; None for a part of the stream itself. The pieces of a
             part add up to it.
 
@@ -41,11 +41,12 @@ class Label:
     index: int | None = None
     text: str | None = None
     source: int | None = None
+    # Not compared: the same head is found by its layer and number, whatever it was split from.
     parent: "Label | None" = field(default=None, compare=False, repr=False)
 
     @property
     def head(self) -> int | None:
-        """The head's number in its layer, or None where the part is not a head or a piece of one."""
+        """The head's number in its layer; None where the part is neither a head nor a piece of one."""
         return next((label.index for label in self.path() if label.kind == "head"), None)
 
     def path(self) -> Iterator["Label"]:

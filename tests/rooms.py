@@ -10,7 +10,18 @@ PROJECT = Path(__file__).parents[1]
 LIBRARY, PAGE = PROJECT / "dla", PROJECT / "CONTRIBUTING.md"
 
 ROOMS = (
-    *("labels", "errors", "provenance", "inputs", "directions", "writes", "adapters", "decomposers", "engine"),
+    *(
+        "labels",
+        "errors",
+        "tolerances",
+        "provenance",
+        "inputs",
+        "directions",
+        "writes",
+        "adapters",
+        "decomposers",
+        "engine",
+    ),
     *("views", "results", "attributor", "direct", "sweeps", "summaries", "", "testing", "demo", "cli"),
 )
 """Each imports from those before it only; "" is the package itself, the public names."""

@@ -8,22 +8,23 @@ import numpy as np
 import pytest
 import torch
 import transformer_lens.tools.analysis as analysis
-from subjects import GPT2, LINE, Subject, needs_hooked_transformer, params, some_ids, some_tokens
+from subjects import GPT2, LINE, needs_hooked_transformer, params, some_ids, some_tokens
 from torch import Tensor
 from transformer_lens.utilities import Slice
 
 import dla
+from dla.testing import TinyModel
 from dla.testing.models import PROMPT
 
 UNITS = ("component", "layer", "head")
-COMPATIBLE = Subject("bridge", "gpt2", "processed")
+COMPATIBLE = TinyModel("gpt2", processed=True)
 SUBJECTS = params(
     [
         COMPATIBLE,
-        Subject("bridge", "llama", "processed"),
-        Subject("hooked", "ln", "processed"),
-        Subject("hooked", "rms", "processed"),
-        Subject("hooked", "grouped-query", "processed"),
+        TinyModel("llama", processed=True),
+        TinyModel("ln", "hooked", True),
+        TinyModel("rms", "hooked", True),
+        TinyModel("grouped-query", "hooked", True),
     ]
 )
 each = pytest.mark.parametrize("subject", SUBJECTS)
@@ -60,7 +61,7 @@ def test_the_signature_is_theirs() -> None:
 @each_unit
 @pytest.mark.parametrize("pos", [-1, 2, None, (1, 4), [0, 3]], ids=str)
 @pytest.mark.parametrize("with_cache", [False, True], ids=["prompt", "cache"])
-def test_rows_are_theirs(subject: Subject, unit: str, pos: Any, with_cache: bool) -> None:
+def test_rows_are_theirs(subject: TinyModel, unit: str, pos: Any, with_cache: bool) -> None:
     model, tokens = subject.model(), some_tokens(12, 3, 6)
     cache = model.run_with_cache(tokens)[1] if with_cache else None
     given = [None if with_cache else tokens]
@@ -75,7 +76,7 @@ def test_rows_are_theirs(subject: Subject, unit: str, pos: Any, with_cache: bool
 
 @each
 @each_unit
-def test_text_prompts_and_caches_without_a_batch_dimension(subject: Subject, unit: str) -> None:
+def test_text_prompts_and_caches_without_a_batch_dimension(subject: TinyModel, unit: str) -> None:
     model = subject.model()
     assert_same(model, PROMPT, " Mary", " John", unit=unit)
     assert_same(model, [PROMPT, PROMPT.replace("Mary", "Alice")], " Mary", " John", unit=unit)
@@ -102,7 +103,7 @@ def test_their_slices(pos: Any) -> None:
 
 
 @each
-def test_the_remainder_is_all_that_no_head_wrote_and_not_what_is_left(subject: Subject) -> None:
+def test_the_remainder_is_all_that_no_head_wrote_and_not_what_is_left(subject: TinyModel) -> None:
     model, tokens = subject.model(), some_tokens(12)
     one_call = dla.direct_logit_attribution(model, tokens, 9, 20, unit="head")
     rows = dla.Attributor(model, dla.HeadDecomposer()).attribute(tokens, dla.LogitDifference(9, 20))
@@ -113,7 +114,7 @@ def test_the_remainder_is_all_that_no_head_wrote_and_not_what_is_left(subject: S
 
 @each
 @each_unit
-def test_the_result_carries_its_proof(subject: Subject, unit: str) -> None:
+def test_the_result_carries_its_proof(subject: TinyModel, unit: str) -> None:
     tokens = some_tokens(12)
     found = dla.direct_logit_attribution(subject.model(), tokens, 9, unit=unit, pos=None)
     total = found.attribution[-1] if unit == "layer" else found.attribution.sum(0)
@@ -124,16 +125,16 @@ def test_the_result_carries_its_proof(subject: Subject, unit: str) -> None:
 
 WITHOUT_MID = params(
     [
-        Subject("hooked", "attention-only", "processed"),
-        Subject("hooked", "parallel", "processed"),
-        Subject("bridge", "gpt_neox", "processed"),
-        Subject("bridge", "phi", "processed"),
+        TinyModel("attention-only", "hooked", True),
+        TinyModel("parallel", "hooked", True),
+        TinyModel("gpt_neox", processed=True),
+        TinyModel("phi", processed=True),
     ]
 )
 
 
 @pytest.mark.parametrize("subject", WITHOUT_MID)
-def test_layers_where_nothing_lies_between_attention_and_mlp(subject: Subject) -> None:
+def test_layers_where_nothing_lies_between_attention_and_mlp(subject: TinyModel) -> None:
     """TransformerLens raises KeyError here."""
     model, tokens = subject.model(), some_tokens(12)
     found = dla.direct_logit_attribution(model, tokens, 9, 20, unit="layer")
@@ -145,7 +146,7 @@ def test_layers_where_nothing_lies_between_attention_and_mlp(subject: Subject) -
 
 
 def test_their_layers_do_raise_key_error_there() -> None:
-    model = Subject("bridge", "gpt_neox", "processed").model()
+    model = TinyModel("gpt_neox", processed=True).model()
     with pytest.raises(KeyError):
         theirs(model, some_tokens(12), 9, 20, unit="layer")
 
@@ -153,7 +154,7 @@ def test_their_layers_do_raise_key_error_there() -> None:
 @needs_hooked_transformer
 def test_an_unfolded_model_is_attributed_with_the_norm_that_it_has() -> None:
     """TransformerLens drops γ without a word; its rows do not add up."""
-    subject = Subject("hooked", "ln")
+    subject = TinyModel("ln", "hooked")
     tokens = some_tokens(12)
     own = subject.logits(tokens)[:, -1, 9]
     ours, other = (function(subject.model(), tokens, 9) for function in (dla.direct_logit_attribution, theirs))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import dla
 from benchmarks.zoo.subjects import LINE, Subject
-from dla.testing.expected import Expected, expected
+from dla.testing.cache_rows import CacheRows, rows_from_cache
 from dla.testing.models import VOCABULARY_SIZE
 
 LIMIT = 1e-5
@@ -91,7 +91,7 @@ class _Truth:
 
     own: Tensor
     original: Tensor
-    rows: Expected | None
+    rows: CacheRows | None
 
     @property
     def departs(self) -> float:
@@ -136,7 +136,7 @@ def _truth(subject: Subject, model: Any, tokens: Tensor, plain: Tensor) -> _Trut
     if own.shape != plain.shape:
         return None
     try:
-        rows = expected(model, tokens)
+        rows = rows_from_cache(model, tokens)
     except (ValueError, KeyError, AssertionError, RuntimeError):  # no one stream; the sums are compared all the same
         rows = None
     return _Truth(own.double(), original.double(), rows)

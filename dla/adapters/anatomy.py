@@ -1,34 +1,38 @@
-"""The anatomy of a model: what writes to its residual stream, and how the stream is read out.
+"""The anatomy of a model: everything that writes to its residual stream.
 
 An adapter finds it out once. Decomposers read it to make their plans; it holds weights, never activations.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import enum
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
+from dla.adapters.unembedding import Unembedding
 from dla.labels import Label
 from dla.writes import (
-    Computation,
-    Computed,
     Constant,
-    Experts,
+    ExpertWrites,
     FullOutput,
     HeadWrites,
     NeuronWrites,
-    Precision,
     Write,
-    lost_in,
 )
-from dla.writes.routes import DIRECT, Norm, Route
+from dla.writes.routes import DIRECT, Route
 from dla.writes.sites import Site
 
-_SLICE = 8192
-"""How many tokens of the vocabulary are looked at together."""
+
+class PieceKind(enum.StrEnum):
+    """The kinds of pieces that a sublayer may have, in the words of messages."""
+
+    HEADS = "attention heads"
+    SOURCES = "sources of attention heads"
+    NEURONS = "neurons"
+    EXPERTS = "experts"
 
 
 @final
@@ -38,8 +42,8 @@ class Values:
 
     Attributes:
         pattern: Where the attention pattern is read, `[batch head pos source]`.
-        v: Where the values are read, `[batch source group d_head]`; each group serves heads that follow each other.
-        b_V: The value bias, which is in `v`, `[group d_head]`; None if there is none.
+        v: Where the values are read, `[batch source group d_head]`; consecutive heads share a group.
+        b_V: The value bias, which `v` includes; None if there is none.
         rounding: What adding up the sources rounds away, in half precision; a piece of each head.
     """
 
@@ -57,7 +61,7 @@ class Heads:
     Attributes:
         label: The sublayer's.
         z: Where `z` is read, `[batch pos head d_head]`.
-        W_O: `[head d_head d_model]`.
+        W_O: The output weight.
         b_O: The output bias; None if there is none.
         route: From the sublayer's output to the stream, post-norm included.
         values: What the heads read; None where it does not add up to `z`.
@@ -74,11 +78,11 @@ class Heads:
 
     @property
     def labels(self) -> list[Label]:
-        """The heads'."""
+        """One label per head."""
         return [Label("head", self.label.layer, head, parent=self.label) for head in range(self.W_O.shape[0])]
 
     def write(self) -> HeadWrites:
-        """Every head."""
+        """All heads, each as a part."""
         return HeadWrites(self.z, self.W_O, self.labels, self.route)
 
     def biases(self) -> Sequence[Write]:
@@ -98,7 +102,7 @@ class Neurons:
     Attributes:
         label: The sublayer's.
         post: Where the neurons' activations are read, `[batch pos neuron]`.
-        W_out: `[neuron d_model]`.
+        W_out: The output weight.
         b_out: The output bias; None if there is none.
         route: From the sublayer's output to the stream, post-norm included.
         rounding: What adding up the neurons rounds away, in half precision; a piece of the sublayer.
@@ -112,7 +116,7 @@ class Neurons:
     rounding: tuple[Write, ...] = ()
 
     def write(self) -> NeuronWrites:
-        """Every neuron."""
+        """All neurons, each as a part."""
         layer = self.label.layer
         labels = [Label("neuron", layer, neuron, parent=self.label) for neuron in range(self.W_out.shape[0])]
         return NeuronWrites(self.post, self.W_out, labels, self.route)
@@ -133,12 +137,12 @@ class Mixture:
 
     Attributes:
         label: The sublayer's.
-        experts: The experts, the shared ones among them.
+        experts: The experts, with the shared ones.
         rounding: What adding up the experts rounds away, in half precision; a piece of the sublayer.
     """
 
     label: Label
-    experts: Experts
+    experts: ExpertWrites
     rounding: tuple[Write, ...] = ()
 
     def writes(self) -> Sequence[Write]:
@@ -149,17 +153,16 @@ class Mixture:
 @final
 @dataclass(frozen=True, eq=False)
 class Sublayer:
-    """One thing that a block adds to the stream: attention, an MLP, a mixture of experts, a state-space mixer.
+    """Something that a block adds to the stream: attention, an MLP, a mixture of experts, a state-space mixer.
 
     Attributes:
         write: All of it, as one part.
-        heads: Its heads, if it has heads whose writes add up to it.
-        neurons: Its neurons, if it has neurons whose writes add up to it.
-        experts: Its experts, if it is a mixture of experts whose writes add up to it.
-        outputs: Where its output is seen, before or after a post-norm, and the way to the stream from there.
+        heads: Its heads; None if it has none whose writes are known to add up to it.
+        neurons: Its neurons, likewise.
+        experts: Its experts, likewise.
+        outputs: The sites that show its output, before or after a post-norm, each with the route to the stream.
         rounding: What adding it to the stream rounds away, in half precision.
-        whole: Why it has no pieces of some kind ("attention heads", "sources of attention heads", "neurons",
-            "experts"), a clause each, where there was something to look at.
+        reasons: Why it has no pieces of some kind, where something looked like them: a clause for each `PieceKind`.
     """
 
     write: Write
@@ -168,17 +171,17 @@ class Sublayer:
     experts: Mixture | None = None
     outputs: tuple[tuple[Site, Route], ...] = ()
     rounding: tuple[Write, ...] = ()
-    whole: Mapping[str, str] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Block:
-    """One block: the sublayers that it adds to the stream, in the order in which they run.
+    """One block: its sublayers in the order in which they run, and its streams in the units of the final stream.
 
     Attributes:
         sublayers: What it adds.
-        resid_pre: The stream before it, in the units of the final stream.
+        resid_pre: The stream before it.
         resid_mid: The stream between attention and MLP; None where there is no such place.
         resid_post: The stream after it.
     """
@@ -189,113 +192,24 @@ class Block:
     resid_post: FullOutput
 
     def writes(self, up_to: int | None = None) -> tuple[Write, ...]:
-        """What the sublayers add, each as one part, with what adding them rounds away; all, or the first ones."""
+        """The first `up_to` sublayers, or all: each as one part, and what adding them to the stream rounds away."""
         return tuple(write for sub in self.sublayers[:up_to] for write in (sub.write, *sub.rounding))
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class UnembeddingRounding:
-    """The steps of the readout, where they round visibly.
-
-    Attributes:
-        normalised: How what is unembedded follows from the last stream.
-        logits: The precision of the logits before the output transform.
-    """
-
-    normalised: Computation
-    logits: Precision
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Unembedding:
-    """The readout: final norm, unembedding, output transform.
-
-    Attributes:
-        norm: The final norm; None if the model has none.
-        W_U: `[d_model d_vocab]`.
-        b_U: `[d_vocab]`; None if there is none.
-        normalised: Where the unembedding's input is read, `[batch pos d_model]`.
-        logits: Where the logits before the output transform are read, `[batch pos d_vocab]`.
-        transform: From those logits to what the model returns, element by element (soft cap, logit scale);
-            None if it could not be found out, in which case the model must be run.
-        multiplier: A constant between the final norm and the unembedding.
-        rounding: How the readout itself rounds, in half precision; None where that is not seen.
-        module: What unembeds, so that many positions can be unembedded a few at a time; None where only a run can.
-    """
-
-    norm: Norm | None
-    W_U: Float[Tensor, "d_model d_vocab"]
-    b_U: Float[Tensor, " d_vocab"] | None
-    normalised: Site
-    logits: Site
-    transform: Callable[[Tensor], Tensor] | None
-    multiplier: float = 1.0
-    rounding: UnembeddingRounding | None = None
-    module: nn.Module | None = None
-
-    def read_back(self, weights: Float[Tensor, "*more d_vocab"]) -> Float[Tensor, "*more d_model"]:
-        """`W_U @ weights`, a slice of the vocabulary at a time: no second `W_U` in the precision of the sums.
-
-        Summed in float64: tens of thousands of terms in float32 lose more than an attribution may.
-        """
-        slices = zip(weights.split(_SLICE, -1), self.W_U.split(_SLICE, -1), strict=True)
-        return torch.stack([w.double() @ W_U.T.to(w.device, torch.float64) for w, W_U in slices]).sum(0).to(weights)
-
-    def logits_of(
-        self, stream: Float[Tensor, "batch pos d_model"], ids: Int[Tensor, "#batch #pos term"], precision: Precision
-    ) -> Computed:
-        """The logits of some tokens, from what is unembedded, and how far rounding may move them."""
-        columns = self.W_U.T[ids].to(stream)
-        value, size = (
-            torch.linalg.vecdot(stream.unsqueeze(2), columns),
-            stream.norm(dim=-1, keepdim=True) * columns.norm(dim=-1),
-        )
-        bias = None if self.b_U is None else self.b_U[ids].to(stream)
-        return _with_bias(value, size, bias, precision)
-
-    def lost_in_all(
-        self,
-        stream: Float[Tensor, "batch pos d_model"],
-        logits: Float[Tensor, "batch pos d_vocab"],
-        weights: Float[Tensor, "#batch #pos d_vocab"],
-        precision: Precision,
-    ) -> Float[Tensor, "batch pos"]:
-        """What rounding took from a weighted sum of all logits; a slice of the vocabulary at a time."""
-        total, length = torch.zeros_like(logits[..., 0]), stream.norm(dim=-1, keepdim=True)
-        for start in range(0, self.W_U.shape[1], _SLICE):
-            some = slice(start, start + _SLICE)
-            W_U = self.W_U[:, some].to(stream)
-            bias = None if self.b_U is None else self.b_U[some].to(stream)
-            exact = _with_bias(stream @ W_U, length * W_U.norm(dim=0), bias, precision)
-            total = total + (lost_in(exact, logits[..., some]) * weights[..., some]).sum(-1)
-        return total
-
-
-def _with_bias(value: Tensor, size: Tensor, bias: Tensor | None, precision: Precision) -> Computed:
-    rounded = value.abs()
-    if bias is not None:
-        value, size = value + bias, size + bias.abs()
-        rounded = rounded + value.abs()
-    return Computed(value, precision.unit * rounded + precision.sums * size + precision.least)
-
-
-@final
-@dataclass(frozen=True, eq=False)
 class Anatomy:
-    """What there is to know about a model before anything is asked of it.
+    """What is known of a model before any prompt is attributed.
 
     Attributes:
         name: The model's name.
         embeddings: What the stream holds before the first block.
         blocks: The blocks in order.
         unembedding: How the last stream becomes logits.
-        eps: The rounding unit of the least exact step in the model's own arithmetic that is not measured: of float32,
-            where the model is in half precision.
+        eps: The rounding unit of the least exact step of the model that has no row of its own: that of float32 for a
+            model in half precision, whose rounding is a row.
         dtype: The coarsest dtype of an activation.
-        mismatches: How the model that runs differs from the checkpoint that it was made from, a sentence each; empty
-            where nothing of the kind was found.
+        mismatches: How the model that runs differs from its checkpoint, one sentence per difference.
         compatibility: Whether TransformerLens' compatibility mode has rewritten the model.
     """
 
@@ -312,16 +226,31 @@ class Anatomy:
 def biases(
     bias: Float[Tensor, " d_model"] | None, kind: str, of: Label, route: Route, norm_kind: str
 ) -> Sequence[Write]:
-    """A sublayer's output bias and its post-norm's bias, as rows of their own, where they exist."""
+    """A sublayer's output bias and its post-norm's bias as rows, where they exist.
+
+    Args:
+        bias: The output bias.
+        kind: The kind of its label, such as "b_O".
+        of: The sublayer.
+        route: From the sublayer's output to the stream.
+        norm_kind: The kind of the label of the post-norm's bias.
+    """
     rows: list[Write] = []
     if bias is not None:
         rows.append(Constant(bias, Label(kind, of.layer, parent=of), route))
     if route.norm is not None and route.norm.bias is not None:
+        # Added after the norm, so only the constants that follow apply to it.
         label = Label(norm_kind, of.layer, parent=of)
         rows.append(Constant(route.norm.bias, label, DIRECT.after(route.multiplier)))
     return rows
 
 
-def whole(site: Site, label: Label, multiplier: float = 1.0) -> FullOutput:
-    """An activation that is added to the stream as it is, up to a constant factor."""
+def full_output(site: Site, label: Label, multiplier: float = 1.0) -> FullOutput:
+    """An activation that is added to the stream unchanged, but for a constant factor.
+
+    Args:
+        site: Where it is read.
+        label: The part's.
+        multiplier: The factor.
+    """
     return FullOutput(site, label, DIRECT.after(multiplier))

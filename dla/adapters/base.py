@@ -4,18 +4,19 @@ import abc
 from collections.abc import Callable, Mapping
 from typing import Any, final
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy, Block
 from dla.inputs.vocabulary import Vocabulary
 from dla.writes import Write
 
-Observer = Callable[[Tensor], None]
+Observer = Callable[[Shaped[Tensor, "..."]], None]
+"""Called with an activation while the model runs."""
 
 
 class ModelAdapter(abc.ABC):
-    """A model, as far as attribution needs it: what writes to its stream, its vocabulary, and a way to run it.
+    """A model as an attribution needs it: what writes to its stream, its vocabulary, and a way to run it.
 
     Law: when `run` calls the observers, `Σ embeddings + Σ sublayers` is what enters the final norm, and
     `anatomy.unembedding` maps that to the logits that `run` returns.
@@ -24,7 +25,7 @@ class ModelAdapter(abc.ABC):
     @property
     @abc.abstractmethod
     def anatomy(self) -> Anatomy:
-        """What the model is made of. Found out once; cheap to ask for again."""
+        """What the model is made of. Found out once, and cheap to read again."""
 
     @property
     @abc.abstractmethod
@@ -41,8 +42,8 @@ class ModelAdapter(abc.ABC):
         """One forward pass without gradients.
 
         Args:
-            tokens: Ids, filled up on the right.
-            observe: What to call with the activation at a hook name, when the model reaches it.
+            tokens: Ids, padded on the right.
+            observe: By hook name, what is called with the activation when the model reaches the hook.
             rows: The positions that are unembedded; None for all.
 
         Returns:
@@ -51,7 +52,27 @@ class ModelAdapter(abc.ABC):
 
     @abc.abstractmethod
     def owns(self, cache: Any) -> bool:
-        """Whether a precomputed cache says that it comes from another model (False) or not (True)."""
+        """Whether a precomputed cache may come from this model; False only if it names another."""
+
+    @property
+    def source(self) -> Any:
+        """The model of TransformerLens that `adapt` made this adapter of; any other adapter is its own source."""
+        return self
+
+    @property
+    def context(self) -> int | None:
+        """How many tokens a prompt may have; None where there is no limit, or it is not known."""
+        return None
+
+    def tensors(self) -> list[tuple[str, Float[Tensor, "..."]]]:
+        """The tensors that a fingerprint of the weights covers, by name; here those of the readout."""
+        unembedding = self.anatomy.unembedding
+        b_U = [] if unembedding.b_U is None else [("b_U", unembedding.b_U)]
+        return [("W_U", unembedding.W_U), *b_U]
+
+    def is_current(self, anatomy: Anatomy) -> bool:
+        """Whether the model still has the weights with which an anatomy was found; True where that is not known."""
+        return True
 
     @final
     @property
@@ -61,7 +82,7 @@ class ModelAdapter(abc.ABC):
 
     @final
     def embeddings(self) -> tuple[Write, ...]:
-        """What the stream holds before the first block: the token embedding, and the position's where it is added.
+        """What the stream holds before the first block: the token embedding, and a position embedding if it is added.
 
         In half precision also what adding the two rounds away.
         """

@@ -1,4 +1,4 @@
-"""Functions of the user's, told apart: by name for people, by what they do for fingerprints."""
+"""What identifies a function of the user's: its name for people, a digest of what it does for fingerprints."""
 
 import functools
 import hashlib
@@ -7,13 +7,13 @@ from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
-_DEEP = 3
-"""How far a function is followed into the functions that it uses."""
+# How many levels of the functions that a function uses are part of its digest.
+_DEPTH = 3
 
-_SAMPLED = 4096
-"""How many entries of a tensor are looked at."""
+_SAMPLED = 4096  # how many entries of a tensor are part of a digest
 
 
 def name_of(function: Any) -> str:
@@ -31,23 +31,23 @@ def package_of(function: Any) -> str:
 def digest_of(function: Any) -> str:
     """Changes with a function's code and with the numbers, texts and tensors that it uses; the same in every process.
 
-    Lists and dicts are left out: a hook that only keeps what it sees puts it there, and stays the same hook.
+    The contents of lists and dicts are left out: a hook that collects activations there remains the same hook.
     """
     total = hashlib.sha256()
-    for piece in _pieces(function, _DEEP):
+    for piece in _pieces(function, _DEPTH):
         total.update(piece.encode() + b"\0")
     return total.hexdigest()[:8]
 
 
 def _plain(function: Any) -> Any:
-    """What a partial, or a method, calls."""
+    """The function that a partial or a method calls."""
     while isinstance(function, functools.partial | MethodType):
         function = function.func if isinstance(function, functools.partial) else function.__func__
     return function
 
 
 def _pieces(value: Any, depth: int) -> Iterator[str]:
-    """What makes a value what it is, as texts."""
+    """Everything that identifies a value, as texts."""
     if isinstance(value, Tensor):
         yield _of_tensor(value)
     elif isinstance(value, str | bytes | int | float | complex | slice):
@@ -88,10 +88,12 @@ def _of_code(code: CodeType) -> Iterator[str]:
         if isinstance(constant, CodeType):
             yield from _of_code(constant)
         else:
+            # The order of a set of texts is another in every process.
             yield repr(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant)
 
 
-def _of_tensor(tensor: Tensor) -> str:
+def _of_tensor(tensor: Shaped[Tensor, "..."]) -> str:
+    # Every n-th entry: a hook may hold a whole weight matrix, and its digest is taken at every call.
     flat = tensor.detach().reshape(-1)
     some = flat[:: max(1, len(flat) // _SAMPLED)].to("cpu")
     some = torch.view_as_real(some).reshape(-1) if some.is_complex() else some
@@ -101,5 +103,5 @@ def _of_tensor(tensor: Tensor) -> str:
 def _content(cell: Any) -> Any:
     try:
         return cell.cell_contents
-    except ValueError:  # a name that is bound later
+    except ValueError:  # a variable that has no value yet
         return None

@@ -11,7 +11,7 @@ from transformers.utils import logging
 
 from dla.errors import DLAError
 
-# transformers makes up an empty tokenizer where there is none, so its files are looked for
+# Where there is no tokenizer transformers makes an empty one and says nothing, so its files are looked for.
 _TOKENIZERS = ("tokenizer*", "vocab*", "*.model", "*.tiktoken", "tekken.json")
 
 
@@ -37,7 +37,11 @@ def load_model(name_or_folder: str) -> TransformerBridge:
 def load_hugging_face(
     path: str | Path, dtype: torch.dtype = torch.float32
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Loads the Hugging Face model (eager attention, eval mode) and tokenizer of a local folder."""
+    """Loads the Hugging Face model (eager attention, eval mode) and tokenizer of a local folder.
+
+    Raises:
+        ValueError: If it is not a folder of a model and its tokenizer; see `checked_folder`.
+    """
     folder = checked_folder(Path(path))
     with without_progress_bars():
         model = AutoModelForCausalLM.from_pretrained(
@@ -53,7 +57,7 @@ def load_hugging_face(
 
 
 def boot(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> TransformerBridge:
-    """A raw bridge around a Hugging Face model that is already loaded, on the CPU, in its dtype and in eval mode."""
+    """A raw bridge around a loaded Hugging Face model: on the CPU, in the model's dtype, in eval mode."""
     bridge = TransformerBridge.boot_transformers(
         str(model.name_or_path), hf_model=model, tokenizer=tokenizer, device="cpu", dtype=model.dtype
     )
@@ -61,7 +65,7 @@ def boot(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Transfor
 
 
 def checked_folder(folder: Path) -> Path:
-    """The folder's full path, if there is a model in it that can be read without running what it contains.
+    """The folder's full path, if it holds a model that can be read without running code from it.
 
     Raises:
         ValueError: If there is no such folder, no model or tokenizer in it, or the weights are pickled.
@@ -87,7 +91,7 @@ def checked_folder(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def without_progress_bars() -> Iterator[None]:
-    """Keeps transformers from drawing a bar for files that take no time to read or write."""
+    """Turns off the progress bars of transformers, for files that take no time to read or write."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -98,14 +102,16 @@ def without_progress_bars() -> Iterator[None]:
 
 
 def _is_path(name: str) -> bool:
-    """Whether a name that is no folder was meant as one: the hub's names are `model` or `owner/model`."""
+    """Whether a name was meant as a folder: the names of hub models are `model` or `owner/model`."""
     return name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1 or "\\" in name
 
 
 def _from_folder(folder: Path) -> TransformerBridge:
     try:
         return boot(*load_hugging_face(folder))
-    except Exception as error:  # whatever transformers and TransformerLens raise at what they do not know
+    except (
+        Exception
+    ) as error:  # transformers and TransformerLens raise errors of many classes for what they do not know
         raise DLAError(
             f"The model in {str(folder)!r} could not be loaded ({_reason(error)}). Pass a folder that holds a causal "
             "language model which TransformerLens knows, and its tokenizer."
@@ -115,7 +121,7 @@ def _from_folder(folder: Path) -> TransformerBridge:
 def _from_hub(name: str) -> TransformerBridge:
     try:
         return TransformerBridge.boot_transformers(name, device="cpu").eval()
-    except Exception as error:  # as above, and whatever a network can do
+    except Exception as error:  # as above, and errors of the network
         raise DLAError(
             f"There is no folder {name!r} here, and the hub gave no such model ({_reason(error)}). Pass a folder "
             "that holds the model and its tokenizer, or the name of a hub model where there is a network."

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dla.adapters.base import Observer
-from dla.adapters.taps import HookPoints, ModuleInput
+from dla.adapters.module_inputs import HookPoints, ModuleInput
 from dla.adapters.watching import watching
 from dla.writes.routes import Norm
 from dla.writes.sites import Site, take_rows
@@ -30,10 +30,16 @@ def run_module(
 ) -> Float[Tensor, "batch query d_vocab"]:
     """`ModelAdapter.run` for a module that takes token ids and returns logits, with the hooks of `hook_points_of`.
 
-    All positions are unembedded, and those that are asked for are taken: simple, and not the cheapest way.
+    All positions are unembedded before some of them are selected, which is simple and not the cheapest way.
+
+    Args:
+        model: The module.
+        tokens: As in `ModelAdapter.run`.
+        observe: As in `ModelAdapter.run`.
+        rows: As in `ModelAdapter.run`.
 
     Raises:
-        ValueError: If the model is in training mode, or has no such hook.
+        ValueError: If the model is in training mode, or a hook name is unknown.
     """
     if model.training:
         raise ValueError(
@@ -45,7 +51,7 @@ def run_module(
 
 
 def norm_of(path: str, module: nn.LayerNorm | nn.RMSNorm) -> Norm:
-    """A norm of PyTorch's, whose scale is found from what enters it.
+    """A norm of PyTorch's, whose scale is computed from its input.
 
     Args:
         path: The module's path in its model.
@@ -55,7 +61,8 @@ def norm_of(path: str, module: nn.LayerNorm | nn.RMSNorm) -> Norm:
     bias = module.bias.detach() if isinstance(module, nn.LayerNorm) and module.bias is not None else None
     weight = module.weight.detach() if module.elementwise_affine else None
 
-    def scale(x: Tensor) -> Tensor:
+    def scale(x: Float[Tensor, "*axes d_model"]) -> Float[Tensor, "*axes"]:
+        # PyTorch's RMSNorm without an ε of its own takes that of the dtype.
         eps = torch.finfo(x.dtype).eps if module.eps is None else module.eps
         x = x - x.mean(-1, keepdim=True) if centred else x
         return (x.pow(2).mean(-1) + eps).sqrt()

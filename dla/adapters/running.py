@@ -1,36 +1,38 @@
-"""What running a TransformerLens model takes, whichever class it is."""
+"""What the adapters of both TransformerLens classes need to run a model: its hooks, its anatomy, checks, sizes."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, final
 from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
-from transformer_lens.hook_points import HookPoint
 
 from dla.adapters.anatomy import Anatomy
-from dla.adapters.base import Observer
+from dla.adapters.module_inputs import HookPoints, module_inputs_of
 from dla.adapters.recognise.discover import DoesNotRunError, discover
 from dla.adapters.recognise.match import tensor_of
 from dla.adapters.recognise.model_modules import ModelModules
-from dla.adapters.recognise.offloaded import at_hand, home_of
-from dla.adapters.recognise.recording import tokens_to_record
-from dla.adapters.taps import HookPoints, module_inputs_of
-from dla.adapters.user_hooks import is_readout_hooked, silenced, user_hooks
-from dla.adapters.watching import keeping_rows, watching
+from dla.adapters.recognise.offloaded import home_of, offloaded_weights
+from dla.adapters.recognise.recording import Forward, tokens_to_record
+from dla.adapters.turns import turn_on
+from dla.adapters.user_hooks import HOOK_POINT, modules_below, user_hooks, without_user_hooks
 from dla.errors import UnsupportedModelError
-from dla.writes.sites import take_rows
+from dla.inputs.given import is_a
 
+_ADAPTER_SETTINGS = ("_disable_adapters", "_active_adapter", "merged_adapters", "scaling")
 _SWITCHES = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
 
+# The anatomy of each model that is still in memory, with the state that it was found in; shared by its adapters.
 _FOUND: WeakKeyDictionary[Any, tuple[tuple[Any, ...], Anatomy]] = WeakKeyDictionary()
-"""What was found out about each model that is still alive, shared by all adapters of it."""
 
 
 @final
 class HookMap:
-    """A model's hook points by name, as they are now: what splices something into a model replaces some for good."""
+    """A model's hook points by name, as they are now.
+
+    SAELens, for one, leaves other hook points behind than it found, so the map is made again when a module changes.
+    """
 
     def __init__(self, model: Any, named: Callable[[], Mapping[str, nn.Module]]) -> None:
         """Looks nothing up yet.
@@ -43,10 +45,10 @@ class HookMap:
         self._known: tuple[tuple[int, ...], HookPoints] | None = None
 
     def get(self) -> HookPoints:
-        """Every name with its hook point, or with what a module is called with.
+        """Every hook point, and every argument of a module that is observed like one, by name.
 
         Raises:
-            UnsupportedModelError: If something else sits where a hook point was.
+            UnsupportedModelError: If another module has taken the place of a hook point.
         """
         modules = list(self._model.modules())
         state = tuple(map(id, modules))
@@ -58,87 +60,80 @@ class HookMap:
 
 @final
 class AnatomyCache:
-    """Finds out a model's anatomy once, and again when its weights are no longer the same tensors.
+    """Recognises a model's anatomy once, and again when its weights are no longer the same tensors.
 
-    It is found without the user's hooks, which edit runs and are no part of the model; but with them where it does not
-    run without, as a head in float32 does not after a body in half precision.
+    The user's hooks are taken off for that, since they edit runs and are not part of the model. Only a model that does
+    not run without them keeps them, such as a float32 head on a body in half precision.
     """
 
     def __init__(
         self,
         model: Any,
         hook_points: HookMap,
-        parts: Callable[[], ModelModules],
-        forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
+        modules: Callable[[], ModelModules],
+        forward: Forward,
     ) -> None:
-        """Finds nothing out yet.
+        """Recognises nothing yet.
 
         Args:
-            model: The model; must be in evaluation mode when its anatomy is asked for.
+            model: The model; must be in evaluation mode when `get` is called.
             hook_points: Its hook points, by name.
-            parts: Says where its norms, blocks and unembedding are.
-            forward: Runs it on token ids.
+            modules: Gives its norms, blocks and unembedding.
+            forward: The model.
         """
         self._model, self._hook_points = model, hook_points
-        self._parts, self._forward = parts, forward
+        self._modules, self._forward = modules, forward
 
     def get(self) -> Anatomy:
-        """The anatomy of the model as it is now."""
+        """The anatomy of the model as it is now.
+
+        Raises:
+            ValueError: If the model is in training mode.
+            UnsupportedModelError: If it does not run, or cannot be attributed exactly.
+        """
         check_evaluating(self._model)
+        with turn_on(self._model):
+            return self._found()
+
+    def _found(self) -> Anatomy:
         state, hook_points = self._state(), self._hook_points.get()
         found = _FOUND.get(self._model)
         if found is None or found[0] != state:
-            parts = self._parts()
+            modules = self._modules()
             tokens = tokens_to_record(_known_ids(self._model), context_length(self._model))
             check_runnable(self._model, tokens)
             tokens = tokens.to(device_of(self._model))
             try:
-                with silenced(self._model):
-                    found = (state, discover(parts, hook_points, self._forward, tokens))
+                with without_user_hooks(self._model):
+                    found = (state, discover(modules, hook_points, self._forward, tokens))
             except DoesNotRunError:
                 if not user_hooks(self._model):
                     raise
-                found = (state, discover(parts, hook_points, self._forward, tokens))
+                found = (state, discover(modules, hook_points, self._forward, tokens))
             _FOUND[self._model] = found
         return found[1]
 
     def is_current(self, anatomy: Anatomy) -> bool:
-        """Whether an anatomy was found with the very weights that the model has now."""
+        """Whether the model still has the weights with which an anatomy was found."""
         found = _FOUND.get(self._model)
         return found is not None and found[1] is anatomy and found[0] == self._state()
 
     def _state(self) -> tuple[Any, ...]:
-        """Changes when weights are replaced or edited in place, and with the switches that move hooks."""
+        """Changes when weights are replaced or edited in place, or a switch that moves hooks or adapters is set."""
         model = self._model
         parts = [model.unembed, getattr(model, "ln_final", None), *model.blocks]
-        modules = modules_in([part for part in parts if part is not None])
+        modules = modules_below([part for part in parts if part is not None], with_hook_points=False)
         tensors = [tensor for module in modules for tensor in module._parameters.values() if tensor is not None]
+        # PyTorch counts the edits in place of a tensor, except of one made in inference mode.
         weights = ((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors)
         adapters = (_adapters(module) for module in modules if "_active_adapter" in module.__dict__)
         return (*(getattr(model.cfg, switch, None) for switch in _SWITCHES), *adapters, *weights)
 
 
-def run_observed(
-    model: Any,
-    hook_points: HookMap,
-    forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
-    tokens: Int[Tensor, "batch pos"],
-    observe: Mapping[str, Observer],
-    rows: Int[Tensor, "batch query"] | None,
-) -> Float[Tensor, "batch query d_vocab"]:
-    """`ModelAdapter.run`. Where a hook of the user's sees logits, it sees those of all positions, as ever."""
-    check_runnable(model, tokens)
-    whole = rows is not None and is_readout_hooked(model, model.unembed)
-    unembedded = keeping_rows(model.unembed, None if whole else rows)
-    with torch.no_grad(), watching(hook_points.get(), observe), unembedded:
-        logits = forward(tokens)
-    return take_rows(logits, rows, 1) if whole and rows is not None else logits
-
-
 def _check_hook_points(modules: Iterable[nn.Module]) -> None:
     for module in modules:
         for name, inner in module._modules.items():
-            if name.startswith("hook_") and inner is not None and not isinstance(inner, HookPoint):
+            if name.startswith("hook_") and inner is not None and not is_a(inner, *HOOK_POINT):
                 raise UnsupportedModelError(
                     f"A {type(inner).__name__} has been put in the place of the hook point {name!r} of "
                     f"{type(module).__name__}, as SAELens does while an SAE is attached: what runs is not the model's "
@@ -147,30 +142,13 @@ def _check_hook_points(modules: Iterable[nn.Module]) -> None:
                 )
 
 
-def modules_in(modules: Iterable[nn.Module]) -> list[nn.Module]:
-    """Every module that may hold something, in an order of its own; for every call, where `modules` takes too long."""
-    waiting, found = list(modules), list[nn.Module]()
-    seen = set(map(id, waiting))
-    while waiting:
-        module = waiting.pop()
-        found.append(module)
-        for inner in module._modules.values():
-            # a model has far more hook points, which hold nothing, than anything else
-            if inner is not None and (inner._parameters or inner._modules) and id(inner) not in seen:
-                seen.add(id(inner))
-                waiting.append(inner)
-    return found
-
-
 def _adapters(module: nn.Module) -> tuple[Any, ...]:
-    """Which of a layer's adapters (those of peft) are on, and how strongly: switches that no weight shows."""
-    kept = module.__dict__
-    switches = (kept.get("_disable_adapters"), kept.get("_active_adapter"), kept.get("merged_adapters"))
-    return (*map(str, switches), str(kept.get("scaling")))
+    """Which of a layer's adapters (those of peft) are on, and how strongly: settings that no weight shows."""
+    return tuple(str(module.__dict__.get(name)) for name in _ADAPTER_SETTINGS)
 
 
 def check_evaluating(model: Any) -> None:
-    """Refuses a model that drops out.
+    """Refuses a model with dropout.
 
     Raises:
         ValueError: If it is in training mode.
@@ -182,7 +160,7 @@ def check_evaluating(model: Any) -> None:
 
 
 def check_runnable(model: Any, tokens: Int[Tensor, "batch pos"]) -> None:
-    """Refuses what would run and give wrong numbers.
+    """Refuses a call that would run and give wrong numbers.
 
     Raises:
         ValueError: If the model is in training mode, or a prompt is longer than its context.
@@ -196,15 +174,15 @@ def check_runnable(model: Any, tokens: Int[Tensor, "batch pos"]) -> None:
 
 
 def _known_ids(model: Any) -> int:
-    """How many ids the embedding knows; the vocabulary of the answers may be another."""
-    with at_hand(model.embed):
+    """How many ids the embedding knows; the unembedding may have more or fewer."""
+    with offloaded_weights(model.embed):
         W_E = tensor_of(model.embed, "W_E", "weight")
     return int(model.cfg.d_vocab) if W_E is None else min(int(model.cfg.d_vocab), W_E.shape[0])
 
 
-def answers_of(model: Any) -> int:
-    """How many tokens the unembedding answers with."""
-    with at_hand(model.unembed):
+def output_size(model: Any) -> int:
+    """How many logits the unembedding gives."""
+    with offloaded_weights(model.unembed):
         W_U = tensor_of(model.unembed, "W_U")
     return int(model.cfg.d_vocab if W_U is None else W_U.shape[1])
 
@@ -215,6 +193,6 @@ def context_length(model: Any) -> int | None:
 
 
 def device_of(model: Any) -> torch.device:
-    """Where token ids must be for the model to run."""
+    """The device that token ids must be on for the model to run."""
     device: torch.device = next(iter(model.parameters())).device
     return home_of(model.embed) if device.type == "meta" else device

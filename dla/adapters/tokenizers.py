@@ -6,8 +6,8 @@ from typing import Any
 
 from dla.inputs.vocabulary import Vocabulary
 
+# Matches `<pad>`, `[PAD]`, `<|padding|>`. A padding token of another name may be text: a word, an end of text.
 _NAMES_PADDING = re.compile(r"[<\[].*pad.*[>\]]", re.IGNORECASE)
-"""Such as `<pad>`, `[PAD]`, `<|padding|>`. What has another name may be text: a word, or a mark between documents."""
 
 
 def vocabulary_of(model: Any, d_vocab: int) -> Vocabulary:
@@ -17,7 +17,7 @@ def vocabulary_of(model: Any, d_vocab: int) -> Vocabulary:
     if tokenizer is None:
         return Vocabulary(d_vocab, input_size)
 
-    # a tokenizer without a padding token is made to pad with the one that ends a text
+    # TransformerLens makes a tokenizer without a padding token pad with its end-of-text token.
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     others = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id}
     return Vocabulary(
@@ -35,7 +35,7 @@ def vocabulary_of(model: Any, d_vocab: int) -> Vocabulary:
 
 def _encode(model: Any, text: str, prepend_bos: bool | None) -> list[int]:
     choice = {} if prepend_bos is None else {"prepend_bos": prepend_bos}
-    # One text has no padding. Where padding is expected on the left, a BOS that pads too is taken for it.
+    # A single text has no padding. With padding on the left TransformerLens would take a BOS that also pads for it.
     ids: list[int] = model.to_tokens(text, truncate=False, padding_side="right", **choice)[0].tolist()
     return ids
 

@@ -2,29 +2,25 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, final
 from weakref import WeakSet
 
 from jaxtyping import Float, Int
-from torch import Tensor
-from transformer_lens.model_bridge import TransformerBridge
+from torch import Tensor, nn
 
 from dla.adapters.anatomy import Anatomy
-from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.recognise.model_modules import ModelModules
-from dla.adapters.recognise.offloaded import at_hand
-from dla.adapters.running import AnatomyCache, HookMap, answers_of, context_length, run_observed
-from dla.adapters.tokenizers import vocabulary_of
+from dla.adapters.transformer_lens import TransformerLensAdapter
 from dla.errors import UnsupportedModelError
-from dla.inputs.vocabulary import Vocabulary
 
+# Models that do not run without a key-value cache: linear attention on TransformerLens 3.9.
 _WITH_CACHE: WeakSet[Any] = WeakSet()
-"""Models that do not run without a key-value cache: linear attention on TransformerLens 3.9."""
 
 
 @final
-class TransformerBridgeAdapter(ModelAdapter):
-    """Runs a `TransformerBridge` as it stands: with the norm weights, biases and multipliers that it has now."""
+class TransformerBridgeAdapter(TransformerLensAdapter):
+    """Runs a `TransformerBridge` as it is: nothing is folded, centred or rewritten."""
 
     def __init__(self, model: Any) -> None:
         """Takes the model as it is; nothing runs yet.
@@ -36,65 +32,29 @@ class TransformerBridgeAdapter(ModelAdapter):
             UnsupportedModelError: If the bridge has no plain stack of blocks, final norm and unembedding.
         """
         _check_shape(model)
-        self._model = model
-        # not `model.hook_dict`: SAELens' subclass leaves out the aliases
-        self._hook_points = HookMap(model, lambda: TransformerBridge.hook_dict.__get__(model))
         self._options = _run_options(model)
-        self._d_vocab = answers_of(model)
-        self._anatomy = AnatomyCache(model, self._hook_points, self._parts, self._forward)
+        super().__init__(model, partial(_hook_points, model))
 
     @property
     def anatomy(self) -> Anatomy:
         try:
             return self._anatomy.get()
         except UnsupportedModelError:
+            # Without a cache such a model fails, or computes something that is refused: once more with it.
             if not self._options or self._model in _WITH_CACHE:
                 raise
             _WITH_CACHE.add(self._model)
             return self._anatomy.get()
 
-    @property
-    def vocabulary(self) -> Vocabulary:
-        return vocabulary_of(self._model, self._d_vocab)  # the tokenizer may be told to pad otherwise meanwhile
-
-    def run(
-        self,
-        tokens: Int[Tensor, "batch pos"],
-        observe: Mapping[str, Observer],
-        rows: Int[Tensor, "batch query"] | None,
-    ) -> Float[Tensor, "batch query d_vocab"]:
-        return run_observed(self._model, self._hook_points, self._forward, tokens, observe, rows)
-
-    @property
-    def source(self) -> Any:
-        """The model itself."""
-        return self._model
-
-    @property
-    def context(self) -> int | None:
-        """How many tokens a prompt may have; None where the model sets no limit."""
-        return context_length(self._model)
-
-    def tensors(self) -> list[tuple[str, Tensor]]:
-        """Every parameter and buffer, by name."""
-        with at_hand(self._model):
-            return [*self._model.named_parameters(), *self._model.named_buffers()]
-
-    def is_current(self, anatomy: Anatomy) -> bool:
-        """Whether an anatomy was found with the very weights that the model has now."""
-        return self._anatomy.is_current(anatomy)
-
-    def owns(self, cache: Any) -> bool:
-        return getattr(cache, "model", self._model) is self._model
-
-    def _forward(self, tokens: Int[Tensor, "batch pos"]) -> Tensor:
+    def _forward(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch query d_vocab"]:
         options = {} if self._model in _WITH_CACHE else self._options
         logits: Tensor = self._model(tokens, return_type="logits", **options)
         return logits
 
-    def _parts(self) -> ModelModules:
+    def _modules(self) -> ModelModules:
         model = self._model
-        transforms: list[Callable[[Tensor], Tensor]] = [lambda x: x, model.adapter.apply_output_logits_transform]
+        transforms: list[Callable[[Float[Tensor, "..."]], Float[Tensor, "..."]]]
+        transforms = [lambda x: x, model.adapter.apply_output_logits_transform]
         return ModelModules(
             name=str(getattr(model.cfg, "model_name", None) or "TransformerBridge"),
             blocks=list(model.blocks),
@@ -104,6 +64,14 @@ class TransformerBridgeAdapter(ModelAdapter):
             compatibility=bool(getattr(model, "compatibility_mode", False)),
             transforms=transforms,
         )
+
+
+def _hook_points(model: Any) -> Mapping[str, nn.Module]:
+    from transformer_lens.model_bridge import TransformerBridge
+
+    # Not `model.hook_dict`: SAELens' subclass leaves out the aliases.
+    named: Mapping[str, nn.Module] = TransformerBridge.hook_dict.__get__(model)
+    return named
 
 
 def _check_shape(model: Any) -> None:
@@ -116,7 +84,7 @@ def _check_shape(model: Any) -> None:
 
 
 def _run_options(model: Any) -> dict[str, Any]:
-    """Keyword arguments that spare work which attribution does not need."""
+    """Keyword arguments of the forward pass: no key-value cache, where the model can be run without."""
     forward = getattr(model.original_model, "forward", None)
     known = inspect.signature(forward).parameters if forward is not None else {}
     takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values())

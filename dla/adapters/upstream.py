@@ -1,16 +1,17 @@
-"""The model up to a place in its stream: what wrote to a probe there is attributed as if the model ended there."""
+"""The model up to a place in its stream, for vectors that read the stream there."""
 
 from dataclasses import replace
 
-from dla.adapters.anatomy import Block, Unembedding
+from dla.adapters.anatomy import Block
 from dla.adapters.base import ModelAdapter
+from dla.adapters.unembedding import Unembedding
 from dla.adapters.view import AdapterView
 from dla.writes import FullOutput
 from dla.writes.sites import Site
 
 
 def up_to(model: ModelAdapter, at: str) -> AdapterView:
-    """A model that ends at a place between or in its blocks. It runs as a whole; later blocks are not its parts.
+    """A model that ends at a place between or in its blocks. All of it runs; later blocks have no rows.
 
     Args:
         model: The whole model.
@@ -28,12 +29,13 @@ def up_to(model: ModelAdapter, at: str) -> AdapterView:
 
 
 def _readout(whole: Unembedding, place: Site, multiplier: float) -> Unembedding:
-    """A vector reads the stream as it is there, before the constants that later blocks multiply it by."""
+    """The readout of a vector that reads the stream directly."""
+    # Writes are in the units of the final stream, so the constants of later blocks are divided out again.
     return replace(whole, norm=None, b_U=None, normalised=place, multiplier=1 / multiplier, rounding=None)
 
 
 def _end(blocks: tuple[Block, ...], at: str) -> tuple[FullOutput, int, int]:
-    """The stream at the place, the last block that has written to it, and how many of its sublayers have."""
+    """The stream at the place, the last block that wrote to it, and how many sublayers of that block did."""
     for layer, block in enumerate(blocks):
         if block.resid_mid is not None and block.resid_mid.site.name == at:
             return block.resid_mid, layer, 1

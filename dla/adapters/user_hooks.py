@@ -1,9 +1,10 @@
-"""The user's own hooks: which there are, and a way to look at the model without them.
+"""The user's own hooks: which there are, and how to take them off for a while.
 
-A model that runs under hooks is attributed as it runs. What it is made of is found without them.
+A model with hooks is attributed as it runs, with them. Its anatomy is recognised without them.
 """
 
 import contextlib
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,30 +12,34 @@ from typing import Any, final
 
 from torch import nn
 from torch.nn.modules import module as torch_module
-from transformer_lens.hook_points import HookPoint
 
 from dla.adapters.base import ModelAdapter
 from dla.adapters.functions import digest_of, name_of, package_of
+from dla.inputs.given import is_a
 
+# Packages whose hooks on a module are part of how the model computes: TransformerLens' captures, weight norms,
+# offloading. Every hook on a hook point is the user's, whoever defined it, since hook points serve nothing else.
 _FRAMEWORKS = frozenset(
     ("torch", "transformers", "transformers_modules", "transformer_lens", "accelerate", "peft", "bitsandbytes")
 )
-"""Packages whose hooks on a module belong to how the model computes: TransformerLens' captures, weight norms,
-offloading. What sits on a hook point is the user's whoever defined it: a hook point does nothing else."""
 
+# The last step of the path by which a bridge reaches the module that it wraps.
 _WRAPPED = "._original_component"
 
 _FORWARD = ("_forward_pre_hooks", "_forward_hooks")
 _BACKWARD = ("_backward_pre_hooks", "_backward_hooks")
+# PyTorch's hooks of all modules at once.
 _GLOBAL: tuple[dict[int, Any], ...] = (
     torch_module._global_forward_pre_hooks,
     torch_module._global_forward_hooks,
 )
-"""PyTorch's hooks of all modules at once."""
 
+
+HOOK_POINT = ("transformer_lens.hook_points", "HookPoint")
+"""The class of hook points, for `is_a`."""
 
 EVERYWHERE = "every module"
-"""The place of a hook of all modules at once."""
+"""The `place` of a hook of all modules at once."""
 
 
 @final
@@ -43,7 +48,7 @@ class UserHook:
     """A function of the user's that is called while the model runs.
 
     Attributes:
-        place: The name of the hook point, or the path of the module, that it sits on.
+        place: The name of the hook point, or the path of the module, that it is on.
         function: Its name, `module.qualified_name`.
         digest: Changes with what it does; see `digest_of`.
         names: Every name of the place.
@@ -56,7 +61,7 @@ class UserHook:
 
     @property
     def layer(self) -> int | None:
-        """The block that it sits in; None outside of them."""
+        """The block that it is in; None outside of the blocks."""
         found = re.match(r"blocks\.(\d+)(\.|$)", self.place)
         return None if found is None else int(found[1])
 
@@ -65,10 +70,9 @@ class UserHook:
 
 
 def hooks_of(model: Any) -> tuple[str, ...]:
-    """The user's hooks as texts, in the order of the model's modules: what a fingerprint of the model should hold.
+    """The user's forward hooks as texts, in the order of the model's modules; part of a fingerprint of the model.
 
-    A text has the place, the function's name and a digest of what the function does. Backward hooks are left out; they
-    change no activation.
+    A text has the place, the function's name and a digest of what the function does.
 
     Args:
         model: A model, or an adapter of one.
@@ -92,7 +96,7 @@ def user_hooks(model: Any) -> tuple[UserHook, ...]:
         model: A model, or an adapter of one.
     """
     roots = _roots(model)
-    hooked = [module for module in _modules(roots) if module._forward_hooks or module._forward_pre_hooks]
+    hooked = [module for module in modules_below(roots) if module._forward_hooks or module._forward_pre_hooks]
     there = [(module, function) for module in hooked for function in _users(module)]
     everywhere = list(_globals())
     if not there and not everywhere:
@@ -103,23 +107,21 @@ def user_hooks(model: Any) -> tuple[UserHook, ...]:
 
 
 def is_readout_hooked(model: Any, unembed: nn.Module | None) -> bool:
-    """Whether a hook of the user's may see logits, and so counts on those of every position, in one piece.
+    """Whether a hook of the user's may see logits, so that it must see those of every position in one tensor.
 
     Args:
         model: A model, or an adapter of one.
-        unembed: What makes the logits.
+        unembed: The unembedding; None if it is not known.
     """
-    roots = _roots(model)
-    seeing = [*roots, *([] if unembed is None else _modules([unembed]))]
-    functions = [*_globals(), *(function for module in seeing for function in _users(module))]
-    return bool(functions)
+    seeing = [*_roots(model), *([] if unembed is None else modules_below([unembed]))]
+    return any(True for _ in itertools.chain(_globals(), *map(_users, seeing)))
 
 
 @contextlib.contextmanager
-def silenced(model: Any) -> Iterator[None]:
-    """Takes the user's hooks off the model, forward and backward, and puts them back in their order, come what may.
+def without_user_hooks(model: Any) -> Iterator[None]:
+    """Takes the user's hooks off the model, forward and backward, and puts them back in their order, also on an error.
 
-    What others register or remove in the meantime stays so. A handle of the user's removes its hook afterwards as ever.
+    Hooks that are added or removed in the meantime stay so, and the handle of a hook still removes it afterwards.
 
     Args:
         model: A model, or an adapter of one.
@@ -127,18 +129,18 @@ def silenced(model: Any) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for hooks in _GLOBAL:
             stack.enter_context(_without(hooks, lambda f: package_of(f) not in _FRAMEWORKS))
-        for module in _modules(_roots(model)):
+        for module in modules_below(_roots(model)):
             for kind in (*_FORWARD, *_BACKWARD):
                 if getattr(module, kind, None):
                     stack.enter_context(_without(getattr(module, kind), _is_users(module)))
-            if isinstance(module, HookPoint) and (module.fwd_hooks or module.bwd_hooks):
+            if is_a(module, *HOOK_POINT) and (module.fwd_hooks or module.bwd_hooks):
                 stack.enter_context(_unlisted(module))
         yield
 
 
 @contextlib.contextmanager
 def _without(hooks: dict[int, Any], unwanted: Callable[[Any], bool]) -> Iterator[None]:
-    """Some entries of a dict of hooks taken out of it. The dict stays the same object: handles refer to it."""
+    """Takes some entries out of a dict of hooks for a while. The dict stays the same object: handles refer to it."""
     before = dict(hooks)
     taken = {key for key, function in before.items() if unwanted(function)}
     try:
@@ -153,8 +155,8 @@ def _without(hooks: dict[int, Any], unwanted: Callable[[Any], bool]) -> Iterator
 
 
 @contextlib.contextmanager
-def _unlisted(point: HookPoint) -> Iterator[None]:
-    """A hook point that says that it has no hooks: TransformerLens computes some activations only where it has."""
+def _unlisted(point: Any) -> Iterator[None]:
+    """Empties a hook point's own lists of hooks, by which TransformerLens decides whether to compute an activation."""
     forward, backward = point.fwd_hooks, point.bwd_hooks
     point.fwd_hooks, point.bwd_hooks = [], []
     try:
@@ -176,14 +178,15 @@ def _globals() -> Iterator[Any]:
 
 
 def _is_users(module: nn.Module) -> Callable[[Any], bool]:
-    if isinstance(module, HookPoint):
+    if is_a(module, *HOOK_POINT):
         return lambda _: True
     return lambda function: package_of(function) not in _FRAMEWORKS
 
 
 def _given(module: nn.Module, key: int, function: Any) -> Any:
     """The function that the user gave to TransformerLens, which wraps it in one of its own."""
-    for handle in module.fwd_hooks if isinstance(module, HookPoint) else ():
+    listed: Any = module.fwd_hooks if is_a(module, *HOOK_POINT) else ()
+    for handle in listed:
         if handle.hook.id == key:
             return getattr(handle, "user_hook", None) or function
     return function
@@ -194,7 +197,7 @@ def _described(function: Any, names: tuple[str, ...]) -> UserHook:
 
 
 def _roots(model: Any) -> list[nn.Module]:
-    """The modules that run: of an adapter, those that it holds; of a bridge, the wrapped model too."""
+    """The modules that run: of an adapter, those that it holds; of a bridge, also the model that it wraps."""
     if isinstance(model, ModelAdapter):
         held = getattr(model, "__dict__", {}).values()
         return [root for value in held if isinstance(value, ModelAdapter | nn.Module) for root in _roots(value)]
@@ -202,28 +205,34 @@ def _roots(model: Any) -> list[nn.Module]:
     return [model, wrapped] if isinstance(wrapped, nn.Module) else [model]
 
 
-def _modules(roots: Sequence[nn.Module]) -> list[nn.Module]:
-    """Every module once; for every call, where `nn.Module.modules` takes too long."""
+def modules_below(roots: Sequence[nn.Module], with_hook_points: bool = True) -> list[nn.Module]:
+    """Every module once, in order. For each call, where `nn.Module.modules` takes too long.
+
+    Args:
+        roots: Where to begin.
+        with_hook_points: Whether to list modules that hold nothing; most modules of a model are hook points.
+    """
     waiting, found = list(roots), list[nn.Module]()
     seen = set(map(id, waiting))
     while waiting:
         module = waiting.pop()
         found.append(module)
         for inner in reversed(module._modules.values()):
-            if inner is not None and id(inner) not in seen:
-                seen.add(id(inner))
-                waiting.append(inner)
+            if inner is None or id(inner) in seen or not (with_hook_points or inner._parameters or inner._modules):
+                continue
+            seen.add(id(inner))
+            waiting.append(inner)
     return found
 
 
 def _names(roots: list[nn.Module]) -> dict[int, tuple[str, ...]]:
-    """Every name of every module: of a hook point those of TransformerLens, the customary one first."""
+    """Every name of every module; for a hook point TransformerLens' names, an alias such as `hook_resid_pre` first."""
     paths: dict[int, list[tuple[int, str]]] = {}
     aliases: dict[int, list[str]] = {}
     for i, root in enumerate(roots):
         for path, module in root.named_modules(remove_duplicate=False):
             name = ".".join(["original_model", path] if i and path else [path or type(root).__name__])
-            # a bridge reaches what it wraps by Hugging Face's names, too
+            # A bridge also reaches what it wraps by Hugging Face's paths; its own, shorter ones are preferred.
             paths.setdefault(id(module), []).append((i + name.count(_WRAPPED), name.replace(_WRAPPED, "")))
         for name, point in getattr(root, "hook_dict", {}).items():
             aliases.setdefault(id(point), []).append(name)
@@ -231,5 +240,5 @@ def _names(roots: list[nn.Module]) -> dict[int, tuple[str, ...]]:
 
 
 def _in_order(path: str, aliases: Sequence[str]) -> tuple[str, ...]:
-    """An alias such as `blocks.0.hook_resid_pre` before the path that it stands for."""
+    """The aliases, then the path."""
     return (*dict.fromkeys(name for name in aliases if name != path), path)

@@ -1,4 +1,4 @@
-"""A model whose anatomy is settled: looked at once, however often it is asked for, or only a part of it."""
+"""A model with a fixed anatomy: that of all of it, or of a part."""
 
 from collections.abc import Mapping
 from typing import Any, final
@@ -8,32 +8,23 @@ from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter, Observer
-from dla.adapters.hooked_transformer import HookedTransformerAdapter
-from dla.adapters.transformer_bridge import TransformerBridgeAdapter
 from dla.inputs.vocabulary import Vocabulary
 
 
 @final
 class AdapterView(ModelAdapter):
-    """A model as it was when it was looked at. Only the model itself notices that its weights are others now."""
+    """A model with the anatomy that it had when the view was made; only `is_current` looks at the model again."""
 
     def __init__(self, model: ModelAdapter, anatomy: Anatomy, whole: Anatomy | None = None) -> None:
-        """Takes what was found.
+        """Keeps the model and its anatomy.
 
         Args:
             model: The model, which runs.
             anatomy: Its anatomy, or that of a part of it.
-            whole: The anatomy of all of it; None where that is the same.
+            whole: The anatomy of all of it; None if that is `anatomy`.
         """
         self._model, self._anatomy = model, anatomy
         self._whole = anatomy if whole is None else whole
-
-    @property
-    def is_current(self) -> bool:
-        """Whether the model has the very weights that it was looked at with; True where it does not tell."""
-        if isinstance(self._model, HookedTransformerAdapter | TransformerBridgeAdapter):
-            return self._model.is_current(self._whole)
-        return True
 
     @property
     def anatomy(self) -> Anatomy:
@@ -53,3 +44,17 @@ class AdapterView(ModelAdapter):
 
     def owns(self, cache: Any) -> bool:
         return self._model.owns(cache)
+
+    @property
+    def source(self) -> Any:
+        return self._model.source
+
+    @property
+    def context(self) -> int | None:
+        return self._model.context
+
+    def tensors(self) -> list[tuple[str, Float[Tensor, "..."]]]:
+        return self._model.tensors()
+
+    def is_current(self, anatomy: Anatomy) -> bool:
+        return anatomy is self._anatomy and self._model.is_current(self._whole)

@@ -1,22 +1,25 @@
-"""Hooks that watch a run: observers at hook names, and fewer positions at the unembedding."""
+"""Hooks of a run: observers at hook names, and fewer positions at the unembedding."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from dla.adapters.taps import HookPoints, ModuleInput
+from dla.adapters.module_inputs import HookPoints, ModuleInput
 from dla.writes.sites import take_rows
 
 
 @contextlib.contextmanager
-def watching(hook_points: HookPoints, observe: Mapping[str, Callable[[Tensor], None]]) -> Iterator[None]:
-    """Calls each observer with the activation at its hook name, whenever the model gets there.
+def watching(hook_points: HookPoints, observe: Mapping[str, Callable[[Shaped[Tensor, "..."]], None]]) -> Iterator[None]:
+    """Calls each observer with the activation at its hook name whenever the model reaches the hook.
 
-    Raw PyTorch hooks, after any hook of the user's own: an edited activation is seen as edited.
+    The hooks run after those of the user, so that an edited activation is observed as edited.
+
+    Raises:
+        ValueError: If the model has no such hook.
     """
     for name in observe:
         if name not in hook_points:
@@ -26,7 +29,7 @@ def watching(hook_points: HookPoints, observe: Mapping[str, Callable[[Tensor], N
         for name, observer in observe.items():
             point = hook_points[name]
             if isinstance(point, ModuleInput):
-                handle = point.listen(observer)
+                handle = point.register(observer)
             else:
                 handle = point.register_forward_hook(lambda _, __, output, observer=observer: observer(output))
             stack.callback(handle.remove)
@@ -35,11 +38,8 @@ def watching(hook_points: HookPoints, observe: Mapping[str, Callable[[Tensor], N
 
 @contextlib.contextmanager
 def keeping_rows(unembed: nn.Module, rows: Int[Tensor, "batch query"] | None) -> Iterator[None]:
-    """Unembeds only some positions: the unembedding treats each alone, so the logits of the kept ones are unchanged.
-
-    The final norm still sees all of them. Hugging Face's GPT-2 reshapes its output to the prompt's length, and the
-    norm costs nothing beside the unembedding.
-    """
+    """Unembeds only some positions, whose logits do not change: the unembedding treats each position on its own."""
+    # Not before the final norm, which costs little: Hugging Face's GPT-2 reshapes its output to the prompt's length.
     if rows is None:
         yield
         return
@@ -53,10 +53,10 @@ def keeping_rows(unembed: nn.Module, rows: Int[Tensor, "batch query"] | None) ->
 
 @contextlib.contextmanager
 def in_slices(unembed: nn.Module, rows: Int[Tensor, "batch query"], width: int) -> Iterator[None]:
-    """Unembeds some positions, a few at a time: observers of the readout are called once a slice, in order.
+    """Unembeds some positions, a few at a time: observers of the readout are called once per slice, in order.
 
-    Each slice's logits are dropped before the next ones are made, so that a tensor `[batch pos d_vocab]` never exists.
-    What the model returns is the last slice.
+    The logits of a slice are freed before the next ones are made, so that no tensor `[batch pos d_vocab]` exists. The
+    model returns the last slice.
 
     Args:
         unembed: The unembedding.
@@ -68,7 +68,7 @@ def in_slices(unembed: nn.Module, rows: Int[Tensor, "batch query"], width: int) 
         stream = take_rows(args[0], rows, 1)
         *first, last = stream.tensor_split(-(-rows.shape[1] // width), 1)
         for some in first:
-            unembed.forward(some, *args[1:])  # not the module: this is a hook of its own call
+            unembed.forward(some, *args[1:])  # not the module itself: this is a hook of the module's own call
         return (last, *args[1:])
 
     handle = unembed.register_forward_pre_hook(slice_up)
@@ -85,13 +85,13 @@ def in_sample(
     sample: Int[Tensor, " some"],
     see: Callable[[Float[Tensor, "batch query d_model"]], None],
 ) -> Iterator[None]:
-    """Shows what enters the unembedding at some positions, and unembeds only a sample of them.
+    """Unembeds only a sample of some positions, and shows the unembedding's input at all of them.
 
     Args:
         unembed: The unembedding.
         rows: The positions.
-        sample: Which of them are unembedded, and become what the model returns.
-        see: Called with the stream at all of them.
+        sample: Which of them are unembedded; the model returns their logits.
+        see: Called with the unembedding's input at all of them.
     """
 
     def take(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -107,5 +107,5 @@ def in_sample(
 
 
 def is_hooked(module: nn.Module) -> bool:
-    """Whether somebody has put a hook on the module, or inside it."""
+    """Whether there is a hook on the module or inside it."""
     return any(inner._forward_hooks or inner._forward_pre_hooks for inner in module.modules())

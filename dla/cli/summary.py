@@ -8,7 +8,7 @@ from rich.console import Console
 
 from dla.cli.targets import check_option
 from dla.errors import DLAError
-from dla.summaries import Comparison, Example, Summary
+from dla.summaries import Comparison, ExtremePrompt, Summary
 from dla.views.files import replacing
 
 _PROMPTS = 5
@@ -60,5 +60,5 @@ def _examples(result: Summary | Comparison, part: str) -> list[str]:
     return [line for end, found in ends.items() for line in (f"{part} is {end} on", *map(_line, found))]
 
 
-def _line(example: Example) -> str:
+def _line(example: ExtremePrompt) -> str:
     return f"  {example.value:+.4f}  row {example.row}: {example.prompt!r} {example.answer!r}"

@@ -1,6 +1,6 @@
-"""Which rows there are: one file for each kind of decomposition."""
+"""Which rows there are: one file per kind of decomposition."""
 
-from dla.decomposers.base import Decomposer, MixedDecomposer, RowKind
+from dla.decomposers.base import Decomposer, MixedDecomposer
 from dla.decomposers.bias import BiasDecomposer
 from dla.decomposers.block import BlockDecomposer
 from dla.decomposers.component import ComponentDecomposer
@@ -12,7 +12,7 @@ from dla.decomposers.head import HeadDecomposer
 from dla.decomposers.layer import LayerDecomposer
 from dla.decomposers.lens import LensDecomposer
 from dla.decomposers.neuron import NeuronDecomposer
-from dla.decomposers.plans import Entry, Item, Rows
+from dla.decomposers.plans import Entry, Item, RowKind, Rows
 from dla.decomposers.source import SourceDecomposer
 from dla.decomposers.splitting import split_sublayers
 

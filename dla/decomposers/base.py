@@ -1,29 +1,14 @@
 """The interface of a decomposition."""
 
 import abc
-import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
 from dla.adapters.base import ModelAdapter
-from dla.decomposers.cover import put_together
-from dla.decomposers.plans import Item
+from dla.decomposers.cover import merged_plans
+from dla.decomposers.plans import Item, Plan, RowKind
 from dla.inputs.given import shown
-
-
-class RowKind(enum.Enum):
-    """What the rows of a decomposition have to do with the total."""
-
-    ADDITIVE = "additive"
-    """The rows add up to the total."""
-
-    CUMULATIVE = "cumulative"
-    """The rows follow the stream as it grows; the last row is the total."""
-
-    LENS = "lens"
-    """The rows are what the stream would say at each place if it ended there, each on a scale of its own; the last row
-    is the total, and nothing adds up."""
 
 
 class Decomposer(abc.ABC):
@@ -37,7 +22,7 @@ class Decomposer(abc.ABC):
 
     @abc.abstractmethod
     def writes(self, model: ModelAdapter) -> Sequence[Item]:
-        """The plan: what to read, which parts it holds, how each reaches the stream. Runs nothing."""
+        """The plan: what to read, which parts that is, and how each reaches the stream. Runs nothing."""
 
     def __or__(self, other: "Decomposer") -> "Decomposer":
         return MixedDecomposer((self, as_decomposer(other)))
@@ -46,11 +31,21 @@ class Decomposer(abc.ABC):
         return MixedDecomposer((as_decomposer(other), self))
 
 
+def plan_of(decomposer: Decomposer, model: ModelAdapter) -> Plan:
+    """What a decomposer reads of a model, checked.
+
+    Raises:
+        TypeError: If an item is neither a write nor an entry.
+        ValueError: If there is no item, or two rows have the same label.
+    """
+    return Plan.of(type(decomposer).__name__, decomposer.writes(model), decomposer.row_kind)
+
+
 def as_decomposer(given: object) -> Decomposer:
     """A decomposer, checked.
 
     Raises:
-        TypeError: If it is none, such as a class in the place of an instance.
+        TypeError: If it is not one, such as a class instead of an instance.
     """
     if not isinstance(given, Decomposer):
         raise TypeError(f"{shown(given)} is not a Decomposer. Pass an instance, such as HeadDecomposer().")
@@ -60,10 +55,14 @@ def as_decomposer(given: object) -> Decomposer:
 @final
 @dataclass(frozen=True)
 class MixedDecomposer(Decomposer):
-    """Several decompositions in one, what `a | b` makes: each part of the stream is split by the one that splits it.
+    """Several decompositions in one, made by `a | b`: each part of the stream is split by the one that splits it.
 
     Attributes:
-        decomposers: Which ones; each may leave embeddings and sublayers whole, which another may split.
+        decomposers: The decompositions; what one leaves whole another may split.
+
+    Raises:
+        TypeError: If one of them is not a decomposer.
+        ValueError: If the rows of one do not add up.
     """
 
     decomposers: tuple[Decomposer, ...]
@@ -81,4 +80,4 @@ class MixedDecomposer(Decomposer):
             ValueError: If two of the decomposers split the same embedding or sublayer; names it.
         """
         named = [(type(decomposer).__name__, decomposer.writes(model)) for decomposer in self.decomposers]
-        return put_together(named, model)
+        return merged_plans(named, model)

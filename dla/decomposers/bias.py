@@ -1,4 +1,4 @@
-"""The biases, apart from what moves with the prompt."""
+"""The biases, each as a part of its own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from dla.decomposers.base import Decomposer
 from dla.decomposers.groups import Grouping
 from dla.decomposers.plans import Entry, Item
 from dla.decomposers.source import sources_of
-from dla.decomposers.splitting import split_sublayers
+from dla.decomposers.splitting import BIASES, split_sublayers
 from dla.labels import Label
-from dla.writes import HeadWrites, SumOf
+from dla.writes import SumOf
 
 
 @final
@@ -20,14 +20,14 @@ from dla.writes import HeadWrites, SumOf
 class BiasDecomposer(Decomposer):
     """Each sublayer without its biases, and each bias as a part of its own.
 
-    Attention is `9_heads`, its value bias `9_b_V` (what the heads carry of it, `Σ_h (Σ_s pattern) b_V W_O`), its output
+    Attention is `9_heads`, its value bias `9_b_V` (as the heads move it, `Σ_h (Σ_s pattern) b_V W_O`) and its output
     bias `9_b_O`; an MLP is `9_neurons` and `9_b_out`; the bias of a norm after the sublayer is `9_ln1_post_b` or
-    `9_ln2_post_b`. Embeddings, and sublayers that are neither, stay as they are. Where the value bias cannot be told
-    from the values it stays in `9_heads`.
+    `9_ln2_post_b`. Embeddings and all other sublayers stay as they are. A value bias that is not known stays in
+    `9_heads`.
     """
 
     def writes(self, model: ModelAdapter) -> Sequence[Item]:
-        return list(split_sublayers(model, None, _without_biases, "biases"))
+        return list(split_sublayers(model, None, _without_biases, BIASES))
 
 
 def _without_biases(sublayer: Sublayer) -> Sequence[Item] | None:
@@ -41,10 +41,11 @@ def _without_biases(sublayer: Sublayer) -> Sequence[Item] | None:
 
 
 def _heads(heads: Heads) -> Sequence[Item]:
-    """What the heads carry, without the value bias, and that bias, where it is known."""
+    """All heads as one part, without the value bias, and that bias, where it is known."""
     layer = heads.label.layer
     together, bias = (Label(kind, layer, parent=heads.label) for kind in ("heads", "b_V"))
     if heads.values is None or heads.values.b_V is None:
-        return [SumOf([HeadWrites(heads.z, heads.W_O, heads.labels, heads.route)], together)]
+        return [SumOf([heads.write()], together)]
+    # The sources have the bias in rows of their own, which `z` has not; all other rows become one again.
     apart = Grouping(lambda label: bias if label.kind == "b_V" else together)
     return [Entry(heads.label, lambda prompts: sources_of(heads, prompts), (apart,)), *heads.values.rounding]

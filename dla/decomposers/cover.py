@@ -1,4 +1,4 @@
-"""Which parts of the stream a plan covers, and several plans as one that covers each part once."""
+"""Which parts of the stream a plan splits, and how several plans become one that splits each part once."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,15 +7,15 @@ from dla.decomposers.plans import Item
 from dla.labels import Label
 from dla.writes import Write
 
-Named = tuple[str, Sequence[Item]]
+NamedPlan = tuple[str, Sequence[Item]]
 """A plan, and the name of the decomposer that made it."""
 
 
-def put_together(plans: Sequence[Named], model: ModelAdapter) -> list[Item]:
-    """One plan: each embedding and sublayer in the pieces that one of the plans has of it, else whole.
+def merged_plans(plans: Sequence[NamedPlan], model: ModelAdapter) -> list[Item]:
+    """One plan: each embedding and sublayer in the pieces of the plan that splits it, or whole.
 
     Raises:
-        ValueError: If two plans have pieces of one part, or a label does not say what it is a piece of.
+        ValueError: If two plans split the same part, or a label does not say what it is a piece of.
     """
     whole = components_of(model)
     pieces = [(name, _pieces(name, items, model, whole)) for name, items in plans]
@@ -27,6 +27,7 @@ def put_together(plans: Sequence[Named], model: ModelAdapter) -> list[Item]:
                 f"Both {owners[0][0]} and {owners[1][0]} split {str(label)!r}. Leave one of them out, or "
                 "restrict it with layers=..., so that each part of the stream is split once."
             )
+        # By identity: an item that covers several parts, such as a block, is found under each of them.
         for item in owners[0][1] if owners else [write]:
             plan[id(item)] = item
     return list(plan.values())
@@ -41,9 +42,10 @@ def components_of(model: ModelAdapter) -> dict[Label, Write]:
 def _pieces(
     name: str, items: Sequence[Item], model: ModelAdapter, whole: Mapping[Label, Write]
 ) -> dict[Label, list[Item]]:
-    """The items of a plan by what they are pieces of; without the parts that the plan leaves whole."""
+    """The items of a plan by the part that they are pieces of, without the parts that the plan leaves whole."""
     found: dict[Label, list[Item]] = {}
     for item in items:
+        # One write may hold pieces of several parts; an entry says of which part its pieces are.
         labels = item.labels if isinstance(item, Write) else [item.parent]
         for component in dict.fromkeys(part for label in labels for part in _components(name, label, model, whole)):
             found.setdefault(component, []).append(item)
@@ -51,7 +53,7 @@ def _pieces(
 
 
 def _components(name: str, label: Label, model: ModelAdapter, whole: Mapping[Label, Write]) -> list[Label]:
-    """The embeddings and sublayers that a part is a piece of, or is made of."""
+    """The embeddings and sublayers that a label is a piece of, or the sum of."""
     for above in label.path():
         if above in whole:
             return [above]
@@ -66,7 +68,7 @@ def _components(name: str, label: Label, model: ModelAdapter, whole: Mapping[Lab
 
 
 def _before(kind: str, layer: int, model: ModelAdapter) -> list[Label]:
-    """Everything that wrote to the stream up to a place in block `layer`."""
+    """Everything that writes to the stream before a place in block `layer`."""
     last = model.block(layer).writes({"pre": 0, "mid": 1, "post": None}[kind])
     blocks = [write for i in range(layer) for write in model.sublayers(i)]
     return [write.labels[0] for write in (*model.embeddings(), *blocks, *last)]

@@ -15,14 +15,15 @@ from dla.labels import Label
 class EmbeddingDecomposer(Decomposer):
     """The token and position embeddings, each a part where the model adds them, and all blocks as one: `blocks`.
 
-    A model that turns positions (rotary embeddings) adds none; what it has beside the token embedding before the first
-    block, such as a norm, is in `embed`.
+    A model with rotary embeddings adds no position embedding. What else happens before the first block, such as a norm,
+    is in `embed`.
     """
 
     def writes(self, model: ModelAdapter) -> Sequence[Item]:
         blocks = Label(GROUP, text="blocks")
         sublayers = [sublayer for layer in range(model.n_layers) for sublayer in model.block(layer).sublayers]
 
+        # Rows of the kind GROUP with one label are added up, whichever writes they come from.
         def together(rows: Rows) -> Rows:
             return replace(rows, labels=[blocks] * len(rows.labels))
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from dla.adapters.anatomy import Sublayer
+from dla.adapters.anatomy import PieceKind, Sublayer
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer
 from dla.decomposers.splitting import Layers, read_layers, split_sublayers
@@ -16,10 +16,10 @@ from dla.writes import Write
 class ExpertDecomposer(Decomposer):
     """One part for each routed expert, `L3E5`, one for the shared experts, and one for everything else.
 
-    An expert's part is its output times the weight that the router gave it, after the choice of the best and their
-    renormalisation; an expert that was not chosen has 0. Shared experts, which every token passes, are one part,
-    `3_shared_experts`, with their gate if they have one. An expert's own biases are in its part. Attributing from a
-    cache is not possible: no hook shows what the router decided, so the model has to run.
+    An expert's part is its output, with its biases, times the weight that the router gave it after the choice of the
+    best and their renormalisation; an expert that was not chosen has 0. Shared experts, which every token passes, are
+    one part, `3_shared_experts`, with their gate if they have one. A cache is not enough: no hook shows what the router
+    decided, so the model has to run.
 
     Attributes:
         layers: The layers whose mixtures are split; None for all.
@@ -39,7 +39,7 @@ class ExpertDecomposer(Decomposer):
             ValueError: If the model has no such layer.
             UnsupportedModelError: If a layer that was named has no experts to split.
         """
-        return list(split_sublayers(model, self.layers, _experts, "experts"))
+        return list(split_sublayers(model, self.layers, _experts, PieceKind.EXPERTS))
 
 
 def _experts(sublayer: Sublayer) -> Sequence[Write] | None:

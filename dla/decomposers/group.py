@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import final
 
 from dla.adapters.base import ModelAdapter
-from dla.decomposers.base import Decomposer, RowKind, as_decomposer
+from dla.decomposers.base import Decomposer, as_decomposer
 from dla.decomposers.groups import Grouping, Selector, check_groups, named_groups
-from dla.decomposers.plans import Entry, Item
+from dla.decomposers.plans import Entry, Item, RowKind
 from dla.labels import ROUNDING
 from dla.writes import Write
 
@@ -15,18 +15,18 @@ from dla.writes import Write
 @final
 @dataclass(frozen=True)
 class GroupDecomposer(Decomposer):
-    """The rows of another decomposer, those of each group added up: "name movers", "MLPs 0-3". Others stay.
+    """The rows of another decomposer, those of each group added up: "name movers", "MLPs 0-3". Other rows stay.
 
-    What half precision rounds away is known in full only after the run, and stays a row of its own; `group_by` of the
-    result can put it into a group.
+    What half precision rounds away is complete only after the run, and stays a row of its own; `group_by` of the result
+    can put it into a group.
 
     Attributes:
-        inner: Whose rows.
-        groups: Which rows belong to each name: a label, several labels, a regular expression that a label matches in
-            full, or a function of the label.
+        inner: The other decomposer.
+        groups: Which rows belong to each name: a label, several labels, a regular expression that matches all of a
+            label, or a function of the label.
 
     Raises:
-        TypeError: If `inner` is no decomposer, or a group cannot be read.
+        TypeError: If `inner` is not a decomposer, or a group cannot be read.
         ValueError: If there is no group, or the rows do not add up.
     """
 
@@ -46,6 +46,7 @@ class GroupDecomposer(Decomposer):
             ValueError: If a row belongs to two groups, or a group has no row.
         """
         renamed, items = named_groups(self.groups), self.inner.writes(model)
+        # The labels of an entry are known only when the prompts are, so a plan with entries is not checked beforehand.
         writes = [item for item in items if isinstance(item, Write)]
         if len(writes) == len(items):
             labels = [label for write in writes for label in write.labels]

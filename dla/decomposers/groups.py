@@ -1,4 +1,4 @@
-"""Groups: named sets of rows, told by their labels."""
+"""Groups: named sets of rows, chosen by their labels."""
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -9,9 +9,10 @@ from dla.inputs.given import items, shown
 from dla.labels import Label
 
 Selector = str | re.Pattern[str] | Collection[str] | Callable[[Label], bool]
-"""Which rows: a label, a regular expression that a label matches in full, several labels, or a function."""
+"""Which rows: a label, a regular expression that matches all of a label, several labels, or a function."""
 
 Renaming = Callable[[Label], Label]
+"""The label of the group that a row belongs to; the row's own label if it belongs to none."""
 
 
 @final
@@ -19,11 +20,7 @@ class Grouping:
     """Adds up the rows of each group; rows of no group stay as they are."""
 
     def __init__(self, renamed: Renaming) -> None:
-        """Takes the rule.
-
-        Args:
-            renamed: The label of the group that a row belongs to, or the row's own.
-        """
+        """Keeps the rule."""
         self.renamed = renamed
 
     def __call__(self, rows: Rows) -> Rows:
@@ -54,18 +51,18 @@ def named_groups(groups: Mapping[str, Selector]) -> Renaming:
 
 
 def check_groups(groups: Mapping[str, Selector], labels: Sequence[Label]) -> None:
-    """Whether each group has a row, each label that one lists is a row, and no row is in two.
+    """Checks that each group has a row, and that each label in a list is a row.
 
     Args:
         groups: The groups.
-        labels: The rows before they are put together.
+        labels: The rows before they are grouped.
 
     Raises:
-        ValueError: If it is not so.
+        ValueError: If a group has no row, lists a label that is not a row, or a row is in two groups.
     """
     texts, some, renamed = set(map(str, labels)), ", ".join(map(str, labels[:4])), named_groups(groups)
     for label in labels:
-        renamed(label)  # raises where it is in two
+        renamed(label)  # raises where the row is in two groups
     for name, selector in groups.items():
         if not any(map(_test(selector), labels)):
             raise ValueError(
@@ -77,14 +74,14 @@ def check_groups(groups: Mapping[str, Selector], labels: Sequence[Label]) -> Non
             raise ValueError(f"The group {name!r} lists {missing[0]!r}, and there is no such row; they are {some}, ...")
 
 
-def told_by(rule: object) -> Renaming:
+def rule_of_function(rule: object) -> Renaming:
     """A function of the user's as a rule.
 
     Raises:
-        TypeError: If it is no function; later, if it gives something else than a label.
+        TypeError: If it is not a function; later, if it returns something else than a label.
     """
     if not callable(rule):
-        raise TypeError(f"There is no grouping {shown(rule)}. Pass one of {list(WORDS)}, a dict, or a function.")
+        raise TypeError(f"There is no grouping {shown(rule)}. Pass one of {list(GROUPINGS)}, a dict, or a function.")
 
     def renamed(label: Label) -> Label:
         group = rule(label)
@@ -99,25 +96,26 @@ def told_by(rule: object) -> Renaming:
 
 
 def rule_of(word: str, labels: Sequence[Label]) -> Renaming:
-    """The rule that a word stands for.
+    """The rule of a grouping by name.
 
     Args:
-        word: One of `WORDS`.
-        labels: The rows that are there.
+        word: One of `GROUPINGS`.
+        labels: The rows.
 
     Raises:
-        ValueError: If there is no such word.
+        ValueError: If there is no such grouping.
     """
-    if word not in WORDS:
-        raise ValueError(f"There is no grouping {word!r}. Pass one of {list(WORDS)}, a dict, or a function.")
+    if word not in GROUPINGS:
+        raise ValueError(f"There is no grouping {word!r}. Pass one of {list(GROUPINGS)}, a dict, or a function.")
     if word != "parent":
         return {"layer": _layer, "kind": _kind, "component": _component}[word]
+    # Only the finest rows are joined: the sources of a head, say, and not the heads of other layers next to them.
     deepest = max(_depth(label) for label in labels)
     return lambda label: (label.parent or label) if _depth(label) == deepest else label
 
 
-WORDS = ("layer", "kind", "parent", "component")
-"""What rows may be put together by."""
+GROUPINGS = ("layer", "kind", "parent", "component")
+"""By what rows may be grouped."""
 
 
 def _layer(label: Label) -> Label:
@@ -155,7 +153,7 @@ def _test(selector: object) -> Callable[[Label], bool]:
 
 
 def _hint(selector: Selector) -> str:
-    """What may have been meant by a text that is the beginning of labels."""
+    """How a group that matches no row may have been meant."""
     if isinstance(selector, str):
         return f" A text is one whole label; all labels that begin with it are re.compile({selector + '.*'!r})."
     if isinstance(selector, re.Pattern):

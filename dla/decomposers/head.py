@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from dla.adapters.anatomy import Sublayer
+from dla.adapters.anatomy import PieceKind, Sublayer
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer
 from dla.decomposers.splitting import Layers, read_layers, split_sublayers
@@ -17,7 +17,7 @@ class HeadDecomposer(Decomposer):
     """One part for each attention head, `L9H6`, and one for each thing that no head writes.
 
     Those are the embeddings, the MLPs, the attention biases (`9_b_O`) and, where attention passes a norm before it is
-    added, that norm's bias. A head's value bias is in its own row, since `z` holds it. A sublayer without heads
+    added, that norm's bias. A head's value bias is in the head's row, since `z` includes it. A sublayer without heads
     (a state-space mixer) stays one part.
 
     Attributes:
@@ -38,7 +38,7 @@ class HeadDecomposer(Decomposer):
             ValueError: If the model has no such layer.
             UnsupportedModelError: If a layer that was named has no heads to split.
         """
-        return list(split_sublayers(model, self.layers, _heads, "attention heads"))
+        return list(split_sublayers(model, self.layers, _heads, PieceKind.HEADS))
 
 
 def _heads(sublayer: Sublayer) -> Sequence[Write] | None:

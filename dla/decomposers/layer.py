@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from typing import final
 
 from dla.adapters.base import ModelAdapter
-from dla.decomposers.base import Decomposer, RowKind
+from dla.decomposers.base import Decomposer
+from dla.decomposers.plans import RowKind
 from dla.labels import Label
 from dla.writes import FullOutput, Write
 
@@ -15,9 +16,9 @@ from dla.writes import FullOutput, Write
 class LayerDecomposer(Decomposer):
     """The whole stream before each sublayer and at the end: `0_pre`, `0_mid`, `1_pre`, ..., `final_post`.
 
-    Each row is measured at its own place and read on the final norm's frozen scale, so that the difference of two
-    rows is what was written between them and the last row is the total. The rows do not add up. Where a block has no
-    place between attention and MLP (parallel blocks, attention-only models) there is no `mid` row.
+    Each row is the stream at its own place, read on the final norm's frozen scale, so that the difference of two rows
+    is what was written between them and the last row is the total. The rows do not add up. A block without a place
+    between attention and MLP (parallel blocks, attention-only models) has no `mid` row.
 
     Source: nostalgebraist 2020, "interpreting GPT: the logit lens".
     """

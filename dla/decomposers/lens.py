@@ -1,12 +1,13 @@
-"""What the stream would say if it ended at each place: the logit lens."""
+"""The logit of the stream at each place, as if the model ended there: the logit lens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
 from dla.adapters.base import ModelAdapter
-from dla.decomposers.base import Decomposer, RowKind
+from dla.decomposers.base import Decomposer
 from dla.decomposers.layer import streams_of
+from dla.decomposers.plans import RowKind
 from dla.errors import UnsupportedModelError
 from dla.writes import OwnScale, Write
 
@@ -16,9 +17,9 @@ from dla.writes import OwnScale, Write
 class LensDecomposer(Decomposer):
     """The logit lens: the stream at each place, through the final norm *on its own scale*, and the unembedding.
 
-    `0_pre`, `0_mid`, `1_pre`, ..., `final_post`, as `LayerDecomposer` has them. Each row, with the constant, is the
+    The rows are `0_pre`, `0_mid`, `1_pre`, ..., `final_post`, as in `LayerDecomposer`. Each, with the constant, is the
     logit that the model would give if it ended there; the last is the logit that it gives. The rows **do not add up**,
-    nor do their differences say what was written between two places: every row has another scale. For rows whose
+    and their differences are not what was written between two places, since every row has another scale. For rows whose
     differences are contributions use `LayerDecomposer`, which reads the same places on the final norm's frozen scale.
 
     Source: nostalgebraist 2020, "interpreting GPT: the logit lens".
@@ -30,7 +31,7 @@ class LensDecomposer(Decomposer):
         """The plan.
 
         Raises:
-            UnsupportedModelError: If how the final norm finds its scale is not known.
+            UnsupportedModelError: If it is not known how the final norm computes its scale.
         """
         norm = model.anatomy.unembedding.norm
         if norm is not None and norm.eps is None:

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from dla.adapters.anatomy import Sublayer
+from dla.adapters.anatomy import PieceKind, Sublayer
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer
 from dla.decomposers.plans import Entry, Item
 from dla.decomposers.splitting import Layers, read_layers, split_sublayers
-from dla.decomposers.strongest import TopK, check_count
+from dla.decomposers.top_k import TopK
+from dla.inputs.given import Count, count
 from dla.labels import Label
 
 
@@ -24,20 +25,21 @@ class NeuronDecomposer(Decomposer):
 
     Attributes:
         layers: The layers whose MLPs are split; None for all.
-        top_k: Show only so many neurons of each layer, and the others as one row, `3_other_neurons`, which is the sum
-            of their own values. Which ones: those with the largest share of Σ|value| in their layer, on average over
-            the prompts and positions of the call. None shows all.
+        top_k: Show only so many neurons of each layer, and the sum of the others as one row, `3_other_neurons`. Shown
+            are those with the largest share of Σ|value| in their layer, on average over the prompts and positions of
+            the call. None shows all.
 
     Source: Geva et al. 2022, "Transformer Feed-Forward Layers Build Predictions by Promoting Concepts in the
     Vocabulary Space" (arXiv 2203.14680).
     """
 
     layers: Layers = None
-    top_k: int | None = None
+    top_k: Count | None = None
 
     def __post_init__(self) -> None:
         read_layers(self.layers)
-        check_count(self.top_k, "neurons")
+        if self.top_k is not None:
+            count(self.top_k, "top_k", "neuron, or pass None for all")
 
     def writes(self, model: ModelAdapter) -> Sequence[Item]:
         """The plan.
@@ -46,7 +48,7 @@ class NeuronDecomposer(Decomposer):
             ValueError: If the model has no such layer.
             UnsupportedModelError: If a layer that was named has no neurons to split.
         """
-        return list(split_sublayers(model, self.layers, self._neurons, "neurons"))
+        return list(split_sublayers(model, self.layers, self._neurons, PieceKind.NEURONS))
 
     def _neurons(self, sublayer: Sublayer) -> Sequence[Item] | None:
         if sublayer.neurons is None:
@@ -54,6 +56,7 @@ class NeuronDecomposer(Decomposer):
         neurons, label = sublayer.neurons, sublayer.neurons.label
         if self.top_k is None:
             return neurons.writes()
+        # An entry, not a write: which neurons are shown depends on their values.
         others = Label("other_neurons", label.layer, parent=label)
         write = neurons.write()
-        return [Entry(label, lambda _: write, (TopK(self.top_k, others, "neuron"),)), *neurons.biases()]
+        return [Entry(label, lambda _: write, (TopK(int(self.top_k), others, "neuron"),)), *neurons.biases()]

@@ -1,5 +1,6 @@
-"""Plans: what a decomposer wants to read of a model, and how what was read becomes labelled rows."""
+"""Plans: what a decomposer reads of a model, and how that becomes labelled rows."""
 
+import enum
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,8 +16,22 @@ from dla.inputs.prompts import Prompts
 from dla.labels import ROUNDING, Label
 from dla.writes import Write
 
+
+class RowKind(enum.Enum):
+    """How the rows of a decomposition make the total."""
+
+    ADDITIVE = "additive"
+    """The rows add up to the total."""
+
+    CUMULATIVE = "cumulative"
+    """Each row is the stream up to a place; the last row is the total."""
+
+    LENS = "lens"
+    """Each row is the stream up to a place on a scale of its own; the last row is the total."""
+
+
 GROUP = "group"
-"""The kind of the rows that may come from several writes: rows of one group add up."""
+"""The kind of rows that may come from several writes: rows of one group are added up."""
 
 
 @final
@@ -25,8 +40,8 @@ class Rows:
     """Labelled values of some parts.
 
     Attributes:
-        labels: One a row.
-        values: What the direction reads of each, up to the final norm's scale.
+        labels: One per row.
+        values: The dot product of the direction with each part, before the division by the final norm's scale.
     """
 
     labels: Sequence[Label]
@@ -34,52 +49,53 @@ class Rows:
 
 
 Reduction = Callable[[Rows], Rows]
+"""Makes fewer rows of some, with the same sum."""
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A write whose rows are settled only when the prompts, or the numbers, are known.
+    """A write whose rows depend on the prompts, or on the values of the rows.
 
     Attributes:
         parent: The part whose pieces these rows are.
-        settle: The write for some prompts, with their labels.
-        reductions: What is done with the rows, in turn, as soon as they are contracted. Each keeps their sum.
+        resolve: Makes the write for some prompts.
+        reductions: Applied to the rows one after the other, as soon as they are contracted.
     """
 
     parent: Label
-    settle: Callable[[Prompts], Write]
+    resolve: Callable[[Prompts], Write]
     reductions: tuple[Reduction, ...] = ()
 
     def then(self, reduction: Reduction) -> "Entry":
-        """This entry, with one more thing done to its rows."""
-        return Entry(self.parent, self.settle, (*self.reductions, reduction))
+        """This entry, with one more reduction."""
+        return Entry(self.parent, self.resolve, (*self.reductions, reduction))
 
     @staticmethod
     def of(item: "Write | Entry") -> "Entry":
-        """An entry for a write that depends on nothing."""
+        """An entry for a write that does not depend on the prompts."""
         return item if isinstance(item, Entry) else Entry(item.labels[0], lambda _: item)
 
 
 Item = Write | Entry
-"""What a plan is made of."""
+"""An item of a plan."""
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class PlanStep:
-    """One write, and what is done with its rows."""
+    """One write of a plan for some prompts, and the reductions of its rows."""
 
     write: Write
     reductions: tuple[Reduction, ...] = ()
 
     @property
     def adds(self) -> bool:
-        """Whether its row is one that several steps add to: what is rounded away."""
+        """Whether several steps add to its row, as they do to that of what is rounded away."""
         return all(label.kind == ROUNDING for label in self.write.labels)
 
     def reduced(self, values: Float[Tensor, "part *more"]) -> Rows:
-        """The rows of what was contracted."""
+        """The rows of contracted values."""
         rows = Rows(self.write.labels, values)
         for reduction in self.reductions:
             rows = reduction(rows)
@@ -93,85 +109,98 @@ class Plan:
 
     Attributes:
         name: The decomposer's, for messages.
-        items: What it wants to read.
-        adding: Whether any rows with the same label add up, not only those of a group.
-        apart: Whether what is rounded away stays apart, a row a step, and is not one row.
+        items: What is read.
+        row_kind: How the rows make the total.
+        add_equal_labels: Whether all rows with the same label are added up, and not only those of a group.
+        rounding_by_step: Whether what is rounded away has a row per step, and is not a single row.
     """
 
     name: str
     items: tuple[Item, ...]
-    adding: bool = False
-    apart: bool = False
+    row_kind: RowKind = RowKind.ADDITIVE
+    add_equal_labels: bool = False
+    rounding_by_step: bool = False
 
     @staticmethod
-    def of(name: str, items: Sequence[Any]) -> "Plan":
-        """What a decomposer returned, checked.
+    def of(name: str, items: Sequence[Any], row_kind: RowKind = RowKind.ADDITIVE) -> "Plan":
+        """The plan of what a decomposer returned, checked.
+
+        Args:
+            name: The decomposer's.
+            items: What is read.
+            row_kind: How the rows make the total.
 
         Raises:
             TypeError: If an item is neither a write nor an entry.
-            ValueError: If there is none, or two rows could not be told apart.
+            ValueError: If there is no item, or two rows have the same label.
         """
         for item in items:
             if not isinstance(item, Write | Entry):
                 raise TypeError(f"{name}.writes returned {item!r}; every item must be a Write or an Entry.")
         if not items:
             raise ValueError(f"{name} names no part. Return at least one write.")
-        plan = Plan(name, tuple(items))
-        _ = plan.fixed  # where the labels are known already, two equal ones raise here and not during a run
+        plan = Plan(name, tuple(items), row_kind)
+        _ = plan.static_labels  # checks labels that do not depend on the prompts before anything runs
         return plan
 
     @cached_property
-    def fixed(self) -> tuple[Label, ...] | None:
-        """All labels, where they depend on nothing."""
+    def static_labels(self) -> tuple[Label, ...] | None:
+        """All labels; None if they depend on the prompts or on values."""
         writes = [item for item in self.items if isinstance(item, Write)]
         if len(writes) < len(self.items):
             return None
-        return told_apart(self._shown([label for write in writes for label in write.labels]), self.name)
+        return unique_labels(self._shown([label for write in writes for label in write.labels]), self.name)
 
     def steps(self, prompts: Prompts) -> tuple[PlanStep, ...]:
         """The writes for some prompts."""
         return tuple(
-            PlanStep(item) if isinstance(item, Write) else PlanStep(item.settle(prompts), item.reductions)
+            PlanStep(item) if isinstance(item, Write) else PlanStep(item.resolve(prompts), item.reductions)
             for item in self.items
         )
 
     def labels_of(self, steps: Sequence[PlanStep]) -> tuple[Label, ...] | None:
-        """All labels of some steps, where each row that is contracted is one of the result.
+        """All labels of some steps; None where rows are reduced or added up, which their values decide.
 
         Raises:
-            ValueError: If two rows could not be told apart.
+            ValueError: If two rows have the same label.
         """
-        if self.fixed is not None:
-            return self.fixed
+        if self.static_labels is not None:
+            return self.static_labels
         labels = [label for step in steps for label in step.write.labels]
-        if self.adding or any(step.reductions for step in steps) or any(label.kind == GROUP for label in labels):
+        grouped = any(label.kind == GROUP for label in labels)
+        if self.add_equal_labels or grouped or any(step.reductions for step in steps):
             return None
-        return told_apart(self._shown(labels), self.name)
+        return unique_labels(self._shown(labels), self.name)
 
     def merged(self, parts: Sequence[Rows]) -> Rows:
-        """All rows in one, those of one group added up.
+        """All rows as one tensor, those of one group added up.
 
         Raises:
-            ValueError: If two rows could not be told apart.
+            ValueError: If two rows have the same label.
         """
+        # What is rounded away comes last, in the place that `_shown` gives it among the labels.
         parts = sorted(parts, key=lambda rows: self._is_merged(rows.labels))
         values = room_for(sum(len(rows.labels) for rows in parts), parts[0].values)
         for place, rows in zip(values.split([len(rows.labels) for rows in parts]), parts, strict=True):
             place.copy_(rows.values)
         labels = [self._merged(label) for rows in parts for label in rows.labels]
         rows = Rows(labels, values)
-        rows = added_up(rows) if self.adding or any(label.kind in (GROUP, ROUNDING) for label in labels) else rows
-        return Rows(told_apart(rows.labels, self.name), rows.values)
+        if self.add_equal_labels or any(label.kind in (GROUP, ROUNDING) for label in labels):
+            rows = added_up(rows)
+        return Rows(unique_labels(rows.labels, self.name), rows.values)
 
     def places(
         self, steps: Sequence[PlanStep], into: Float[Tensor, "part *more"] | None
     ) -> Sequence[Float[Tensor, "_ *more"]]:
-        """Where the rows of each step belong among those of `labels_of`; none where that is not known.
+        """Where the rows of each step belong among those of `labels_of`; empty where that is not known.
 
-        What is rounded away is added up in its place, which is 0 now.
+        Args:
+            steps: The steps.
+            into: Room for all rows. The place of what is rounded away is set to 0, since steps add to it.
         """
         if into is None:
             return ()
+        # In the order of `_shown`: the rows of all other steps, then one that all rounding is added to.
         own = [step for step in steps if not self._is_merged(step.write.labels)]
         places = iter(into[: sum(len(step.write.labels) for step in own)].split([len(s.write.labels) for s in own]))
         found = [into[-1:] if self._is_merged(step.write.labels) else next(places) for step in steps]
@@ -181,70 +210,77 @@ class Plan:
         return found
 
     def _is_merged(self, labels: Sequence[Label]) -> bool:
-        return not self.apart and all(label.kind == ROUNDING for label in labels)
+        return not self.rounding_by_step and all(label.kind == ROUNDING for label in labels)
 
     def _merged(self, label: Label) -> Label:
-        return label if self.apart else merged(label)
+        return label if self.rounding_by_step else label_of_sum(label)
 
     def _shown(self, labels: Sequence[Label]) -> list[Label]:
-        """The labels, what is rounded away as one, and last."""
+        """The labels of the result: what is rounded away has one, the last."""
         own = [label for label in labels if self._merged(label) is label]
         return own if len(own) == len(labels) else [*own, Label(ROUNDING)]
 
-    def then(self, reduction: Reduction, adding: bool = False) -> "Plan":
-        """This plan, with one more thing done to its rows."""
+    def then(self, reduction: Reduction, add_equal_labels: bool = False) -> "Plan":
+        """This plan, with one more reduction of its rows.
+
+        Args:
+            reduction: The reduction.
+            add_equal_labels: Whether rows that have the same label after it are added up.
+        """
         items = tuple(Entry.of(item).then(reduction) for item in self.items)
-        return replace(self, items=items, adding=adding or self.adding)
+        return replace(self, items=items, add_equal_labels=add_equal_labels or self.add_equal_labels)
 
 
-def told_apart(labels: Sequence[Label], whose: str) -> tuple[Label, ...]:
-    """The labels, each of which names one row.
+def unique_labels(labels: Sequence[Label], whose: str) -> tuple[Label, ...]:
+    """The labels, checked.
 
     Args:
         labels: The labels.
         whose: Who made them, for the error.
 
     Raises:
-        ValueError: If two are alike.
+        ValueError: If two are the same.
     """
+    # As texts, by which users name rows: labels that differ only in fields that are not written are no two names.
     twice = [label for label, count in Counter(map(str, labels)).items() if count > 1]
     if twice:
         raise ValueError(f"{whose} names two parts {twice[0]!r}. Give every part a label of its own.")
     return tuple(labels)
 
 
-def merged(label: Label) -> Label:
-    """The label of the row that a row is added to: all that is rounded away is one row."""
+def label_of_sum(label: Label) -> Label:
+    """The label of the row that a row is added to: everything that is rounded away is added to one."""
     return Label(ROUNDING) if label.kind == ROUNDING else label
 
 
 def room_for(count: int, like: Float[Tensor, "_ *more"]) -> Float[Tensor, "{count} *more"]:
-    """Room for so many rows. Parts lie side by side in memory, as activations show them: nothing is transposed."""
+    """Room for so many rows, with the other axes of `like`."""
+    # In memory the parts are the last axis, as in activations (heads, neurons), so that nothing is transposed.
     shape = (*like.shape[1:], count)
     if like.device.type != "cpu" or like.requires_grad:
         return like.new_empty(shape).movedim(-1, 0)
-    # NumPy asks the system for huge pages, PyTorch does not: without them touching the memory takes longest.
+    # NumPy asks the system for huge pages and PyTorch does not. Without them most time goes into the first access.
     return torch.from_numpy(np.empty(shape, str(like.dtype).removeprefix("torch."))).movedim(-1, 0)
 
 
-def kept(rows: Rows, keep: Callable[[Label], bool]) -> Rows:
+def rows_where(rows: Rows, keep: Callable[[Label], bool]) -> Rows:
     """Some of the rows."""
     places = [i for i, label in enumerate(rows.labels) if keep(label)]
     return Rows([rows.labels[i] for i in places], rows.values[places])
 
 
 def rounding_last(rows: Rows) -> Rows:
-    """All that is rounded away as one row, the last."""
+    """The rows, with everything that is rounded away as one row, the last."""
     lost = [i for i, label in enumerate(rows.labels) if label.kind == ROUNDING]
     if len(lost) < 2:
         return rows
-    own = kept(rows, lambda label: label.kind != ROUNDING)
+    own = rows_where(rows, lambda label: label.kind != ROUNDING)
     row = rows.values[lost].sum(0, keepdim=True)
     return Rows([*own.labels, Label(ROUNDING)], torch.cat([own.values, row]))
 
 
 def added_up(rows: Rows) -> Rows:
-    """Rows with the same label as one, in the order of the first of each."""
+    """The rows, those with the same label added up, in the order of the first of each."""
     places = {label: i for i, label in enumerate(dict.fromkeys(rows.labels))}
     if len(places) == len(rows.labels):
         return rows

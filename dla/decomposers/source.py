@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from dla.adapters.anatomy import Heads, Sublayer
+from dla.adapters.anatomy import Heads, PieceKind, Sublayer
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer
 from dla.decomposers.plans import Entry, Item
@@ -19,9 +19,9 @@ from dla.writes import Sources
 class SourceDecomposer(Decomposer):
     """One part for each attention head and token that it reads, `L9H6 ← 3 ' Mary'`, and one for everything else.
 
-    A head moves `Σ_s pattern[q, s] v[s]` to where it writes; each summand is a part, and so is the head's value bias,
-    `L9H6 ← b_V`, in models that have one (in compatibility mode it is folded into `b_O`). A token after the position
-    that is asked about is not read, and has 0. The token is named where all prompts agree on it.
+    A head moves `Σ_s pattern[q, s] v[s]` to the position where it writes. Each summand is a part, and so is the head's
+    value bias, `L9H6 ← b_V`, in models that have one (compatibility mode folds it into `b_O`). A token after the
+    attributed position is not read, and has 0. The label names the token where all prompts have the same one.
 
     Attributes:
         layers: The layers whose attention is split; None for all.
@@ -41,7 +41,7 @@ class SourceDecomposer(Decomposer):
             ValueError: If the model has no such layer.
             UnsupportedModelError: If a layer that was named has no heads whose sources are known.
         """
-        return list(split_sublayers(model, self.layers, _sources, "sources of attention heads"))
+        return list(split_sublayers(model, self.layers, _sources, PieceKind.SOURCES))
 
 
 def _sources(sublayer: Sublayer) -> Sequence[Item] | None:
@@ -53,7 +53,7 @@ def _sources(sublayer: Sublayer) -> Sequence[Item] | None:
 
 
 def sources_of(heads: Heads, prompts: Prompts) -> Sources:
-    """What the heads read at each position of some prompts."""
+    """What the heads read at each position of some prompts; the heads' values must be known."""
     assert heads.values is not None
     texts, labels = [f" {token}" if token else "" for token in _tokens(prompts)], heads.labels
     rows = [
@@ -70,6 +70,6 @@ def _tokens(prompts: Prompts) -> list[str]:
     """The token at each position, quoted; empty where the prompts differ."""
     found: list[set[str]] = [set() for _ in range(prompts.tokens.shape[1])]
     for texts in prompts.texts():
-        for seen, text in zip(found, texts, strict=False):
+        for seen, text in zip(found, texts, strict=False):  # a short prompt has no token at the last positions
             seen.add(text)
     return [repr(seen.pop()) if len(seen) == 1 else "" for seen in found]

@@ -1,46 +1,49 @@
-"""Which layers a decomposer splits."""
+"""Splitting the sublayers of some layers into pieces."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from dla.adapters.anatomy import Sublayer
+from dla.adapters.anatomy import PieceKind, Sublayer
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.plans import Item
 from dla.errors import CoarseDecompositionWarning, UnsupportedModelError, warn_caller
-from dla.inputs.given import items, shown, whole
+from dla.inputs.given import items, shown, whole_number
 from dla.writes import Write
 
 Piece = TypeVar("Piece", bound=Item)
 
 if TYPE_CHECKING:
     Layers = Collection[int] | None
-else:  # `read_layers` looks at what is passed, and says in a sentence what is wrong with it
+else:  # a type checker at run time would refuse a wrong argument before `read_layers` can explain what is wrong
     Layers = object
 """Layers by number; None for all."""
 
-_SHOWN = 3
-"""How many sublayers a message names before it counts the rest."""
+BIASES = "biases"
+"""What the pieces are if each bias is one."""
+
+_CERTAIN = (PieceKind.EXPERTS, BIASES)  # a sublayer without a reason why it has no such pieces has none
+_SHOWN = 3  # how many sublayers a message names before it counts the rest
 
 
 def read_layers(layers: Layers) -> frozenset[int] | None:
     """The layers that were named; None for all.
 
     Raises:
-        TypeError: If they are not several whole numbers.
-        ValueError: If there is none.
+        TypeError: If they are not a list of whole numbers.
+        ValueError: If the list is empty.
     """
     if layers is None:
         return None
     several = list(layers) if isinstance(layers, set | frozenset) else items(layers)
     if several is None:
-        alone = whole(layers)
+        alone = whole_number(layers)
         pass_ = "their numbers, such as [0, 1], or None for all" if alone is None else f"layers=[{alone}]"
         raise TypeError(f"layers={shown(layers)} is not a list of layers. Pass {pass_}.")
     if not several:
         raise ValueError(f"layers={shown(layers)} names no layer to split. Pass at least one, or None for all.")
     found: set[int] = set()
     for layer in several:
-        number = whole(layer)
+        number = whole_number(layer)
         if number is None:
             raise TypeError(f"layers={shown(layers)}: {shown(layer)} is not a layer. Pass whole numbers, such as 1.")
         found.add(number)
@@ -50,17 +53,17 @@ def read_layers(layers: Layers) -> frozenset[int] | None:
 def split_sublayers(
     model: ModelAdapter, layers: Layers, split: Callable[[Sublayer], Sequence[Piece] | None], what: str
 ) -> Iterator[Write | Piece]:
-    """The embeddings, and the sublayers of every block: in pieces in the chosen layers, else whole.
+    """The embeddings, and the sublayers of every block: in pieces in the chosen layers, whole in others.
 
     Args:
         model: The model.
-        layers: The layers whose sublayers are split.
-        split: The pieces of a sublayer, or None if it has none.
-        what: What the pieces are, for messages: "attention heads", "neurons".
+        layers: The layers whose sublayers are split; None for all.
+        split: The pieces of a sublayer; None if it has none.
+        what: What the pieces are, for messages: a `PieceKind`, or words of your own.
 
     Raises:
-        TypeError: If the layers are not several whole numbers.
-        ValueError: If the model has no such layer.
+        TypeError: If the layers are not a list of whole numbers.
+        ValueError: If the list is empty, or the model has no such layer.
         UnsupportedModelError: If a layer that was named has nothing to split.
 
     Warns:
@@ -71,7 +74,7 @@ def split_sublayers(
         if not 0 <= layer < model.n_layers:
             raise ValueError(f"There is no layer {layer}; the model has layers 0 to {model.n_layers - 1}.")
     yield from model.embeddings()
-    whole: list[Sublayer] = []
+    unsplit: list[Sublayer] = []
     for layer in range(model.n_layers):
         chosen = named is None or layer in named
         sublayers = model.block(layer).sublayers
@@ -84,16 +87,16 @@ def split_sublayers(
         for sublayer, piece in zip(sublayers, pieces, strict=True):
             yield from [sublayer.write] if piece is None else piece
             yield from sublayer.rounding
-        unsplit = [sublayer for sublayer, piece in zip(sublayers, pieces, strict=True) if piece is None]
-        whole += [sublayer for sublayer in unsplit if chosen and _may_have(sublayer, what)]
-    if whole:
-        warn_caller(_left_whole(whole, what), CoarseDecompositionWarning)
+            if chosen and piece is None and _may_have(sublayer, what):
+                unsplit.append(sublayer)
+    if unsplit:  # one warning for all layers
+        warn_caller(_left_whole(unsplit, what), CoarseDecompositionWarning)
 
 
 def _may_have(sublayer: Sublayer, what: str) -> bool:
-    """Whether a sublayer may have such pieces: it looked so, or nothing is known of what is in it."""
+    """Whether a sublayer may have such pieces: something looked like them, or nothing inside it is known."""
     known = sublayer.heads is not None or sublayer.neurons is not None or sublayer.experts is not None
-    return what in sublayer.whole or not (known or what in _CERTAIN)
+    return what in sublayer.reasons or not (known or what in _CERTAIN)
 
 
 def _left_whole(sublayers: Sequence[Sublayer], what: str) -> str:
@@ -105,9 +108,5 @@ def _left_whole(sublayers: Sequence[Sublayer], what: str) -> str:
 
 
 def _because(sublayers: Sequence[Sublayer], what: str) -> str:
-    """The first reason that is known, in brackets."""
-    return next((f" ({sublayer.whole[what]})" for sublayer in sublayers if what in sublayer.whole), "")
-
-
-_CERTAIN = ("experts", "biases")
-"""Pieces that a sublayer has, or was seen not to have."""
+    """The first known reason why they stay whole, in brackets."""
+    return next((f" ({sublayer.reasons[what]})" for sublayer in sublayers if what in sublayer.reasons), "")

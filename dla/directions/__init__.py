@@ -1,8 +1,8 @@
 """Which linear function of the logits is attributed: a token's logit, a difference, a mean, a vector.
 
-Every direction is a linear functional of the logits before any soft cap, plus one of the final norm's output, or one
-of the stream at an earlier place. Directions therefore add, subtract and scale: `Logit(" Mary") - Logit(" John")`,
-`2 * d`, `LogitSet([...])`.
+Every direction is a linear function of the logits before any soft cap, plus one of the final norm's output, or of the
+stream at an earlier place. Directions can therefore be added, subtracted and scaled: `Logit(" Mary") - Logit(" John")`,
+`2 * d`.
 """
 
 from dla.directions.answers import CentredLogit, LogProbability

@@ -1,26 +1,26 @@
-"""The interface of a direction, and the algebra that all directions share."""
+"""The interface of a direction, and the sums and multiples of directions."""
 
 import abc
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dla.inputs.given import items, number, shown, whole
+from dla.inputs.given import items, number, shown, whole_number
 from dla.inputs.prompts import Positions, Prompts
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class ResolvedDirection:
-    """A direction, resolved for some prompts: weighted token ids, weights for all tokens, and a vector.
+    """A direction for some prompts: weighted token ids, weights for all tokens, and a vector; their sum is read.
 
     Attributes:
         ids: Token ids; axes of size 1 mean "the same for all".
-        weights: One weight a term, the same for all prompts and positions; `weights_of` makes them.
+        weights: One weight per id, the same for all prompts and positions; `term_weights` makes them.
         vector: A direction on the final norm's output (or on the stream at the place `at`), or None.
         dense: A weight for each token of the vocabulary, or None.
         at: The hook name of the place in the stream that the vector reads; None for the final norm's output.
@@ -34,21 +34,26 @@ class ResolvedDirection:
 
     @staticmethod
     def of_vector(vector: Float[Tensor, "#batch #pos d_model"], at: str | None = None) -> "ResolvedDirection":
-        """No token, only a vector."""
-        return ResolvedDirection(torch.zeros(1, 1, 0, dtype=torch.long, device="cpu"), weights_of([]), vector, at=at)
+        """A direction without tokens."""
+        return ResolvedDirection(torch.zeros(1, 1, 0, dtype=torch.long, device="cpu"), term_weights([]), vector, at=at)
 
 
 class Direction(abc.ABC):
-    """What an attribution attributes.
+    """A linear function of the logits, or of the stream, that is attributed.
 
-    Law: resolving is linear. What `a + b` resolves to reads what `a` reads plus what `b` reads, and `-a` its negative.
+    Law: `resolve` is linear. `a + b` reads what `a` reads plus what `b` reads, and `-a` its negative.
+
+    Attributes:
+        needs_answers: Whether it depends on the model's own logits, which takes one more forward pass, or the cache.
     """
+
+    needs_answers: bool = False
 
     @abc.abstractmethod
     def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
         """The token ids and vectors that are read, for these prompts at these positions.
 
-        A direction that depends on what the model answers asks for `prompts.answered()`.
+        A direction with `needs_answers` finds the model's own logits in `prompts.answered()`.
         """
 
     @abc.abstractmethod
@@ -59,7 +64,7 @@ class Direction(abc.ABC):
         return Combination(((1.0, self), (1.0, _direction(other, "+"))))
 
     def __radd__(self, other: object) -> "Direction":
-        return self if whole(other) == 0 else self + _direction(other, "+")  # `sum` begins with 0
+        return self if whole_number(other) == 0 else self + _direction(other, "+")  # `sum` starts from 0
 
     def __sub__(self, other: object) -> "Direction":
         return Combination(((1.0, self), (-1.0, _direction(other, "-"))))
@@ -77,12 +82,17 @@ class Direction(abc.ABC):
 @final
 @dataclass(frozen=True, eq=False)
 class Combination(Direction):
-    """A weighted sum of directions; what `+`, `-` and `*` make."""
+    """A weighted sum of directions, as `+`, `-` and `*` make it."""
 
     terms: tuple[tuple[float, Direction], ...]
+    needs_answers: bool = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "needs_answers", any(direction.needs_answers for _, direction in self.terms))
 
     def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
         resolved = [(factor, direction.resolve(prompts, positions)) for factor, direction in self.terms]
+        # Ids of one term may be the same for all prompts and those of another not: all get the larger shape.
         shape = torch.broadcast_shapes(*(one.ids.shape[:2] for _, one in resolved))
         ids = torch.cat([one.ids.expand(*shape, -1) for _, one in resolved], -1)
         weights = torch.cat([factor * one.weights.cpu().double() for factor, one in resolved])
@@ -98,8 +108,8 @@ def mean(directions: object) -> Direction:
     """The mean of several directions.
 
     Raises:
-        TypeError: If one of them is none.
-        ValueError: If there is none.
+        TypeError: If it is not a list of directions.
+        ValueError: If the list is empty.
     """
     given = items(directions)
     if given is None:
@@ -109,13 +119,13 @@ def mean(directions: object) -> Direction:
     return Combination(tuple((1 / len(given), _direction(direction, "mean")) for direction in given))
 
 
-def weights_of(weights: Sequence[float]) -> Float[Tensor, " term"]:
-    """Weights in float64, whatever PyTorch's default is."""
+def term_weights(weights: Sequence[float]) -> Float[Tensor, " term"]:
+    """Weights of terms, in float64 whatever PyTorch's default is."""
     return torch.tensor(weights, dtype=torch.float64, device="cpu")
 
 
 def one_place(resolved: Sequence[ResolvedDirection]) -> str | None:
-    """The place in the stream that all of them read.
+    """The place in the stream that all of them read; None for the final norm's output.
 
     Raises:
         ValueError: If they read different places.
@@ -138,13 +148,14 @@ def _direction(value: object, how: str) -> Direction:
     return value
 
 
-def _exact(tensor: Tensor) -> Tensor:
-    """In a precision in which it can be scaled and added."""
+def _exact(tensor: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """A tensor in float32 or finer, so that scaling and adding round little."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
-def _sum(tensors: Sequence[Tensor]) -> Tensor | None:
+def _sum(tensors: Sequence[Float[Tensor, "..."]]) -> Float[Tensor, "..."] | None:
     if not tensors:
         return None
+    # A user's vector may be on a GPU, while what the library makes is on the CPU.
     home = next((tensor.device for tensor in tensors if tensor.device.type != "cpu"), tensors[0].device)
     return sum((tensor.to(home) for tensor in tensors[1:]), tensors[0].to(home))

@@ -1,11 +1,11 @@
-"""Several tokens as one question: their mean, or their weighted sum."""
+"""Several tokens as one direction: the mean of their logits, or a weighted sum."""
 
 from dataclasses import dataclass
 from typing import Any, final
 
 import torch
 
-from dla.directions.base import Direction, ResolvedDirection, weights_of
+from dla.directions.base import Direction, ResolvedDirection, term_weights
 from dla.directions.shapes import Several, Weights, few
 from dla.inputs.given import items, number, shown, token
 from dla.inputs.prompts import Positions, Prompts
@@ -18,8 +18,12 @@ class LogitSet(Direction):
 
     Attributes:
         tokens: Texts or ids; or a list for each prompt, of any lengths.
-        weights: One weight a token, as they are (they need not add up to 1), in the form of the tokens; where every
-            prompt has as many, one list for all will do. None for the mean.
+        weights: One weight per token, in the form of the tokens; they need not sum to 1. One list for all prompts will
+            do where every prompt has the same number of tokens. None for the mean.
+
+    Raises:
+        TypeError: If a token is neither a text nor an id, or a weight is not a number.
+        ValueError: If there is no token, or there are more or fewer weights than tokens.
     """
 
     tokens: Several
@@ -37,12 +41,13 @@ class LogitSet(Direction):
             )
         ids, weights = ([[term[i] for term in row] for row in terms] for i in (0, 1))
         if all(row == weights[0] for row in weights):
-            return ResolvedDirection(torch.tensor(ids, device="cpu")[:, None], weights_of(weights[0]))
+            return ResolvedDirection(torch.tensor(ids, device="cpu")[:, None], term_weights(weights[0]))
+        # Other weights in each prompt: terms have the same weights for all, so each prompt gets the whole vocabulary.
         dense = torch.zeros(len(terms), 1, prompts.vocabulary.size, dtype=torch.float64, device="cpu")
         for row, own in zip(dense[:, 0], terms, strict=True):
             for one, weight in own:
                 row[one] += weight
-        return ResolvedDirection(torch.zeros(1, 1, 0, dtype=torch.long, device="cpu"), weights_of([]), dense=dense)
+        return ResolvedDirection(torch.zeros(1, 1, 0, dtype=torch.long, device="cpu"), term_weights([]), dense=dense)
 
     def describe(self) -> str:
         kind, terms = "mean" if self.weights is None else "weighted", self._terms()
@@ -53,12 +58,7 @@ class LogitSet(Direction):
         return any(map(_is_list, items(self.tokens) or []))
 
     def _terms(self) -> list[list[tuple[str | int, float]]]:
-        """The tokens and weights of each prompt, or of all.
-
-        Raises:
-            TypeError: If a token or a weight is none.
-            ValueError: If there is none, or their numbers differ.
-        """
+        """The tokens and weights of each prompt, or of all."""
         given = items(self.tokens)
         if not given:
             raise ValueError(f"LogitSet wants a list of at least one token, not {shown(self.tokens)}.")
@@ -66,7 +66,7 @@ class LogitSet(Direction):
         weights = None if self.weights is None else items(self.weights)
         apart = any(map(_is_list, weights or []))
         if self.weights is not None and (weights is None or (apart and len(weights) != len(sets))):
-            raise ValueError(f"LogitSet got {shown(self.weights)} as weights; pass one weight a token.")
+            raise ValueError(f"LogitSet got {shown(self.weights)} as weights; pass one weight per token.")
         return [_paired(own, weights[i] if apart and weights else weights) for i, own in enumerate(sets)]
 
 
@@ -77,7 +77,7 @@ def _paired(tokens: object, weights: object) -> list[tuple[str | int, float]]:
         raise ValueError(f"LogitSet wants a list of at least one token for each prompt, and one has {shown(tokens)}.")
     factors = [1 / len(own)] * len(own) if weights is None else items(weights) or []
     if len(factors) != len(own):
-        raise ValueError(f"LogitSet got {len(own)} tokens and {len(factors)} weights; pass one weight a token.")
+        raise ValueError(f"LogitSet got {len(own)} tokens and {len(factors)} weights; pass one weight per token.")
     return [(token(one), number(factor, "a weight")) for one, factor in zip(own, factors, strict=True)]
 
 

@@ -2,20 +2,25 @@
 
 import abc
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 from dla.directions.base import Direction
 from dla.directions.tokens import Logit
-from dla.inputs.given import Count, count, items, shown, token, whole
+from dla.inputs.given import Count, count, items, shown, token, whole_number
 from dla.inputs.prompts import Positions, Prompts
 
 
 class Directions(abc.ABC):
-    """Several questions at once.
+    """Several directions, attributed in one pass.
 
     Law: the result's slice for one name is the attribution of that direction alone.
+
+    Attributes:
+        needs_answers: As in `Direction`, of any of them.
     """
+
+    needs_answers: bool = False
 
     @abc.abstractmethod
     def named(self, prompts: Prompts, positions: Positions) -> Mapping[str, Direction]:
@@ -29,21 +34,29 @@ class Directions(abc.ABC):
 @final
 @dataclass(frozen=True, eq=False)
 class DirectionSet(Directions):
-    """Directions that are known beforehand, by name.
+    """Directions by name.
 
     Raises:
-        ValueError: If there is none, or two have one name.
+        ValueError: If there is no direction.
     """
 
     directions: Mapping[str, Direction]
+    needs_answers: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.directions:
             raise ValueError("No direction was given. Pass at least one.")
+        needed = any(direction.needs_answers for direction in self.directions.values())
+        object.__setattr__(self, "needs_answers", needed)
 
     @staticmethod
     def of(directions: Mapping[Any, Any] | Sequence[Any]) -> "DirectionSet":
-        """From a mapping, in which a token stands for its logit; a list takes its names from the directions' words."""
+        """From a mapping, in which a token stands for its logit, or from a list, which is named by `describe`.
+
+        Raises:
+            TypeError: If a name is not a text, or an item is not a direction.
+            ValueError: If there is no direction, or two of a list have the same name.
+        """
         if isinstance(directions, Mapping):
             return DirectionSet({_name(name): _logit(direction) for name, direction in directions.items()})
         several = [_one(direction) for direction in directions]
@@ -63,16 +76,17 @@ class DirectionSet(Directions):
 @final
 @dataclass(frozen=True)
 class TopTokens(Directions):
-    """The logits of the `k` tokens that the model itself answers with first, at each prompt and position.
+    """The logits of the `k` tokens that the model itself finds most likely, at each prompt and position.
 
-    Their names are the tokens where one prompt was asked at one position, else `top 1` to `top k`. It takes one more
-    pass, or the cache, to know them.
+    Their names are the tokens for one prompt at one position, otherwise `top 1` to `top k`. One more forward pass, or
+    the cache, tells which they are.
 
     Attributes:
         k: How many.
     """
 
     k: Count = 5
+    needs_answers = True
 
     def __post_init__(self) -> None:
         count(self.k, "TopTokens: k", "token")
@@ -89,6 +103,7 @@ class TopTokens(Directions):
         ids = answers.topk(k).indices
         names = [f"top {i + 1}" for i in range(k)]
         if ids.shape[:2] == (1, 1):
+            # Two ids may have the same text; a name must be unique.
             texts = [prompts.vocabulary.text(int(token)) for token in ids.flatten()]
             names = texts if len(set(texts)) == k else names
         return {name: Logit(ids[:, :, i].cpu()) for i, name in enumerate(names)}
@@ -98,17 +113,17 @@ class TopTokens(Directions):
 
 
 def question(direction: object) -> Direction | Directions:
-    """What is asked, where it may be said in short: a token asks for its logit, a dict or a list for several things.
+    """A direction from its short forms: a token stands for its logit, a dict or a list for several directions.
 
     Raises:
-        TypeError: If it is none of these.
-        ValueError: If there is none, or two have one name.
+        TypeError: If it has none of these forms.
+        ValueError: If the dict or list is empty, or two items of a list have the same name.
     """
     if isinstance(direction, Direction | Directions):
         return direction
     if isinstance(direction, Mapping):
         return DirectionSet.of(direction)
-    if isinstance(direction, str) or whole(direction) is not None:
+    if isinstance(direction, str) or whole_number(direction) is not None:
         return Logit(token(direction))
     given = items(direction) if isinstance(direction, Sequence) else None
     if given is None:
@@ -124,7 +139,7 @@ def _name(name: object) -> str:
 
 def _logit(direction: object) -> Direction:
     """The logit of a token; a direction as it is."""
-    if isinstance(direction, str) or whole(direction) is not None:
+    if isinstance(direction, str) or whole_number(direction) is not None:
         return Logit(token(direction))
     return _one(direction)
 
@@ -132,9 +147,9 @@ def _logit(direction: object) -> Direction:
 def _one(direction: object) -> Direction:
     if isinstance(direction, Directions):
         raise TypeError(f"{type(direction).__name__} is several directions itself. Ask for it alone.")
-    if isinstance(direction, str) or whole(direction) is not None:
+    if isinstance(direction, str) or whole_number(direction) is not None:
         raise TypeError(
-            f"The directions hold the token {shown(direction)}. Pass dla.Logit with the list for one a prompt, or a "
+            f"The directions hold the token {shown(direction)}. Pass dla.Logit with the list for one per prompt, or a "
             "dict with a name for each question."
         )
     if not isinstance(direction, Direction):

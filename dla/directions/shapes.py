@@ -1,33 +1,34 @@
-"""Tokens and tensors that a direction is given, with a batch and a position axis each."""
+"""The tokens and vectors of directions, with an axis for prompts and one for positions."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from dla.inputs.given import items, shown, token, whole
+from dla.inputs.given import items, shown, token, whole_number
 from dla.inputs.prompts import Positions, Prompts
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     Tokens = str | int | Sequence[str | int] | Tensor | np.ndarray | pd.Series
     Several = Sequence[str | int] | Sequence[Sequence[str | int]] | Tensor | np.ndarray | pd.Series
     Weights = Sequence[float] | Sequence[Sequence[float]] | Tensor | np.ndarray | pd.Series | None
-else:  # the directions look at what is passed, and say in a sentence what is wrong with it
+else:  # a type checker at run time would refuse a wrong argument before the direction can explain what is wrong
     Tokens = Several = Weights = object
 
 
 def read_tokens(tokens: Tokens) -> str | int | list[str | int] | Tensor:
-    """One token, one a prompt as a list, or a tensor of ids.
+    """One token, a list with one per prompt, or a tensor of ids.
 
     Raises:
         TypeError: If they are neither texts nor ids.
-        ValueError: If there is none.
+        ValueError: If there is no token, or they are lists in a list.
     """
-    if isinstance(tokens, str) or whole(tokens) is not None:
+    if isinstance(tokens, str) or whole_number(tokens) is not None:
         return token(tokens)
     if isinstance(tokens, np.ndarray) and tokens.dtype.kind in "iufcb":
         tokens = torch.tensor(tokens, device="cpu")
@@ -44,27 +45,43 @@ def read_tokens(tokens: Tokens) -> str | int | list[str | int] | Tensor:
         raise ValueError(f"No token was given: {shown(tokens)}. Pass one, or one for each prompt.")
     if any(not isinstance(one, str) and items(one) is not None for one in given):
         raise ValueError(
-            "The tokens are lists in a list, which could be several tokens a prompt or one a position. Pass a tensor "
-            "of ids [batch, pos] for one a prompt and position, or dla.LogitSet for several a prompt."
+            "The tokens are lists in a list, which could be several tokens per prompt or one per position. Pass a "
+            "tensor of ids [batch, pos] for one per prompt and position, or dla.LogitSet for several per prompt."
         )
     return [token(one) for one in given]
 
 
 def ids_of(tokens: Tokens, prompts: Prompts, positions: Positions) -> Int[Tensor, "#batch #pos"]:
-    """Ids with a batch and a position axis, each of size 1 where the token is the same for all."""
+    """Ids with a batch and a position axis, each of size 1 where the token is the same for all.
+
+    Args:
+        tokens: As in `read_tokens`.
+        prompts: The prompts.
+        positions: Their positions.
+
+    Raises:
+        TypeError: As `read_tokens`.
+        ValueError: As `read_tokens`; or if a token is not one of the vocabulary, or their shape does not fit.
+    """
     read = read_tokens(tokens)
     if isinstance(read, str | int):
         return torch.tensor([[prompts.vocabulary.token(read)]], device="cpu")
     if isinstance(read, list):
         read = torch.tensor([prompts.vocabulary.token(one) for one in read], device="cpu")
     check_shape(read.shape, prompts, positions, "The token tensor")
-    for extreme in (read.min(), read.max()):
+    for extreme in (read.min(), read.max()):  # if these are in the vocabulary, all are
         prompts.vocabulary.token(int(extreme))
     return read[:, None] if read.ndim == 1 else read
 
 
 def check_shape(shape: Sequence[int], prompts: Prompts, positions: Positions, what: str) -> None:
-    """Whether axes stand for prompts and positions.
+    """Checks that axes are those of prompts and positions.
+
+    Args:
+        shape: The shape: nothing, `[batch]` or `[batch, query]`.
+        prompts: The prompts.
+        positions: Their positions.
+        what: What has this shape, for the message.
 
     Raises:
         ValueError: If they do not fit.
@@ -74,12 +91,12 @@ def check_shape(shape: Sequence[int], prompts: Prompts, positions: Positions, wh
     if len(shape) > 2 or tuple(shape) != wanted[len(shape)]:
         raise ValueError(
             f"{what} has shape {list(shape)}. For {prompts.batch} prompts at {kept} positions pass shape [] (the same "
-            f"for all), [{prompts.batch}] (one a prompt) or [{prompts.batch}, {kept}] (one a prompt and position)."
+            f"for all), [{prompts.batch}] (one per prompt) or [{prompts.batch}, {kept}] (one per prompt and position)."
         )
 
 
 def words(tokens: Tokens) -> str:
-    """The tokens as a reader wants to see them; a few, where there are many."""
+    """The tokens in words, shortened where there are many."""
     read = read_tokens(tokens)
     if isinstance(read, Tensor):
         return f"tokens {list(read.shape)}"

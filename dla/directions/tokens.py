@@ -1,11 +1,11 @@
-"""Directions made of tokens that the user names, or that the prompt does."""
+"""Directions of tokens that the user names, or that the prompt holds."""
 
 from dataclasses import dataclass
 from typing import final
 
 import torch
 
-from dla.directions.base import Direction, ResolvedDirection, weights_of
+from dla.directions.base import Direction, ResolvedDirection, term_weights
 from dla.directions.shapes import Tokens, ids_of, read_tokens, words
 from dla.inputs.prompts import Positions, Prompts
 
@@ -16,8 +16,12 @@ class Logit(Direction):
     """The logit of a token.
 
     Attributes:
-        token: One token (text or id) for all prompts; a list of tokens or a tensor `[batch]`, one a prompt; or a
-            tensor `[batch pos]`, one a prompt and position asked for. A one-axis value is always one a prompt.
+        token: One token (text or id) for all prompts; a list of tokens or a tensor `[batch]`, one per prompt; or a
+            tensor `[batch pos]`, one per prompt and attributed position.
+
+    Raises:
+        TypeError: If a token is neither a text nor an id.
+        ValueError: If there is no token, or the tokens are lists in a list.
     """
 
     token: Tokens
@@ -26,7 +30,7 @@ class Logit(Direction):
         read_tokens(self.token)
 
     def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
-        return ResolvedDirection(ids_of(self.token, prompts, positions).unsqueeze(-1), weights_of([1.0]))
+        return ResolvedDirection(ids_of(self.token, prompts, positions).unsqueeze(-1), term_weights([1.0]))
 
     def describe(self) -> str:
         return f"logit of {words(self.token)}"
@@ -35,7 +39,7 @@ class Logit(Direction):
 @final
 @dataclass(frozen=True, eq=False)
 class LogitDifference(Direction):
-    """The logit of one token minus that of another; each as in `Logit`, both of one shape."""
+    """The logit of one token minus that of another; each as in `Logit`, both of the same shape or one of them alone."""
 
     token: Tokens
     minus: Tokens
@@ -52,7 +56,7 @@ class LogitDifference(Direction):
                 "a logit difference needs one incorrect token for each correct one."
             )
         ids = torch.stack(torch.broadcast_tensors(first, second), -1)
-        return ResolvedDirection(ids, weights_of([1.0, -1.0]))
+        return ResolvedDirection(ids, term_weights([1.0, -1.0]))
 
     def describe(self) -> str:
         return f"logit difference {words(self.token)} - {words(self.minus)}"
@@ -61,7 +65,7 @@ class LogitDifference(Direction):
 @final
 @dataclass(frozen=True, eq=False)
 class NextToken(Direction):
-    """At each position the logit of the token that follows it in the prompt."""
+    """The logit of the token that follows each position in the prompt; resolving refuses the last position."""
 
     def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
         if not prompts.known:
@@ -74,8 +78,9 @@ class NextToken(Direction):
                 f"NextToken at the last position of prompt {row}: no token follows it. "
                 "Ask for earlier positions, such as pos=slice(None, -1)."
             )
+        # Positions that a short prompt does not have point beyond its tokens; their rows become NaN later.
         following = (positions.index + 1).clamp(max=prompts.tokens.shape[1] - 1)
-        return ResolvedDirection(prompts.tokens.gather(1, following).unsqueeze(-1), weights_of([1.0]))
+        return ResolvedDirection(prompts.tokens.gather(1, following).unsqueeze(-1), term_weights([1.0]))
 
     def describe(self) -> str:
         return "logit of the next token"

@@ -1,11 +1,10 @@
-"""Directions that are vectors: a probe, a feature's encoder, a difference of means."""
+"""Directions that are vectors of the stream: a probe, a feature's encoder, a difference of means."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -16,30 +15,36 @@ from dla.inputs.given import items, shown
 from dla.inputs.prompts import Positions, Prompts
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     Vector = Tensor | np.ndarray | pd.Series | Sequence[float]
-    Place = str | None
-else:  # looked at when the direction is made
-    Vector = Place = object
+    HookName = str | None
+else:  # a type checker at run time would refuse a wrong argument before the direction can explain what is wrong
+    Vector = HookName = object
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class ResidualVector(Direction):
-    """A vector that reads the stream: what a probe says, how strongly a feature's encoder is driven.
+    """A vector that reads the stream: the output of a probe, the input of a feature's encoder.
 
     Without `at` it reads the final norm's output, as a column of `W_U` does: `ln_final(x) · vector`. With `at` it reads
-    the stream itself at that place, `x · vector`: the rows are what was written up to there, there is no norm on the
-    way and no constant.
+    the stream itself at that place, `x · vector`: the rows are what was written before that place, without a norm and
+    without a constant.
 
     Attributes:
-        vector: `[d_model]` for all prompts, `[batch d_model]` one a prompt, or `[batch pos d_model]` one a prompt
-            and position asked for.
+        vector: `[d_model]` for all prompts, `[batch d_model]` with one per prompt, or `[batch pos d_model]` with one
+            per prompt and attributed position.
         at: A hook name of TransformerLens between or in the blocks, such as "blocks.6.hook_resid_post" (or `_pre`,
             `_mid`); the last block's `hook_resid_post` is the stream before the final norm.
+
+    Raises:
+        TypeError: If the vector does not hold numbers, or `at` is not a text.
+        ValueError: If the vector has no axis, or a number is not finite.
     """
 
     vector: Vector
-    at: Place = None
+    at: HookName = None
 
     def __post_init__(self) -> None:
         self._read()
@@ -57,12 +62,7 @@ class ResidualVector(Direction):
         return f"residual vector {list(self._read().shape)}{place}"
 
     def _read(self) -> Float[Tensor, "... d_model"]:
-        """The vector, in single precision at least.
-
-        Raises:
-            TypeError: If it does not hold numbers.
-            ValueError: If it has no axis, or a number is not finite.
-        """
+        """The vector as a tensor, in float32 or finer."""
         given = self.vector
         if not isinstance(given, Tensor):
             numbers = np.asarray(items(given))

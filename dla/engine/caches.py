@@ -9,13 +9,11 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from dla.adapters.base import ModelAdapter
-from dla.engine.contraction import replay
+from dla.engine.activations import replay
 from dla.inputs.given import shown
 from dla.inputs.padding import filler_of, first_doubtful
 from dla.inputs.prompts import Mask, Prompts, Text, read_prompts, unknown_prompts
-
-ROUNDINGS = 4.0
-"""How many rounding units an embedding in a cache may differ from the one that the model gives now."""
+from dla.tolerances import CACHE_TOLERANCE
 
 
 @runtime_checkable
@@ -32,7 +30,7 @@ class Cache(Protocol):
 
 @final
 @dataclass(frozen=True, eq=False)
-class Activations:
+class CachedActivations:
     """A plain dictionary of activations by hook name, as a cache."""
 
     by_name: Mapping[str, Tensor]
@@ -59,7 +57,7 @@ def read_cache(model: ModelAdapter, cache: object) -> Cache | None:
     """
     if isinstance(cache, Mapping):
         final_stream = cache.get(model.anatomy.unembedding.normalised.name)
-        return Activations(cache, has_batch_dim=final_stream is None or final_stream.ndim > 2)
+        return CachedActivations(cache, has_batch_dim=final_stream is None or final_stream.ndim > 2)
     if cache is None or isinstance(cache, Cache):
         return cache
     raise TypeError(f"The cache is {shown(cache)}. Pass the second of what run_with_cache returns, or leave it out.")
@@ -84,7 +82,7 @@ def read_prompts_or_cache(
         return read_prompts(prompts, vocabulary, attention_mask, prepend_bos)
     if not model.owns(cache):
         raise ValueError("The cache comes from another model. Pass one that this model made, or leave it out.")
-    batch, width = size_of(model, cache)
+    batch, width = cache_size(model, cache)
     if prompts is None:
         if attention_mask is not None or prepend_bos is not None:
             raise ValueError("attention_mask and prepend_bos speak of prompts, and none were given. Pass them too.")
@@ -102,7 +100,7 @@ def read_prompts_or_cache(
     return filled
 
 
-def size_of(model: ModelAdapter, cache: Any) -> tuple[int, int]:
+def cache_size(model: ModelAdapter, cache: Any) -> tuple[int, int]:
     """How many prompts a cache holds, and of how many positions."""
     shapes: list[tuple[int, ...]] = []
     name = model.anatomy.unembedding.normalised.name
@@ -163,7 +161,7 @@ def _agreeing(
         cached, given = (each.detach().cpu().reshape(*tokens.shape, -1) for each in (held[name], now[name]))
         eps = max(torch.finfo(each.dtype).eps for each in (cached, given))
         given = given.double()
-        allowed = ROUNDINGS * eps * (given.abs() + given.pow(2).mean(-1, keepdim=True).sqrt())
+        allowed = CACHE_TOLERANCE * eps * (given.abs() + given.pow(2).mean(-1, keepdim=True).sqrt())
         agree &= ((cached.double() - given).abs() <= allowed).all(-1)
     return agree
 

@@ -1,46 +1,17 @@
 """The engine: contracts each write with the direction while the model runs, and keeps one number a part."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, final
+from typing import final
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from dla.decomposers.plans import PlanStep, Rows
+from dla.engine.activations import PositionSelector
 from dla.errors import UnsupportedModelError
-from dla.writes.sites import Site, take_rows
-
-
-@final
-class PositionSelector:
-    """Takes the positions that are asked about out of an activation, in the precision of the sums."""
-
-    def __init__(self, rows: Int[Tensor, "batch query"], width: int, everything: bool, dtype: torch.dtype) -> None:
-        """Says which positions are kept.
-
-        Args:
-            rows: The position of each kept row, by prompt.
-            width: How many positions the whole prompts have.
-            everything: Whether the kept positions are all, in order.
-            dtype: What activations are cast to.
-        """
-        self.rows, self._width, self._everything, self.dtype = rows, width, everything, dtype
-
-    def __call__(self, site: Site, activation: Tensor) -> Tensor:
-        """What a write reads at a site; an activation that holds only the kept positions passes unchanged."""
-        if site.flattened and tuple(activation.shape[:2]) != (len(self.rows), self._width):  # a cache has split it
-            activation = activation.unflatten(0, (len(self.rows), -1))
-        activation = site.read(activation)
-        axis = site.position_axis
-        taken = activation if axis is None else self.rows_of(activation, axis)
-        return taken.to(self.dtype) if taken.is_floating_point() else taken
-
-    def rows_of(self, activation: Tensor, axis: int) -> Tensor:
-        """The kept positions, in the activation's own precision."""
-        whole = self._everything or activation.shape[axis] != self._width
-        return activation if whole else take_rows(activation, self.rows, axis)
+from dla.writes.sites import Site
 
 
 @final
@@ -146,35 +117,3 @@ def _put(values: Tensor, place: Tensor, adds: bool) -> None:
         place.copy_(values)
     else:
         place.add_(values if len(place) == len(values) else values.sum(0, keepdim=True))
-
-
-def replay(cache: Any, observe: Mapping[str, Callable[[Tensor], None]]) -> None:
-    """Feeds the observers from a precomputed cache instead of a run.
-
-    Raises:
-        ValueError: If the cache lacks an activation that is needed; names it.
-    """
-    for name, observer in observe.items():
-        try:
-            activation = cache[name]
-        except KeyError:
-            raise ValueError(
-                f"The cache lacks {name!r}, which this attribution reads. Make it with run_with_cache without a "
-                "names_filter, or leave the cache out."
-            ) from None
-        observer(activation if cache.has_batch_dim else activation.unsqueeze(0))
-
-
-def merged(groups: Sequence[Mapping[str, Callable[[Tensor], None]]]) -> dict[str, Callable[[Tensor], None]]:
-    """One observer a hook name, calling all that were asked for."""
-    names = dict.fromkeys(name for group in groups for name in group)
-    return {name: _in_turn([group[name] for group in groups if name in group]) for name in names}
-
-
-def _in_turn(calls: Sequence[Callable[[Tensor], None]]) -> Callable[[Tensor], None]:
-    return calls[0] if len(calls) == 1 else partial(_call_all, calls)
-
-
-def _call_all(calls: Sequence[Callable[[Tensor], None]], activation: Tensor) -> None:
-    for call in calls:
-        call(activation)

@@ -1,223 +1,267 @@
-"""What is measured at the model's readout: the scale, the stream after the final norm, the model's own logits."""
+"""The model's own logits where they are asked about, and what else is measured at its readout.
 
-from collections.abc import Callable
+A reader runs the query's model in its own way: with all logits at once, some positions at a time, or (in `sampling`) a
+sample of them. Whichever it is, the logits that it reports never use the rows.
+"""
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import final
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.linalg import vector_norm
 
-from dla.adapters.anatomy import Unembedding
-from dla.directions import ResolvedDirection
-from dla.engine.contraction import PositionSelector
+from dla.adapters.base import Observer
+from dla.adapters.watching import in_slices
+from dla.engine.activations import merged_observers
+from dla.engine.columns import check_columns
+from dla.engine.query import Query
+from dla.engine.readout import DirectionAtReadout
 from dla.writes import lost_in
-from dla.writes.sites import Site, as_it_is
-
-Elementwise = Callable[[Tensor], Tensor]
+from dla.writes.sites import Site
 
 
 @final
-class LogitReader:
-    """A direction at one model's unembedding: the direction, its constant, and what the model itself answers.
+@dataclass(frozen=True, eq=False)
+class Readings:
+    """What one run gave at the readout.
 
-    The answer never uses the parts: it is picked from the logits that the model computed.
+    Attributes:
+        logit: The model's own answer before its output transform.
+        output_logit: The model's own answer after it; NaN where only a run could tell it.
+        magnitude: How large the numbers are that cancel in the answer; the model's rounding is a multiple of this.
+        lost: What the readout itself rounds away, in logits; None where that is not seen.
+        scale: The final norm's scale; None where there is no norm.
+        sketch: By what the stream that is unembedded is known again; see `sketch_of`.
     """
 
-    def __init__(self, resolved: ResolvedDirection, unembedding: Unembedding, select: PositionSelector) -> None:
-        """Turns the direction into a vector of the stream.
+    logit: Float[Tensor, "direction batch query"]
+    output_logit: Float[Tensor, "direction batch query"]
+    magnitude: Float[Tensor, "direction batch query"]
+    lost: Float[Tensor, "direction batch query"] | None
+    scale: Float[Tensor, "batch query"] | None
+    sketch: Float[Tensor, "batch query five"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class WeighedLogits:
+    """The logits that are asked about, weighed, at some of the positions.
+
+    Attributes:
+        logit: Their sum before the output transform.
+        output_logit: Their sum after it.
+        size: `Σ |weighted logit|`.
+        lost: What the readout rounds away; None where that is not seen.
+    """
+
+    logit: Float[Tensor, "direction batch some"]
+    output_logit: Float[Tensor, "direction batch some"]
+    size: Float[Tensor, "direction batch some"]
+    lost: Float[Tensor, "direction batch some"] | None
+
+    @staticmethod
+    def joined(several: Sequence["WeighedLogits"]) -> "WeighedLogits":
+        """Those of slices of the positions, in order."""
+        lost = [one.lost for one in several if one.lost is not None]
+        return WeighedLogits(
+            torch.cat([one.logit for one in several], -1),
+            torch.cat([one.output_logit for one in several], -1),
+            torch.cat([one.size for one in several], -1),
+            torch.cat(lost, -1) if lost else None,
+        )
+
+
+class LogitReader(abc.ABC):
+    """A way to run a query's model that sees its logits where they are asked about.
+
+    Law: the logits come from what the model computed, whatever observers see of its rows.
+    """
+
+    @abc.abstractmethod
+    def run(self, observers: Mapping[str, Observer]) -> Readings:
+        """One run, with other observers by hook name."""
+
+
+@final
+class AllLogits(LogitReader):
+    """Sees the logits at all positions that are asked about, at once."""
+
+    def __init__(self, query: Query, directions: Sequence[DirectionAtReadout], *, proving: bool = False) -> None:
+        """Runs nothing yet.
 
         Args:
-            resolved: Weighted tokens and a vector.
-            unembedding: The model's.
-            select: Takes the positions that are asked about.
-
-        Raises:
-            ValueError: If the vector is not as wide as the stream.
+            query: What is asked.
+            directions: Its directions.
+            proving: Whether to prove that the columns of `W_U` give these logits.
         """
-        _check_width(resolved, unembedding)
-        self._unembedding, self._select = unembedding, select
-        device, dtype = unembedding.W_U.device, select.dtype
-        self._ids, self._weights = resolved.ids.to(device), resolved.weights.to(device, dtype)
-        self._vector = None if resolved.vector is None else resolved.vector.to(device, dtype)
-        self._dense = None if resolved.dense is None else resolved.dense.to(device, dtype)
-        columns = unembedding.W_U.T[self._ids].to(dtype)
-        asked = torch.einsum("bptd,t->bpd", columns, self._weights)
-        asked = asked if self._dense is None else asked + unembedding.read_back(self._dense)
-        self._asked = asked if self._vector is None else asked + self._vector
-        self._told: list[Tensor] = []
-        self._told_after: list[Tensor] = []
-        self._size: list[Tensor] = []
-        self._normalised: list[Tensor] = []
-        self._terms = (torch.empty(0), torch.empty(0))
-        self._lost: list[Tensor] = []
+        self._query, self._directions, self._proving = query, directions, proving
+
+    def run(self, observers: Mapping[str, Observer]) -> Readings:
+        watched = ReadoutWatch(self._query, self._directions, self._proving)
+        return watched.readings(self._query.watch([observers, watched.observers()]))
+
+
+@final
+class SlicedLogits(LogitReader):
+    """Sees the logits of a few positions at a time, and keeps none: a tensor `[batch pos d_vocab]` never exists."""
+
+    def __init__(
+        self, query: Query, directions: Sequence[DirectionAtReadout], width: int, *, proving: bool = False
+    ) -> None:
+        """Runs nothing yet.
+
+        Args:
+            query: What is asked; of a model whose unembedding is a module that nobody hooks.
+            directions: Its directions.
+            width: How many positions are unembedded at a time.
+            proving: Whether to prove that the columns of `W_U` give these logits.
+        """
+        self._query, self._directions, self._width, self._proving = query, directions, width, proving
+
+    def run(self, observers: Mapping[str, Observer]) -> Readings:
+        query, watched = self._query, ReadoutWatch(self._query, self._directions, self._proving)
+        module = query.unembedding.module
+        assert module is not None
+        with in_slices(module, query.positions.index, self._width):
+            query.model.run(query.prompts.tokens, merged_observers([observers, watched.observers()]), None)
+        return watched.readings(None)
+
+
+@final
+class NormWatch:
+    """What is seen between the last stream and what is unembedded: the final norm's scale, and what it rounds away."""
+
+    def __init__(self, query: Query) -> None:
+        """Sees nothing yet."""
+        self._unembedding, self._select = query.unembedding, query.select
         self._arrived: dict[Site, Tensor] = {}
 
-    def direction(self) -> Float[Tensor, "#batch #pos d_model"]:
-        """`d̂` times the final norm's scale: what reads the stream before that norm."""
-        asked = self._asked * self._unembedding.multiplier
-        return asked if self._unembedding.norm is None else self._unembedding.norm.pull_back(asked)
-
-    def constant(self) -> Float[Tensor, "#batch #pos"]:
-        """`β · W_U + b_U` for what is asked: the same whatever the stream holds."""
-        constant = self._asked.new_zeros(self._asked.shape[:2])
-        norm, b_U = self._unembedding.norm, self._unembedding.b_U
-        if norm is not None and norm.bias is not None:
-            constant = constant + self._asked @ norm.bias.to(self._asked) * self._unembedding.multiplier
-        if b_U is not None:
-            constant = constant + b_U[self._ids].to(self._asked) @ self._weights
-        if b_U is not None and self._dense is not None:
-            constant = constant + self._dense @ b_U.to(self._dense)
-        return constant
-
-    def observers(self) -> dict[str, Callable[[Tensor], None]]:
-        """What to call with the activations at the readout; with slices of positions, in order, where it is sliced."""
-        return {
-            **self.norm_observers(),
-            self._unembedding.normalised.name: self._keep_stream,
-            self._unembedding.logits.name: self._keep_logits,
-        }
-
-    def norm_observers(self) -> dict[str, Callable[[Tensor], None]]:
-        """The same where the logits are found by `keep_columns`."""
+    def observers(self) -> dict[str, Observer]:
+        """What to call with activations, by hook name."""
         norm, rounding = self._unembedding.norm, self._unembedding.rounding
         sites = [*(() if norm is None else (norm.scale,)), *(() if rounding is None else rounding.normalised.reads)]
         return {site.name: partial(self._keep, site) for site in dict.fromkeys(sites)}
 
-    def keep_columns(self, stream: Float[Tensor, "batch query d_model"]) -> None:
-        """Takes the stream that is unembedded, and reads it in the columns of `W_U` that are asked about."""
-        unembedding = self._unembedding
-        stream = unembedding.normalised.read(stream).to(self._asked)
-        self._lose_in_norm(stream)
-        columns = unembedding.W_U.T[self._ids].to(stream)
-        terms = torch.linalg.vecdot(stream.unsqueeze(2), columns)
-        terms = terms if unembedding.b_U is None else terms + unembedding.b_U[self._ids].to(stream)
-        assert unembedding.transform is not None
-        self._told, self._told_after = [terms @ self._weights], [unembedding.transform(terms) @ self._weights]
-        self._size, self._normalised = [terms.abs() @ self._weights.abs()], [stream]
-        self._terms = terms, torch.linalg.vecdot(stream.abs().unsqueeze(2), columns.abs())
-
-    def columns_miss(
-        self, logits: Float[Tensor, "batch some d_vocab"], sample: Int[Tensor, " some"]
-    ) -> Float[Tensor, "batch some term"]:
-        """By how much, relative to what adds up in each, the columns miss the model's own logits at a sample.
-
-        What rounding the logits themselves explains is not counted.
-        """
-        terms, size = (each.index_select(1, sample.to(each.device)) for each in self._terms)
-        ids = self._ids if self._ids.shape[1] == 1 else self._ids.index_select(1, sample.to(self._ids.device))
-        own = logits.gather(-1, ids.to(logits.device).expand(*logits.shape[:2], -1)).to(terms)
-        rounding = self._unembedding.rounding
-        excused = 0.0 if rounding is None else rounding.logits.unit * terms.abs() + rounding.logits.sums * size
-        missed = ((own - terms).abs() - excused).clamp(min=0.0)
-        return missed / size.clamp(min=torch.finfo(size.dtype).tiny)
-
-    def scale(self) -> Float[Tensor, "batch pos"] | None:
+    def scale(self) -> Float[Tensor, "batch query"] | None:
         """The final norm's scale; None where there is no norm."""
         norm = self._unembedding.norm
         return None if norm is None else self._arrived[norm.scale]
 
-    def lost(self) -> Float[Tensor, "batch pos"]:
-        """What the readout rounds away, in logits: the final norm's rounding, and that of the logits themselves."""
-        return torch.cat(self._lost, 1)
-
-    def answer(self) -> Float[Tensor, "batch pos"]:
-        """The model's own logit, or combination of logits, before its output transform."""
-        return self._with_vector(torch.cat(self._told, 1))
-
-    def transformed_answer(self, logits: Tensor | None) -> Float[Tensor, "batch pos"]:
-        """The same after the output transform: from the logits that the model returned, else by the transform."""
-        told = torch.cat(self._told_after, 1) if logits is None else self._weigh(self._select.rows_of(logits, 1))
-        return self._with_vector(told)
-
-    def magnitude(self) -> Float[Tensor, "batch pos"]:
-        """How large the numbers are that cancel in the answer; the model's rounding is a multiple of this."""
-        # in float64: in float32 the squares of a direction of 1e30 are infinite, and so would be what is allowed
-        length, size = (
-            vector_norm(v, dim=-1, dtype=torch.float64) for v in (self._asked, torch.cat(self._normalised, 1))
-        )
-        spread = length * size / self._asked.shape[-1] ** 0.5
-        magnitude: Tensor = torch.cat(self._size, 1) + self.constant().abs() + spread.to(self._asked)
-        return magnitude
+    def lost(self, stream: Float[Tensor, "batch some d_model"], start: int = 0) -> Tensor | None:
+        """What rounding took from the stream that is unembedded, from a position on; None where that is not seen."""
+        rounding = self._unembedding.rounding
+        if rounding is None:
+            return None
+        here = slice(start, start + stream.shape[1])
+        return lost_in(rounding.normalised.at({site: x[:, here] for site, x in self._arrived.items()}), stream)
 
     def _keep(self, site: Site, activation: Tensor) -> None:
-        self._arrived[site] = self._select(site, activation).to(self._asked.device)
-
-    def sketch(self) -> Float[Tensor, "batch pos five"]:
-        """A few numbers that another run's stream would hardly share: its length, and four fixed random projections."""
-        stream = torch.cat(self._normalised, 1)
-        d_model = stream.shape[-1]
-        generator = torch.Generator(device="cpu").manual_seed(d_model)
-        signs = torch.randint(2, (d_model, 4), generator=generator, device="cpu") * 2 - 1
-        return torch.cat([stream.norm(dim=-1, keepdim=True), stream @ (signs.to(stream) / d_model**0.5)], -1)
-
-    def _keep_logits(self, logits: Tensor) -> None:
-        logits = self._select.rows_of(logits, 1)
-        transform, start = self._unembedding.transform, sum(told.shape[1] for told in self._told)
-        self._lose_in_logits(logits, start)
-        told = self._weigh(logits, start=start)
-        self._told.append(told)
-        self._told_after.append(told * torch.nan if transform is None else self._weigh(logits, transform, start=start))
-        self._size.append(self._weigh(logits, torch.abs, torch.abs, start))
-
-    def _keep_stream(self, normalised: Tensor) -> None:
-        stream = self._select(self._unembedding.normalised, normalised).to(self._asked.device)
-        self._lose_in_norm(stream)
-        self._normalised.append(stream)
-
-    def _lose_in_norm(self, stream: Float[Tensor, "batch pos d_model"]) -> None:
-        """Keeps what is lost on the way from the last stream to what is unembedded, at some positions."""
-        rounding, start = self._unembedding.rounding, sum(lost.shape[1] for lost in self._lost)
-        if rounding is None:
-            return
-        here = slice(start, start + stream.shape[1])
-        lost = lost_in(rounding.normalised.at({site: x[:, here] for site, x in self._arrived.items()}), stream)
-        self._lost.append(torch.linalg.vecdot(lost, _slice(self._asked, start, stream.shape[1])))
-
-    def _lose_in_logits(self, logits: Float[Tensor, "batch pos d_vocab"], start: int) -> None:
-        """Adds what the logits that are asked about lost when they were rounded."""
-        rounding = self._unembedding.rounding
-        if rounding is None or not (self._ids.shape[-1] or self._dense is not None):
-            return
-        stream, own = self._normalised[-1], logits.to(self._asked)
-        ids = _slice(self._ids, start, logits.shape[1]).expand(*logits.shape[:2], -1)
-        exact = self._unembedding.logits_of(stream, ids, rounding.logits)
-        self._lost[-1] = self._lost[-1] + lost_in(exact, own.gather(-1, ids)) @ self._weights
-        if self._dense is not None:
-            dense = _slice(self._dense, start, logits.shape[1])
-            self._lost[-1] = self._lost[-1] + self._unembedding.lost_in_all(stream, own, dense, rounding.logits)
-
-    def _weigh(
-        self,
-        logits: Float[Tensor, "batch pos d_vocab"],
-        of: Elementwise = as_it_is,
-        weighed: Elementwise = as_it_is,
-        start: int = 0,
-    ) -> Float[Tensor, "batch pos"]:
-        """The weighted sum of the logits that are asked about; `of` changes the logits, `weighed` the weights."""
-        ids = _slice(self._ids.to(logits.device), start, logits.shape[1]).expand(*logits.shape[:2], -1)
-        answer = of(logits.gather(-1, ids)).to(self._asked) @ weighed(self._weights)
-        if self._dense is not None:
-            dense = _slice(self._dense, start, logits.shape[1])
-            answer = answer + (of(logits).to(self._asked) * weighed(dense)).sum(-1)
-        return answer
-
-    def _with_vector(self, answer: Float[Tensor, "batch pos"]) -> Float[Tensor, "batch pos"]:
-        if self._vector is None:
-            return answer
-        return answer + (torch.cat(self._normalised, 1) * self._vector).sum(-1)
+        self._arrived[site] = self._select(site, activation).to(self._unembedding.W_U.device)
 
 
-def _slice(tensor: Float[Tensor, "#batch #pos n"] | Int[Tensor, "#batch #pos n"], start: int, width: int) -> Tensor:
-    """The part for some positions; all of it where it is the same for all."""
-    return tensor if tensor.shape[1] == 1 else tensor[:, start : start + width]
+@final
+class ReadoutWatch:
+    """What is seen at the readout in one run; where it unembeds slices of the positions, slice by slice, in order."""
 
+    def __init__(self, query: Query, directions: Sequence[DirectionAtReadout], proving: bool) -> None:
+        """Sees nothing yet.
 
-def _check_width(resolved: ResolvedDirection, unembedding: Unembedding) -> None:
-    d_model = unembedding.W_U.shape[0]
-    if resolved.vector is not None and resolved.vector.shape[-1] != d_model:
-        raise ValueError(
-            f"The residual vector's last axis is [{resolved.vector.shape[-1]}] long and the model's stream {d_model}. "
-            f"Pass a vector of {d_model} numbers."
+        Args:
+            query: What is asked.
+            directions: Its directions.
+            proving: Whether to prove that the columns of `W_U` give the logits that are seen.
+        """
+        self._query, self._directions, self._proving = query, directions, proving
+        self._unembedding, self._select = query.unembedding, query.select
+        self._norm = NormWatch(query)
+        self._streams: list[Tensor] = []
+        self._weighed: list[WeighedLogits] = []
+
+    def observers(self) -> dict[str, Observer]:
+        """What to call with activations, by hook name."""
+        ends = {self._unembedding.normalised.name: self._see_stream, self._unembedding.logits.name: self._see_logits}
+        return {**self._norm.observers(), **ends}
+
+    def readings(self, logits: Float[Tensor, "batch query d_vocab"] | None) -> Readings:
+        """All that was seen, once the run is over.
+
+        Args:
+            logits: What the model returned; None where it was not run, or returned only some.
+        """
+        seen = WeighedLogits.joined(self._weighed)
+        if logits is not None:
+            rows = self._select.rows_of(logits, 1)
+            seen = replace(seen, output_logit=each_of(self._directions, lambda direction: direction.weigh(rows)))
+        return readings_of(self._query, self._directions, self._norm.scale(), torch.cat(self._streams, 1), seen)
+
+    def _see_stream(self, normalised: Tensor) -> None:
+        stream = self._select(self._unembedding.normalised, normalised).to(self._unembedding.W_U.device)
+        self._streams.append(stream)
+
+    def _see_logits(self, logits: Tensor) -> None:
+        logits, start = self._select.rows_of(logits, 1), sum(seen.logit.shape[-1] for seen in self._weighed)
+        transform, stream = self._unembedding.transform, self._streams[-1]
+        if self._proving:
+            check_columns(self._query, self._directions, stream, logits, start + torch.arange(logits.shape[1]))
+        each, lost = partial(each_of, self._directions), self._norm.lost(stream, start)
+        own = each(lambda one: one.weigh(logits, start))
+        self._weighed.append(
+            WeighedLogits(
+                logit=own,
+                output_logit=own * torch.nan
+                if transform is None
+                else each(lambda one: one.weigh(logits, start, transform)),
+                size=each(lambda one: one.weigh(logits, start, torch.abs, torch.abs)),
+                lost=None
+                if lost is None
+                else each(lambda one: one.lost_in_norm(lost, start) + one.lost_in_logits(stream, logits, start)),
+            )
         )
+
+
+def each_of(
+    directions: Sequence[DirectionAtReadout], of: Callable[[DirectionAtReadout], Float[Tensor, "*some"]]
+) -> Float[Tensor, "direction *some"]:
+    """Something of each direction."""
+    return torch.stack([of(direction) for direction in directions])
+
+
+def readings_of(
+    query: Query,
+    directions: Sequence[DirectionAtReadout],
+    scale: Float[Tensor, "batch query"] | None,
+    stream: Float[Tensor, "batch query d_model"],
+    weighed: WeighedLogits,
+) -> Readings:
+    """The readings of a run, from what was seen of single logits and of the stream that is unembedded.
+
+    Args:
+        query: What was asked.
+        directions: Its directions.
+        scale: The final norm's scale; None where there is no norm.
+        stream: What was unembedded.
+        weighed: The logits asked about.
+    """
+    shape = query.positions.index.shape
+    vectors = each_of(directions, lambda one: one.read_vector(stream).expand(shape))
+    spread = each_of(directions, lambda one: (one.spread(stream) + one.constant().abs()).expand(shape))
+    return Readings(
+        logit=weighed.logit + vectors,
+        output_logit=weighed.output_logit + vectors,
+        magnitude=weighed.size + spread,
+        lost=weighed.lost,
+        scale=scale,
+        sketch=sketch_of(stream),
+    )
+
+
+def sketch_of(stream: Float[Tensor, "batch query d_model"]) -> Float[Tensor, "batch query five"]:
+    """A few numbers that another run's stream would hardly share: its length, and four fixed random projections."""
+    d_model = stream.shape[-1]
+    generator = torch.Generator(device="cpu").manual_seed(d_model)
+    signs: Int[Tensor, "d_model four"] = torch.randint(2, (d_model, 4), generator=generator, device="cpu") * 2 - 1
+    return torch.cat([stream.norm(dim=-1, keepdim=True), stream @ (signs.to(stream) / d_model**0.5)], -1)

@@ -1,38 +1,127 @@
-"""Asking: directions resolved, after one more pass where they depend on what the model answers."""
+"""What is asked of a model: made once, answered by one forward pass, and kept by the result to look closer."""
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, final
 
-from dla.adapters.base import ModelAdapter
-from dla.directions import Direction, Directions, one_place
-from dla.engine.forward import Query, answers_of
-from dla.inputs.prompts import AnswersNeeded, Positions, Prompts
+from jaxtyping import Float
+from torch import Tensor, no_grad
+
+from dla.adapters.base import ModelAdapter, Observer
+from dla.adapters.turns import turn_on
+from dla.adapters.unembedding import Unembedding
+from dla.decomposers.plans import Plan
+from dla.directions import Direction, Directions, ResolvedDirection, one_place
+from dla.engine.activations import PositionSelector, selector_of, watch
+from dla.inputs.prompts import Positions, Prompts
+
+Planned = Callable[[str | None], tuple[ModelAdapter, Plan]]
+"""The model up to a place of the stream, and the plan for it; None for all of the model."""
 
 
-def ask(
-    model: ModelAdapter,
-    direction: Direction | Directions,
-    prompts: Prompts,
-    positions: Positions,
-    cache: Any,
-) -> tuple[Query, tuple[str, ...]]:
-    """What is asked, settled, and the names of several directions.
+@final
+@dataclass(frozen=True, eq=False)
+class Query:
+    """A model, what is read of it, and what is asked.
+
+    Attributes:
+        model: The model, up to the place in the stream that is asked about.
+        plan: What is read of it, and what the rows are.
+        prompts: The prompts.
+        positions: The positions asked about.
+        direction: The directions in words.
+        names: The names of several directions; empty for one.
+        resolved: The directions, resolved for these prompts.
+        cache: An `ActivationCache` to use instead of running, or None.
+    """
+
+    model: ModelAdapter
+    plan: Plan
+    prompts: Prompts
+    positions: Positions
+    direction: str
+    names: tuple[str, ...]
+    resolved: tuple[ResolvedDirection, ...]
+    cache: Any = None
+
+    @staticmethod
+    def of(
+        planned: Planned, direction: Direction | Directions, prompts: Prompts, positions: Positions, cache: Any = None
+    ) -> "Query":
+        """A query, after one more pass where the direction depends on what the model answers.
+
+        Args:
+            planned: Gives the model and its plan.
+            direction: What is asked.
+            prompts: The prompts.
+            positions: The positions asked about.
+            cache: An `ActivationCache` to use instead of running, or None.
+
+        Raises:
+            ValueError: If a direction does not fit the prompts, or two read different places of the stream.
+        """
+        if direction.needs_answers:
+            prompts = answered(planned(None)[0], prompts, positions, cache)
+        several = {} if isinstance(direction, Direction) else direction.named(prompts, positions)
+        each = [direction] if isinstance(direction, Direction) else several.values()
+        resolved = tuple(one.resolve(prompts, positions) for one in each)
+        model, plan = planned(one_place(resolved))
+        return Query(model, plan, prompts, positions, direction.describe(), tuple(several), resolved, cache)
+
+    @property
+    def at(self) -> str | None:
+        """The place in the stream that is read; None for the model's readout."""
+        return one_place(self.resolved)
+
+    @property
+    def batched(self) -> bool:
+        """Whether there is a batch axis; a cache may lack it."""
+        return self.cache is None or bool(self.cache.has_batch_dim)
+
+    @property
+    def unembedding(self) -> Unembedding:
+        """The model's readout."""
+        return self.model.anatomy.unembedding
+
+    @property
+    def select(self) -> PositionSelector:
+        """Takes the positions that are asked about out of activations."""
+        return selector_of(self.model, self.prompts, self.positions)
+
+    def watch(self, observers: Sequence[Mapping[str, Observer]]) -> Float[Tensor, "batch query d_vocab"] | None:
+        """Runs the model, or goes over the cache, calling observers; gives the logits if the model was run."""
+        return watch(self.model, self.prompts, self.positions, self.cache, observers)
+
+
+@no_grad()
+def answered(model: ModelAdapter, prompts: Prompts, positions: Positions, cache: Any = None) -> Prompts:
+    """Prompts with the logits that a model returns at some positions.
+
+    Args:
+        model: The model.
+        prompts: The prompts.
+        positions: The positions.
+        cache: An `ActivationCache` to use instead of running, or None.
 
     Raises:
-        ValueError: If a direction does not fit the prompts, or two read different places of the stream.
+        ValueError: If the cache's logits are not those that the model returns, and how these follow is not known.
     """
-    try:
-        return _settled(direction, Query(prompts, positions, (), cache))
-    except AnswersNeeded:
-        query = Query(prompts, positions, (), cache)
-        prompts = replace(prompts, answers=answers_of(model, query))
-        return _settled(direction, replace(query, prompts=prompts))
+    unembedding, select = model.anatomy.unembedding, selector_of(model, prompts, positions)
+    seen: list[Tensor] = []
+    observers = [] if cache is None else [{unembedding.logits.name: seen.append}]
+    with turn_on(model.source):
+        logits = watch(model, prompts, positions, cache, observers)
+    rows = select.rows_of(seen[0], 1) if logits is None else select.rows_of(logits, 1)
+    rows = _transformed(rows, unembedding) if logits is None else rows
+    return replace(prompts, answers=rows.to(select.dtype))
 
 
-def _settled(direction: Direction | Directions, query: Query) -> tuple[Query, tuple[str, ...]]:
-    if isinstance(direction, Direction):
-        return replace(query, resolved=(direction.resolve(query.prompts, query.positions),)), ()
-    named = direction.named(query.prompts, query.positions)
-    resolved = tuple(one.resolve(query.prompts, query.positions) for one in named.values())
-    one_place(resolved)
-    return replace(query, resolved=resolved), tuple(named)
+def _transformed(
+    logits: Float[Tensor, "batch query d_vocab"], unembedding: Unembedding
+) -> Float[Tensor, "batch query d_vocab"]:
+    if unembedding.transform is None:
+        raise ValueError(
+            "What is asked depends on the logits that the model returns, and how they follow from those in the cache "
+            "is not known. Pass the prompts and leave the cache out."
+        )
+    return unembedding.transform(logits)

@@ -1,70 +1,97 @@
 """Logits at many positions without unembedding all of them: a sample proves that columns of `W_U` give the model's own.
 
 The unembedding is a linear map that treats each position alone, which was seen when the model was looked at. Whether
-the columns that an attribution uses are those of that map is seen in every run, on a sample of its own positions.
+the columns that an attribution uses are those of that map is seen at every position in an attributor's first run, and
+on a sample of the positions in every other.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import final
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from dla.adapters.base import ModelAdapter
+from dla.adapters.base import Observer
 from dla.adapters.user_hooks import is_readout_hooked
 from dla.adapters.watching import in_sample, is_hooked
-from dla.directions import ResolvedDirection
-from dla.engine.contraction import merged
-from dla.engine.logits import LogitReader
-from dla.errors import ReconstructionError
+from dla.engine.activations import merged_observers
+from dla.engine.columns import check_columns
+from dla.engine.logits import LogitReader, NormWatch, Readings, WeighedLogits, each_of, readings_of
+from dla.engine.query import Query
+from dla.engine.readout import DirectionAtReadout
 from dla.inputs.prompts import Positions
 
 EVERY = 16
-"""One position of so many is unembedded, in every prompt."""
-
-ROUNDINGS = 8.0
-"""How many rounding units the columns may miss the model's own logits by; as for sums of parts."""
+"""One position of so many is unembedded."""
 
 
-def can_sample(model: ModelAdapter, positions: Positions, resolved: Sequence[ResolvedDirection]) -> bool:
+@final
+class SampledLogits(LogitReader):
+    """Reads the stream that is unembedded in the columns asked about, and compares a sample with the model's logits."""
+
+    def __init__(self, query: Query, directions: Sequence[DirectionAtReadout]) -> None:
+        """Runs nothing yet.
+
+        Args:
+            query: What is asked; see `can_sample`.
+            directions: Its directions.
+        """
+        self._query, self._directions = query, directions
+
+    def run(self, observers: Mapping[str, Observer]) -> Readings:
+        """One run.
+
+        Raises:
+            ReconstructionError: If on the sample the columns are not the model's own logits.
+        """
+        query, norm, seen = self._query, NormWatch(self._query), list[Tensor]()
+        index, unembedding = query.positions.index, query.unembedding
+        assert unembedding.module is not None
+        sample = sample_of(query.positions)
+        compare = {unembedding.logits.name: partial(self._compare, seen, sample)}
+        with in_sample(unembedding.module, index, sample, seen.append):
+            query.model.run(query.prompts.tokens, merged_observers([observers, norm.observers(), compare]), None)
+        stream = self._widened(seen[0])
+        return readings_of(query, self._directions, norm.scale(), stream, self._weighed(stream, norm))
+
+    def _widened(self, stream: Float[Tensor, "batch query d_model"]) -> Float[Tensor, "batch query d_model"]:
+        unembedding = self._query.unembedding
+        return unembedding.normalised.read(stream).to(unembedding.W_U.device, self._query.select.dtype)
+
+    def _weighed(self, stream: Float[Tensor, "batch query d_model"], norm: NormWatch) -> WeighedLogits:
+        transform, lost = self._query.unembedding.transform, norm.lost(stream)
+        assert transform is not None
+        columns = {one: one.columns_of(stream)[0] for one in self._directions}
+        each = partial(each_of, self._directions)
+        return WeighedLogits(
+            logit=each(lambda one: one.weigh_columns(columns[one])),
+            output_logit=each(lambda one: one.weigh_columns(transform(columns[one]))),
+            size=each(lambda one: one.weigh_columns(columns[one].abs(), torch.abs)),
+            lost=None if lost is None else each(lambda one: one.lost_in_norm(lost)),
+        )
+
+    def _compare(self, seen: Sequence[Tensor], sample: Int[Tensor, " some"], logits: Tensor) -> None:
+        stream = self._widened(seen[0].index_select(1, sample.to(seen[0].device)))
+        check_columns(self._query, self._directions, stream, logits, sample)
+
+
+def sample_of(positions: Positions) -> Int[Tensor, " some"]:
+    """Which of the positions asked about are unembedded: one in `EVERY`, and of each prompt at least one it has."""
+    chosen = torch.zeros(positions.index.shape[1], dtype=torch.bool, device="cpu")
+    chosen[::EVERY] = True
+    valid = positions.valid.cpu()
+    missed = ~valid[:, chosen].any(1) & valid.any(1)
+    chosen[valid[missed].int().argmax(1)] = True
+    return chosen.nonzero().squeeze(1)
+
+
+def can_sample(query: Query) -> bool:
     """Whether there are positions to spare, the logits of single tokens are asked for, and nobody edits them."""
-    unembedding = model.anatomy.unembedding
-    module, kept = unembedding.module, positions.index.shape[1]
-    known = module is not None and unembedding.transform is not None and not is_hooked(module)
-    known = known and not is_readout_hooked(model, module)
-    return known and kept > EVERY and all(one.dense is None and one.at is None for one in resolved)
-
-
-def run_in_sample(
-    model: ModelAdapter,
-    tokens: Int[Tensor, "batch pos"],
-    index: Int[Tensor, "batch query"],
-    observe: Mapping[str, Callable[[Tensor], None]],
-    questions: Sequence[LogitReader],
-) -> None:
-    """Runs the model, and tells the questions what the stream says in the columns that they ask about.
-
-    Raises:
-        ReconstructionError: If on the sample those are not the model's own logits.
-    """
-    unembedding = model.anatomy.unembedding
-    assert unembedding.module is not None
-    sample = torch.arange(0, index.shape[1], EVERY, device="cpu")
-
-    def see(stream: Tensor) -> None:
-        for question in questions:
-            question.keep_columns(stream)
-
-    def compare(logits: Tensor) -> None:
-        misses = [question.columns_miss(logits, sample).flatten() for question in questions]
-        missed = max((float(miss.max()) for miss in misses if len(miss)), default=0.0)
-        if not missed <= ROUNDINGS * model.anatomy.eps:
-            raise ReconstructionError(
-                f"The columns of W_U that are asked about miss the model's own logits by {missed:.1e} of what adds up "
-                f"(allowed: {ROUNDINGS * model.anatomy.eps:.1e}). Pass unembed='all', so that every logit is the "
-                "model's own."
-            )
-
-    groups = [observe, *(question.norm_observers() for question in questions), {unembedding.logits.name: compare}]
-    with in_sample(unembedding.module, index, sample, see):
-        model.run(tokens, merged(groups), None)
+    unembedding = query.unembedding
+    module = unembedding.module
+    known = query.cache is None and module is not None and unembedding.transform is not None and not is_hooked(module)
+    known = known and not is_readout_hooked(query.model, module)
+    few = all(one.dense is None and one.at is None for one in query.resolved)
+    return known and few and query.positions.index.shape[1] > EVERY

@@ -1,25 +1,26 @@
-"""Token ids as each prompt's own tokens, without padding. What may be padding or text is not guessed at."""
+"""Each prompt's own token ids, without padding. Where ids may be padding or text, that is refused and not guessed."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
-from dla.inputs.given import items, shown, whole
+from dla.inputs.given import items, shown, whole_number
 from dla.inputs.vocabulary import Vocabulary
 
+# A tokenizer's output may hold these. They would change the run, and are not supported.
 _IGNORED = ("position_ids", "inputs_embeds", "past_key_values")
-"""What a tokenizer's output may hold that would change the run, and is not read here."""
 
 
-def encoded(prompts: Mapping[str, Any], mask: object) -> tuple[Any, Any]:
+def ids_and_mask(prompts: Mapping[str, Any], mask: object) -> tuple[Any, Any]:
     """The ids and the mask of what a tokenizer returned.
 
     Raises:
         TypeError: If it holds no ids.
-        ValueError: If a mask is given twice, or it holds what would change the run.
+        ValueError: If there are two masks, or it holds what is not supported.
     """
     if prompts.get("input_ids") is None:
         names = ", ".join(map(shown, list(prompts)[:4])) or "nothing"
@@ -32,7 +33,7 @@ def encoded(prompts: Mapping[str, Any], mask: object) -> tuple[Any, Any]:
             raise ValueError(f"The prompts hold {name!r}, which is not read here. Pass input_ids and attention_mask.")
     own = prompts.get("attention_mask")
     if own is not None and mask is not None:
-        raise ValueError("The prompts hold an attention_mask, and another is given beside them. Leave one of them out.")
+        raise ValueError("The prompts hold an attention_mask, and another is given besides. Leave one of them out.")
     return prompts["input_ids"], mask if own is None else own
 
 
@@ -41,13 +42,13 @@ def rows_of_ids(ids: object, mask: object, vocabulary: Vocabulary) -> list[list[
 
     Args:
         ids: A tensor or an array `[pos]` or `[batch pos]`; a list of ids, or of lists of any lengths.
-        mask: Which ids are real, in the same form; None where no padding is there, or it can be told.
+        mask: Which ids are real, in the same form; None where there is no padding, or none that may be text.
         vocabulary: The model's.
 
     Raises:
         TypeError: If ids are not whole numbers.
-        ValueError: If there is none, one is outside the vocabulary, the mask does not fit, or what is padding cannot
-            be told.
+        ValueError: If there is no id, one is outside the vocabulary, the mask does not fit, or an id may be padding or
+            text.
     """
     rows = _rows(ids)
     if mask is not None:
@@ -57,7 +58,7 @@ def rows_of_ids(ids: object, mask: object, vocabulary: Vocabulary) -> list[list[
     for i, row in enumerate(rows):
         if not row:
             raise ValueError(f"Prompt {i} has no real token. Leave it out, or give it at least one.")
-        for extreme in (min(row), max(row)):
+        for extreme in (min(row), max(row)):  # if these are in the vocabulary, all are
             if not 0 <= extreme < vocabulary.input_size:
                 raise ValueError(
                     f"Token id {extreme} is outside the vocabulary (0 to {vocabulary.input_size - 1}). Pass ids of "
@@ -67,19 +68,19 @@ def rows_of_ids(ids: object, mask: object, vocabulary: Vocabulary) -> list[list[
 
 
 def filler_of(vocabulary: Vocabulary) -> int:
-    """An id that fills up short prompts; one that the model can embed, even where its tokenizer pads with another."""
+    """The id that pads short prompts: the tokenizer's, or 0 if the model cannot embed that."""
     return vocabulary.pad if 0 <= vocabulary.pad < vocabulary.input_size else 0
 
 
 def first_doubtful(rows: Sequence[Sequence[int]], vocabulary: Vocabulary) -> int | None:
-    """The first prompt that may be padded; None where there is none.
+    """The index of the first prompt that may be padded; None if there is none.
 
-    Where the tokenizer pads with a token that is text too, it counts at the ends only, and one BOS in front of every
-    prompt is what text begins with.
+    A padding token that is also text counts only at the ends, and not where it is one BOS in front of every prompt.
     """
     if not vocabulary.pad_is_text:
         return next((i for i, row in enumerate(rows) if vocabulary.pad in row), None)
     leading, ending = zip(*(_ends(row, vocabulary.pad) for row in rows), strict=True)
+    # Where BOS also pads (as in GPT-2), exactly one in front of every prompt is BOS; more or fewer may be padding.
     begun = vocabulary.pad == vocabulary.bos and set(leading) == {1}
     return next((i for i in range(len(rows)) if (leading[i] and not begun) or ending[i]), None)
 
@@ -89,11 +90,11 @@ def _rows(ids: object) -> list[list[int]]:
         kind = ids.dtype.kind
         if kind not in "iu":
             raise TypeError(f"Token ids must be integers; the array has dtype {ids.dtype}. Pass `ids.astype(int)`.")
-        ids = torch.tensor(ids.astype(np.int64), device="cpu")
+        ids = torch.tensor(ids.astype(np.int64), device="cpu")  # PyTorch hardly computes with unsigned integers
     return _rows_of_tensor(ids) if isinstance(ids, Tensor) and not ids.is_nested else _rows_of_lists(ids)
 
 
-def _rows_of_tensor(ids: Tensor) -> list[list[int]]:
+def _rows_of_tensor(ids: Shaped[Tensor, "..."]) -> list[list[int]]:
     if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
         raise TypeError(f"Token ids must be integers; the tensor has dtype {ids.dtype}. Pass `tokens.long()`.")
     if ids.ndim not in (1, 2):
@@ -106,7 +107,7 @@ def _rows_of_tensor(ids: Tensor) -> list[list[int]]:
 
 def _rows_of_lists(ids: object) -> list[list[int]]:
     outer = items(ids) or []
-    rows = [outer] if all(whole(item) is not None for item in outer) else [items(item) for item in outer]
+    rows = [outer] if all(whole_number(item) is not None for item in outer) else [items(item) for item in outer]
     read = []
     for i, row in enumerate(rows):
         if row is None:
@@ -114,7 +115,7 @@ def _rows_of_lists(ids: object) -> list[list[int]]:
                 f"Prompt {i} is {shown(outer[i])}. Pass strings, or token ids: a list of them, a list of lists, or one "
                 "tensor."
             )
-        numbers = [whole(item) for item in row]
+        numbers = [whole_number(item) for item in row]
         if None in numbers:
             wrong = row[numbers.index(None)]
             raise TypeError(f"Prompt {i} holds {shown(wrong)} among its token ids, which are whole numbers.")
@@ -153,7 +154,11 @@ def _masked(rows: Sequence[Sequence[int]], mask: Sequence[Sequence[Any]]) -> lis
 
 
 def _without_padding(rows: list[list[int]], vocabulary: Vocabulary) -> list[list[int]]:
-    """Takes off what can only be padding; refuses where it may be text, or text may be missing."""
+    """Removes what can only be padding.
+
+    Raises:
+        ValueError: If it may be text, or is between real tokens.
+    """
     if vocabulary.pad_is_text:
         doubtful = first_doubtful(rows, vocabulary)
         if doubtful is not None:
@@ -180,12 +185,12 @@ def _stripped(row: list[int], i: int, vocabulary: Vocabulary) -> list[int]:
 
 
 def _ends(row: Sequence[int], pad: int) -> tuple[int, int]:
-    """How many padding tokens there are in front, and how many behind; a row of nothing else has none behind."""
+    """How many padding tokens are in front, and how many at the end; a row of only padding has all in front."""
     leading = next((place for place, token in enumerate(row) if token != pad), len(row))
     ending = next((place for place, token in enumerate(reversed(row[leading:])) if token != pad), 0)
     return leading, ending
 
 
 def _shape(sizes: Sequence[int]) -> str:
-    """The shape of rows; their lengths where they are unequal."""
+    """The shape of rows, or their lengths where these differ."""
     return str((len(sizes), sizes[0])) if len(set(sizes)) == 1 else f"of {len(sizes)} rows of {list(sizes)}"

@@ -1,7 +1,7 @@
-"""Prompts as token ids, and the positions that are asked about.
+"""Prompts as token ids, and the positions that are attributed.
 
-Prompts of unequal lengths are always packed to the left and filled up on the right: no real token of a causal
-model can see what follows it, so each row equals that of the prompt run alone, whatever side its tokenizer pads.
+Prompts of unequal lengths are always padded on the right, whichever side the tokenizer pads: in a causal model no real
+token sees what follows it, so each row is that of the prompt run alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,27 +9,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from dla.errors import PromptWarning, warn_caller
-from dla.inputs.given import items, shown, whole
-from dla.inputs.padding import encoded, filler_of, rows_of_ids
+from dla.inputs.given import items, shown, whole_number
+from dla.inputs.padding import filler_of, ids_and_mask, rows_of_ids
 from dla.inputs.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     Text = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | pd.Series | Mapping[str, Any] | np.ndarray
     Position = int | slice | Sequence[int] | np.ndarray | Tensor | None
     Mask = Tensor | np.ndarray | Sequence[int] | Sequence[Sequence[int]] | None
-else:  # `read_prompts` and `read_positions` look at what is passed, and say in a sentence what is wrong with it
+else:  # a type checker at run time would refuse a wrong argument before `read_prompts` can explain what is wrong
     Text = Position = Mask = object
-
-
-@final
-class AnswersNeeded(Exception):
-    """What is asked depends on what the model answers, and the model was not run yet."""
 
 
 @final
@@ -38,11 +34,11 @@ class Prompts:
     """A batch of prompts.
 
     Attributes:
-        tokens: `[batch pos]`, filled up on the right.
+        tokens: The ids, padded on the right.
         lengths: How many tokens of each row are real.
-        vocabulary: Where the ids come from.
+        vocabulary: The model's.
         known: Whether `tokens` are the prompts' ids. A cache alone does not say which ids it was made from.
-        answers: The logits that the model returned at the positions asked about, where a direction wants them.
+        answers: The logits that the model returned at the attributed positions, where a direction needs them.
     """
 
     tokens: Int[Tensor, "batch pos"]
@@ -57,13 +53,16 @@ class Prompts:
         return len(self.lengths)
 
     def answered(self) -> Float[Tensor, "batch query d_vocab"]:
-        """What the model answered at the positions asked about.
+        """The logits that the model returned at the attributed positions.
 
         Raises:
-            AnswersNeeded: If it was not asked yet; whoever wants the direction runs the model and tries again.
+            ValueError: If the direction did not say beforehand that it needs them.
         """
         if self.answers is None:
-            raise AnswersNeeded
+            raise ValueError(
+                "What the model answers is not known here, since that takes one more pass. A direction that depends on "
+                "it says so beforehand: set `needs_answers = True` in its class."
+            )
         return self.answers
 
     def texts(self) -> list[list[str]]:
@@ -77,13 +76,13 @@ class Prompts:
 @final
 @dataclass(frozen=True, eq=False)
 class Positions:
-    """The positions asked about, counted in each prompt's own tokens.
+    """The attributed positions, counted in each prompt's own tokens.
 
     Attributes:
-        index: `[batch query]`, from each prompt's first real token.
-        valid: `[batch query]`; False where a short prompt has no such position.
-        single: Whether one position a prompt was asked for, so that the axis is dropped from results.
-        everything: Whether `index` is simply every position of every row.
+        index: The positions, from each prompt's first real token.
+        valid: False where a short prompt has no such position.
+        single: Whether `pos` was a single number, so that results have no axis of positions.
+        everything: Whether `index` is every position of every row.
     """
 
     index: Int[Tensor, "batch query"]
@@ -93,7 +92,7 @@ class Positions:
 
 
 def read_prompts(
-    prompts: Text | Tensor | Prompts,
+    prompts: Text | Shaped[Tensor, "..."] | Prompts,
     vocabulary: Vocabulary,
     attention_mask: Mask = None,
     prepend_bos: bool | None = None,
@@ -102,23 +101,26 @@ def read_prompts(
 
     Args:
         prompts: A string or several; ids, as a tensor or array `[pos]` or `[batch pos]`, a list, or a list of lists;
-            or what a tokenizer returned, with its mask. What was read already is returned as it is.
+            or what a tokenizer returned, with its mask. `Prompts` are returned as they are.
         vocabulary: The model's.
         attention_mask: For ids with padding: 1 (or True) at real tokens, 0 at padding, in the form of the ids.
-        prepend_bos: For text: whether to put the BOS token in front; None does as the model does by default, but puts
-            none in front of a text that begins with it.
+        prepend_bos: For text: whether to put the BOS token in front; None for the model's default, but never a second
+            one.
 
     Raises:
         TypeError: If ids are not integers, or prompts are neither text nor ids.
         ValueError: If there is no prompt, a prompt is empty, an id is outside the vocabulary, the mask does not fit, or
-            what is padding cannot be told.
+            an id may be padding or text.
+
+    Warns:
+        PromptWarning: If the model does not know a word, or the ids begin with BOS twice.
     """
     if isinstance(prompts, Prompts):
         return prompts
     if not isinstance(prepend_bos, bool | None):
         raise TypeError(f"prepend_bos={shown(prepend_bos)}; pass True, False or None.")
     if isinstance(prompts, Mapping):
-        prompts, attention_mask = encoded(prompts, attention_mask)
+        prompts, attention_mask = ids_and_mask(prompts, attention_mask)
     texts = _texts(prompts)
     if texts is None:
         if prepend_bos:
@@ -136,7 +138,13 @@ def read_prompts(
 
 
 def unknown_prompts(batch: int, width: int, vocabulary: Vocabulary) -> Prompts:
-    """Prompts of which only the sizes are known."""
+    """Prompts whose ids are not known, only their sizes.
+
+    Args:
+        batch: How many there are.
+        width: How many tokens each has.
+        vocabulary: The model's.
+    """
     return Prompts(torch.zeros(batch, width, dtype=torch.long, device="cpu"), (width,) * batch, vocabulary, known=False)
 
 
@@ -149,8 +157,8 @@ def read_positions(pos: Position, prompts: Prompts) -> Positions:
         prompts: The prompts.
 
     Raises:
-        TypeError: If it is none of these.
-        ValueError: If a prompt has no such position, or the selection is empty.
+        TypeError: If `pos` is something else.
+        ValueError: If a prompt has no such position, or no position is selected.
     """
     single, wanted = _wanted(pos)
     if isinstance(wanted, slice):
@@ -160,6 +168,7 @@ def read_positions(pos: Position, prompts: Prompts) -> Positions:
     kept = max(len(row) for row in rows)
     if kept == 0:
         raise ValueError(f"pos={shown(pos)} selects no position of prompts with {list(prompts.lengths)} tokens.")
+    # A slice may give prompts different numbers of positions. The rest of a row points at position 0, and is not valid.
     index = torch.tensor([row + [0] * (kept - len(row)) for row in rows], device="cpu")
     valid = torch.tensor([[True] * len(row) + [False] * (kept - len(row)) for row in rows], device="cpu")
     width = prompts.tokens.shape[1]
@@ -168,17 +177,16 @@ def read_positions(pos: Position, prompts: Prompts) -> Positions:
 
 
 def _texts(prompts: object) -> list[str] | None:
-    """The prompts where they are text, None where they should be ids.
+    """The prompts if they are text; None if they may be ids.
 
     Raises:
         TypeError: If they are neither.
-        ValueError: If there is none.
+        ValueError: If there is no prompt.
     """
     if isinstance(prompts, str):
         return [str(prompts)]
-    if isinstance(prompts, Tensor | np.ndarray) and not (
-        isinstance(prompts, np.ndarray) and prompts.dtype.kind in "OUT"
-    ):
+    # NumPy's arrays of objects (O) or texts (U, T) may hold text; all other arrays hold ids.
+    if isinstance(prompts, Tensor) or (isinstance(prompts, np.ndarray) and prompts.dtype.kind not in "OUT"):
         return None
     given = items(prompts)
     if given is None:
@@ -189,12 +197,12 @@ def _texts(prompts: object) -> list[str] | None:
         return None
     for i, text in enumerate(given):
         if not isinstance(text, str):
-            raise TypeError(f"Prompt {i} is {shown(text)}, beside others that are text. Pass strings, or token ids.")
+            raise TypeError(f"Prompt {i} is {shown(text)}, next to others that are text. Pass strings, or token ids.")
     return [str(text) for text in given]
 
 
 def _warn_of_two_bos(rows: Sequence[Sequence[int]], vocabulary: Vocabulary) -> None:
-    """Says so where ids begin with BOS twice, as those of a rendered chat template that was tokenized with BOS do."""
+    """Warns about ids that begin with BOS twice, as a chat template does when its text is tokenized with BOS again."""
     twice = [i for i, row in enumerate(rows) if vocabulary.bos is not None and row[:2] == [vocabulary.bos] * 2]
     if twice:
         warn_caller(
@@ -205,7 +213,7 @@ def _warn_of_two_bos(rows: Sequence[Sequence[int]], vocabulary: Vocabulary) -> N
 
 
 def _warn_of_unknown_words(texts: Sequence[str], rows: Sequence[Sequence[int]], vocabulary: Vocabulary) -> None:
-    """Says once which words the model does not know."""
+    """Warns, once for all prompts, about the words that the model does not know."""
     found = []
     for i, (text, row) in enumerate(zip(texts, rows, strict=True)):
         words = vocabulary.unknown_words(text) if vocabulary.unknown in row else []
@@ -219,19 +227,19 @@ def _warn_of_unknown_words(texts: Sequence[str], rows: Sequence[Sequence[int]], 
 
 
 def _wanted(pos: Position) -> tuple[bool, slice | list[int]]:
-    """Whether one position is asked for, and which are."""
+    """Whether `pos` is a single position, and the positions."""
     if pos is None:
         return False, slice(None)
     if isinstance(pos, slice):
-        if any(whole(end) is None for end in (pos.start, pos.stop, pos.step) if end is not None):
+        if any(whole_number(end) is None for end in (pos.start, pos.stop, pos.step) if end is not None):
             raise TypeError(f"pos={pos!r}: the ends and the step of a slice are whole numbers or None.")
         if pos.step is not None and int(pos.step) == 0:
             raise ValueError(f"pos={pos!r}: the step of a slice is not zero.")
         return False, pos
-    one, several = whole(pos), items(pos)
+    one, several = whole_number(pos), items(pos)
     if one is not None:
         return True, [one]
-    wanted = [whole(item) for item in several or []]
+    wanted = [whole_number(item) for item in several or []]
     if several is None or None in wanted:
         wrong = pos if several is None else several[wanted.index(None)]
         raise TypeError(f"pos: {shown(wrong)} is not a position. Pass an int, several, a slice, or None for all.")

@@ -1,4 +1,4 @@
-"""The vocabulary: from text to token ids and back, with words for what cannot be a token."""
+"""The vocabulary: from text to token ids and back, with errors that explain what cannot be a token."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from dla.inputs.given import token as text_or_id
 @final
 @dataclass(frozen=True)
 class Vocabulary:
-    """A model's tokens, as far as an attribution needs them.
+    """A model's tokens.
 
     Attributes:
         size: How many logits there are; ids run from 0 to `size - 1`.
         input_size: How many ids the embedding knows.
-        encode: Text to ids, as the model's own tokenizer does it; the flag asks for the BOS token or not
-            (None: as the model does by default). None for a model without tokenizer.
-        decode: One id to its text; None for a model without tokenizer.
-        pad: The id that fills up short prompts; any id will do, no prompt reads it.
-        pad_is_text: Whether the padding token also occurs as text (GPT-2 pads with its end-of-text token).
-            Where it does not, it is padding wherever it stands in ids that come without a mask.
-        pads_left: Whether the tokenizer fills up short prompts on the left.
+        encode: From text to ids by the model's own tokenizer; the flag says whether to put BOS in front (None: the
+            model's default). None for a model without tokenizer.
+        decode: From one id to its text; None for a model without tokenizer.
+        pad: The id that pads short prompts; no prompt reads it, so any id will do.
+        pad_is_text: Whether the padding token also occurs as text (GPT-2 pads with its end-of-text token). If not, it
+            is always padding in ids without a mask.
+        pads_left: Whether the tokenizer pads on the left.
         unknown: The id that stands for text outside the vocabulary, if there is one.
         bos: The id that begins a text, if there is one.
     """
@@ -38,14 +38,18 @@ class Vocabulary:
     bos: int | None = None
 
     def prompt(self, text: str, prepend_bos: bool | None = None) -> list[int]:
-        """The ids of a prompt. A text that begins with the BOS token itself gets no second one.
+        """The ids of a prompt.
 
         Args:
             text: The prompt.
-            prepend_bos: Whether to put the BOS token in front; None does as the model does by default.
+            prepend_bos: Whether to put the BOS token in front; None for the model's default, but no second one in front
+                of a text that begins with it.
 
         Raises:
             ValueError: If the prompt is empty, or the model has no tokenizer.
+
+        Warns:
+            PromptWarning: If `prepend_bos=True` makes it begin with BOS twice.
         """
         if self.encode is None:
             raise ValueError(
@@ -59,7 +63,7 @@ class Vocabulary:
         return self._with_one_bos(text, ids, prepend_bos)
 
     def unknown_words(self, text: str) -> list[str]:
-        """The words of a prompt that the model does not know, and reads as `unknown`."""
+        """The words of a prompt that the model does not know, and so reads as `unknown`."""
         if self.encode is None or self.unknown is None:
             return []
         return [word for word in dict.fromkeys(text.split()) if self._reads_as_unknown(word)]
@@ -81,12 +85,13 @@ class Vocabulary:
         return token
 
     def text(self, token: int) -> str:
-        """How a token reads; its id where there is no tokenizer."""
+        """The text of a token; its id if there is no tokenizer."""
         return str(token) if self.decode is None else self.decode(token)
 
     def _with_one_bos(self, text: str, ids: list[int], prepend_bos: bool | None) -> list[int]:
         if self.encode is None or self.bos is None or prepend_bos is False or ids[:2] != [self.bos] * 2:
             return ids
+        # Twice BOS: was the first put in front, or does the text itself have two?
         own = self.encode(text, False)
         if own[:1] != [self.bos] or len(own) >= len(ids):
             return ids
@@ -101,6 +106,7 @@ class Vocabulary:
 
     def _reads_as_unknown(self, word: str) -> bool:
         assert self.encode is not None and self.unknown is not None
+        # Many tokenizers know a word only with the space in front of it, or only without.
         ways = (self.encode(way, False) for way in (word, f" {word}"))
         return self.text(self.unknown).strip() not in word and all(self.unknown in ids for ids in ways)
 

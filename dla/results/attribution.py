@@ -1,38 +1,46 @@
 """The result: how much each part contributed, and the proof that the parts add up."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
-import pandas as pd
 import torch
-import xarray as xr
 from jaxtyping import Float, Int
 from rich.console import Console, ConsoleOptions, Group
 from rich.table import Table
 from torch import Tensor
 
-from dla.decomposers.base import Decomposer, RowKind, as_decomposer
-from dla.decomposers.groups import Grouping, Renaming, Selector, check_groups, named_groups, rule_of, told_by
-from dla.decomposers.plans import Rows, rounding_last, told_apart
-from dla.engine.forward import TOLERANCE, ForwardResult
+from dla.decomposers.base import Decomposer, as_decomposer
+from dla.decomposers.groups import Grouping, Renaming, Selector, check_groups, named_groups, rule_of, rule_of_function
+from dla.decomposers.plans import RowKind, Rows, rounding_last, unique_labels
+from dla.engine.forward import ForwardResult
+from dla.engine.query import Query
 from dla.errors import ReconstructionError
 from dla.inputs.given import Count, count, shown
+from dla.inputs.prompts import Positions
 from dla.labels import Label
-from dla.provenance import Provenance
+from dla.provenance import Provenance, versions
 from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen
 from dla.results.part import Part
 from dla.results.rerun import Rerun
+from dla.tolerances import TOLERANCE
 from dla.views.brief import mean_of, shortened
 from dla.views.dataset import from_dataset, to_dataset
 from dla.views.endings import NETCDF, check_target
 from dla.views.files import read_dataset, write_dataset
-from dla.views.html import html_table
-from dla.views.table import rich_table
+from dla.views.grid import Grid, Line, printed, signed
 
-SHOWN = 10
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+ROWS_SHOWN = 10
 """How many rows a printed table shows at each end."""
+
+_BAR = 24
+"""How many characters its longest bar has."""
 
 
 @final
@@ -49,8 +57,8 @@ class Attribution:
         values: The contributions.
         total: What the parts come to: their sum for additive rows, else the last row.
         constant: `β · W_U + b_U`, which no part writes.
-        logit: The model's own logit (or difference), measured, before any soft cap or logit scale; how, where the
-            attributor was told `unembed="sample"`, is said there.
+        logit: The model's own logit (or difference), measured, before any soft cap or logit scale; for many positions
+            how, see `unembed` of `Attributor`.
         output_logit: The same after them: what the model returns.
         tolerance: How large a gap the model's own rounding can make.
         positions: The position of each entry in its prompt; -1 where there is none.
@@ -68,6 +76,31 @@ class Attribution:
     positions: Int[Tensor, "*batch_and_pos"]
     provenance: Provenance = field(repr=False)
     rerun: Rerun | None = field(default=None, repr=False)
+
+    @staticmethod
+    def of(query: Query, run: ForwardResult) -> "Attribution":
+        """What a pass gave, without the axes that were not asked for; NaN where a prompt has no such position.
+
+        Args:
+            query: What was asked.
+            run: The pass.
+        """
+        positions, rerun = query.positions, Rerun.of(query, run)
+        asked = {"direction": bool(query.names), "batch": query.batched, "position": not positions.single}
+        axes = [i for i, there in enumerate(asked.values(), start=-3) if not there]
+        shaped = partial(_shaped, positions, axes)
+        return Attribution(
+            parts=tuple(run.labels),
+            values=shaped(run.values),
+            total=shaped(run.total),
+            constant=shaped(run.constant),
+            logit=shaped(run.logit),
+            output_logit=shaped(run.output_logit),
+            tolerance=shaped(rerun.tolerance),
+            positions=torch.where(positions.valid, positions.index, -1).squeeze([axis for axis in axes if axis > -3]),
+            provenance=_provenance(query, tuple(name for name, there in asked.items() if there)),
+            rerun=rerun,
+        )
 
     @property
     def labels(self) -> list[str]:
@@ -182,11 +215,11 @@ class Attribution:
         rows = rounding_last(Rows(labels, torch.cat([self.values[:i], pieces, self.values[i + 1 :]])))
         return replace(
             self,
-            parts=told_apart(rows.labels, f"refine({label!r})"),
+            parts=unique_labels(rows.labels, f"refine({label!r})"),
             values=rows.values,
             total=(self.total.double() + (added - self.values[i])).to(self.total),
             tolerance=self.tolerance + allowed.to(self.tolerance),
-            provenance=replace(self.provenance, decomposer=finer.plan.name),
+            provenance=replace(self.provenance, decomposer=finer.query.plan.name),
             rerun=finer,
         )
 
@@ -208,19 +241,19 @@ class Attribution:
         if isinstance(key, str):
             rule = rule_of(key, self.parts)
         else:
-            rule = named_groups(key) if isinstance(key, Mapping) else told_by(key)
+            rule = named_groups(key) if isinstance(key, Mapping) else rule_of_function(key)
         rows = Grouping(rule)(Rows(self.parts, self.values))
         if isinstance(key, Mapping):
             check_groups(key, self.parts)
         rerun = None if self.rerun is None else self.rerun.coarser(rule)
-        return replace(self, parts=told_apart(rows.labels, "group_by"), values=rows.values, rerun=rerun)
+        return replace(self, parts=unique_labels(rows.labels, "group_by"), values=rows.values, rerun=rerun)
 
-    def to_xarray(self) -> xr.Dataset:
+    def to_xarray(self) -> "xarray.Dataset":
         """A dataset with dimensions `part`, `direction`, `batch`, `position`, and coordinates for what labels say."""
         tensors = {name: getattr(self, name) for name in _TENSORS}
         return to_dataset(self.parts, {**tensors, "gap": self.gap}, self.provenance)
 
-    def to_dataframe(self) -> pd.DataFrame:
+    def to_dataframe(self) -> "pandas.DataFrame":
         """One row for each part, direction, prompt and position."""
         data = self.to_xarray()[["values", "position_in_prompt", "token"]]
         frame = data.to_dataframe().reset_index().rename(columns={"values": "value"})
@@ -236,32 +269,34 @@ class Attribution:
         check_target(Path(path), NETCDF, "netCDF")
         write_dataset(self.to_xarray(), Path(path))
 
-    def table(self, shown: int = SHOWN) -> Table:
+    def table(self, shown: int = ROWS_SHOWN) -> Table:
         """The table that is printed, with at most `shown` rows at each end; cumulative rows are all shown."""
-        return rich_table(self._title(), *self._ends(shown), self._proof())
+        return self._grid(shown).rich()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table | Group]:
         each = [self.direction(name) for name in self.directions] or [self]
         yield Group(*(one.table() for one in each))
 
     def __str__(self) -> str:
-        console = Console(width=100, no_color=True, highlight=False)
-        with console.capture() as capture:
-            console.print(self)
-        return capture.get()
+        return printed(self)
 
     def __repr__(self) -> str:
         worst, allowed = (float(tensor.nan_to_num().abs().max()) for tensor in (self.gap, self.tolerance))
         several = len(self.directions)
         told = f"{several} directions" if several else f"logit {mean_of(self.logit)}"
         return (
-            f"Attribution({shortened(self.provenance.direction)}, {self.provenance.decomposer}: {len(self.parts)} parts, "
-            f"{told}, largest gap {worst:.1e}, allowed {allowed:.1e})"
+            f"Attribution({shortened(self.provenance.direction)}, {self.provenance.decomposer}: "
+            f"{len(self.parts)} parts, {told}, largest gap {worst:.1e}, allowed {allowed:.1e})"
         )
 
     def _repr_html_(self) -> str:
         each = [self.direction(name) for name in self.directions] or [self]
-        return "".join(html_table(one._title(), *one._ends(SHOWN), one._proof()) for one in each)
+        return "".join(one._grid(ROWS_SHOWN).html() for one in each)
+
+    def _grid(self, shown: int) -> Grid:
+        ends = (tuple(Line(label, (signed(value),), value) for label, value in rows) for rows in self._ends(shown))
+        proof = tuple(Line(label, (signed(value),)) for label, value in self._proof())
+        return Grid(self._title(), ("logits",), (*ends, proof), bar=_BAR)
 
     def _place(self, label: OneLabel) -> int:
         return LabelIndex(self.labels)(label)
@@ -327,6 +362,27 @@ def load(path: str | Path) -> Attribution:
     parts, tensors, provenance = from_dataset(read_dataset(Path(path)), _TENSORS)
     fields: dict[str, Any] = {name: tensors[name] for name in _TENSORS}
     return Attribution(parts=parts, provenance=provenance, **fields)
+
+
+def _provenance(query: Query, dims: tuple[str, ...]) -> Provenance:
+    anatomy = query.model.anatomy
+    return Provenance(
+        tokens=tuple(tuple(prompt) for prompt in query.prompts.texts()),
+        direction=query.direction,
+        decomposer=query.plan.name,
+        row_kind=query.plan.row_kind.value,
+        model=anatomy.name,
+        dtype=str(anatomy.unembedding.W_U.dtype).removeprefix("torch."),
+        dims=dims,
+        versions=versions(),
+        directions=query.names,
+    )
+
+
+def _shaped(positions: Positions, unwanted: Sequence[int], tensor: Float[Tensor, "*more"]) -> Float[Tensor, "*fewer"]:
+    if not bool(positions.valid.all()):
+        tensor = tensor.masked_fill(~positions.valid.to(tensor.device), torch.nan)
+    return tensor.squeeze(tuple(axis for axis in unwanted if -axis <= tensor.ndim))
 
 
 _PROOF = ("total", "constant", "logit", "output_logit", "tolerance")

@@ -8,18 +8,17 @@ import torch
 from jaxtyping import Float
 from rich.console import Console, ConsoleOptions
 from rich.table import Table
-from rich.text import Text
 from torch import Tensor
 
 from dla.adapters.base import ModelAdapter
-from dla.adapters.hook_places import hooks_at_readout, hooks_at_start, hooks_between, hooks_in_block
-from dla.adapters.user_hooks import UserHook, silenced, user_hooks
-from dla.decomposers.base import RowKind
-from dla.decomposers.plans import Plan
-from dla.engine.forward import Query, run_pass
+from dla.adapters.hooks_by_block import hooks_at_readout, hooks_at_start, hooks_between, hooks_in_block
+from dla.adapters.turns import turn_on
+from dla.adapters.user_hooks import UserHook, user_hooks, without_user_hooks
+from dla.decomposers.plans import Plan, RowKind
+from dla.engine.forward import forward
+from dla.engine.query import Query
 from dla.labels import Label
-from dla.views.html import html_rows
-from dla.views.table import number
+from dla.views.grid import Grid, printed, signed
 from dla.writes import FullOutput
 
 _TITLE = "What the stream gained, and what the parts say"
@@ -75,76 +74,65 @@ class GapReport:
         return next((row for row in self.rows if not row.within), None)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
-        table = Table(title=_TITLE, title_justify="left")
-        for column in _COLUMNS:
-            table.add_column(column, justify="left" if column in ("place", "") else "right")
-        for row in self.rows:
-            mark = Text(_mark(row), style="red")
-            table.add_row(row.place, number(row.measured), number(row.parts), number(row.gap), mark)
-        yield table
+        yield self._grid().rich()
 
     def __str__(self) -> str:
-        console = Console(width=100, no_color=True, highlight=False)
-        with console.capture() as capture:
-            console.print(self)
-        return capture.get()
+        return printed(self)
 
     def __repr__(self) -> str:
         first = self.first()
-        found = "no gap beyond rounding" if first is None else f"first gap in {first.place}: {number(first.gap)}"
+        found = "no gap beyond rounding" if first is None else f"first gap in {first.place}: {signed(first.gap)}"
         return f"GapReport({len(self.rows)} places, {found})"
 
     def _repr_html_(self) -> str:
-        rows = [(row.place, number(row.measured), number(row.parts), number(row.gap), _mark(row)) for row in self.rows]
-        return html_rows(_TITLE, _COLUMNS, rows)
+        return self._grid().html()
+
+    def _grid(self) -> Grid:
+        rows = [(row.place, signed(row.measured), signed(row.parts), signed(row.gap), _mark(row)) for row in self.rows]
+        return Grid.of_rows(_TITLE, _COLUMNS, rows, words=[""])
 
 
-def explain(model: ModelAdapter, plan: Plan, query: Query, row_kind: RowKind) -> GapReport:
+def explain(query: Query) -> GapReport:
     """Compares the parts of each layer with what the measured stream gained in it.
 
     Args:
-        model: The model.
-        plan: The parts; those without a layer are taken to be written before the first block.
-        query: One direction, at one position or several.
-        row_kind: What the rows of the plan are.
+        query: One direction, at one position or several. Rows without a layer are taken to be written before the first
+            block.
 
     Raises:
         ValueError: If they are those of a lens.
     """
-    if row_kind is RowKind.LENS:
+    plan = query.plan
+    if plan.row_kind is RowKind.LENS:
         raise ValueError("The rows of a lens do not add up, so there is no gap to explain.")
-    stretches = _stretches(model, () if query.cache is not None else user_hooks(model), row_kind)
+    stretches = _stretches(query.model, () if query.cache is not None else user_hooks(query.model), plan.row_kind)
     streams = [replace(stretch.end, label=Label("place", i)) for i, stretch in enumerate(stretches)]
-    run, measured = (
-        run_pass(model, replace(plan, apart=True), query),
-        run_pass(model, Plan("the stream", tuple(streams)), query),
-    )
+    plans = replace(plan, rounding_by_step=True), Plan("the stream", tuple(streams))
+    run, measured = (forward(replace(query, plan=each)) for each in plans)
     labels, values = run.labels, run.values[:, 0]
-    if row_kind is RowKind.CUMULATIVE:
+    if plan.row_kind is RowKind.CUMULATIVE:
         labels, values = _steps_of(labels, values)
     gained = torch.cat([measured.values[:1, 0], measured.values[:, 0].diff(dim=0)])
-    tolerance = run.tolerance(RowKind.CUMULATIVE)[0]
+    tolerance = replace(run, row_kind=RowKind.CUMULATIVE).tolerance[0]
     rows = [_row(place, change, labels, values, tolerance) for place, change in zip(stretches, gained, strict=True)]
     return GapReport(tuple(row for row in rows if row.written or not row.within))
 
 
-def edits(model: ModelAdapter, plan: Plan, query: Query, row_kind: RowKind) -> str:
-    """Which hooks of the user's edit the run beside the parts that were read of it, as sentences; "" for none.
+def edits_by_hooks(query: Query) -> str:
+    """Which hooks of the user's edit the run outside the rows that were read of it, as sentences; "" for none.
 
     Args:
-        model: The model.
-        plan: The parts, which miss what is asked.
-        query: One direction.
-        row_kind: What the rows of the plan are.
+        query: One direction, which the rows of its plan miss.
     """
+    model, first = query.model, None
     if query.cache is not None:
-        first = None if row_kind is RowKind.LENS else explain(model, plan, query, row_kind).first()
+        first = _first_gap(query)
         known = first is not None and not first.written
         return f"The stream in the cache changes {first.place}: a hook edited its run." if first and known else ""
     hooks = user_hooks(model)
-    if not hooks or not _adds_up_without_hooks(model, plan, query, row_kind):
+    if not hooks or not _adds_up_without_hooks(query):
         return ""
-    first = None if row_kind is RowKind.LENS else explain(model, plan, query, row_kind).first()
+    first = _first_gap(query)
     if first is None:
         place, there = "at the readout", tuple(map(str, hooks_at_readout(hooks, model)))
     else:
@@ -157,14 +145,17 @@ def edits(model: ModelAdapter, plan: Plan, query: Query, row_kind: RowKind) -> s
     )
 
 
-def _adds_up_without_hooks(model: ModelAdapter, plan: Plan, query: Query, row_kind: RowKind) -> bool:
+def _first_gap(query: Query) -> GapRow | None:
+    return None if query.plan.row_kind is RowKind.LENS else explain(query).first()
+
+
+def _adds_up_without_hooks(query: Query) -> bool:
     try:
-        with silenced(model):
-            run = run_pass(model, plan, query, row_kind).with_readout(row_kind)
+        with turn_on(query.model.source), without_user_hooks(query.model):
+            run = forward(query).with_readout()
     except RuntimeError:  # it does not even run: the hooks are a part of the model
         return False
-    gap = (run.logit - run.total(row_kind) - run.constant).abs()
-    return bool((gap <= run.tolerance(row_kind))[:, query.positions.valid.to(gap.device)].all())
+    return bool((run.gap.abs() <= run.tolerance)[:, query.positions.valid.to(run.gap.device)].all())
 
 
 def _such_as(model: ModelAdapter) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, final
 
-from dla.inputs.given import items, shown, whole
+from dla.inputs.given import items, shown, whole_number
 
 if TYPE_CHECKING:
     OneLabel = str
@@ -91,7 +91,7 @@ def chosen(parts: Sequence[Any], asked: Mapping[str, object], place: Callable[[s
     """
     _check(asked, where)
     places = None if asked["label"] is None else {place(label) for label in _labels(asked["label"])}
-    layer = whole(asked["layer"])
+    layer = whole_number(asked["layer"])
     found = [
         i
         for i, part in enumerate(parts)
@@ -119,7 +119,7 @@ def _check(asked: Mapping[str, object], where: object) -> None:
     kind, layer = asked["kind"], asked["layer"]
     if kind is not None and not isinstance(kind, str):
         raise TypeError(f"kind={shown(kind)} is not a kind. Pass one, such as 'head'; for several use where=...")
-    if layer is not None and whole(layer) is None:
+    if layer is not None and whole_number(layer) is None:
         raise TypeError(f"layer={shown(layer)} is not a layer. Pass its number, such as 1; for several use where=...")
     if where is not None and not callable(where):
         raise TypeError(f"where={shown(where)} is not a function. Pass one that says of a label whether to keep it.")

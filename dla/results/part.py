@@ -13,8 +13,7 @@ from torch import Tensor
 from dla.labels import Label
 from dla.results.rerun import Rerun
 from dla.views.brief import listed, mean_of
-from dla.views.html import html_rows
-from dla.views.table import number
+from dla.views.grid import Grid, printed, signed
 
 _SLICE = 8192
 """How many tokens of the vocabulary are looked at together."""
@@ -36,26 +35,22 @@ class TokenEffects:
     down: tuple[tuple[str, float], ...]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
-        table = Table(title=f"The tokens that {self.part} pushes most", title_justify="left")
-        for column in ("up", "logits", "down", "logits"):
-            table.add_column(column, justify="right" if column == "logits" else "left")
-        for (up, more), (down, less) in zip(self.up, self.down, strict=True):
-            table.add_row(repr(up), number(more), repr(down), number(less))
-        yield table
+        yield self._grid().rich()
 
     def __str__(self) -> str:
-        console = Console(width=100, no_color=True, highlight=False)
-        with console.capture() as capture:
-            console.print(self)
-        return capture.get()
+        return printed(self)
 
     def __repr__(self) -> str:
         return f"TokenEffects({self.part}, up: {listed(self.up)}; down: {listed(self.down)})"
 
     def _repr_html_(self) -> str:
+        return self._grid().html()
+
+    def _grid(self) -> Grid:
         pairs = zip(self.up, self.down, strict=True)
-        rows = [(repr(up), number(more), repr(down), number(less)) for (up, more), (down, less) in pairs]
-        return html_rows(f"The tokens that {self.part} pushes most", ("up", "logits", "down", "logits"), rows)
+        rows = [(repr(up), signed(more), repr(down), signed(less)) for (up, more), (down, less) in pairs]
+        header = ("up", "logits", "down", "logits")
+        return Grid.of_rows(f"The tokens that {self.part} pushes most", header, rows, words=["down"])
 
 
 @final
@@ -78,7 +73,7 @@ class Part:
 
     def _repr_html_(self) -> str:
         rows = [(str(label), label.kind) for label in self.label.path()]
-        return html_rows(f"{self.label}: {mean_of(self.values)} logits", ("part", "kind"), rows)
+        return Grid.of_rows(f"{self.label}: {mean_of(self.values)} logits", ("part", "kind"), rows).html()
 
     def vector(self) -> Float[Tensor, "batch query d_model"]:
         """What the part adds to the stream that enters the final norm, for each prompt and position asked about.
@@ -128,7 +123,7 @@ class Part:
 
     def _effects(self, rerun: Rerun) -> Float[Tensor, " d_vocab"]:
         """What the part adds to each logit, on average: the readout is linear, so the mean may be read instead."""
-        unembedding, valid = rerun.model.anatomy.unembedding, rerun.query.positions.valid
+        unembedding, valid = rerun.query.unembedding, rerun.query.positions.valid
         vector = self.vector()
         if unembedding.norm is not None:
             scale = rerun.frozen_scale()
@@ -140,4 +135,4 @@ class Part:
 
 def _named(best: tuple[Tensor, Tensor], rerun: Rerun) -> tuple[tuple[str, float], ...]:
     values, ids = (tensor.tolist() for tensor in best)
-    return tuple((rerun.model.vocabulary.text(token), value) for token, value in zip(ids, values, strict=True))
+    return tuple((rerun.query.model.vocabulary.text(token), value) for token, value in zip(ids, values, strict=True))

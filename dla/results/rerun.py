@@ -11,34 +11,30 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.adapters.base import ModelAdapter
+from dla.adapters.turns import turn_on
 from dla.adapters.user_hooks import UserHook, user_hooks
-from dla.adapters.view import AdapterView
-from dla.decomposers.base import Decomposer, RowKind
+from dla.decomposers.base import Decomposer
 from dla.decomposers.groups import Grouping, Renaming
-from dla.decomposers.plans import Entry, Item, Plan, Rows, kept, merged
+from dla.decomposers.plans import Entry, Item, Plan, RowKind, Rows, label_of_sum, rows_where
 from dla.engine.autocast import autocast_on, refuse_autocast
 from dla.engine.contraction import Contraction
-from dla.engine.forward import TOLERANCE, ForwardResult, Query, directions_of, questions_of, run_pass, selection, watch
+from dla.engine.forward import ForwardResult, before_norm, directions_of, forward
+from dla.engine.logits import AllLogits
+from dla.engine.query import Query
 from dla.errors import RunChangedError
 from dla.labels import ROUNDING, Label
-
-_ROUNDINGS = 64.0
-"""How many rounding units, of its typical entry, the final stream may differ by between two runs that are the same."""
+from dla.tolerances import RERUN_TOLERANCE, TOLERANCE
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Rerun:
-    """The model, the plan and the question of an attribution, and by what its run is known again.
+    """The query of an attribution, and by what its run is known again.
 
     A pickled rerun comes back as None, and a copied one is the same: a result never takes the model with it.
 
     Attributes:
-        model: The model, as it was asked.
-        plan: What was read of it.
-        query: What was asked.
-        row_kind: What the rows are.
+        query: What was asked of which model.
         scale: The final norm's scale then; None where there is no norm.
         sketch: By what the stream that was unembedded is known again.
         logit: The model's own answer then.
@@ -48,10 +44,7 @@ class Rerun:
         rounding: The row that holds what is rounded away, if there is such a row.
     """
 
-    model: ModelAdapter
-    plan: Plan
     query: Query
-    row_kind: RowKind
     scale: Float[Tensor, "batch query"] | None
     sketch: Float[Tensor, "batch query five"]
     logit: Float[Tensor, "direction batch query"]
@@ -61,22 +54,20 @@ class Rerun:
     rounding: Label = field(default_factory=lambda: Label(ROUNDING))
 
     @staticmethod
-    def of(run: ForwardResult, model: ModelAdapter, plan: Plan, query: Query, row_kind: RowKind) -> "Rerun":
+    def of(query: Query, result: ForwardResult) -> "Rerun":
         """The rerun of what one pass gave."""
-        hooks = () if query.cache is not None else user_hooks(model)
-        return Rerun(
-            model, plan, query, row_kind, run.scale, run.sketch, run.logit, run.tolerance(row_kind), run.eps, hooks
-        )
+        hooks = () if query.cache is not None else user_hooks(query.model)
+        return Rerun(query, result.scale, result.sketch, result.logit, result.tolerance, result.eps, hooks)
 
     def of_direction(self, i: int) -> "Rerun":
         """The same, asked only one of several directions."""
-        query = replace(self.query, resolved=(self.query.resolved[i],))
+        query = replace(self.query, resolved=(self.query.resolved[i],), names=())
         return replace(self, query=query, logit=self.logit[i : i + 1], tolerance=self.tolerance[i : i + 1])
 
     def coarser(self, rule: Renaming) -> "Rerun":
         """The same, with rows added up in groups."""
-        plan = self.plan.then(Grouping(lambda label: rule(merged(label))), adding=True)
-        return replace(self, plan=plan, rounding=rule(self.rounding))
+        plan = self.query.plan.then(Grouping(lambda label: rule(label_of_sum(label))), add_equal_labels=True)
+        return replace(self, query=replace(self.query, plan=plan), rounding=rule(self.rounding))
 
     def finer(self, label: Label, by: Decomposer) -> tuple["Rerun", ForwardResult]:
         """One part in pieces: a plan that has them instead of it, and what each contributes.
@@ -89,17 +80,18 @@ class Rerun:
         if by.row_kind is not RowKind.ADDITIVE:
             raise ValueError(f"The rows of {name} do not add up, so they cannot be the pieces of a part.")
         self._check_weights()
-        items = [item for item in by.writes(self.model) if _may_hold_pieces(item, label)]
+        items = [item for item in by.writes(self.query.model) if _may_hold_pieces(item, label)]
         if not items:
             raise ValueError(_no_pieces(name, label))
-        pieces = Plan(name, tuple(Entry.of(item).then(lambda rows: kept(rows, _below(label))) for item in items))
-        run = run_pass(self.model, pieces, self.query)
+        pieces = Plan(name, tuple(Entry.of(item).then(lambda rows: rows_where(rows, _below(label))) for item in items))
+        run = forward(replace(self.query, plan=pieces))
         if not run.labels:
             raise ValueError(_no_pieces(name, label))
         self._check_run(run.logit, run.sketch)
-        rest = self.plan.then(lambda rows: kept(rows, lambda other: other != label), self.plan.adding)
-        plan = Plan(f"{self.plan.name} refined by {name}", (*rest.items, *pieces.items), self.plan.adding)
-        return replace(self, plan=plan), run
+        plan = self.query.plan
+        rest = plan.then(lambda rows: rows_where(rows, lambda other: other != label), plan.add_equal_labels)
+        finer = replace(plan, name=f"{plan.name} refined by {name}", items=(*rest.items, *pieces.items))
+        return replace(self, query=replace(self.query, plan=finer)), run
 
     @torch.no_grad()
     def vector(
@@ -118,30 +110,32 @@ class Rerun:
             RunChangedError: If the model does not run any more as it did.
             ValueError: If the part holds what was rounded away.
         """
-        if label == self.rounding and (label.kind == ROUNDING or self.model.anatomy.unembedding.rounding is not None):
+        if label == self.rounding and (label.kind == ROUNDING or self.query.unembedding.rounding is not None):
             raise ValueError(
                 f"{str(label)!r} holds what many steps of the model round away, also those of the readout; "
                 "that is no one vector of the stream. Look at another part."
             )
-        refuse_autocast(autocast_on(), self.model.anatomy.unembedding.W_U.device)
+        refuse_autocast(autocast_on(), self.query.unembedding.W_U.device)
         self._check_weights()
-        steps = [step for step in self.plan.steps(self.query.prompts) if step.reductions or label in step.write.labels]
-        shape, select = self.query.positions.index.shape, selection(self.model, self.query)
-        questions = questions_of(self.model, self.query, select)
-        directions = directions_of(questions).detach().expand(-1, *shape, -1).clone().requires_grad_()
-        contraction = Contraction(steps, directions, select)
-        watch(self.model, self.query, [contraction.observers(), *(question.observers() for question in questions)])
-        self._check_run(torch.stack([q.answer().expand(shape) for q in questions]), questions[0].sketch())
+        query, plan = self.query, self.query.plan
+        steps = [step for step in plan.steps(query.prompts) if step.reductions or label in step.write.labels]
+        shape, directions = query.positions.index.shape, directions_of(query)
+        reads = before_norm(directions).detach().expand(-1, *shape, -1).clone().requires_grad_()
+        contraction = Contraction(steps, reads, query.select)
+        with turn_on(query.model.source):
+            readings = AllLogits(query, directions).run(contraction.observers())
+        self._check_run(readings.logit, readings.sketch)
         with torch.enable_grad():
             row = torch.stack([_rows_of(label, rows) for rows in contraction.rows(*shape)]).sum(0)
             self._check_row(label, row.detach(), values)
-            (gradient,) = torch.autograd.grad(row.sum(), directions)
+            (gradient,) = torch.autograd.grad(row.sum(), reads)
         vector: Tensor = gradient[0]
         return vector
 
     def frozen_scale(self) -> Float[Tensor, "batch query"] | None:
         """What the final norm divides `vector` by; 1 where that was done; None where there is no norm."""
-        return self.scale if self.scale is None or self.row_kind is not RowKind.LENS else torch.ones_like(self.scale)
+        lens = self.query.plan.row_kind is RowKind.LENS
+        return torch.ones_like(self.scale) if lens and self.scale is not None else self.scale
 
     def likely_cause(self) -> str:
         """Why the pieces of a part may miss it, as a sentence."""
@@ -150,7 +144,7 @@ class Rerun:
         return f"What a hook edits after they were read is in none of them; hooked: {_listed(self.hooks)}."
 
     def _check_weights(self) -> None:
-        if isinstance(self.model, AdapterView) and not self.model.is_current:
+        if not self.query.model.is_current(self.query.model.anatomy):
             raise RunChangedError(
                 "The model's weights, their dtype or device, or its switches are not those of the run that this result "
                 "comes from, so that run cannot be looked at more closely. Attribute again."
@@ -161,9 +155,9 @@ class Rerun:
     ) -> None:
         """Whether another run is the one that the result comes from."""
         self._compare("the model's own logit", logit, self.logit, self.tolerance)
-        d_model = self.model.anatomy.unembedding.W_U.shape[0]
+        d_model = self.query.unembedding.W_U.shape[0]
         length, *others = self.sketch.unbind(-1)
-        allowed = _ROUNDINGS * self.eps * length / d_model**0.5
+        allowed = RERUN_TOLERANCE * self.eps * length / d_model**0.5
         for now, then in zip(sketch.unbind(-1), (length, *others), strict=True):
             self._compare("a projection of the final stream", now[None], then[None], allowed[None])
 
@@ -193,7 +187,7 @@ class Rerun:
         )
 
     def _cause(self) -> str:
-        now = user_hooks(self.model)
+        now = user_hooks(self.query.model)
         if now != self.hooks:
             return f"Its hooks then: {_listed(self.hooks)}; now: {_listed(now)}."
         if now:
@@ -203,7 +197,8 @@ class Rerun:
         return "No hook is on it; its weights, or what its modules do, were edited."
 
     def __repr__(self) -> str:
-        return f"Rerun({self.model.anatomy.name}, {self.plan.name}, {len(self.query.prompts.tokens)} prompts)"
+        model, plan, prompts = self.query.model, self.query.plan, self.query.prompts
+        return f"Rerun({model.anatomy.name}, {plan.name}, {len(prompts.tokens)} prompts)"
 
     def __copy__(self) -> "Rerun":
         return self
@@ -224,7 +219,7 @@ def _listed(hooks: tuple[UserHook, ...]) -> str:
 
 
 def _rows_of(label: Label, rows: Rows) -> Float[Tensor, "direction batch query"]:
-    values: Tensor = kept(rows, lambda other: other == label).values.sum(0)
+    values: Tensor = rows_where(rows, lambda other: other == label).values.sum(0)
     return values
 
 

@@ -1,7 +1,7 @@
 """What a sweep found on average, how sure that is, and on which prompts it shows most."""
 
 from dla.summaries.comparison import Comparison
-from dla.summaries.extremes import Example
+from dla.summaries.extremes import ExtremePrompt
 from dla.summaries.intervals import BootstrapInterval, Interval, NormalInterval
 from dla.summaries.moments import Moments
 from dla.summaries.replicates import Replicates
@@ -11,7 +11,7 @@ from dla.summaries.summary import Summary
 __all__ = [
     "BootstrapInterval",
     "Comparison",
-    "Example",
+    "ExtremePrompt",
     "Interval",
     "Moments",
     "NormalInterval",

@@ -2,19 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float64, Int64, UInt64
 
 from dla.views.brief import shortened
-from dla.views.html import html_rows
-from dla.views.table import number
+from dla.views.grid import Grid, signed
+
+Text = tuple[Any, ...]
+"""Row, prompt, answer and incorrect answer."""
 
 
 @final
 @dataclass(frozen=True)
-class Example:
+class ExtremePrompt:
     """A prompt on which a part's value is among the largest or the smallest.
 
     Attributes:
@@ -32,18 +34,14 @@ class Example:
     incorrect: str | int | None
 
     def __repr__(self) -> str:
-        return f"Example(row {self.row}, {number(self.value)}: {shortened(self.prompt)!r}, {self._asked()})"
+        return f"ExtremePrompt(row {self.row}, {signed(self.value)}: {shortened(self.prompt)!r}, {self._tokens()})"
 
     def _repr_html_(self) -> str:
-        row = (str(self.row), number(self.value), self.prompt, self._asked())
-        return html_rows("", ("row", "logits", "prompt", "asked"), [row])
+        row = (str(self.row), signed(self.value), self.prompt, self._tokens())
+        return Grid.of_rows("", ("row", "logits", "prompt", "tokens"), [row]).html()
 
-    def _asked(self) -> str:
+    def _tokens(self) -> str:
         return repr(self.answer) if self.incorrect is None else f"{self.answer!r} - {self.incorrect!r}"
-
-
-Text = tuple[int, str, str | int | None, str | int | None]
-"""Row, prompt, answer and incorrect answer."""
 
 
 @final
@@ -64,11 +62,6 @@ class Extremes:
     texts: Mapping[int, Text]
 
     @classmethod
-    def empty(cls, n: int, k: int) -> "Extremes":
-        """No rows of `n` measures."""
-        return cls(np.zeros((2, n, k), np.uint64), np.full((2, n, k), np.nan), {})
-
-    @classmethod
     def of(
         cls,
         values: Float64[np.ndarray, "row measure"],
@@ -76,38 +69,43 @@ class Extremes:
         texts: Sequence[Text],
         k: int,
     ) -> "Extremes":
-        """The extremes of some rows: their measures, their keys and what they say."""
-        order = np.argsort(keys)
-        columns, ordered = np.ascontiguousarray(values[order].T), keys[order]
-        # the sort is stable, so equal values stay in the order of their keys
-        ends = [np.argsort(sign * columns, axis=1, kind="stable")[:, :k] for sign in (-1, 1)]
-        places = np.stack(ends)
-        found = np.stack([np.take_along_axis(columns, end, 1) for end in ends])
-        short = [(0, 0), (0, 0), (0, k - places.shape[2])]
-        said = {int(keys[order[place]]): texts[order[place]] for place in np.unique(places)}
-        return cls(np.pad(ordered[places], short), np.pad(found, short, constant_values=np.nan), said)
+        """The extremes of some rows, or of none: their measures, their keys and what they say."""
+        near = _near_the_ends(values, k)
+        shape = 2, values.shape[1], len(near)
+        keyed = {int(keys[place]): texts[place] for place in near}
+        return cls(np.broadcast_to(keys[near], shape), np.broadcast_to(values[near].T, shape), keyed)._cut(k)
 
     def merge(self, other: "Extremes") -> "Extremes":
         """The extremes of the rows of both."""
         keys, values = np.concatenate([self.keys, other.keys], 2), np.concatenate([self.values, other.values], 2)
-        signs = np.array([-1.0, 1.0])[:, None, None]
-        # NaN is sorted to the end
-        best = np.lexsort((keys, signs * values), axis=2)[:, :, : self.keys.shape[2]]
-        merged = Extremes(
-            np.take_along_axis(keys, best, 2), np.take_along_axis(values, best, 2), {**self.texts, **other.texts}
-        )
-        return merged._without_unused()
+        return Extremes(keys, values, {**self.texts, **other.texts})._cut(self.keys.shape[2])
 
     def select(self, measures: Int64[np.ndarray, " some"]) -> "Extremes":
         """Only some of the measures."""
-        return Extremes(self.keys[:, measures], self.values[:, measures], self.texts)._without_unused()
+        return Extremes(self.keys[:, measures], self.values[:, measures], self.texts)._cut(self.keys.shape[2])
 
-    def examples(self, measure: int, end: int, k: int) -> list[Example]:
+    def prompts(self, measure: int, end: int, k: int) -> list[ExtremePrompt]:
         """The first `k` rows at one end: 0 for the largest values, 1 for the smallest."""
-        pairs = zip(self.keys[end, measure].tolist(), self.values[end, measure].tolist(), strict=True)
-        found = [(self.texts[key], value) for key, value in pairs if value == value]
-        return [Example(row, value, prompt, *asked) for (row, prompt, *asked), value in found[:k]]
+        found = zip(self.keys[end, measure, :k].tolist(), self.values[end, measure, :k].tolist(), strict=True)
+        rows = [(value, *self.texts[key]) for key, value in found if value == value]
+        return [ExtremePrompt(row, value, prompt, *tokens) for value, row, prompt, *tokens in rows]
 
-    def _without_unused(self) -> "Extremes":
-        used = set(self.keys[~np.isnan(self.values)].tolist())
-        return Extremes(self.keys, self.values, {key: text for key, text in self.texts.items() if key in used})
+    def _cut(self, k: int) -> "Extremes":
+        """The `k` best at either end, and the texts of those only; filled up with NaN where there are fewer."""
+        signed = self.values * np.array([-1.0, 1.0])[:, None, None]
+        best = np.lexsort((self.keys, signed), axis=2)[:, :, :k]  # NaN is sorted to the end
+        missing = [(0, 0), (0, 0), (0, k - best.shape[2])]
+        keys = np.pad(np.take_along_axis(self.keys, best, 2), missing)
+        values = np.pad(np.take_along_axis(self.values, best, 2), missing, constant_values=np.nan)
+        used = set(np.unique(keys).tolist())
+        return Extremes(keys, values, {key: text for key, text in self.texts.items() if key in used})
+
+
+def _near_the_ends(values: Float64[np.ndarray, "row measure"], k: int) -> Int64[np.ndarray, " some"]:
+    """The rows that are among the `k` largest or smallest in any measure, equal values included; sorts far less."""
+    if not 0 < k < len(values):
+        return np.arange(len(values) if k else 0)
+    columns = np.ascontiguousarray(values.T)
+    sides = np.partition(columns, (k - 1, len(values) - k), axis=1)
+    smallest, largest = sides[:, [k - 1]], sides[:, [-k]]
+    return np.flatnonzero(((columns <= smallest) | (columns >= largest)).any(0))

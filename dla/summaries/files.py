@@ -10,35 +10,31 @@ import numpy as np
 import numpy.typing as npt
 
 from dla.errors import FileFormatError
-from dla.summaries.about import About
 from dla.summaries.extremes import Extremes
 from dla.summaries.group_by import GroupBy
 from dla.summaries.moments import Moments
 from dla.summaries.replicates import Replicates
-from dla.summaries.samples import RowSample
-from dla.summaries.tally import SummarySettings, Tallies, Tally, in_order
+from dla.summaries.subject import SummarySubject
+from dla.summaries.tally import SummarySettings, Tallies, Tally, sorted_groups
 from dla.sweeps import PartOf
 from dla.views.files import replacing
 
-FORMAT = "dla.summary/3"
-_MOMENTS = ("mean", "squares", "low", "high", "positive")
+SUMMARY_FORMAT = "dla.summary/4"
 
 
-def write_summary(path: Path, about: About, settings: SummarySettings, tallies: Tallies) -> None:
+def write_summary(path: Path, about: SummarySubject, settings: SummarySettings, tallies: Tallies) -> None:
     """Writes next to the target and moves into place, so that the file is whole or not there."""
-    split = settings.split
     contents = {
-        "format": FORMAT,
+        "format": SUMMARY_FORMAT,
         "about": asdict(about),
-        "by": {"names": split.names, "columns": [c if isinstance(c, str) else None for c in split.columns]},
-        "settings": {"top_k": settings.top_k, "bootstrap": settings.bootstrap, "seed": settings.seed},
-        "groups": [{"group": group, **_encoded(tallies[group])} for group in in_order(tallies)],
+        "settings": asdict(settings),
+        "groups": [{"group": group, **asdict(tallies[group])} for group in sorted_groups(tallies)],
     }
     with replacing(path) as unfinished:
-        unfinished.write_text(json.dumps(contents, allow_nan=False) + "\n", encoding="utf-8")
+        unfinished.write_text(json.dumps(contents, allow_nan=False, default=_plain) + "\n", encoding="utf-8")
 
 
-def read_summary(path: Path) -> tuple[About, SummarySettings, Tallies]:
+def read_summary(path: Path) -> tuple[SummarySubject, SummarySettings, Tallies]:
     """What `write_summary` wrote.
 
     Raises:
@@ -50,69 +46,52 @@ def read_summary(path: Path) -> tuple[About, SummarySettings, Tallies]:
     try:
         contents = json.loads(path.read_text(encoding="utf-8"))
         found = contents["format"]
-        if found != FORMAT:
-            raise ValueError(f"its format is {found!r} and this library reads {FORMAT!r}")
+        if found != SUMMARY_FORMAT:
+            raise ValueError(f"its format is {found!r} and this library reads {SUMMARY_FORMAT!r}")
         return _decoded(contents)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise FileFormatError(
             f"{str(path)!r} is not a summary saved by this library, or was cut short ({error}). Save it again."
         ) from error
 
 
-def _decoded(contents: Mapping[str, Any]) -> tuple[About, SummarySettings, Tallies]:
-    told = dict(contents["about"])
-    parts = tuple(PartOf(**part) for part in told.pop("parts"))
-    about = About(parts=parts, folders=tuple(told.pop("folders")), **told)
-    split = GroupBy(tuple(contents["by"]["names"]), tuple(contents["by"]["columns"]))
-    settings = SummarySettings(split, **contents["settings"])
-    tallies = {tuple(group["group"]): _tally(group, about, settings) for group in contents["groups"]}
-    return about, settings, tallies
+def _plain(value: Any) -> Any:
+    """An array as lists, with null for NaN. A function that computes a column is not kept."""
+    if callable(value):
+        return None
+    plain = value.astype(object)
+    plain[np.isnan(value)] = None
+    return plain.tolist()
 
 
-def _encoded(tally: Tally) -> dict[str, Any]:
-    extremes, drawn = tally.extremes, tally.replicates
-    return {
-        # no rows have no range, and JSON no infinities
-        "halves": [
-            {"count": half.count, **{name: getattr(half, name).tolist() for name in _MOMENTS}} if half.count else None
-            for half in tally.halves
-        ],
-        "replicates": {"weights": drawn.weights.tolist(), "sums": drawn.sums.tolist()},
-        "extremes": {"keys": extremes.keys.tolist(), "values": _without_nan(extremes.values)},
-        "texts": [[key, *text] for key, text in sorted(extremes.texts.items())],
-        "sample": tally.sample.keys.tolist(),
-    }
+def _decoded(contents: Mapping[str, Any]) -> tuple[SummarySubject, SummarySettings, Tallies]:
+    told, numbers = contents["about"], contents["settings"]
+    parts = tuple(PartOf(**part) for part in told["parts"])
+    about = SummarySubject(**{**told, "parts": parts, "folders": tuple(told["folders"])})
+    split = GroupBy(**{name: tuple(values) for name, values in numbers["split"].items()})
+    settings = SummarySettings(**{**numbers, "split": split})
+    return about, settings, {tuple(each["group"]): _tally(each, about, settings) for each in contents["groups"]}
 
 
-def _tally(group: Mapping[str, Any], about: About, settings: SummarySettings) -> Tally:
-    n, k = about.measures, settings.top_k
-    first, second = (_moments(half, n) for half in group["halves"])
+def _tally(group: Mapping[str, Any], about: SummarySubject, settings: SummarySettings) -> Tally:
+    n, k, replicates = about.n_measures, settings.top_k, settings.bootstrap
+    first, second = (
+        Moments(half.pop("count"), **{name: _floats(values, n) for name, values in half.items()})
+        for half in group["halves"]
+    )
     drawn, ends = group["replicates"], group["extremes"]
     return Tally(
         (first, second),
-        Replicates(_floats(drawn["weights"], settings.bootstrap), _floats(drawn["sums"], settings.bootstrap, n)),
+        Replicates(_floats(drawn["weights"], replicates), _floats(drawn["sums"], replicates, n)),
         Extremes(
             np.array(ends["keys"], np.uint64).reshape(2, n, k),
             _floats(ends["values"], 2, n, k),
-            {key: (row, prompt, answer, incorrect) for key, row, prompt, answer, incorrect in group["texts"]},
+            {int(key): tuple(text) for key, text in ends["texts"].items()},
         ),
-        RowSample(np.array(group["sample"], np.uint64)),
+        np.array(group["sample"], np.uint64),
     )
 
 
-def _moments(half: Mapping[str, Any] | None, n: int) -> Moments:
-    if half is None:
-        return Moments.empty(n)
-    mean, squares, low, high = (_floats(half[name], n) for name in _MOMENTS[:-1])
-    return Moments(half["count"], mean, squares, low, high, np.array(half["positive"], np.int64).reshape(n))
-
-
 def _floats(values: Any, *shape: int) -> npt.NDArray[np.float64]:
-    """Numbers as an array; null is NaN."""
+    """Numbers as an array of that shape; null is NaN."""
     return np.array(values, np.float64).reshape(shape)
-
-
-def _without_nan(values: npt.NDArray[np.float64]) -> Any:
-    plain = values.astype(object)
-    plain[np.isnan(values)] = None
-    return plain.tolist()

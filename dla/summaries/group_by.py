@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Int64
+
+from dla.summaries.row_batches import Plain, plain_values
 
 Derived = Callable[[pd.DataFrame], pd.Series]
 """Computes a column from some of the prompts, row by row."""
@@ -15,14 +17,13 @@ Derived = Callable[[pd.DataFrame], pd.Series]
 By = str | Sequence[str] | Mapping[str, str | Derived] | None
 """A column of the corpus, several, or names with a column or a function each."""
 
-Group = tuple[str | int | float | bool | None, ...]
+Group = tuple[Plain, ...]
 """The value of each column that rows are split by."""
 
-
+# The other columns of a summary's data frame.
 _TAKEN = frozenset(
     "part sum kind layer index head count first second mean low high variance standard_error min max positive".split()
 )
-"""The other columns of a summary's data frame."""
 
 
 @final
@@ -41,15 +42,13 @@ class GroupBy:
     @classmethod
     def by(cls, by: By) -> "GroupBy":
         """The split that a user asks for."""
-        if by is None:
-            return cls((), ())
         if isinstance(by, Mapping):
             return cls(tuple(by), tuple(by.values()))
-        names = (by,) if isinstance(by, str) else tuple(by)
+        names = (by,) if isinstance(by, str) else tuple(by or ())
         return cls(names, names)
 
     def check(self, columns: Sequence[str]) -> None:
-        """Says so if a column is not one of the corpus' own, or its name is taken.
+        """Checks the split against the corpus' columns.
 
         Raises:
             ValueError: If there is no such column, or the data frame has another of that name.
@@ -66,10 +65,10 @@ class GroupBy:
                 raise ValueError(f"There is no column {source!r}; the corpus has {', '.join(columns)}.{likely}")
 
     def groups(self, prompts: pd.DataFrame) -> dict[Group, Int64[np.ndarray, " row"]]:
-        """The places of the rows of each group.
+        """The places of the rows of each group that there is.
 
         Raises:
-            ValueError: If there is no such column, or a computed one does not fit.
+            ValueError: If a computed column does not fit, or how it was computed is not known.
         """
         if not self.names:
             return {(): np.arange(len(prompts))} if len(prompts) else {}
@@ -79,29 +78,16 @@ class GroupBy:
             places.setdefault(group, []).append(place)
         return {group: np.array(rows, dtype=np.int64) for group, rows in places.items()}
 
-    def _column(self, name: str, source: str | Derived | None, prompts: pd.DataFrame) -> list[Any]:
+    def title(self, group: Group) -> str:
+        """A group in words, such as `order=ABBA, template=went`."""
+        return ", ".join(f"{name}={value}" for name, value in zip(self.names, group, strict=True))
+
+    def _column(self, name: str, source: str | Derived | None, prompts: pd.DataFrame) -> list[Plain]:
         if source is None:
             raise ValueError(f"How {name!r} was computed is not in the file of a summary. Make the summary again.")
-        if not isinstance(source, str):
-            values = source(prompts)
-            if len(values) != len(prompts):
-                raise ValueError(f"The function for {name!r} gave {len(values)} values for {len(prompts)} prompts.")
-            return [_plain(value) for value in values.tolist()]
-        return [_plain(value) for value in prompts[source].tolist()]
-
-
-def _plain(value: Any) -> str | int | float | bool | None:
-    """A value that can be compared, printed and stored.
-
-    What is missing becomes None, and a whole number an int: a column with gaps makes floats of numbers.
-    """
-    if value is None or value != value:
-        return None
-    if isinstance(value, float):
-        return int(value) if value.is_integer() else value
-    return value if isinstance(value, str | bool | int) else str(value)
-
-
-def title_of(names: Sequence[str], group: Group) -> str:
-    """A group in words, such as `order=ABBA, template=went`."""
-    return ", ".join(f"{name}={value}" for name, value in zip(names, group, strict=True))
+        if isinstance(source, str):
+            return plain_values(prompts, source)
+        values = source(prompts)
+        if len(values) != len(prompts):
+            raise ValueError(f"The function for {name!r} gave {len(values)} values for {len(prompts)} prompts.")
+        return plain_values(pd.DataFrame({name: values}), name)

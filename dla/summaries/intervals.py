@@ -6,25 +6,32 @@ from typing import final
 
 import numpy as np
 from jaxtyping import Float64
+from scipy.special import stdtrit
 
 from dla.summaries.moments import Moments
 from dla.summaries.replicates import Replicates
-from dla.summaries.student import student_quantile
 
 Bounds = tuple[Float64[np.ndarray, " measure"], Float64[np.ndarray, " measure"]]
 
 
+@dataclass(frozen=True)
 class Interval(abc.ABC):
     """A confidence interval of a mean over rows that are drawn independently.
 
     Law: over many corpora drawn from one population, `bounds` encloses the population's mean in a share `level` of
     them, approximately, and the better the more rows there are.
+
+    Attributes:
+        level: The share of corpora, between 0 and 1.
     """
 
-    @property
-    @abc.abstractmethod
-    def level(self) -> float:
-        """The share of corpora, between 0 and 1."""
+    level: float = 0.95
+
+    def __post_init__(self) -> None:
+        if not 0 < self.level < 1:
+            raise ValueError(
+                f"The level of an interval is a share between 0 and 1, not {self.level}. Pass 0.95 for 95 %."
+            )
 
     @abc.abstractmethod
     def bounds(self, moments: Moments, replicates: Replicates) -> Bounds:
@@ -34,36 +41,17 @@ class Interval(abc.ABC):
 @final
 @dataclass(frozen=True)
 class NormalInterval(Interval):
-    """`mean ± t · sd / √n` with Student's t, which for many rows is the normal quantile.
-
-    Attributes:
-        level: The confidence level.
-    """
-
-    level: float = 0.95
-
-    def __post_init__(self) -> None:
-        _check(self.level)
+    """`mean ± t · sd / √n` with Student's t, which for many rows is the normal quantile."""
 
     def bounds(self, moments: Moments, replicates: Replicates) -> Bounds:
-        quantile = student_quantile((1 + self.level) / 2, max(moments.count - 1, 1))
-        reach = quantile * moments.standard_error
+        reach = stdtrit(max(moments.count - 1, 1), (1 + self.level) / 2) * moments.standard_error
         return moments.mean - reach, moments.mean + reach
 
 
 @final
 @dataclass(frozen=True)
 class BootstrapInterval(Interval):
-    """The quantiles of the means of bootstrap replicates; it need not be symmetric about the mean.
-
-    Attributes:
-        level: The confidence level.
-    """
-
-    level: float = 0.95
-
-    def __post_init__(self) -> None:
-        _check(self.level)
+    """The quantiles of the means of bootstrap replicates; it need not be symmetric about the mean."""
 
     def bounds(self, moments: Moments, replicates: Replicates) -> Bounds:
         """The bounds.
@@ -81,8 +69,3 @@ class BootstrapInterval(Interval):
             return np.full_like(moments.mean, np.nan), np.full_like(moments.mean, np.nan)
         low, high = np.quantile(means, [(1 - self.level) / 2, (1 + self.level) / 2], axis=0)
         return low, high
-
-
-def _check(level: float) -> None:
-    if not 0 < level < 1:
-        raise ValueError(f"The level of an interval is a share between 0 and 1, not {level}. Pass 0.95 for 95 %.")

@@ -12,16 +12,16 @@ from jaxtyping import Float64, Int64
 class Moments:
     """What one pass keeps of a set of rows, for each measure. Everything is in float64.
 
-    Law: `of(a).merge(of(b))` is `of` the rows of both, up to rounding; `empty` changes nothing.
+    Law: `of(a).merge(of(b))` is `of` the rows of both, up to rounding; merging with no rows changes nothing.
 
     Source: Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979).
 
     Attributes:
         count: How many rows.
-        mean: Their mean.
+        mean: Their mean; NaN where there is no row, as are `low` and `high`.
         squares: The sum of squared deviations from it.
-        low: The least value; infinite where there is no row.
-        high: The largest value; minus infinity where there is no row.
+        low: The least value.
+        high: The largest value.
         positive: How many values are above zero.
     """
 
@@ -30,34 +30,26 @@ class Moments:
     squares: Float64[np.ndarray, " measure"]
     low: Float64[np.ndarray, " measure"]
     high: Float64[np.ndarray, " measure"]
-    positive: Int64[np.ndarray, " measure"]
-
-    @classmethod
-    def empty(cls, n: int) -> "Moments":
-        """No rows of `n` measures."""
-        return cls(0, np.zeros(n), np.zeros(n), np.full(n, np.inf), np.full(n, -np.inf), np.zeros(n, np.int64))
+    positive: Float64[np.ndarray, " measure"]
 
     @classmethod
     def of(cls, values: Float64[np.ndarray, "row measure"]) -> "Moments":
-        """The moments of some rows."""
-        if not len(values):
-            return cls.empty(values.shape[1])
-        mean = values.mean(0)
+        """The moments of some rows, or of none."""
+        mean = values.sum(0) / (len(values) or np.nan)
         return cls(
             count=len(values),
             mean=mean,
             squares=np.square(values - mean).sum(0),
-            low=values.min(0),
-            high=values.max(0),
-            positive=(values > 0).sum(0).astype(np.int64),
+            low=np.fmin.reduce(values, 0, initial=np.nan),
+            high=np.fmax.reduce(values, 0, initial=np.nan),
+            positive=(values > 0).sum(0).astype(np.float64),
         )
 
     def merge(self, other: "Moments") -> "Moments":
         """The moments of the rows of both."""
-        count = self.count + other.count
         if not self.count or not other.count:
             return self if self.count else other
-        step = other.mean - self.mean
+        count, step = self.count + other.count, other.mean - self.mean
         return Moments(
             count=count,
             mean=(self.count * self.mean + other.count * other.mean) / count,
@@ -75,14 +67,14 @@ class Moments:
     @property
     def variance(self) -> Float64[np.ndarray, " measure"]:
         """The unbiased variance of the rows; NaN where there are fewer than two."""
-        return self.squares / (self.count - 1) if self.count > 1 else np.full_like(self.squares, np.nan)
+        return self.squares / (self.count - 1 if self.count > 1 else np.nan)
 
     @property
     def standard_error(self) -> Float64[np.ndarray, " measure"]:
         """The standard deviation of the mean."""
-        return np.sqrt(self.variance / max(self.count, 1))
+        return np.sqrt(self.variance / (self.count or np.nan))
 
     @property
     def share_positive(self) -> Float64[np.ndarray, " measure"]:
         """The share of rows above zero; NaN where there is none."""
-        return self.positive / self.count if self.count else np.full_like(self.mean, np.nan)
+        return self.positive / (self.count or np.nan)

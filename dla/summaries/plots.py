@@ -9,21 +9,18 @@ import pandas as pd
 from dla.views.figures import bars, heat_map
 
 
-def figure_of(title: str, frames: Sequence[tuple[str, pd.DataFrame]]) -> Any:
+def figure_of(title: str, groups: Sequence[tuple[str, pd.DataFrame]]) -> Any:
     """Heads of one group as a map of layers and heads; other parts, and several groups, as bars with intervals.
 
     Args:
         title: What stands above.
-        frames: For each group its name and the numbers of the parts.
+        groups: For each group its name and the numbers of the parts.
     """
-    first = frames[0][1]
-    if len(frames) == 1 and set(first["kind"]) == {"head"}:
-        return _map_of(title, first)
-    groups = [
-        (name, frame["mean"].to_numpy(np.float64), frame[["low", "high"]].to_numpy(np.float64).T)
-        for name, frame in frames
-    ]
-    return bars(title, first["part"].tolist(), groups)
+    parts = groups[0][1]
+    if len(groups) == 1 and set(parts["kind"]) == {"head"}:
+        return _map_of(title, parts)
+    columns = [(name, numbers[["mean", "low", "high"]].to_numpy(np.float64).T) for name, numbers in groups]
+    return bars(title, parts["part"].tolist(), [(name, each[0], each[1:]) for name, each in columns])
 
 
 def _map_of(title: str, heads: pd.DataFrame) -> Any:
@@ -31,7 +28,6 @@ def _map_of(title: str, heads: pd.DataFrame) -> Any:
     values = np.full(shape, np.nan)
     texts = [[""] * shape[1] for _ in range(shape[0])]
     for row in heads.to_dict("records"):
-        layer, head = int(row["layer"]), int(row["head"])
-        values[layer, head] = row["mean"]
-        texts[layer][head] = f"{row['part']} {row['mean']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
+        values[row["layer"], row["head"]] = row["mean"]
+        texts[row["layer"]][row["head"]] = f"{row['part']} {row['mean']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
     return heat_map(title, values, texts)

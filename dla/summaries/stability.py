@@ -5,7 +5,6 @@ from typing import final
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64
 
 from dla.summaries.tally import Tally
 
@@ -27,29 +26,20 @@ class Stability:
     k: int
     counts: tuple[int, int]
 
+    @classmethod
+    def of(cls, tally: Tally, n_parts: int, k: int) -> "Stability":
+        """How stable the ranking of the first `n_parts` measures is.
 
-def stability_of(tally: Tally, n_parts: int, k: int) -> Stability:
-    """How stable the ranking of the first `n_parts` measures is.
-
-    Raises:
-        ValueError: If `k` is not a number of parts.
-    """
-    if not 0 < k <= n_parts:
-        raise ValueError(f"k is {k}; pass how many of the {n_parts} parts are to be looked at.")
-    one, other = (half.mean[:n_parts] for half in tally.halves)
-    counts = (tally.halves[0].count, tally.halves[1].count)
-    if not all(counts):
-        return Stability(np.nan, np.nan, k, counts)
-    tops = [set(np.argsort(-means, kind="stable")[:k].tolist()) for means in (one, other)]
-    return Stability(_correlation(_ranks(one), _ranks(other)), len(tops[0] & tops[1]) / k, k, counts)
-
-
-def _ranks(means: Float64[np.ndarray, " part"]) -> Float64[np.ndarray, " part"]:
-    """Ranks; equal values share the mean of theirs."""
-    return pd.Series(means).rank().to_numpy(np.float64)
-
-
-def _correlation(x: Float64[np.ndarray, " part"], y: Float64[np.ndarray, " part"]) -> float:
-    x, y = x - x.mean(), y - y.mean()
-    scale = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / scale if scale else float("nan")
+        Raises:
+            ValueError: If `k` is not a number of parts.
+        """
+        if not 0 < k <= n_parts:
+            raise ValueError(f"k is {k}; pass how many of the {n_parts} parts are to be looked at.")
+        counts = (tally.halves[0].count, tally.halves[1].count)
+        if not all(counts):
+            return cls(np.nan, np.nan, k, counts)
+        means = pd.DataFrame([half.mean[:n_parts] for half in tally.halves]).T
+        tops = [set(np.argsort(-means[half], kind="stable")[:k]) for half in (0, 1)]
+        # parts with equal means share their rank
+        spearman = float(means.corr("spearman").to_numpy()[0, 1])
+        return cls(spearman, len(tops[0] & tops[1]) / k, k, counts)

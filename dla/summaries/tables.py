@@ -1,154 +1,115 @@
 """A summary as the table that is printed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from dla.summaries.about import About
-from dla.views.grid import Grid, Line
-from dla.views.table import number
+from dla.summaries.subject import SUM_MEASURES, SummarySubject
+from dla.views.grid import Grid, Line, signed
 
-Frames = tuple[pd.DataFrame, pd.DataFrame]
-"""The numbers of the parts, and those of the sums."""
+Statistics = Mapping[Hashable, Any]
+"""The numbers of one part or sum: a row of a data frame."""
 
-Row = Mapping[str, Any]
+Column = tuple[str, pd.DataFrame, Callable[[Statistics], str]]
+"""What stands above a column of a table, the numbers that it shows, and what it shows of them in one row."""
 
-Cells = Callable[[Row], tuple[str, ...]]
-"""What the columns show of a row."""
-
-_COLUMNS = 2
-"""With more groups than that they become rows, and the columns the parts that are strongest in any of them."""
-
-_PARTS = 5
-"""How many parts fit in a row."""
-
-_ROWS = 20
-"""How many groups a table shows."""
+_PARTS = 5  # how many parts fit in a row
+_ROWS = 20  # how many groups a table shows
 
 
-def plain_grid(title: str, frames: Frames, about: About, shown: int, level: float) -> Grid:
+def plain_grid(title: str, numbers: pd.DataFrame, about: SummarySubject, shown: int, level: float) -> Grid:
     """The mean of each part with its interval, and how often it is positive."""
-    header = ("mean", f"{100 * level:g} % interval", "> 0")
-    misfit = _by_name(frames[1])["misfit"]["max"]
+    columns: list[Column] = [
+        ("mean", numbers, _mean),
+        (f"{100 * level:g} % interval", numbers, lambda row: f"[{row['low']:+.4f}, {row['high']:+.4f}]"),
+        ("> 0", numbers, lambda row: f"{100 * row['positive']:.1f} %"),
+    ]
+    misfit = _sum(numbers, "misfit")["max"]
     fits = "within tolerance" if misfit <= 1 else f"{misfit:.1f} × tolerance"
-    return _grid(title, header, frames, _mean_bounds_share, about, shown, fits=fits)
-
-
-def empty_grid(title: str, about: About) -> Grid:
-    """No row at all, and why."""
-    return Grid(title, ("mean",), ((),), about.nothing())
+    return _parts_as_rows(title, columns, about, shown, fits=fits)
 
 
 def grouped_grid(
-    title: str, frames: Frames, groups: Sequence[tuple[str, Frames]], about: About, shown: int, level: float
+    title: str, groups: Sequence[tuple[str, pd.DataFrame]], about: SummarySubject, shown: int, level: float
 ) -> Grid:
-    """The mean of each part over all rows and over each group, with half of its interval where there is room."""
-    columns = [("all", frames), *groups]
-    if len(groups) > _COLUMNS:
-        return _groups_as_rows(title, columns, about, shown)
-    parts, sums = (frame.assign(place=range(len(frame)), which=i) for i, frame in enumerate(frames))
-    texts = [[[_mean_and_reach(row) for row in _records(each[i])] for _, each in columns] for i in (0, 1)]
-
-    def cells(row: Row) -> tuple[str, ...]:
-        return tuple(column[row["place"]] for column in texts[row["which"]])
-
-    return _grid(title, tuple(name for name, _ in columns), (parts, sums), cells, about, shown, _reach(level))
+    """The mean of each part in each group, with half of its interval; parts rank by the first group."""
+    columns: list[Column] = [
+        (name, numbers, lambda row: f"{row['mean']:+.2f} ±{_half(row):.2f}") for name, numbers in groups
+    ]
+    return _parts_as_rows(title, columns, about, shown, note=_reach(level))
 
 
-def _groups_as_rows(title: str, groups: Sequence[tuple[str, Frames]], about: About, shown: int) -> Grid:
-    parts = groups[0][1][0]["part"]
-    strength = np.max([frames[0]["mean"].abs().to_numpy() for _, frames in groups], axis=0)
-    strongest = (-strength).argsort(kind="stable")[: min(shown, _PARTS)].tolist()
-    lines = []
-    for name, (numbers, sums) in groups[: _ROWS + 1]:
-        logit = _by_name(sums)["logit"]
-        means = [_mean(row) for row in _records(numbers.iloc[strongest])]
-        lines.append(Line(name, (str(logit["count"]), *means, _mean(logit))))
-    header = ("prompts", *parts.iloc[strongest], "logit")
-    more = f"{len(groups) - len(lines)} more groups: see to_dataframe(). " if len(groups) > len(lines) else ""
-    note = (more + _note(about, _by_name(groups[0][1][1]))).strip()
+def compared_grid(title: str, numbers: pd.DataFrame, about: SummarySubject, shown: int, level: float) -> Grid:
+    """The mean of either sweep, and of the differences with half the width of its interval."""
+    columns: list[Column] = [
+        ("first", numbers, lambda row: signed(row["first"])),
+        ("second", numbers, lambda row: signed(row["second"])),
+        ("difference", numbers, lambda row: f"{_mean(row)} ±{_half(row):.4f}"),
+    ]
+    return _parts_as_rows(title, columns, about, shown, note=_reach(level))
+
+
+def many_groups_grid(title: str, groups: Sequence[tuple[str, pd.DataFrame]], about: SummarySubject, shown: int) -> Grid:
+    """A row per group, and all rows first; the columns are the parts that are strongest in any of them."""
+    means = np.stack([numbers["mean"].to_numpy() for _, numbers in groups])
+    strongest = np.argsort(-np.abs(means[:, : len(about.parts)]).max(0), kind="stable")[: min(shown, _PARTS)].tolist()
+    measures = [*strongest, len(about.parts) + SUM_MEASURES.index("logit")]
+    lines = [
+        Line(name, (str(numbers["count"].iloc[0]), *(f"{mean:+.2f}" for mean in of_group[measures])))
+        for (name, numbers), of_group in zip(groups[: _ROWS + 1], means, strict=False)
+    ]
+    labels, left = [*about.labels, *SUM_MEASURES], len(groups) - len(lines)
+    more = f"{left} more groups: see to_dataframe(). " if left else ""
+    note = (more + _note(about, groups[0][1])).strip()
+    header = ("prompts", *(labels[i] for i in measures))
     return Grid(title, header, (tuple(lines[:1]), tuple(lines[1:])), note, rows="group")
 
 
-def compared_grid(title: str, frames: Frames, about: About, shown: int, level: float) -> Grid:
-    """The mean of either sweep, and of the differences with half the width of its interval."""
-    header = ("first", "second", "difference")
-    return _grid(title, header, frames, _both_and_difference, about, shown, _reach(level))
-
-
-def ends_of(parts: pd.DataFrame, about: About, shown: int) -> list[pd.DataFrame]:
-    """The rows of a table, largest mean first: all of them, or both ends. Cumulative rows keep their order."""
-    if not about.additive:
-        return [parts]
-    ranked = parts.sort_values("mean", ascending=False, kind="stable")
-    return [ranked] if len(ranked) <= 2 * shown else [ranked[:shown], ranked[len(ranked) - shown :]]
-
-
-def _grid(
-    title: str,
-    header: tuple[str, ...],
-    frames: Frames,
-    cells: Cells,
-    about: About,
-    shown: int,
-    note: str = "",
-    fits: str = "",
+def _parts_as_rows(
+    title: str, columns: Sequence[Column], about: SummarySubject, shown: int, *, note: str = "", fits: str = ""
 ) -> Grid:
-    ends = [
-        tuple(Line(str(row["part"]), cells(row), row["mean"] if row["count"] else None) for row in _records(end))
-        for end in ends_of(frames[0], about, shown)
-    ]
-    sums = _by_name(frames[1])
-    proof = {
-        "sum of the parts" if about.additive else "the last row": "total",
-        "constant": "constant",
-        "the model's own logit": "logit",
-    }
-    lines = tuple(Line(words, cells(sums[name])) for words, name in proof.items())
-    gap = max(abs(sums["gap"]["min"]), abs(sums["gap"]["max"]))
-    last = Line("largest gap", (number(gap), fits, *[""] * (len(header) - 2)))
-    return Grid(title, header, (*ends, (*lines, last)), (note + _note(about, sums)).strip())
+    """The parts by their means in the first column, then the sums that prove them."""
+    header, (numbers, *_), _ = zip(*columns, strict=True)
+    ranked, sums = numbers[: len(about.parts)], numbers[len(about.parts) :]
+    ends = [ranked]
+    if about.additive:  # others keep their order
+        ranked = ranked.sort_values("mean", ascending=False, kind="stable")
+        ends = [ranked] if len(ranked) <= 2 * shown else [ranked[:shown], ranked[len(ranked) - shown :]]
+    sections = [_lines(columns, end, end["part"], end["mean"]) for end in ends]
+    words = ("sum of the parts" if about.additive else "the last row", "constant", "the model's own logit")
+    proof = _lines(columns, sums[: len(words)], words, [None] * len(words))  # as `SUM_MEASURES` begin
+    gap = _sum(numbers, "gap")
+    last = Line("largest gap", (signed(max(abs(gap["min"]), abs(gap["max"]))), fits, *[""] * (len(columns) - 2)))
+    return Grid(title, header, (*sections, (*proof, last)), (note + _note(about, numbers)).strip())
 
 
-def _note(about: About, sums: Mapping[str, Row]) -> str:
-    """What a reader must know of the rows beside their means."""
-    misfit = sums["misfit"]["max"]
+def _lines(
+    columns: Sequence[Column], rows: pd.DataFrame, labels: Iterable[str], bars: Iterable[float | None]
+) -> tuple[Line, ...]:
+    texts = [[text(row) for row in numbers.loc[rows.index].to_dict("records")] for _, numbers, text in columns]
+    cells = zip(*texts, strict=True)
+    return tuple(Line(label, each, bar) for label, each, bar in zip(labels, cells, bars, strict=True))
+
+
+def _note(about: SummarySubject, numbers: pd.DataFrame) -> str:
+    """What a reader must know of the rows next to their means."""
+    misfit = _sum(numbers, "misfit")["max"]
     beyond = f"The largest gap is {misfit:.1f} times its tolerance. " if misfit > 1 else ""
     rejected = f"{about.rejected} rows were rejected. " if about.rejected else ""
     return beyond + rejected + ("" if about.complete else "The sweep is not complete.")
 
 
-def _records(frame: pd.DataFrame) -> list[Row]:
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+def _sum(numbers: pd.DataFrame, name: str) -> Statistics:
+    return numbers.iloc[SUM_MEASURES.index(name) - len(SUM_MEASURES)].to_dict()
 
 
-def _by_name(sums: pd.DataFrame) -> dict[str, Row]:
-    return {row["sum"]: row for row in _records(sums)}
+def _mean(row: Statistics) -> str:
+    return signed(row["mean"])
 
 
-def _mean_bounds_share(row: Row) -> tuple[str, ...]:
-    return number(row["mean"]), _bounds(row), f"{100 * row['positive']:.1f} %"
-
-
-def _both_and_difference(row: Row) -> tuple[str, ...]:
-    return number(row["first"]), number(row["second"]), f"{number(row['mean'])} ±{_half(row):.4f}"
-
-
-def _mean(row: Row) -> str:
-    return f"{row['mean']:+.2f}"
-
-
-def _mean_and_reach(row: Row) -> str:
-    return f"{row['mean']:+.2f} ±{_half(row):.2f}"
-
-
-def _bounds(row: Row) -> str:
-    return f"[{row['low']:+.4f}, {row['high']:+.4f}]"
-
-
-def _half(row: Row) -> float:
+def _half(row: Statistics) -> float:
     return float(row["high"] - row["low"]) / 2
 
 

@@ -1,20 +1,23 @@
 """The numbers of a summary: what one pass over the rows keeps of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import final
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float64, Int64, UInt64
 
+from dla.errors import FileFormatError
 from dla.summaries.extremes import Extremes, Text
 from dla.summaries.group_by import Group, GroupBy
-from dla.summaries.keys import halves, row_keys
 from dla.summaries.moments import Moments
 from dla.summaries.replicates import Replicates
-from dla.summaries.samples import RowSample
+from dla.summaries.row_batches import RowBatch, plain_values
+from dla.summaries.row_keys import halves, row_keys
+
+_SAMPLE = 4096  # how many keys are kept
+_TEXTS = ("row", "prompt", "answer", "incorrect")
 
 
 @final
@@ -34,27 +37,6 @@ class SummarySettings:
     bootstrap: int
     seed: int
 
-    def __post_init__(self) -> None:
-        for name, value in (("top_k", self.top_k), ("bootstrap", self.bootstrap), ("seed", self.seed)):
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} is {value!r}, of type {type(value).__name__}; pass a whole number.")
-            if value < 0 and name != "seed":
-                raise ValueError(f"{name} is {value}; pass how many are to be kept, or 0 for none.")
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class RowBatch:
-    """Some rows of a sweep.
-
-    Attributes:
-        prompts: What was asked: row, prompt, answer and so on.
-        values: The measures of each row.
-    """
-
-    prompts: pd.DataFrame
-    values: Float64[np.ndarray, "row measure"]
-
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -68,23 +50,15 @@ class Tally:
         halves: The moments of the rows of either half of the corpus.
         replicates: The bootstrap replicates.
         extremes: The rows at both ends of each measure.
-        sample: By which rows that are there twice are noticed.
+        sample: The smallest keys, by which rows that are there twice are noticed. Keys are hashes, so the rows are as
+            good as drawn at random, and a row that is in two tallies is in both samples if its key is small enough.
+            Source: Broder, "On the resemblance and containment of documents" (1997).
     """
 
     halves: tuple[Moments, Moments]
     replicates: Replicates
     extremes: Extremes
-    sample: RowSample
-
-    @classmethod
-    def empty(cls, n: int, settings: SummarySettings) -> "Tally":
-        """No rows of `n` measures."""
-        return cls(
-            (Moments.empty(n), Moments.empty(n)),
-            Replicates.empty(settings.bootstrap, n),
-            Extremes.empty(n, settings.top_k),
-            RowSample(np.zeros(0, np.uint64)),
-        )
+    sample: UInt64[np.ndarray, " key"]
 
     @classmethod
     def of(
@@ -94,14 +68,19 @@ class Tally:
         texts: Sequence[Text],
         settings: SummarySettings,
     ) -> "Tally":
-        """The tally of some rows: their measures, their keys and what they say."""
+        """The tally of some rows, or of none: their measures, their keys and what they say."""
         half = halves(keys, settings.seed)
         return cls(
             (Moments.of(values[half == 0]), Moments.of(values[half == 1])),
             Replicates.of(values, keys, settings.bootstrap, settings.seed),
             Extremes.of(values, keys, texts, settings.top_k),
-            RowSample.of(keys),
+            np.sort(keys)[:_SAMPLE],
         )
+
+    @classmethod
+    def empty(cls, n: int, settings: SummarySettings) -> "Tally":
+        """No rows of `n` measures."""
+        return cls.of(np.zeros((0, n)), np.zeros(0, np.uint64), [], settings)
 
     def merge(self, other: "Tally") -> "Tally":
         """The tally of the rows of both."""
@@ -110,7 +89,7 @@ class Tally:
             (first, second),
             self.replicates.merge(other.replicates),
             self.extremes.merge(other.extremes),
-            self.sample.merge(other.sample),
+            np.sort(np.concatenate([self.sample, other.sample]))[:_SAMPLE],
         )
 
     def select(self, measures: Int64[np.ndarray, " some"]) -> "Tally":
@@ -128,55 +107,51 @@ Tallies = Mapping[Group, Tally]
 """A tally for each group of which there are rows."""
 
 
+def tally_rows(batches: Iterable[RowBatch], settings: SummarySettings) -> Tallies:
+    """The tallies of all rows, of which one batch is held at a time.
+
+    Raises:
+        FileFormatError: If rows are there twice.
+    """
+    tallies: Tallies = {}
+    for rows in batches:
+        tallies = merge_tallies(tallies, tallies_of(rows, settings))
+        twice = rows_seen_twice(tallies)
+        if twice:
+            raise FileFormatError(
+                f"The shards hold {twice} rows or more twice, the same row of the same corpus. Files were copied into "
+                "the folder, or another program wrote to it. Delete it, and sweep again."
+            )
+    return tallies
+
+
 def tallies_of(rows: RowBatch, settings: SummarySettings) -> Tallies:
     """The tally of each group of some rows."""
-    keys, texts = row_keys(rows.prompts), _texts(rows.prompts)
+    keys = row_keys(rows.prompts)
+    texts = list(zip(*(plain_values(rows.prompts, name) for name in _TEXTS), strict=True))
     return {
         group: Tally.of(rows.values[places], keys[places], [texts[place] for place in places], settings)
         for group, places in settings.split.groups(rows.prompts).items()
     }
 
 
-def merged(one: Tallies, other: Tallies) -> Tallies:
+def merge_tallies(one: Tallies, other: Tallies) -> Tallies:
     """The tallies of the rows of both."""
     common = one.keys() & other.keys()
     return {**one, **other, **{group: one[group].merge(other[group]) for group in common}}
 
 
-def together(tallies: Tallies, empty: Tally) -> Tally:
-    """One tally of all groups."""
-    return reduce(Tally.merge, (tallies[group] for group in in_order(tallies)), empty)
+def overall_tally(tallies: Tallies, n: int, settings: SummarySettings) -> Tally:
+    """One tally of all groups, of `n` measures."""
+    return reduce(Tally.merge, (tallies[group] for group in sorted_groups(tallies)), Tally.empty(n, settings))
 
 
-def common_rows(one: Tallies, other: Tallies) -> int:
-    """How many rows are seen to be in both; see `RowSample`."""
-    samples = [RowSample.of(np.concatenate([t.sample.keys for t in each.values()])) for each in (one, other) if each]
-    return samples[0].common(samples[1]) if len(samples) == 2 else 0
+def rows_seen_twice(*several: Tallies) -> int:
+    """How many rows are seen to be there more than once; none is missed of up to 4096 in each group."""
+    samples = [tally.sample for tallies in several for tally in tallies.values()]
+    return sum(map(len, samples)) - len(np.unique(np.concatenate(samples))) if samples else 0
 
 
-def in_order(tallies: Tallies) -> list[Group]:
-    """The groups, sorted, so that the order of reading does not show."""
-    return sorted(tallies, key=lambda group: [_rank(value) for value in group])
-
-
-def _rank(value: str | int | float | bool | None) -> tuple[int, float, str]:
-    """Numbers first, then texts, then what is missing."""
-    if value is None:
-        return 2, 0.0, ""
-    return (1, 0.0, value) if isinstance(value, str) else (0, float(value), "")
-
-
-def _texts(prompts: pd.DataFrame) -> list[Text]:
-    """What each row says. There may be no incorrect answer, and no answer."""
-    asked = [
-        [_answer(value) for value in prompts[name].tolist()] if name in prompts.columns else [None] * len(prompts)
-        for name in ("answer", "incorrect")
-    ]
-    return list(zip(prompts["row"].tolist(), prompts["prompt"].astype(str).tolist(), *asked, strict=True))
-
-
-def _answer(value: object) -> str | int | None:
-    """A token as text or id; what is missing in a column of a data frame is NaN."""
-    if isinstance(value, float):
-        return int(value) if value == value else None
-    return value if isinstance(value, str | int) else None
+def sorted_groups(tallies: Tallies) -> list[Group]:
+    """The groups, so that the order of reading does not show: numbers first, then texts, then what is missing."""
+    return sorted(tallies, key=lambda group: [(v is None, isinstance(v, str), 0 if v is None else v) for v in group])

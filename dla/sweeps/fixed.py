@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from dla.adapters.base import ModelAdapter
+from dla.adapters.fingerprints import checksums
 from dla.adapters.view import AdapterView
-from dla.adapters.weights import checksums
 from dla.attributor import Attributor
+from dla.decomposers.base import plan_of
 from dla.decomposers.plans import Plan, Rows
-from dla.directions import Logit
-from dla.engine.forward import Query, run_pass
+from dla.directions import Direction, Directions, Logit
+from dla.engine.forward import ForwardResult, forward
+from dla.engine.query import Query
 from dla.inputs.prompts import Prompts, read_positions
 from dla.labels import Label
 from dla.writes import Features
@@ -27,9 +29,7 @@ class FixedPlan:
     """A decomposer's plan for a model, with labels that are the same for every prompt.
 
     Attributes:
-        model: The model.
-        settled: The same, looked at once for the whole sweep.
-        row_kind: What the rows are.
+        model: The model, looked at once for the whole sweep.
         plan: What is read of the model.
         labels: The parts'.
         dtype: Of the values.
@@ -45,23 +45,20 @@ class FixedPlan:
         Raises:
             ValueError: If the labels depend on the prompt, or on the numbers; says what to use instead.
         """
-        self.model, self.row_kind = attributor.model, attributor.decomposer.row_kind
-        self.settled = AdapterView(self.model, self.model.anatomy)
-        name = type(attributor.decomposer).__name__
-        self.plan = Plan.of(name, attributor.decomposer.writes(self.model))
+        self.model = AdapterView(attributor.model, attributor.model.anatomy)
+        self.plan = plan_of(attributor.decomposer, self.model)
         self.dtype = torch.promote_types(self.model.anatomy.unembedding.W_U.dtype, torch.float32)
         short, long = (_prompts(self.model, length) for length in (2, 3))
         rows = _trial(self.plan, short, 0)
-        if self.plan.fixed is None:
+        if self.plan.static_labels is None:
             _check(self.plan, rows, short, long)
-        self.labels = self._run(short)
+        self.labels = tuple(self.measure(Logit(0), short).labels)
         self.digest = _digest(self.plan, self.labels, rows, short)
 
-    def _run(self, prompts: Prompts) -> tuple[Label, ...]:
-        """The labels that a pass gives: those of the plan, and what a pass may add to them."""
-        positions = read_positions(-1, prompts)
-        query = Query(prompts, positions, (Logit(0).resolve(prompts, positions),))
-        return tuple(run_pass(self.settled, self.plan, query, self.row_kind).with_readout(self.row_kind).labels)
+    def measure(self, direction: Direction | Directions, prompts: Prompts) -> ForwardResult:
+        """One pass, at each prompt's last token."""
+        query = Query.of(lambda _: (self.model, self.plan), direction, prompts, read_positions(-1, prompts))
+        return forward(query).with_readout()
 
 
 def _check(plan: Plan, rows: Rows, short: Prompts, long: Prompts) -> None:

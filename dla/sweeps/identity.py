@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from dla.adapters.weights import context_of, fingerprint, settings_of, tokenizer_fingerprint
-from dla.directions import LogitSet
-from dla.engine.forward import Query, run_pass
-from dla.inputs.prompts import read_positions
+from dla.adapters.fingerprints import fingerprint, settings_of, tokenizer_fingerprint
+from dla.directions import DirectionSet, LogitSet
 from dla.sweeps.corpora import Corpus
 from dla.sweeps.fitting import Failure, attempt
 from dla.sweeps.fixed import FixedPlan
@@ -34,7 +32,7 @@ _ALLOWED = {"float64": 1e-6, "float32": 3e-5, "float16": 1e-2, "bfloat16": 5e-2}
 
 def samples(plan: FixedPlan, corpus: Corpus, settings: BatchSettings) -> list[SweepRow]:
     """The questions by which a model is known: one that is fixed, and of the first window the first and the longest."""
-    vocabulary, context = plan.model.vocabulary, context_of(plan.model)
+    vocabulary, context = plan.model.vocabulary, plan.model.context
     length = _LENGTH if context is None else min(_LENGTH, context)
     size = min(vocabulary.input_size, vocabulary.size)
     ids = (np.arange(length, dtype=np.int64) * 7919 + size // 3) % size
@@ -111,14 +109,10 @@ def _numbers(plan: FixedPlan, question: SweepRow) -> list[dict[str, Any]] | None
 
 def _sums(plan: FixedPlan, question: SweepRow) -> list[dict[str, Any]]:
     size = plan.model.vocabulary.size
-    prompts = prompts_of(plan, [question])
-    positions = read_positions(-1, prompts)
     drawn = np.random.RandomState(0)  # its numbers never change
     some = LogitSet([i * size // _TOKENS for i in range(_TOKENS)], drawn.choice([-1.0, 1.0], _TOKENS).tolist())
-    resolved = tuple(each.resolve(prompts, positions) for each in (direction_of([question]), some))
-    run = run_pass(plan.settled, plan.plan, Query(prompts, positions, resolved), plan.row_kind).with_readout(
-        plan.row_kind
-    )
+    both = DirectionSet({"asked": direction_of([question]), "drawn": some})
+    run = plan.measure(both, prompts_of(plan, [question]))
     values = run.values[:, :, 0, 0].double().cpu().numpy()
     logits = torch.stack([run.logit, run.output_logit])[:, :, 0, 0].double().cpu().numpy()
     signs = drawn.choice([-1.0, 1.0], (_SUMS, len(values)))
@@ -127,7 +121,7 @@ def _sums(plan: FixedPlan, question: SweepRow) -> list[dict[str, Any]]:
             "numbers": [*logits[:, i].tolist(), *(signs @ values[:, i]).tolist()],
             "size": float(np.linalg.norm(values[:, i]) + np.abs(logits[:, i]).max()),
         }
-        for i in range(len(resolved))
+        for i in range(2)
     ]
 
 

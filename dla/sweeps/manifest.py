@@ -36,7 +36,7 @@ def new_manifest(
         "model": model,
         "decomposer": _without_addresses(repr(attributor.decomposer))[:_SHOWN],
         "plan": plan.digest,
-        "row_kind": plan.row_kind.value,
+        "row_kind": plan.plan.row_kind.value,
         "direction": DIFFERENCE if corpus.compares else LOGIT,
         "parts": [asdict(_part(label)) for label in plan.labels],
         "corpus": {"fingerprint": corpus.fingerprint(), "rows": corpus.size},

@@ -10,8 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dla.directions import Direction, Logit, LogitDifference
-from dla.engine.forward import Query, run_pass
-from dla.inputs.prompts import Prompts, read_positions
+from dla.inputs.prompts import Prompts
 from dla.sweeps.fixed import FixedPlan
 from dla.sweeps.questions import SweepRow
 from dla.sweeps.schema import SUMS
@@ -55,14 +54,9 @@ def measure(plan: FixedPlan, questions: Sequence[SweepRow]) -> Measured:
         plan: The model and what is read of it.
         questions: At least one; all with an incorrect token, or all without.
     """
-    prompts = prompts_of(plan, questions)
-    positions = read_positions(-1, prompts)
-    query = Query(prompts, positions, (direction_of(questions).resolve(prompts, positions),))
-    run = run_pass(plan.settled, plan.plan, query, plan.row_kind).with_readout(plan.row_kind)
+    run = plan.measure(direction_of(questions), prompts_of(plan, questions))
     assert tuple(run.labels) == plan.labels, "a plan's labels depend on the prompts, and that was not noticed"
-    total = run.total(plan.row_kind)
-    gap = run.logit - (total + run.constant)
-    sums = [total, run.constant, run.logit, run.output_logit, gap, run.tolerance(plan.row_kind)]
+    sums = [run.total, run.constant, run.logit, run.output_logit, run.gap, run.tolerance]
     return Measured(
         values=run.values[:, 0, :, 0].T.cpu().numpy(),
         sums=torch.stack([each[0, :, 0].double() for each in sums], -1).cpu().numpy(),

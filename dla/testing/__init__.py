@@ -1,17 +1,17 @@
 """Checks for decomposers, directions and adapters of your own; importing it needs neither pytest nor hypothesis."""
 
-from dla.testing.adapters import check_adapter
-from dla.testing.altered import Altered
+from dla.testing.altered_adapter import AlteredAdapter
 from dla.testing.assertions import assert_attributions_equal, assert_reconstructs, assert_refines
-from dla.testing.decomposers import check_decomposer
-from dla.testing.directions import check_direction
+from dla.testing.check_adapter import check_adapter
+from dla.testing.check_decomposer import check_decomposer
+from dla.testing.check_direction import check_direction
 from dla.testing.parametrize import parametrize_with_checks
 from dla.testing.profiles import Profile
 from dla.testing.report import CheckResult, Report
 from dla.testing.subjects import Subject, TinyModel
 
 __all__ = [
-    "Altered",
+    "AlteredAdapter",
     "Profile",
     "Report",
     "CheckResult",

@@ -4,10 +4,34 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.decomposers.base import RowKind
+from dla.decomposers.plans import RowKind
 from dla.results.attribution import Attribution
-from dla.testing.laws.compare import Miss, largest_of, miss, size_of
+from dla.testing.laws.compare import Deviation, deviation, largest_size, sum_size
 from dla.testing.laws.rows import key_of
+
+
+def assert_close(
+    got: Float[Tensor, "*shape"],
+    expected: Float[Tensor, "*shape"],
+    size: Float[Tensor, "*#shape"] | float,
+    eps: float,
+    name: str = "values",
+) -> None:
+    """Two ways to the same numbers differ by rounding only.
+
+    Args:
+        got: What the library says.
+        expected: What was found otherwise. NaN stands for NaN.
+        size: How large the numbers are that were added up.
+        eps: The rounding unit of the arithmetic.
+        name: What they are, for the message.
+
+    Raises:
+        AssertionError: If they are not; says where they differ most, and by how much.
+    """
+    missed = deviation(got, expected, size, eps)
+    if missed is not None:
+        raise AssertionError(f"{name} at {list(missed.where)}: {missed}.")
 
 
 def assert_reconstructs(
@@ -27,11 +51,11 @@ def assert_reconstructs(
     eps = _eps_of(result, eps)
     rows = result.values.sum(0) if result.provenance.row_kind == RowKind.ADDITIVE.value else result.values[-1]
     own = result.logit if own is None else own
-    size = size_of(result) + own.abs().to(result.values)
-    _check("the measured logit is not the model's own", miss(result.logit, own, size, eps), result)
-    missed = miss(rows + result.constant, own, size, eps)
+    size = sum_size(result) + own.abs().to(result.values)
+    _check("the measured logit is not the model's own", deviation(result.logit, own, size, eps), result)
+    missed = deviation(rows + result.constant, own, size, eps)
     _check(f"the {len(result.parts)} rows and the constant do not come to the model's own logit", missed, result)
-    _check("`total` is not what the rows come to", miss(result.total, rows, size, eps), result)
+    _check("`total` is not what the rows come to", deviation(result.total, rows, size, eps), result)
     vague = result.tolerance > 1e-3 * size
     if eps < 1e-5 and bool(vague.any()):
         raise AssertionError(
@@ -62,12 +86,12 @@ def assert_refines(child: Attribution, parent: Attribution, *, eps: float | None
                 f"{', '.join(parent.labels[:4])}, ... Make its label with parent=...."
             )
         pieces[place].append(i)
-    size = largest_of(child, parent)
+    size = largest_size(child, parent)
     for place, rows in pieces.items():
         name = parent.labels[place]
         if not rows:
             raise AssertionError(f"{name!r} has no pieces in the finer attribution: something is left out.")
-        missed = miss(child.values[rows].sum(0), parent.values[place], size, eps)
+        missed = deviation(child.values[rows].sum(0), parent.values[place], size, eps)
         some = ", ".join(child.labels[i] for i in rows[:4]) + (", ..." if len(rows) > 4 else "")
         _check(f"the {len(rows)} pieces of {name!r} ({some}) do not add up to it", missed, parent)
 
@@ -93,27 +117,24 @@ def assert_attributions_equal(
         raise AssertionError(
             f"The labels differ: missing {missing[:4]}, not expected {extra[:4]}, or in another order."
         )
-    size = largest_of(expected) * max(1.0, abs(factor))
+    size = largest_size(expected) * max(1.0, abs(factor))
     for name in ("total", "constant", "logit"):
         left, right = getattr(got, name), factor * getattr(expected, name)
         if left.shape != right.shape:
             raise AssertionError(f"`{name}` has shape {list(left.shape)}, expected {list(right.shape)}.")
     for label, left, right in zip(got.labels, got.values, factor * expected.values, strict=True):
-        _check(f"row {label!r} is another", miss(left, right, size, eps), got)
+        _check(f"row {label!r} is another", deviation(left, right, size, eps), got)
     for name in ("total", "constant", "logit"):
-        _check(f"`{name}` is another", miss(getattr(got, name), factor * getattr(expected, name), size, eps), got)
+        _check(f"`{name}` is another", deviation(getattr(got, name), factor * getattr(expected, name), size, eps), got)
 
 
 def _eps_of(result: Attribution, eps: float | None) -> float:
     return torch.finfo(result.values.dtype).eps if eps is None else eps
 
 
-def _check(said: str, missed: Miss | None, result: Attribution) -> None:
+def _check(said: str, missed: Deviation | None, result: Attribution) -> None:
     if missed is not None:
         names = result.provenance.dims
-        where = (
-            ", ".join(f"{name} {i}" for name, i in zip(names, missed.where[-len(names) :], strict=False))
-            if names
-            else ""
-        )
-        raise AssertionError(f"{said[0].upper()}{said[1:]}{', at ' + where if where else ''}: {missed}.")
+        places = zip(names, missed.where[len(missed.where) - len(names) :], strict=True)
+        where = "".join(f"{', at ' if i == 0 else ', '}{name} {at}" for i, (name, at) in enumerate(places))
+        raise AssertionError(f"{said[0].upper()}{said[1:]}{where}: {missed}.")

@@ -1,7 +1,7 @@
-"""Says what two tensors that should be the same differ by, in words that point at the mistake."""
+"""What two tensors that should be the same differ by, in words that point at the mistake."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 _CLEAR = 1e-3
@@ -22,36 +22,38 @@ def difference(
     missed = (found - wanted).abs().max().item()
     if missed <= slack * size:
         return None
-    return f"It misses by {missed / size:.1e} of the largest entry (allowed: {slack:.0e}).{_cause(found, wanted)}"
+    cause = _cause(found.flatten(0, 1), wanted.flatten(0, 1))
+    return f"It misses by {missed / size:.1e} of the largest entry (allowed: {slack:.0e}).{cause}"
 
 
-def _cause(found: Tensor, wanted: Tensor) -> str:
-    found, wanted = found.flatten(0, 1), wanted.flatten(0, 1)
+def largest(*tensors: Shaped[Tensor, "..."]) -> float:
+    """The largest entry of several tensors, never 0."""
+    return max((float(tensor.abs().max()) for tensor in tensors), default=0.0) or torch.finfo(torch.float64).tiny
+
+
+def _cause(found: Float[Tensor, "token d"], wanted: Float[Tensor, "token d"]) -> str:
     rest = wanted - found
     if _small(rest - rest.mean(0), rest):
         return " What is missing is the same vector at every position: a bias."
-    factor = (found * wanted).sum() / found.pow(2).sum().clamp(min=1e-300)
+    factor = _ratio(found, wanted, (0, 1))
     if _small(wanted - factor * found, rest):
         return f" It is right but for the factor {factor.item():.4g}: a multiplier, or an embedding scale."
-    weight = (found * wanted).sum(0) / found.pow(2).sum(0).clamp(min=1e-300)
-    if _small(wanted - weight * found, rest):
+    if _small(wanted - _ratio(found, wanted, (0,)) * found, rest):
         return " Each coordinate is off by a factor of its own, at every position the same: a norm's weight."
-    scale = (found * wanted).sum(-1, keepdim=True) / found.pow(2).sum(-1, keepdim=True).clamp(min=1e-300)
-    if _small(wanted - scale * found, rest):
+    if _small(wanted - _ratio(found, wanted, (1,)) * found, rest):
         return " Each position is off by a factor of its own: a norm's scale."
-    if _small(_centred(wanted) - _centred(found), rest):
+    if _small(rest - rest.mean(-1, keepdim=True), rest):
         return " The two differ by a constant at each position: a norm that centres, or does not."
     return ""
 
 
-def _small(left: Tensor, rest: Tensor) -> bool:
+def _ratio(
+    found: Float[Tensor, "token d"], wanted: Float[Tensor, "token d"], axes: tuple[int, ...]
+) -> Float[Tensor, "#token #d"]:
+    """The factors, one for all entries along some axes, that bring `found` closest to `wanted`."""
+    product, square = ((found * other).sum(axes, keepdim=True) for other in (wanted, found))
+    return product / square.clamp(min=1e-300)
+
+
+def _small(left: Float[Tensor, "token d"], rest: Float[Tensor, "token d"]) -> bool:
     return bool(left.abs().max() <= _CLEAR * rest.abs().max())
-
-
-def _centred(x: Tensor) -> Tensor:
-    return x - x.mean(-1, keepdim=True)
-
-
-def largest(*tensors: Tensor) -> float:
-    """The largest entry of several tensors."""
-    return max((float(tensor.abs().max()) for tensor in tensors), default=0.0) or torch.finfo(torch.float64).tiny

@@ -2,64 +2,42 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, final
 
 from dla.decomposers.base import Decomposer
 from dla.directions import Direction
-from dla.testing.adapters import check_adapter
-from dla.testing.decomposers import run_check
-from dla.testing.directions import check_direction
-from dla.testing.laws import CHECKS, Check
+from dla.testing.check_adapter import check_adapter
+from dla.testing.check_decomposer import check_law
+from dla.testing.check_direction import check_direction
+from dla.testing.laws import LAWS
 from dla.testing.profiles import Profile
+from dla.testing.report import Report
 
 
 @final
 @dataclass(frozen=True)
-class LawCheck:
-    """One law, as a test calls it.
+class SubjectCheck:
+    """Something that is checked of a decomposer, a direction, an adapter or a model, as a test calls it.
 
     Attributes:
-        check: The law.
-        models: As in `check_decomposer`.
-        profile: As in `check_decomposer`.
+        name: Of the law, or "direction" or "adapter" for all that is checked of one.
+        report: What a subject is found to be.
     """
 
-    check: Check
-    models: Sequence[Any] | None
-    profile: Profile
-
-    def __call__(self, decomposer: Decomposer) -> None:
-        """Nothing if the decomposer keeps the law.
-
-        Raises:
-            AssertionError: If it does not; says what was expected, on what, and why it is likely not so.
-        """
-        step = run_check(self.check, decomposer, self.models, self.profile)
-        if not step.ok:
-            raise AssertionError(f"{step.name}: {step.problem}")
-
-    def __str__(self) -> str:
-        return self.check.name.replace(" ", "_")
-
-
-@final
-@dataclass(frozen=True)
-class WholeCheck:
-    """All that is checked of a model, an adapter or a direction, as a test calls it."""
-
     name: str
-    report: Callable[[Any], Any]
+    report: Callable[[Any], Report]
 
     def __call__(self, subject: Any) -> None:
-        """Nothing if all is right.
+        """Returns if the subject is right.
 
         Raises:
-            AssertionError: If something is not; says what.
+            AssertionError: If it is not; says what was expected, on what, and why it is likely not so.
         """
         self.report(subject).raise_for_failure()
 
     def __str__(self) -> str:
-        return self.name
+        return self.name.replace(" ", "_")
 
 
 def parametrize_with_checks(
@@ -90,10 +68,12 @@ def parametrize_with_checks(
     return pytest.mark.parametrize(("subject", "check"), pairs, ids=names)
 
 
-def _checks_of(subject: Any, models: Sequence[Any] | None, profile: Profile) -> Iterator[LawCheck | WholeCheck]:
+def _checks_of(subject: Any, models: Sequence[Any] | None, profile: Profile) -> Iterator[SubjectCheck]:
     if isinstance(subject, Decomposer):
-        yield from (LawCheck(check, models, profile) for check in CHECKS if subject.row_kind in check.row_kinds)
+        for law in LAWS:
+            if subject.row_kind in law.row_kinds:
+                yield SubjectCheck(law.name, partial(check_law, law, models=models, profile=profile))
     elif isinstance(subject, Direction):
-        yield WholeCheck("direction", lambda direction: check_direction(direction, models=models))
+        yield SubjectCheck("direction", partial(check_direction, models=models))
     else:
-        yield WholeCheck("adapter", check_adapter)
+        yield SubjectCheck("adapter", check_adapter)

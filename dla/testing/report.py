@@ -16,15 +16,18 @@ class CheckResult:
 
     Attributes:
         name: What: "block 0" or "final norm" of an adapter, the name of a law for a decomposer.
-        ok: Whether it is right.
         found: What there is.
         problem: What is wrong with it, and where to look; empty if nothing is.
     """
 
     name: str
-    ok: bool
     found: str = ""
     problem: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is right."""
+        return not self.problem
 
     def __str__(self) -> str:
         return f"{self.name}: " + " ".join(text for text in (self.found, self.problem) if text)

@@ -9,12 +9,13 @@ from importlib.metadata import version
 from typing import Any, Literal, final
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from dla.adapters import ModelAdapter, adapt
-from dla.testing.altered import Altered
-from dla.testing.models import HookedArchitecture, HuggingFaceArchitecture, architecture, boot, hooked_architecture
+from dla.testing.altered_adapter import AlteredAdapter
+from dla.testing.models import HookedArchitecture, HuggingFaceArchitecture, architecture, bridge_of, hooked_architecture
+from dla.testing.models.hugging_face import Mode
 
 LINE = int(version("transformer-lens").split(".")[0])
 """The major version of TransformerLens."""
@@ -43,6 +44,12 @@ class Subject(abc.ABC):
     def adapter(self) -> ModelAdapter:
         """The adapter for the model."""
 
+    @property
+    @final
+    def eps(self) -> float:
+        """The rounding unit of the model's own arithmetic."""
+        return self.adapter().anatomy.eps
+
 
 @final
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class TinyModel(Subject):
     Attributes:
         name: The entry's name in `HUGGING_FACE` or `HOOKED`.
         family: "bridge" for a Hugging Face model in a `TransformerBridge`, "hooked" for a `HookedTransformer`.
-        processed: In compatibility mode, or with processed weights; not as it boots.
+        processed: In compatibility mode, or with processed weights; not as it bridge_ofs.
         dtype: Of the parameters.
         n_layers: How many blocks, where that is not the entry's own number.
         seed: Selects the weights.
@@ -83,11 +90,9 @@ class TinyModel(Subject):
 
     def logits(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_vocab"]:
         with torch.no_grad():
-            if self.family == "bridge" and not self.processed:
-                logits: Tensor = _hugging_face(self)(tokens).logits
-                return logits
-            own: Tensor = self.model()(tokens)
-            return own
+            untouched = self.family == "bridge" and not self.processed
+            logits: Tensor = _hugging_face(self)(tokens).logits if untouched else self.model()(tokens)
+            return logits
 
     def adapter(self) -> ModelAdapter:
         return _adapted(self)
@@ -108,8 +113,8 @@ class TinyModel(Subject):
         """An adapter that runs this model and has its weights in float32; None where they have as many bits already."""
         if self.family == "hooked" or self.processed or self.dtype in (torch.float32, torch.float64):
             return None
-        wide = boot(self.entry().hugging_face(self.seed, self.dtype).float())
-        return Altered(self.model(), lambda _: adapt(wide).anatomy)
+        wide = bridge_of(self.entry().hugging_face(self.seed, self.dtype).float())
+        return AlteredAdapter(self.model(), lambda _: adapt(wide).anatomy)
 
     def entry(self) -> HuggingFaceArchitecture:
         """The bridge's architecture, with as many blocks as asked."""
@@ -125,22 +130,14 @@ class TinyModel(Subject):
         return config
 
     def _bridge(self) -> Any:
-        bridge = self.entry().bridge("raw", self.seed, self.dtype)
-        if self.processed:
-            bridge.enable_compatibility_mode(disable_warnings=True, fold_value_biases=not self.keeps_value_biases)
-        return bridge
+        mode: Mode = "compatibility" if self.processed else "raw"
+        return self.entry().bridge(mode, self.seed, self.dtype, fold_value_biases=not self.keeps_value_biases)
 
     def _hooked(self) -> Any:
         entry = hooked_architecture(self.name)
         layers = {} if self.n_layers is None else {"n_layers": self.n_layers}
         entry = HookedArchitecture(entry.name, {**entry.switches, **layers}, entry.processes)
-        if not self.processed or not self.keeps_value_biases:
-            return entry.model(self.seed, self.dtype, self.processed)
-        model = entry.model(self.seed, self.dtype)
-        weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        folds = model.cfg.normalization_type in ("LN", "RMS")
-        model.load_and_process_state_dict(weights, fold_ln=folds, fold_value_biases=False)
-        return model
+        return entry.model(self.seed, self.dtype, self.processed, fold_value_biases=not self.keeps_value_biases)
 
 
 @final
@@ -168,8 +165,8 @@ class UserModel(Subject):
 
 
 @contextlib.contextmanager
-def kept(subject: Subject) -> Iterator[None]:
-    """Builds the models of the catalogue anew afterwards, if someone has written to this one's weights in between."""
+def rebuilt_if_changed(subject: Subject) -> Iterator[None]:
+    """Forgets the cached models of the catalogue at the end, if this one's weights were written to in between."""
     before = _versions(subject.model())
     yield
     if isinstance(subject, TinyModel) and _versions(subject.model()) != before:
@@ -182,8 +179,8 @@ def _versions(model: Any) -> list[int]:
     return [tensor._version for tensor in model.parameters()] if isinstance(model, nn.Module) else []
 
 
-def weights_of(model: Any) -> dict[str, Tensor]:
-    """Every weight of a model of TransformerLens, as it is now; none of any other."""
+def copied_weights(model: Any) -> dict[str, Shaped[Tensor, "..."]]:
+    """A copy of every weight of a model of TransformerLens; empty for any other model."""
     if not isinstance(model, nn.Module):
         return {}
     return {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
@@ -204,7 +201,7 @@ def _built(subject: TinyModel) -> Any:
 @cache
 def _adapted(subject: TinyModel) -> ModelAdapter:
     """An adapter that looks at the model once: a model of the catalogue stays as it is."""
-    return Altered(subject.model())
+    return AlteredAdapter(subject.model())
 
 
 @cache

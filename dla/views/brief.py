@@ -1,28 +1,30 @@
-"""Things in a line, as a Python prompt shows them."""
+"""Results in one line, as a Python prompt shows them."""
 
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from dla.views.table import Row, number
+from dla.views.grid import signed
+from dla.views.text import as_text
 
 _LONGEST = 80
 
 
 def shortened(text: str, longest: int = _LONGEST) -> str:
-    """A text with its middle left out where it is too long."""
-    half = longest // 2 - 2
+    """A text, without its middle if it is too long."""
+    text, half = as_text(text), longest // 2 - 2
     return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"
 
 
-def mean_of(values: Tensor) -> str:
-    """A number, or the mean of several and how many they are; those that are not there do not count."""
+def mean_of(values: Float[Tensor, "..."]) -> str:
+    """A number, or the mean of several and how many they are; NaN does not count."""
     known = values.detach().to("cpu", torch.float64).flatten()
     known = known[~known.isnan()]
-    return number(float(known.mean())) + (f" (mean of {len(known)})" if len(known) > 1 else "")
+    return signed(float(known.mean())) + (f" (mean of {len(known)})" if len(known) > 1 else "")
 
 
-def listed(rows: Sequence[Row], shown: int = 3) -> str:
+def listed(rows: Sequence[tuple[str, float]], shown: int = 3) -> str:
     """The first rows of a ranking."""
-    return ", ".join(f"{label!r} {number(value)}" for label, value in rows[:shown])
+    return ", ".join(f"{label!r} {signed(value)}" for label, value in rows[:shown])

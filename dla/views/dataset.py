@@ -3,24 +3,41 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import xarray as xr
+from jaxtyping import Shaped
 from torch import Tensor
 
 from dla.errors import FileFormatError
 from dla.labels import Label
 from dla.provenance import Provenance
 
-FORMAT = "dla.attribution/3"
-_NO_INDEX = -1
+if TYPE_CHECKING:
+    import xarray
+
+DATASET_FORMAT = "dla.attribution/3"
+_NO_INDEX = -1  # netCDF has no None
+
+DatasetContents = tuple[tuple[Label, ...], dict[str, Shaped[Tensor, "..."]], Provenance]
+"""The labels, tensors by name, and provenance of an attribution."""
 
 
-def to_dataset(parts: Sequence[Label], tensors: Mapping[str, Tensor], provenance: Provenance) -> xr.Dataset:
-    """The dataset: every tensor as a variable, labels and tokens as coordinates, the provenance as attributes."""
+def to_dataset(
+    parts: Sequence[Label], tensors: Mapping[str, Shaped[Tensor, "..."]], provenance: Provenance
+) -> "xarray.Dataset":
+    """A dataset with every tensor as a variable, labels and tokens as coordinates, the provenance as an attribute.
+
+    Args:
+        parts: The labels.
+        tensors: By name: "values" `[part ...]`, "positions" without the axis of directions, any others `[...]`; the
+            axes `...` are the provenance's `dims`.
+        provenance: Where they come from.
+    """
+    import xarray  # takes as long as all of this library: only who wants a dataset waits for it
+
     dims = {"values": ("part", *provenance.dims), "positions": provenance.places}
     arrays = {
         name: (dims.get(name, provenance.dims), tensor.detach().cpu().numpy()) for name, tensor in tensors.items()
@@ -41,14 +58,14 @@ def to_dataset(parts: Sequence[Label], tensors: Mapping[str, Tensor], provenance
     if provenance.directions:
         coords["direction"] = list(provenance.directions)
     attributes = {
-        "format": FORMAT,
+        "format": DATASET_FORMAT,
         "provenance": json.dumps(asdict(provenance)),
         "parents": json.dumps(_parents(parts)),
     }
-    return xr.Dataset(arrays, coords=coords, attrs=attributes)
+    return xarray.Dataset(arrays, coords=coords, attrs=attributes)
 
 
-def from_dataset(data: xr.Dataset, needed: Sequence[str]) -> tuple[tuple[Label, ...], dict[str, Tensor], Provenance]:
+def from_dataset(data: "xarray.Dataset", needed: Sequence[str]) -> DatasetContents:
     """The labels, tensors and provenance of a dataset.
 
     Args:
@@ -56,9 +73,9 @@ def from_dataset(data: xr.Dataset, needed: Sequence[str]) -> tuple[tuple[Label, 
         needed: The tensors that must be there.
 
     Raises:
-        FileFormatError: If the dataset is not one of ours.
+        FileFormatError: If the dataset is not an attribution, or is damaged.
     """
-    if data.attrs.get("format") != FORMAT:
+    if data.attrs.get("format") != DATASET_FORMAT:
         raise FileFormatError(f"The dataset is not an attribution (format {data.attrs.get('format')!r}).")
     try:
         parts, tensors, provenance = _contents(data)
@@ -67,7 +84,7 @@ def from_dataset(data: xr.Dataset, needed: Sequence[str]) -> tuple[tuple[Label, 
         raise FileFormatError(f"The attribution is incomplete or damaged ({error!r}). Save it again.") from error
 
 
-def _contents(data: xr.Dataset) -> tuple[tuple[Label, ...], dict[str, Tensor], Provenance]:
+def _contents(data: "xarray.Dataset") -> DatasetContents:
     fields = json.loads(data.attrs["provenance"])
     fields["tokens"] = tuple(tuple(prompt) for prompt in fields["tokens"])
     fields["dims"], fields["directions"] = tuple(fields["dims"]), tuple(fields["directions"])
@@ -83,7 +100,7 @@ def _contents(data: xr.Dataset) -> tuple[tuple[Label, ...], dict[str, Tensor], P
 
 
 def _parents(parts: Sequence[Label]) -> dict[str, list[Any]]:
-    """What the parts are pieces of, by name: each label's fields, with its parent's name at the end."""
+    """The labels that the parts are pieces of, by name: each label's fields, the last of them its parent's name."""
     above = {label for part in parts for label in part.path() if label is not part}
     return {
         str(label): [label.kind, label.layer, label.index, label.text, label.source, str(label.parent or "")]
@@ -115,7 +132,7 @@ def _known(value: int) -> int | None:
 
 
 def _tokens(positions: npt.NDArray[np.int64], provenance: Provenance) -> npt.NDArray[np.character]:
-    """The token at each position; empty where there is none."""
+    """The token at each position; empty where a short prompt has none."""
     texts = np.empty(positions.shape, dtype=object)
     for where, position in np.ndenumerate(positions):
         row = provenance.tokens[where[0] if "batch" in provenance.dims else 0] if provenance.tokens else ()

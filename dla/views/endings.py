@@ -1,4 +1,4 @@
-"""Names of files: their folder, and an ending that promises another format than the one that is written."""
+"""Names of files to write: whether their folder exists, and whether their ending is that of another format."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,31 +24,32 @@ _NOTHING = dict.fromkeys(
 )
 
 OTHERS: Mapping[str, str] = {**_FRAMES, **_NOTHING}
-"""What writes a file of each ending; "" where nothing of a result does."""
+"""The method of a result that writes a file with this ending; "" where there is none."""
 
 NETCDF = (".nc", ".nc4", ".netcdf", ".h5", ".hdf5", ".cdf")
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 
 
 def check_target(path: Path, own: tuple[str, ...], format_: str, tabular: bool = True) -> None:
-    """Refuses a name in no folder, one of a folder, and one whose ending is that of another format.
+    """Refuses the name of a folder, one in a folder that does not exist, and one with the ending of another format.
 
     Args:
         path: The file that is to be written.
         own: The endings of the format that is written.
-        format_: Its name.
-        tabular: Whether what is written has a `to_dataframe`, so that it can be said what writes such a file.
+        format_: The format's name.
+        tabular: Whether what is written has a `to_dataframe`, which writes files of other endings.
 
     Raises:
-        FileNotFoundError: If there is no such folder.
-        IsADirectoryError: If it is a folder itself.
-        ValueError: If the ending is known, and is none of `own`.
+        FileNotFoundError: If its folder does not exist.
+        IsADirectoryError: If it is a folder.
+        ValueError: If the ending is that of another format.
     """
     if path.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder. Pass the name of a file.")
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(f"{str(path)!r}: there is no folder {str(path.parent)!r}. Make it, or pass another.")
     endings = [ending.lower() for ending in path.suffixes[-2:]]
+    # `.csv.gz` too: nothing that is written here is compressed by its name.
     compressed = len(endings) > 1 and endings[-1] in _COMPRESSED
     ending = endings[-2] if compressed else (endings or [""])[-1]
     known = ending in OTHERS or ending in NETCDF

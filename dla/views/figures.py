@@ -1,4 +1,4 @@
-"""Means as figures of plotly, which is imported only here."""
+"""Plots of means, with plotly, which is imported only here."""
 
 import importlib
 from collections.abc import Sequence
@@ -13,14 +13,18 @@ _RED_TO_GREEN = ((0.0, "#c8402f"), (0.5, "#ffffff"), (1.0, "#2a9d4e"))
 
 
 def heat_map(title: str, values: Float64[np.ndarray, "layer head"], texts: Sequence[Sequence[str]]) -> Any:
-    """One cell a layer and head, white at zero.
+    """One cell per layer and head, white at zero.
 
     Args:
-        title: What stands above.
+        title: The title.
         values: The means; NaN where there is no such head.
-        texts: What is shown of a cell under the pointer.
+        texts: What the pointer shows of each cell.
+
+    Raises:
+        MissingPackageError: If plotly is not installed.
     """
     largest = float(np.nanmax(np.abs(values))) or 1.0
+    # plotly draws no cell for None.
     cells = _plotly().Heatmap(
         z=[[None if value != value else value for value in row] for row in values.tolist()],
         text=[list(row) for row in texts],
@@ -39,12 +43,15 @@ def bars(
     labels: Sequence[str],
     groups: Sequence[tuple[str, Float64[np.ndarray, " part"], Float64[np.ndarray, "end=2 part"]]],
 ) -> Any:
-    """A bar a part and group, with its interval.
+    """One bar per part and group, with its interval.
 
     Args:
-        title: What stands above.
+        title: The title.
         labels: The parts.
         groups: For each group its name, the means, and the lower and upper ends of their intervals.
+
+    Raises:
+        MissingPackageError: If plotly is not installed.
     """
     traces = [
         _plotly().Bar(

@@ -1,24 +1,24 @@
 """How an activation becomes vectors of the stream: what is read, which rows it holds, how each reaches the stream.
 
-Two ways to the same numbers. `contract` pulls the direction back through the weights and dots it with the
-activation, so that no vector of a part is ever built. `vectors` builds them, for small cases and for tests.
+There are two ways to the same numbers. `contract` pulls the direction back through the weights and takes its dot
+product with the activation, so that the vectors of the parts are never built. `vectors` builds them, for tests.
 """
 
 from dla.writes.arithmetic import (
     Addition,
-    Carried,
+    BoundedValue,
     Computation,
-    Computed,
-    Normed,
+    HookValue,
+    NormOutput,
+    PatternProduct,
+    PerHeadProducts,
     Precision,
     Product,
-    Products,
-    Shown,
     is_half,
     precisions_of,
 )
 from dla.writes.base import Write
-from dla.writes.experts import Experts, Routed
+from dla.writes.experts import ExpertSum, ExpertWrites
 from dla.writes.factored import HeadWrites, NeuronWrites
 from dla.writes.features import Features
 from dla.writes.rounding import Rounding, lost_in
@@ -32,25 +32,25 @@ __all__ = [
     "DIRECT",
     "Activations",
     "Addition",
-    "Carried",
+    "PatternProduct",
     "Change",
     "Computation",
-    "Computed",
+    "BoundedValue",
     "Constant",
-    "Experts",
+    "ExpertWrites",
     "HeadWrites",
     "Features",
     "Norm",
-    "Normed",
+    "NormOutput",
     "Precision",
     "Product",
-    "Products",
+    "PerHeadProducts",
     "OwnScale",
     "Rounding",
     "Route",
-    "Routed",
+    "ExpertSum",
     "NeuronWrites",
-    "Shown",
+    "HookValue",
     "Site",
     "Sources",
     "SumOf",

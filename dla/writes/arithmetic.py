@@ -1,7 +1,7 @@
-"""The model's own arithmetic, a step at a time: what a step comes to exactly, and how far rounding may move it.
+"""The model's own arithmetic, step by step: the exact result of a step, and how far rounding may move it.
 
-One account serves twice. When a model is looked at, a step is recognised because what its hooks show is what the step
-comes to, entry by entry. When it runs in half precision, what is left between the two is rounding, and is measured.
+It has two uses. A model is recognised by its steps: what its hooks show must be the result of the step, entry by entry.
+And when it runs in half precision, the difference between the two is rounding, and becomes a row.
 """
 
 import abc
@@ -16,15 +16,15 @@ from torch import Tensor
 from dla.writes.routes import Activations, Norm
 from dla.writes.sites import Site
 
+# How many rounding units a matrix product may be wrong by, relative to the product of the norms of row and column. Sums
+# in blocks, as kernels make them, stay below 1; the rest is for what a norm or an expert does besides its sums.
 _SUMS = 16.0
-"""How many rounding units a matrix product may be off, relative to the product of the norms of row and column. Blocked
-sums stay below 1; what else a norm or an expert does in the precision of its sums is covered too."""
 
+# How many roundings a norm may make of its result: the scale, the division, the weight, the bias.
 _NORM = 4
-"""How many roundings a norm may make of its result: the scale, the division, the weight, the bias."""
 
+# A little more than one rounding, since the exact value is itself computed in float32.
 _SPARE = 1.02
-"""A little more than the bound of one rounding: the exact value is itself found in float32."""
 
 
 @final
@@ -44,19 +44,19 @@ class Precision:
 
     @staticmethod
     def of(dtype: torch.dtype) -> "Precision":
-        """That of a dtype. Matrix products of half precision add up in float32, and so do we."""
+        """The precision of a dtype. Matrix products in half precision are summed in float32."""
         info, single = torch.finfo(dtype), torch.finfo(torch.float32)
         if is_half(dtype):
             return Precision(_SPARE * info.eps / 2, _SUMS * single.eps, info.smallest_normal * info.eps)
         return Precision(info.eps, _SUMS * info.eps, info.smallest_normal)
 
     def added_in(self, update: float) -> "Precision":
-        """That of a product whose weight is two addends, of which one was multiplied first, as LoRA's is.
+        """The precision of a product whose weight is the sum of a weight and an update in two factors, as LoRA's is.
 
-        Each product is rounded, and the sum of the two, and what stands between the update's two factors.
+        Rounded are each of the two products, their sum, and the result of the update's first factor.
 
         Args:
-            update: How large that addend is, relative to the sum.
+            update: How large the update is, relative to the sum.
         """
         return Precision(2 * self.unit, (1 + 2 * update) * self.sums + 4 * update * self.unit, self.least)
 
@@ -67,9 +67,13 @@ def is_half(dtype: torch.dtype) -> bool:
 
 
 def precisions_of(seen: torch.dtype, *others: torch.dtype) -> list[Precision]:
-    """What precision a step may have had, the finest first: that of its result, of its coarsest input, of float32.
+    """The precisions that a step may have, the finest first: that of its result, of its coarsest input, and float32.
 
-    A model in float64 may have steps in float32, and a stream in float32 parts in half precision.
+    A model in float64 may have steps in float32, and a float32 stream may have parts in half precision.
+
+    Args:
+        seen: The dtype of the result.
+        others: The dtypes of the inputs.
     """
     coarsest = max((seen, *others), key=lambda dtype: torch.finfo(dtype).eps)
     single = torch.float32 if coarsest == torch.float64 else coarsest
@@ -78,19 +82,41 @@ def precisions_of(seen: torch.dtype, *others: torch.dtype) -> list[Precision]:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Computed:
-    """What a step comes to.
+class BoundedValue:
+    """The result of a step.
 
     Attributes:
-        value: Exactly.
+        value: The exact result.
         slack: How far the model's own result may be from it by rounding, entry by entry.
     """
 
     value: Float[Tensor, "batch pos *d"]
     slack: Float[Tensor, "batch pos *d"]
 
+    @staticmethod
+    def of_product(
+        value: Float[Tensor, "batch pos *d"],
+        size: Float[Tensor, "#batch #pos *d"],
+        bias: Float[Tensor, "*d_bias"] | None,
+        precision: Precision,
+    ) -> "BoundedValue":
+        """A sum of products, and a bias added to it afterwards.
+
+        Args:
+            value: The sum, without the bias.
+            size: The product of the norms of what is multiplied, entry by entry.
+            bias: The bias; None if there is none.
+            precision: That of the product.
+        """
+        rounded = value.abs()
+        if bias is not None:
+            bias = bias.detach().to(value)
+            value, size = value + bias, size + bias.abs()
+            rounded = rounded + value.abs()  # the product is rounded, and then the sum
+        return BoundedValue(value, precision.unit * rounded + precision.sums * size + precision.least)
+
     def misses(self, seen: Float[Tensor, "batch pos *d"]) -> bool:
-        """Whether what was seen is something else."""
+        """Whether what was seen cannot be this result."""
         return seen.shape != self.value.shape or not bool(((seen - self.value).abs() <= self.slack).all())
 
 
@@ -106,14 +132,14 @@ class Computation(abc.ABC):
         """Every site that it needs."""
 
     @abc.abstractmethod
-    def at(self, activations: Activations) -> Computed:
-        """What the step comes to on these activations."""
+    def at(self, activations: Activations) -> BoundedValue:
+        """The result of the step for these activations."""
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Shown(Computation):
-    """An activation as a hook shows it: nothing is computed."""
+class HookValue(Computation):
+    """An activation as a hook shows it; nothing is computed."""
 
     site: Site
 
@@ -121,8 +147,8 @@ class Shown(Computation):
     def reads(self) -> tuple[Site, ...]:
         return (self.site,)
 
-    def at(self, activations: Activations) -> Computed:
-        return Computed(activations[self.site], torch.zeros_like(activations[self.site]))
+    def at(self, activations: Activations) -> BoundedValue:
+        return BoundedValue(activations[self.site], torch.zeros_like(activations[self.site]))
 
 
 @final
@@ -137,19 +163,20 @@ class Addition(Computation):
     def reads(self) -> tuple[Site, ...]:
         return tuple(site for site, _ in self.terms)
 
-    def at(self, activations: Activations) -> Computed:
+    def at(self, activations: Activations) -> BoundedValue:
         terms = [activations[site] if factor == 1.0 else activations[site] * factor for site, factor in self.terms]
         value = sum(terms[1:], terms[0])
         roundings = len(terms) - 1 + sum(factor != 1.0 for _, factor in self.terms)
-        # One addition is off by half a unit of its own result; of several the results between are not seen.
+        # One addition is wrong by half a unit of its result. Of several the results in between are not known: each is
+        # at most the sum of all sizes.
         size = value.abs() if len(terms) <= 2 and roundings <= 1 else torch.stack([t.abs() for t in terms]).sum(0)
-        return Computed(value, self.precision.unit * max(roundings, 1) * size + self.precision.least)
+        return BoundedValue(value, self.precision.unit * max(roundings, 1) * size + self.precision.least)
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Product(Computation):
-    """`x @ weight + bias`, all further axes of `x` as one: heads and `W_O`, neurons and `W_out`."""
+    """`x @ weight + bias`, with all axes of `x` after the position as one: heads and `W_O`, neurons and `W_out`."""
 
     x: Site
     weight: Float[Tensor, "d_in d_out"]
@@ -160,23 +187,17 @@ class Product(Computation):
     def reads(self) -> tuple[Site, ...]:
         return (self.x,)
 
-    def at(self, activations: Activations) -> Computed:
+    def at(self, activations: Activations) -> BoundedValue:
         x = activations[self.x].flatten(2)
         weight = self.weight.detach().to(x)
-        value, size = x @ weight, x.norm(dim=-1, keepdim=True) * weight.norm(dim=0)
-        rounded = value.abs()
-        if self.bias is not None:
-            bias = self.bias.detach().to(x)
-            value, size = value + bias, size + bias.abs()
-            rounded = rounded + value.abs()
-        precision = self.precision
-        return Computed(value, precision.unit * rounded + precision.sums * size + precision.least)
+        size = x.norm(dim=-1, keepdim=True) * weight.norm(dim=0)
+        return BoundedValue.of_product(x @ weight, size, self.bias, self.precision)
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Products(Computation):
-    """`Σ_h x[h] @ weight[h] + bias`, all that is added rounded first: what `use_attn_result` makes of `Product`."""
+class PerHeadProducts(Computation):
+    """`Σ_h x[h] @ weight[h] + bias` with every term rounded first: `Product` in a model with `use_attn_result`."""
 
     x: Site
     weight: Float[Tensor, "part d_in d_out"]
@@ -187,17 +208,18 @@ class Products(Computation):
     def reads(self) -> tuple[Site, ...]:
         return (self.x,)
 
-    def at(self, activations: Activations) -> Computed:
+    def at(self, activations: Activations) -> BoundedValue:
         whole = Product(self.x, self.weight.flatten(0, 1), self.bias, self.precision).at(activations)
         x = activations[self.x].flatten(2).abs()
+        # Twice a unit of every term: it is rounded itself, and so is the sum after it is added.
         terms = x @ self.weight.detach().flatten(0, 1).to(x).abs()
-        return Computed(whole.value, whole.slack + 2 * self.precision.unit * terms)
+        return BoundedValue(whole.value, whole.slack + 2 * self.precision.unit * terms)
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Carried(Computation):
-    """`z = pattern @ v`: what attention heads carry; heads share values."""
+class PatternProduct(Computation):
+    """`z = pattern @ v`: what attention heads move; several heads may share values."""
 
     pattern: Site
     v: Site
@@ -207,19 +229,19 @@ class Carried(Computation):
     def reads(self) -> tuple[Site, ...]:
         return (self.pattern, self.v)
 
-    def at(self, activations: Activations) -> Computed:
+    def at(self, activations: Activations) -> BoundedValue:
         pattern, v = activations[self.pattern], activations[self.v]
+        # [batch source group d_head] -> [batch source head d_head]: consecutive heads share a group
         v = v.repeat_interleave(pattern.shape[1] // v.shape[2], 2)
         value = torch.einsum("bhqs,bshd->bqhd", pattern, v)
         size = torch.einsum("bhq,bhd->bqhd", pattern.norm(dim=-1), v.norm(dim=1))
-        precision = self.precision
-        return Computed(value, precision.unit * value.abs() + precision.sums * size + precision.least)
+        return BoundedValue.of_product(value, size, None, self.precision)
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Normed(Computation):
-    """A norm on the result of another step: `weight * C(x) / scale + bias`, times a constant."""
+class NormOutput(Computation):
+    """A norm of the result of another step: `weight * C(x) / scale + bias`, times a constant."""
 
     x: Computation
     norm: Norm
@@ -230,11 +252,12 @@ class Normed(Computation):
     def reads(self) -> tuple[Site, ...]:
         return tuple(dict.fromkeys((*self.x.reads, self.norm.scale)))
 
-    def at(self, activations: Activations) -> Computed:
+    def at(self, activations: Activations) -> BoundedValue:
         norm, x = self.norm, self.x.at(activations)
         scale = activations[norm.scale]
         value = norm.push_forward(x.value, scale)
         spread, slack = x.value.abs(), x.slack
+        # What `x` itself may be wrong by passes through the norm; centring adds the mean of all entries to each.
         if norm.centred:
             spread, slack = (each + each.mean(-1, keepdim=True) for each in (spread, slack))
         factor = 1.0 / scale.unsqueeze(-1)
@@ -245,4 +268,4 @@ class Normed(Computation):
             value, rounded = value + bias, rounded + bias.abs()
         precision = self.precision
         slack = _NORM * precision.unit * rounded + factor * (precision.sums * spread + slack)
-        return Computed(value * self.multiplier, slack * abs(self.multiplier) + precision.least)
+        return BoundedValue(value * self.multiplier, slack * abs(self.multiplier) + precision.least)

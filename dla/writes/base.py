@@ -1,4 +1,4 @@
-"""The interface of a write: what is read while the model runs, and how it becomes parts of the stream."""
+"""The interface of a write: which activations it reads, and how they become parts of the stream."""
 
 import abc
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import linear
 
 from dla.labels import Label
 from dla.writes.routes import Activations
@@ -13,7 +14,7 @@ from dla.writes.sites import Site
 
 
 class Write(abc.ABC):
-    """Parts of the residual stream that come from one place.
+    """Parts of the residual stream that are computed from the same activations.
 
     Law: for any activations and direction, `contract(activations, direction)` equals the dot product of
     `vectors(activations)` with the direction. A write depends on the activations of `reads` and on nothing else.
@@ -33,14 +34,24 @@ class Write(abc.ABC):
     def contract(
         self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
     ) -> Float[Tensor, "*more part #batch #pos"]:
-        """What the direction reads of each part, in the direction's units times the stream's."""
+        """The dot product of the direction with each part."""
 
     @abc.abstractmethod
     def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
-        """What each part adds to the residual stream that enters the final norm."""
+        """The vector that each part adds to the residual stream that enters the final norm."""
+
+
+def pull_through(
+    direction: Float[Tensor, "*more d_model"], weights: Float[Tensor, "part d_in d_model"]
+) -> Float[Tensor, "*more part d_in"]:
+    """`weights[h] @ direction` for each part `h`, in one matrix product."""
+    # [... d_model] -> [... part * d_in] -> [... part d_in]
+    pulled: Tensor = linear(direction, weights.flatten(0, 1).to(direction)).unflatten(-1, weights.shape[:2])
+    return pulled
 
 
 def dot(left: Float[Tensor, "*more d"], right: Float[Tensor, "*others d"]) -> Float[Tensor, "*broadcast"]:
-    """The dot product over the last axis, in one pass over both."""
+    """The dot product over the last axis."""
+    # Not `(left * right).sum(-1)`, which first makes a tensor as large as all activations.
     product: Tensor = torch.linalg.vecdot(left, right)
     return product

@@ -1,4 +1,4 @@
-"""Writes of many parts, each with weights of its own: attention heads, neurons."""
+"""Writes of many parts, each with its own weight: attention heads, neurons."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from dla.labels import Label
-from dla.writes.base import Write, dot
+from dla.writes.base import Write, dot, pull_through
 from dla.writes.routes import DIRECT, Activations, Route
 from dla.writes.sites import Site
 
@@ -18,14 +18,14 @@ from dla.writes.sites import Site
 @final
 @dataclass(frozen=True, eq=False)
 class HeadWrites(Write):
-    """A part per slice of an activation, each with a matrix of its own: part `h` is `activation[h] @ weight[h]`.
+    """One part per slice of an activation, each with its own matrix: part `h` is `activation[h] @ weight[h]`.
 
-    Attention heads: the activation is `z`, the weight is `W_O`.
+    For attention heads the activation is `z` and the weight is `W_O`.
 
     Attributes:
         site: `[batch pos part d_in]`.
-        weight: `[part d_in d_model]`.
-        parts: One label a part.
+        weight: One matrix per part.
+        parts: One label per part.
         route: From the weight's output to the stream.
 
     Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits".
@@ -47,10 +47,8 @@ class HeadWrites(Write):
     def contract(
         self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
     ) -> Float[Tensor, "*more part #batch #pos"]:
-        pulled = linear(self.route.pull_back(direction), self.weight.flatten(0, 1).to(direction))
-        pulled = pulled.unflatten(-1, self.weight.shape[:2])
-        values = dot(activations[self.site], pulled).movedim(-1, -3)
-        return self.route.rescale(values, activations)
+        values = dot(activations[self.site], pull_through(self.route.pull_back(direction), self.weight))
+        return self.route.rescale(values.movedim(-1, -3), activations)  # [... batch pos part] -> [... part batch pos]
 
     def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
         activation = activations[self.site]
@@ -61,14 +59,14 @@ class HeadWrites(Write):
 @final
 @dataclass(frozen=True, eq=False)
 class NeuronWrites(Write):
-    """A part per coordinate of an activation, each with a vector of its own: part `n` is `activation[n] * weight[n]`.
+    """One part per coordinate of an activation, each with its own vector: part `n` is `activation[n] * weight[n]`.
 
-    MLP neurons: the activation is `post`, the weight is `W_out`.
+    For MLP neurons the activation is `post` and the weight is `W_out`.
 
     Attributes:
         site: `[batch pos part]`.
-        weight: `[part d_model]`.
-        parts: One label a part.
+        weight: One vector per part.
+        parts: One label per part.
         route: From the weight's output to the stream.
     """
 
@@ -89,6 +87,7 @@ class NeuronWrites(Write):
         self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
     ) -> Float[Tensor, "*more part #batch #pos"]:
         pulled = linear(self.route.pull_back(direction), self.weight.to(direction))
+        # [... batch pos part] -> [... part batch pos]: no sum, since each neuron is one number
         return self.route.rescale((activations[self.site] * pulled).movedim(-1, -3), activations)
 
     def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:

@@ -1,4 +1,4 @@
-"""The features of a dictionary: one part for each, and one for each thing that no feature explains."""
+"""The features of a dictionary, each as a part, and the parts that no feature explains."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,16 +21,15 @@ from dla.writes.sites import Site
 class Features(Write):
     """One part for each feature, then `b_dec`, the skip connection if there is one, and what is left unexplained.
 
-    The error is `y` minus the dictionary's reconstruction of it: a measured vector like the others, not what is left of
-    an attribution.
+    The error is `y` minus the dictionary's reconstruction of it. That is a vector of the run like any other; it is not
+    computed as what is missing from the sum of the rows.
 
     Attributes:
         dictionary: What encodes `x` and explains `y`.
-        read: Where `x` is read, `[batch pos d_in]`, or `[batch pos head d_head]` for a dictionary that wants it so.
+        read: Where `x` is read, `[batch pos d_in]`, or `[batch pos head d_head]` for a dictionary with `by_head`.
         written: Where `y` is read, `[batch pos d_out]`.
-        weight: From `y` to what is added, `[d_out d_model]` (`W_O` of all heads, for a dictionary of `z`); None where
-            `y` is itself added.
-        parts: One label a feature, then those of the rest.
+        weight: From `y` to what is added (`W_O` of all heads, for a dictionary of `z`); None where `y` is itself added.
+        parts: One label per feature, then those of the rest.
         route: From there to the stream.
 
     Source: Bricken et al. 2023, "Towards Monosemanticity"; Dunefsky et al. 2024 (arXiv 2406.11944) for transcoders.
@@ -58,7 +57,8 @@ class Features(Write):
         pulled = pulled if self.weight is None else linear(pulled, self.weight.to(pulled))
         features, rest = self._explained(activations)
         values = features * linear(pulled, self.dictionary.W_dec.to(pulled))
-        others = dot(rest, pulled.unsqueeze(-4))
+        others = dot(rest, pulled.unsqueeze(-4))  # [*more rest batch pos]
+        # [*more batch pos feature] -> [*more feature batch pos], then the rest after the features
         rows = torch.cat([values.movedim(-1, -3), others.expand(*values.shape[:-3], *others.shape[-3:])], -3)
         return self.route.rescale(rows, activations)
 
@@ -71,7 +71,7 @@ class Features(Write):
     def _explained(
         self, activations: Activations
     ) -> tuple[Float[Tensor, "batch pos feature"], Float[Tensor, "rest batch pos d_out"]]:
-        """The features, and what is not theirs: `b_dec`, the skip connection, the error."""
+        """The features, and the rest: `b_dec`, the skip connection, the error."""
         x, y = activations[self.read], activations[self.written]
         features, offset = self.dictionary.explain(x)
         W_skip = self.dictionary.W_skip

@@ -1,4 +1,4 @@
-"""Rounding: what the model's own arithmetic loses, where half precision makes it visible."""
+"""What the model's own arithmetic loses by rounding, in half precision."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,11 +7,10 @@ from typing import final
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import linear
 
 from dla.labels import Label
-from dla.writes.arithmetic import Computation, Computed
-from dla.writes.base import Write, dot
+from dla.writes.arithmetic import BoundedValue, Computation
+from dla.writes.base import Write, dot, pull_through
 from dla.writes.routes import DIRECT, Activations, Route
 from dla.writes.sites import Site
 
@@ -19,16 +18,16 @@ from dla.writes.sites import Site
 @final
 @dataclass(frozen=True, eq=False)
 class Rounding(Write):
-    """What a hook shows after a step minus what the step comes to exactly: one part, or one a head.
+    """What a hook shows after a step minus the exact result of the step: one part, or one per head.
 
-    Only what rounding can make counts. An entry that is further off than the step's own rounding allows counts as
-    nothing, so that whatever else happened there (a part that was forgotten, an edit) stays a gap in the sum.
+    An entry that differs by more than the step's own rounding counts as 0, so that anything else that happened there
+    (a part that was forgotten, an edit) remains a gap in the sum.
 
     Attributes:
         step: The step.
-        seen: Where its result is read, `[batch pos d_model]`, or `[batch pos part d_in]` where there is a weight.
-        parts: One label a part.
-        weight: From each part of that result to what is added, `[part d_in d_model]`; None where it is itself added.
+        seen: Where the model's own result is read, `[batch pos d_model]`, or `[batch pos part d_in]` with a weight.
+        parts: One label per part.
+        weight: From each part of that result to what is added; None where the result is itself added.
         route: From there to the stream.
     """
 
@@ -52,8 +51,8 @@ class Rounding(Write):
         lost, pulled = lost_in(self.step.at(activations), activations[self.seen]), self.route.pull_back(direction)
         if self.weight is None:
             return self.route.rescale(dot(lost, pulled).unsqueeze(-3), activations)
-        pulled = linear(pulled, self.weight.flatten(0, 1).to(pulled)).unflatten(-1, self.weight.shape[:2])
-        return self.route.rescale(dot(lost, pulled).movedim(-1, -3), activations)
+        values = dot(lost, pull_through(pulled, self.weight))
+        return self.route.rescale(values.movedim(-1, -3), activations)  # [... batch pos part] -> [... part batch pos]
 
     def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
         lost = lost_in(self.step.at(activations), activations[self.seen])
@@ -63,7 +62,7 @@ class Rounding(Write):
         return self.route.push_forward(vectors, activations)
 
 
-def lost_in(computed: Computed, seen: Float[Tensor, "batch pos *d"]) -> Float[Tensor, "batch pos *d"]:
-    """What rounding took from a step: what was seen minus what it comes to, where that can be rounding; else 0."""
+def lost_in(computed: BoundedValue, seen: Float[Tensor, "batch pos *d"]) -> Float[Tensor, "batch pos *d"]:
+    """What a step lost by rounding: what was seen minus the exact result, and 0 where that is more than rounding."""
     lost = seen - computed.value
     return torch.where(lost.abs() <= computed.slack, lost, torch.zeros_like(lost))

@@ -1,15 +1,16 @@
-"""Routes: how a vector reaches the residual stream that enters the final norm, and directions the way back."""
+"""Routes: how a vector reaches the residual stream that enters the final norm, and how a direction is pulled back."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from dla.writes.sites import Site
 
-Activations = Mapping[Site, Tensor]
+Activations = Mapping[Site, Shaped[Tensor, "..."]]
+"""What was read at each site, in float32 or finer."""
 
 
 @final
@@ -22,7 +23,7 @@ class Norm:
         weight: The learned weight, with any offset (Gemma's `1 + w`) already in it; None if there is none.
         bias: The learned bias; None if there is none.
         centred: Whether `C` subtracts the mean over `d_model` (LayerNorm) or is the identity (RMSNorm).
-        eps: What the scale is computed with; None if that is not known, and the scale can only be read.
+        eps: What the scale is computed with; None if it is not known, and the scale can only be read.
 
     Source: Ba, Kiros and Hinton 2016 (arXiv 1607.06450); Zhang and Sennrich 2019 (arXiv 1910.07467).
     """
@@ -34,16 +35,14 @@ class Norm:
     eps: float | None = None
 
     def scale_of(self, vectors: Float[Tensor, "*more d_model"]) -> Float[Tensor, "*more"]:
-        """The scale that the norm would have on other inputs."""
+        """The scale that the norm would have for other inputs; `eps` must be known."""
         assert self.eps is not None
         vectors = _centre(vectors) if self.centred else vectors
         return (vectors.pow(2).mean(-1) + self.eps).sqrt()
 
     def pull_back(self, direction: Float[Tensor, "*more d_model"]) -> Float[Tensor, "*more d_model"]:
-        """`C(weight * direction)`: what `direction` reads of the norm's input, up to the division by the scale.
-
-        `C` is symmetric, so `direction · (weight * C(x)) = C(weight * direction) · x`.
-        """
+        """`C(weight * direction)`: the direction in the norm's input, before the division by the scale."""
+        # C is symmetric, so direction · (weight * C(x)) = C(weight * direction) · x.
         if self.weight is not None:
             direction = direction * self.weight.to(direction)
         return _centre(direction) if self.centred else direction
@@ -59,11 +58,11 @@ class Norm:
 @final
 @dataclass(frozen=True, eq=False)
 class Route:
-    """What lies between a sublayer's last matrix and the final stream: a post-norm, constant multipliers.
+    """What is between a sublayer's last matrix and the final stream: a post-norm, constant multipliers.
 
     Attributes:
         norm: The norm that the sublayer's output passes before it is added; None in most models.
-        multiplier: The product of all constants that multiply the write on its way (residual multipliers).
+        multiplier: The product of all constants that multiply what is written (residual multipliers).
     """
 
     norm: Norm | None = None
@@ -75,7 +74,7 @@ class Route:
         return () if self.norm is None else (self.norm.scale,)
 
     def pull_back(self, direction: Float[Tensor, "*more d_model"]) -> Float[Tensor, "*more d_model"]:
-        """The direction as the sublayer's own output meets it, before `rescale`."""
+        """The direction in the sublayer's own output, before `rescale`."""
         if self.norm is not None:
             direction = self.norm.pull_back(direction)
         return direction if self.multiplier == 1.0 else direction * self.multiplier
@@ -84,12 +83,13 @@ class Route:
         self, values: Float[Tensor, "*part #batch #pos"], activations: Activations
     ) -> Float[Tensor, "*part _ _"]:
         """Divides what was read with the pulled-back direction by the norm's scale."""
+        # The scale differs by position and the direction need not, so it is not divided before the contraction.
         return values if self.norm is None else values / activations[self.norm.scale]
 
     def push_forward(
         self, vectors: Float[Tensor, "*part #batch #pos d_model"], activations: Activations
     ) -> Float[Tensor, "*part #batch #pos d_model"]:
-        """The sublayer's vectors in the units of the final stream."""
+        """The sublayer's vectors as they arrive in the final stream."""
         if self.norm is not None:
             vectors = self.norm.push_forward(vectors, activations[self.norm.scale])
         return vectors if self.multiplier == 1.0 else vectors * self.multiplier
@@ -100,6 +100,7 @@ class Route:
 
 
 DIRECT = Route()
+"""The route of what is added to the final stream as it is."""
 
 
 def _centre(vectors: Float[Tensor, "*more d_model"]) -> Float[Tensor, "*more d_model"]:

@@ -1,14 +1,14 @@
-"""Sites: the activations that a write reads, and the positions of them that are asked about."""
+"""Sites: the activations that a write reads, and how the positions that are attributed are taken out of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 
-def as_it_is(activation: Tensor) -> Tensor:
+def as_it_is(activation: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
     """The activation, unchanged."""
     return activation
 
@@ -20,24 +20,33 @@ class Site:
 
     Attributes:
         name: The hook name, which is also its key in an `ActivationCache`.
-        position_axis: The axis of the position that is attributed, where only some positions are wanted;
-            None if the write needs every position (as keys and values do).
-        read: Brings what the hook shows into the layout that the write expects, such as
-            `[batch, pos, head, d_head]`.
+        position_axis: The axis of the positions that are attributed; None if the write needs every position, as it
+            does of values.
+        read: Brings what the hook shows into the layout that the write expects, such as `[batch pos head d_head]`.
         flattened: Whether the hook shows batch and position as one axis, which is split before `read`.
     """
 
     name: str
     position_axis: int | None = 1
-    read: Callable[[Tensor], Tensor] = as_it_is
+    read: Callable[[Shaped[Tensor, "..."]], Shaped[Tensor, "..."]] = as_it_is
     flattened: bool = False
 
 
-def take_rows(activation: Tensor, rows: Int[Tensor, "batch query"], axis: int) -> Tensor:
-    """The wanted positions of each prompt, along the position axis."""
+def take_rows(
+    activation: Shaped[Tensor, "batch ..."], rows: Int[Tensor, "batch query"], axis: int
+) -> Shaped[Tensor, "batch ..."]:
+    """Some positions of each prompt.
+
+    Args:
+        activation: What is read.
+        rows: The positions.
+        axis: The axis of positions.
+    """
     rows = rows.to(activation.device)
+    # The same positions in all prompts, as with prompts of one length: `gather` would be several times slower.
     if bool((rows == rows[:1]).all()):
         return activation.index_select(axis, rows[0])
+    # `gather` wants an index of the full shape: batch and position from `rows`, every other axis repeated.
     shape, sizes = [1] * activation.ndim, list(activation.shape)
     shape[0], shape[axis] = rows.shape
     sizes[axis] = rows.shape[1]

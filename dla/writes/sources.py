@@ -1,4 +1,4 @@
-"""Attention heads by what they read: one part for each head and source position."""
+"""Attention heads by the positions that they read: one part for each head and source."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,15 +7,14 @@ from typing import final
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import linear
 
 from dla.labels import Label
-from dla.writes.base import Write
+from dla.writes.base import Write, pull_through
 from dla.writes.routes import DIRECT, Activations, Route
 from dla.writes.sites import Site
 
+# How many products `pattern * value` exist at the same time; positions beyond that are taken in turn.
 _AT_A_TIME = 2**24
-"""How many summands `pattern * value` are looked at together; more positions than that make are taken in turn."""
 
 
 @final
@@ -23,15 +22,15 @@ _AT_A_TIME = 2**24
 class Sources(Write):
     """One part for each head and source position: `pattern[h, q, s] * v[s, h] @ W_O[h]`; heads share values.
 
-    The value bias is a part of its own for each head, `(Σ_s pattern[h, q, s]) * b_V[h] @ W_O[h]`: the pattern's rows
-    add up to 1, and to less where there are attention sinks.
+    The value bias of each head is a part of its own, `(Σ_s pattern[h, q, s]) * b_V[h] @ W_O[h]`. The rows of a pattern
+    sum to 1, or to less where there are attention sinks.
 
     Attributes:
         pattern: `[batch head pos source]`.
-        v: `[batch source group d_head]`, the bias in it; head `h` reads the group `h // (heads / groups)`.
-        W_O: `[head d_head d_model]`.
-        b_V: `[group d_head]`; None if there is none.
-        parts: One label a head and source, sources in a row, then one a head for the bias if there is one.
+        v: `[batch source group d_head]`, with the bias; head `h` reads the group `h // (heads / groups)`.
+        W_O: The output weight.
+        b_V: The value bias; None if there is none.
+        parts: One label per head and source, all sources of a head in a row; then one per head if there is a bias.
         route: From the heads' output to the stream.
 
     Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; Ainslie et al. 2023, "GQA"
@@ -57,14 +56,15 @@ class Sources(Write):
         self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
     ) -> Float[Tensor, "*more part #batch #pos"]:
         v, pattern = activations[self.v], activations[self.pattern]
-        pulled = linear(self.route.pull_back(direction), self.W_O.flatten(0, 1).to(direction))
-        pulled = pulled.unflatten(-1, self.W_O.shape[:2]).unflatten(-2, (v.shape[2], -1))
+        # [... head d_head] -> [... group share d_head], for the heads that share the values of a group
+        pulled = pull_through(self.route.pull_back(direction), self.W_O).unflatten(-2, (v.shape[2], -1))
         batch, heads, positions, sources = pattern.shape
         rows = pulled.new_empty(*pulled.shape[:-5], len(self.parts), batch, positions)
         width = max(1, _AT_A_TIME // (batch * heads * sources))
+        # Positions in turn: all products of a long prompt with each other would need more memory than the model.
         for some in (slice(start, start + width) for start in range(0, positions, width)):
-            asked = pulled if pulled.shape[-4] == 1 else pulled[..., some, :, :, :]
-            rows[..., some] = self._rows(asked, v, pattern[:, :, some])
+            of_some = pulled if pulled.shape[-4] == 1 else pulled[..., some, :, :, :]
+            rows[..., some] = self._rows(of_some, v, pattern[:, :, some])
         return self.route.rescale(rows, activations)
 
     def _rows(
@@ -73,13 +73,15 @@ class Sources(Write):
         v: Float[Tensor, "batch source group d_head"],
         pattern: Float[Tensor, "batch head pos source"],
     ) -> Float[Tensor, "*more part batch pos"]:
+        # b batch, q position, s source, g group of heads with the same values, r head in its group, d d_head
         pattern = pattern.unflatten(1, (v.shape[2], -1))
         values = torch.einsum("...bqgrd,bsgd->...bgrqs", pulled, self._without_bias(v)) * pattern
+        # [... b g r q s] -> [... b head q s] -> [... head s b q] -> [... part b q]
         rows = values.flatten(-4, -3).movedim((-3, -1), (-4, -3)).flatten(-4, -3)
         if self.b_V is None:
             return rows
         biases = torch.einsum("...bqgrd,gd->...bgrq", pulled, self.b_V.to(v)) * pattern.sum(-1)
-        return torch.cat([rows, biases.flatten(-3, -2).movedim(-2, -3)], -3)
+        return torch.cat([rows, biases.flatten(-3, -2).movedim(-2, -3)], -3)  # [... b g r q] -> [... head b q]
 
     def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
         v, pattern = activations[self.v], activations[self.pattern]

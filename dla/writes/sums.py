@@ -33,13 +33,14 @@ class SumOf(Write):
     def contract(
         self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
     ) -> Float[Tensor, "*more part #batch #pos"]:
+        # Of any shape: a constant has size 1 where other writes have batch and positions.
         total = direction.new_zeros(())
         for write in self.writes:
             total = total + write.contract(activations, direction).sum(-3, keepdim=True)
         return total
 
     def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
-        total = torch.zeros((), device="cpu")
+        total = torch.zeros((), device="cpu")  # on the device of the last write: blocks may be on several
         for write in self.writes:
             vectors = write.vectors(activations).sum(0, keepdim=True)
             total = total.to(vectors) + vectors

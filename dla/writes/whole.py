@@ -1,4 +1,4 @@
-"""Writes of one part: an activation that is added as it is, what the stream gained, a constant."""
+"""Writes of a single part: an activation that is added as it is, a change of the stream, a constant."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from dla.writes.sites import Site
 @final
 @dataclass(frozen=True, eq=False)
 class FullOutput(Write):
-    """One part: the activation is itself the vector that is added to the stream."""
+    """One part: an activation that is itself added to the stream."""
 
     site: Site
     label: Label
@@ -43,7 +43,7 @@ class FullOutput(Write):
 @final
 @dataclass(frozen=True, eq=False)
 class Change(Write):
-    """One part: what the stream gained between two sites, `after - carry * before`, both measured."""
+    """One part: what was added to the stream between two sites, `after - carry * before`."""
 
     before: Site
     after: Site
@@ -75,7 +75,7 @@ class Change(Write):
 @final
 @dataclass(frozen=True, eq=False)
 class Constant(Write):
-    """One part that every prompt and position gets alike, such as the bias `b_O`."""
+    """One part that is the same for every prompt and position, such as the bias `b_O`."""
 
     vector: Float[Tensor, " d_model"]
     label: Label
@@ -97,6 +97,7 @@ class Constant(Write):
 
     def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
         vector = self.vector
+        # A post-norm's scale differs by prompt and position, and so does then the constant that passes it.
         if self.route.norm is not None:
             vector = vector.to(activations[self.route.norm.scale])
         return self.route.push_forward(vector[None, None, None], activations)
@@ -105,10 +106,10 @@ class Constant(Write):
 @final
 @dataclass(frozen=True, eq=False)
 class OwnScale(Write):
-    """One part: a stream divided by its own scale, as if the final norm stood there. No part of a sum.
+    """One part: a stream divided by its own scale, as if the final norm came right after it. Such parts do not add up.
 
     Attributes:
-        stream: The stream, in the units of the final one.
+        stream: The stream, in the units of the final stream.
         norm: The final norm; its `eps` is known.
 
     Source: nostalgebraist 2020, "interpreting GPT: the logit lens".

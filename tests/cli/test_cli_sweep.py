@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 import pytest
-from test_cli_errors import assert_line, assert_usage
+from cli_assertions import assert_line, assert_usage
 
 import dla
 from dla.demo import FOLDER, load_small

@@ -7,7 +7,7 @@ from folders import LABELS, TOLERANCE, corpus, drawn, sums_of, write_folder
 
 import dla
 from dla.errors import FileFormatError
-from dla.summaries import gather, reading
+from dla.summaries import row_batches, row_pairs
 
 
 def changed(values, seed=3):
@@ -40,6 +40,15 @@ def test_the_difference_is_that_of_the_pairs(both):
         assert (frame["count"] == len(rows)).all()
     bootstrap = comparison.to_dataframe(dla.BootstrapInterval())
     assert ((bootstrap["low"] < bootstrap["mean"]) & (bootstrap["mean"] < bootstrap["high"])).all()
+
+
+def test_the_groups_are_those_of_the_first(tmp_path, both):
+    other = write_folder(tmp_path / "c", corpus(120).assign(order="ABBA"), changed(drawn(120)))
+    expected, found = (
+        dla.Summary.load(both[0], "order").compare(dla.Summary.load(second)).to_dataframe()
+        for second in (both[1], other)
+    )
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-12)
 
 
 def test_swapping_turns_the_signs(both):
@@ -79,7 +88,7 @@ def test_only_prompts_that_both_have_are_paired(tmp_path):
 
 
 def test_shards_without_rows_do_no_harm(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "_VALUES", 0)
+    monkeypatch.setattr(row_batches, "_VALUES", 0)
     first = write_folder(tmp_path / "a", corpus(20), drawn(20), sizes=[0, 10, 0])
     second = write_folder(tmp_path / "b", corpus(20), drawn(20), sizes=[15, 0, 5, 0])
     assert dla.Summary.load(first).compare(dla.Summary.load(second, "order")).pairs == 20
@@ -189,17 +198,17 @@ def test_the_prompts_that_differ_most(both):
 
 
 def test_rows_in_the_same_order_do_not_wait(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "_VALUES", 1)
+    monkeypatch.setattr(row_batches, "_VALUES", 1)
     values, sizes = drawn(200), [20] * 9
     first = write_folder(tmp_path / "a", corpus(200), values, sizes=sizes)
     second = write_folder(tmp_path / "b", corpus(200), changed(values), sizes=sizes[:5])
-    waited, receive = [], gather.Pairing._receive
+    waited, receive = [], row_pairs.RowPairing._receive
 
     def watched(self, side, rows):
         receive(self, side, rows)
         waited.append(sum(self.waiting))
 
-    monkeypatch.setattr(gather.Pairing, "_receive", watched)
+    monkeypatch.setattr(row_pairs.RowPairing, "_receive", watched)
     assert dla.Summary.load(first).compare(dla.Summary.load(second)).pairs == 200
     assert max(waited) <= 120, "the second's last shard has 100 rows"
 

@@ -30,7 +30,7 @@ def test_a_file_holds_all_of_it(summary, tmp_path):
 def test_a_file_is_json_that_anything_reads(summary, tmp_path):
     summary.save(tmp_path / "summary.json")
     text = (tmp_path / "summary.json").read_text()
-    assert json.loads(text, parse_constant=pytest.fail)["format"] == "dla.summary/3"
+    assert json.loads(text, parse_constant=pytest.fail)["format"] == "dla.summary/4"
 
 
 def test_a_file_in_no_folder_and_a_folder(summary, tmp_path):
@@ -76,8 +76,9 @@ def test_a_file_that_is_not_there(tmp_path):
     [
         ("{", "is not a summary saved by this library, or was cut short"),
         ("[1, 2]", "is not a summary saved by this library"),
-        ('{"format": "dla.sweep/1"}', "its format is 'dla.sweep/1' and this library reads 'dla.summary/3'"),
-        ('{"format": "dla.summary/3"}', r"was cut short \('about'\). Save it again"),
+        ('{"format": "dla.sweep/1"}', "its format is 'dla.sweep/1' and this library reads 'dla.summary/4'"),
+        ('{"format": "dla.summary/4"}', r"was cut short \('about'\). Save it again"),
+        ('{"format": "dla.summary/4", "about": {"parts": [], "folders": []}, "settings": []}', "was cut short"),
     ],
 )
 def test_a_file_that_is_no_summary(tmp_path, text, message):
@@ -98,7 +99,9 @@ def test_arrays_of_other_sizes_are_noticed(summary, tmp_path):
 def test_a_disk_that_is_full_leaves_the_old_file(summary, tmp_path, monkeypatch):
     (tmp_path / "x.json").write_text("the old one")
 
-    def full(self, *arguments, **options):
+    def full(self, text, **options):
+        with self.open("w") as file:
+            file.write(text[:100])
         raise OSError("No space left on device")
 
     monkeypatch.setattr(type(tmp_path), "write_text", full)

@@ -1,7 +1,6 @@
 """Do intervals enclose the mean as often as they say?"""
 
 import math
-from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -9,13 +8,12 @@ import pytest
 from folders import corpus, drawn, write_folder
 
 import dla
-from dla.summaries.keys import halves, poisson_weights, row_keys
 from dla.summaries.moments import Moments
 from dla.summaries.replicates import Replicates
-from dla.summaries.student import _bisected, _expanded, student_quantile
+from dla.summaries.row_keys import halves, poisson_weights, row_keys
 
 CORPORA = 4000
-NONE = Replicates.empty(0, CORPORA)
+NONE = Replicates(np.zeros(0), np.zeros((0, CORPORA)))
 
 
 def keys(n, seed=0):
@@ -68,13 +66,11 @@ def test_the_spread_of_the_replicates_is_the_standard_error():
     ],
 )
 def test_quantiles_are_those_of_the_tables(p, df, quantile):
-    assert student_quantile(p, df) == pytest.approx(quantile, abs=1e-7)
-    assert student_quantile(1 - p, df) == pytest.approx(-quantile, abs=1e-7)
-
-
-@pytest.mark.parametrize("p", [0.5, 0.6, 0.975, 0.9999])
-def test_the_two_ways_to_a_quantile_meet(p):
-    assert _expanded(NormalDist().inv_cdf(p), 200) == pytest.approx(_bisected(p, 200), rel=1e-8, abs=1e-12)
+    rows = np.resize([-1.0, 1.0], df + 1)[:, None] * [1, 3] + 5
+    moments = Moments.of(rows)
+    low, high = dla.NormalInterval(2 * p - 1).bounds(moments, NONE)
+    np.testing.assert_allclose((high - moments.mean) / moments.standard_error, quantile, atol=1e-7)
+    np.testing.assert_allclose((low - moments.mean) / moments.standard_error, -quantile, atol=1e-7)
 
 
 @pytest.mark.parametrize("kind", [dla.NormalInterval, dla.BootstrapInterval])

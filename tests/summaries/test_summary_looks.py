@@ -204,7 +204,7 @@ def test_a_line_at_a_prompt_and_a_table_in_a_notebook(tmp_path):
     shown = {
         summary: r"Summary\(.*, mean over 6 prompts, by order, 5 parts\)$",
         summary.compare(summary): r"Comparison\(.*, 6 prompts of both, 5 parts\)$",
-        example: r"Example\(row [0-9]+, \+[0-9.]+: 'prompt [0-9]+ of corpus 0', ' \w+' - ' Tom'\)$",
+        example: r"ExtremePrompt\(row [0-9]+, \+[0-9.]+: 'prompt [0-9]+ of corpus 0', ' \w+' - ' Tom'\)$",
         folder: r"SweepFolder\(path .*s, decomposer .*, parts 5, prompts 6, rejected 0, complete yes\)$",
     }
     for thing, pattern in shown.items():
@@ -212,6 +212,6 @@ def test_a_line_at_a_prompt_and_a_table_in_a_notebook(tmp_path):
         html = thing._repr_html_()
         assert html.startswith("<table>")
         assert "<script>" not in html
-    long = dla.summaries.extremes.Example(3, 1.0, "<script>" + "word " * 400, 7, None)
+    long = dla.summaries.ExtremePrompt(3, 1.0, "<script>" + "word " * 400, 7, None)
     assert len(repr(long)) < 150
     assert "&lt;script&gt;" in long._repr_html_()

@@ -1,5 +1,7 @@
 """Merging: as one pass over all rows, in whatever order; and what may not be merged."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from folders import LABELS, corpus, drawn, parts_of, write_folder
@@ -10,8 +12,8 @@ from likeness import assert_alike, assert_tallies_alike
 import dla
 from dla.errors import FileFormatError
 from dla.summaries.group_by import GroupBy
-from dla.summaries.samples import RowSample
-from dla.summaries.tally import RowBatch, SummarySettings, Tally, merged, tallies_of, together
+from dla.summaries.row_batches import RowBatch
+from dla.summaries.tally import SummarySettings, Tally, merge_tallies, overall_tally, rows_seen_twice, tallies_of
 
 SETTINGS = SummarySettings(GroupBy.by("order"), top_k=3, bootstrap=8, seed=5)
 EVERY = SummarySettings(GroupBy.by(None), top_k=3, bootstrap=8, seed=5)
@@ -32,6 +34,7 @@ def test_merging_is_one_pass_over_both_commutes_and_associates(n, seed):
     each, whole = blocks(n, 3, seed)
     a, b, c = (tallies_of(block, SETTINGS) for block in each)
     expected = tallies_of(whole, SETTINGS)
+    merged = merge_tallies
     for found in (merged(merged(a, b), c), merged(a, merged(b, c)), merged(merged(c, a), b)):
         assert found.keys() == expected.keys()
         for group, tally in expected.items():
@@ -50,7 +53,7 @@ def test_an_empty_tally_changes_nothing(n, seed):
 @given(n=st.integers(1, 40), seed=st.integers(0, 99))
 def test_all_groups_together_are_the_rows_not_split(n, seed):
     _, whole = blocks(n, 1, seed)
-    assert_tallies_alike(together(tallies_of(whole, SETTINGS), Tally.empty(4, SETTINGS)), tallies_of(whole, EVERY)[()])
+    assert_tallies_alike(overall_tally(tallies_of(whole, SETTINGS), 4, SETTINGS), tallies_of(whole, EVERY)[()])
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -110,9 +113,13 @@ def test_rows_that_would_count_twice_are_refused(summary, tmp_path):
 
 def test_a_small_overlap_of_many_rows_is_noticed():
     keys = np.random.default_rng(0).integers(0, 2**63, 200_000).astype(np.uint64)
-    one, other = RowSample.of(keys[:101_000]), RowSample.of(keys[99_000:])
-    assert 10 <= one.common(other) <= 200  # 2000 rows in common, each kept with a chance of 4 in 100
-    assert RowSample.of(keys[:100_000]).common(RowSample.of(keys[100_000:])) == 0
+
+    def tallies(keys):
+        return {(): Tally.of(np.zeros((len(keys), 1)), keys, [], replace(EVERY, top_k=0, bootstrap=0))}
+
+    found = rows_seen_twice(tallies(keys[:101_000]), tallies(keys[99_000:]))
+    assert 10 <= found <= 200  # 2000 rows in common, each kept with a chance of 4 in 100
+    assert rows_seen_twice(tallies(keys[:100_000]), tallies(keys[100_000:])) == 0
 
 
 def test_shards_that_hold_a_row_twice_are_refused(tmp_path):
@@ -166,5 +173,5 @@ def test_other_settings_are_refused(summary, tmp_path, settings, message):
 
 @pytest.mark.parametrize("name", ["top_k", "bootstrap"])
 def test_less_than_nothing_cannot_be_kept(tmp_path, name):
-    with pytest.raises(ValueError, match=f"{name} is -1; pass how many"):
+    with pytest.raises(ValueError, match=f"{name}=-1: ask for at least 0"):
         dla.Summary.load(write_folder(tmp_path / "t", corpus(5), drawn(5)), **{name: -1})

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import dla
 from dla.errors import FileFormatError
-from dla.summaries import reading
+from dla.summaries import row_batches
 from dla.summaries.moments import Moments
 
 COLUMNS = ("count", "mean", "variance", "standard_error", "min", "max", "positive")
@@ -72,7 +72,7 @@ def test_what_a_part_is_stands_beside_it(tmp_path):
 
 def test_the_variance_of_large_values_is_not_lost():
     values = 1e6 + np.random.default_rng(0).normal(0, 0.1, (5000, 3))
-    merged = Moments.empty(3)
+    merged = Moments.of(values[:0])
     for piece in np.array_split(values, 50):
         merged = merged.merge(Moments.of(piece))
     np.testing.assert_allclose(merged.variance, values.var(0, ddof=1), rtol=1e-7)
@@ -109,7 +109,7 @@ def test_no_prompt_has_nothing(tmp_path):
     [
         ({"counts": {"rejected": 7}}, "No prompt was kept in the sweep in .*: all 7 rows were rejected"),
         ({}, "The corpus of the sweep in .* has no rows. Sweep one that has some"),
-        ({"complete": False}, "is not complete, and has no prompt yet. The same call of sweep goes on"),
+        ({"complete": False}, "is not complete, and has no prompt yet. The same call of sweep resumes it"),
     ],
     ids=["rejected", "no rows", "not complete"],
 )
@@ -136,12 +136,12 @@ def test_nothing_is_not_ranked(tmp_path, by, manifest, message):
 @pytest.mark.parametrize(
     ("ask", "error", "message"),
     [
-        (lambda s: s.top(0), ValueError, "k=0; pass a whole number from 1 up"),
-        (lambda s: s.bottom(-1), ValueError, "k=-1; pass a whole number from 1 up"),
-        (lambda s: s.top(True), TypeError, "k=True, of type bool; pass a whole number"),
-        (lambda s: unwrap(dla.Summary.top)(s, 2.0), TypeError, "k=2.0, of type float; pass a whole number"),
-        (lambda s: unwrap(dla.Summary.top)(s, by="size"), ValueError, "by='size'; pass 'value' or 'abs'"),
-        (lambda s: s.top_prompts("embed", -1), ValueError, "k=-1; pass a whole number"),
+        (lambda s: s.top(0), ValueError, "k=0: ask for at least one part"),
+        (lambda s: s.bottom(-1), ValueError, "k=-1: ask for at least one part"),
+        (lambda s: s.top(True), TypeError, "k=True is not a whole number. Pass how many"),
+        (lambda s: s.top(2.0), TypeError, "k=2.0 is not a whole number. Pass how many"),
+        (lambda s: s.top(by="size"), ValueError, "by='size'; pass 'value' or 'abs'"),
+        (lambda s: s.top_prompts("embed", -1), ValueError, "k=-1: ask for at least one prompt"),
         (
             lambda s: unwrap(dla.Summary.compare)(s, "folder"),
             TypeError,
@@ -149,7 +149,8 @@ def test_nothing_is_not_ranked(tmp_path, by, manifest, message):
         ),
         (lambda s: unwrap(dla.Summary.merge)(s, 3), TypeError, "3 is no Summary, but of type int"),
         (lambda s: unwrap(dla.open_sweep)(5), TypeError, "A sweep's folder is 5, of type int. Pass its path"),
-        (lambda s: dla.Summary.load("x", top_k=True), TypeError, "top_k is True, of type bool; pass a whole number"),
+        (lambda s: dla.Summary.load("x", top_k=True), TypeError, "top_k=True is not a whole number. Pass how many"),
+        (lambda s: dla.Summary.load("x", seed=True), TypeError, "seed=True is not a whole number. Pass one, such as 0"),
     ],
 )
 def test_what_cannot_be_asked_of_a_summary(tmp_path, ask, error, message):
@@ -191,10 +192,10 @@ def test_the_parts_can_be_selected(tmp_path):
 
 
 def test_what_is_kept_does_not_grow_with_the_rows(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "_VALUES", 5000)
+    monkeypatch.setattr(row_batches, "_VALUES", 5000)
     sizes, held = [], []
-    plain = reading._together
-    monkeypatch.setattr(reading, "_together", lambda pieces: held.append(len(plain(pieces).prompts)) or plain(pieces))
+    plain = row_batches.joined
+    monkeypatch.setattr(row_batches, "joined", lambda pieces: held.append(len(plain(pieces).prompts)) or plain(pieces))
     for n in (9000, 18000):
         folder = write_folder(tmp_path / str(n), corpus(n), drawn(n), sizes=[200] * (n // 200 - 1))
         summary = dla.Summary.load(folder, "order", bootstrap=10)
@@ -204,7 +205,7 @@ def test_what_is_kept_does_not_grow_with_the_rows(tmp_path, monkeypatch):
             for array in (
                 tally.replicates.sums,
                 tally.extremes.values,
-                tally.sample.keys,
+                tally.sample,
                 *(h.mean for h in tally.halves),
             )
         ]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import dla
 from dla.summaries.extremes import Extremes
-from dla.summaries.keys import halves, row_keys
+from dla.summaries.row_keys import halves, row_keys
 
 
 @given(n=st.integers(0, 30), k=st.integers(0, 6), seed=st.integers(0, 99), cut=st.integers(0, 30))
@@ -22,8 +22,8 @@ def test_the_extremes_are_those_of_all_rows(n, k, seed, cut):
     for measure in range(3):
         for end, sign in ((0, -1), (1, 1)):
             order = sorted(range(n), key=lambda row: (sign * values[row, measure], keys[row]))[:k]
-            examples = found.examples(measure, end, k)
-            assert [(e.row, e.value) for e in examples] == [(int(keys[r]), values[r, measure]) for r in order]
+            shown = found.prompts(measure, end, k)
+            assert [(e.row, e.value) for e in shown] == [(int(keys[r]), values[r, measure]) for r in order]
     assert len(found.texts) <= 2 * 3 * k
 
 
@@ -97,6 +97,10 @@ def test_what_is_clear_is_stable_and_noise_is_not(tmp_path):
 def test_equal_means_share_their_rank(tmp_path):
     values = np.array([[1, 1, 2, 2, 3]], np.float32).repeat(20, 0)
     assert dla.Summary.load(write_folder(tmp_path / "s", corpus(20), values)).stability(1).spearman == 1
+    half = halves(row_keys(corpus(20)), 0)
+    values = np.where(half[:, None] == 0, [1, 1, 2, 2, 3], [1, 2, 3, 4, 5]).astype(np.float32)
+    found = dla.Summary.load(write_folder(tmp_path / "h", corpus(20), values)).stability(1).spearman
+    assert found == pytest.approx(3 / np.sqrt(10), abs=1e-12), "the ranks 1.5 1.5 3.5 3.5 5 and 1 2 3 4 5"
     alike = np.ones((20, 5), np.float32)
     assert np.isnan(dla.Summary.load(write_folder(tmp_path / "t", corpus(20), alike)).stability(1).spearman)
     assert np.isnan(dla.Summary.load(write_folder(tmp_path / "u", corpus(1), drawn(1))).stability(1).spearman)

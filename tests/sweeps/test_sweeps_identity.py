@@ -9,7 +9,7 @@ from sweep_subjects import Altered, assert_same, frame
 
 import dla
 import dla.demo
-from dla.adapters.weights import settings_of, tokenizer_fingerprint
+from dla.adapters.fingerprints import settings_of, tokenizer_fingerprint
 
 
 def by_heads(model):

@@ -12,7 +12,7 @@ from sweep_subjects import Altered, attributor, frame, rows, write_lines
 
 import dla
 import dla.demo
-from dla.adapters.weights import fingerprint
+from dla.adapters.fingerprints import fingerprint
 
 
 @pytest.fixture

@@ -1,280 +1,63 @@
-"""Each law, broken once: `check_decomposer` says which, on what, and why."""
+"""`check_decomposer`, `check_direction` and the tests made of them: what they report, of what, and what they refuse.
 
-import re
+That each law finds what breaks it, and says why, is in test_mutants.py.
+"""
+
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, final
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
-import twins
+from mutants.altered import AlteredDecomposer, AlteredDirection, with_norm, without
+from mutants.states import CentresTheWeights
 from torch import Tensor
-from twins import AlteredDecomposer
 
 import dla
-from dla.testing import Profile, TinyModel, check_adapter, check_decomposer, check_direction, parametrize_with_checks
-from dla.testing.decomposers import run_check
-from dla.testing.laws import CHECKS, Check
+from dla.directions import ResolvedDirection
+from dla.testing import (
+    AlteredAdapter,
+    Profile,
+    TinyModel,
+    check_adapter,
+    check_decomposer,
+    check_direction,
+    parametrize_with_checks,
+)
+from dla.testing.check_decomposer import check_law
+from dla.testing.laws import LAWS
 from dla.testing.models import architecture
-from dla.writes.routes import Activations
 
 HEADS, COMPONENTS, LAYERS = dla.HeadDecomposer(), dla.ComponentDecomposer(), dla.LayerDecomposer()
-GPT2, LLAMA, OLMO2 = TinyModel("gpt2"), TinyModel("llama-biases"), TinyModel("olmo2")
-
-Plan = list[dla.Write]
-Rows = Callable[[dla.Write, Activations, Tensor], Tensor]
+WITHOUT_B_O = AlteredDecomposer(HEADS, without("b_O"))
 
 
-@final
-@dataclass(frozen=True, eq=False)
-class Spoilt(dla.Write):
-    """A write with something done to its rows."""
-
-    original: dla.Write
-    rows: Rows
-
-    @property
-    def labels(self) -> Sequence[dla.Label]:
-        return self.original.labels
-
-    @property
-    def reads(self) -> tuple[dla.Site, ...]:
-        return self.original.reads
-
-    def contract(self, activations: Activations, direction: Tensor) -> Tensor:
-        return self.rows(self.original, activations, direction)
-
-    def vectors(self, activations: Activations) -> Tensor:
-        return self.original.vectors(activations)
-
-
-def heads(change: Callable[[Any], dla.Write]) -> AlteredDecomposer:
-    """A mistake about the heads of every layer."""
-    return AlteredDecomposer(HEADS, lambda plan, _: [change(w) if isinstance(w, dla.HeadWrites) else w for w in plan])
-
-
-def spoilt(rows: Rows) -> AlteredDecomposer:
-    return heads(lambda write: Spoilt(write, rows))
-
-
-def swap(write: dla.HeadWrites) -> dla.Write:
-    first, second, *others = write.parts
-    return replace(write, parts=[second, first, *others])
-
-
-def one_layer_off(plan: Plan, model: dla.ModelAdapter) -> Plan:
-    n = model.n_layers
-    return [
-        replace(w, label=replace(w.label, layer=(w.label.layer + 1) % n))
-        if isinstance(w, dla.FullOutput) and w.label.layer is not None
-        else w
-        for w in plan
-    ]
-
-
-def opposed(rows: Tensor, extra: Tensor) -> Tensor:
-    """Adds to the first row what it takes from the second."""
-    signs = torch.zeros(rows.shape[-3], dtype=rows.dtype)
-    signs[0], signs[1] = 1.0, -1.0
-    return rows + extra * signs[:, None, None]
-
-
-def noisy(write: dla.Write, activations: Activations, direction: Tensor) -> Tensor:
-    rows = write.contract(activations, direction)
-    return opposed(rows, torch.randn(()).to(rows))
-
-
-def curved(write: dla.Write, activations: Activations, direction: Tensor) -> Tensor:
-    rows = write.contract(activations, direction)
-    return opposed(rows, rows[..., :1, :, :].abs())
-
-
-def mixed_with_the_batch(write: dla.Write, activations: Activations, direction: Tensor) -> Tensor:
-    rows = write.contract(activations, direction)
-    return opposed(rows, rows.mean(-2, keepdim=True).mean(-3, keepdim=True))
-
-
-def in_half(write: dla.Write, activations: Activations, direction: Tensor) -> Tensor:
-    return write.contract(activations, direction.bfloat16().to(direction))
-
-
-def in_place(write: dla.Write, activations: Activations, direction: Tensor) -> Tensor:
-    rows = write.contract(activations, direction)
-    activations[write.reads[0]].mul_(1.5)
-    return rows
-
-
-class RunsFirst(dla.Decomposer):
-    """Looks at activations to make its plan."""
-
-    def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
-        model.run(torch.tensor([[5, 6]]), {}, None)
-        return COMPONENTS.writes(model)
-
-
-class CentresWeights(dla.Decomposer):
-    """Centres what heads write, in the model's own weights: the second time there is nothing left to change."""
-
-    def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
-        plan = list(HEADS.writes(model))
-        with torch.no_grad():
-            for write in plan:
-                if isinstance(write, dla.HeadWrites):
-                    write.weight.sub_(write.weight.mean(-1, keepdim=True))
-        return plan
-
-
-class Remembers(dla.Decomposer):
-    """Keeps what a write came to the first time it was asked."""
-
-    def __init__(self) -> None:
-        self.first: dict[Any, Tensor] = {}
-
-    def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
-        return [Spoilt(w, self.remembered) for w in COMPONENTS.writes(model)]
-
-    def remembered(self, write: dla.Write, activations: Activations, direction: Tensor) -> Tensor:
-        rows = write.contract(activations, direction)
-        return self.first.setdefault((write.labels[0], rows.shape), rows).to(rows)
-
-
-def positions_exchanged(write: dla.Write, activations: Activations, direction: Tensor) -> Tensor:
-    rows = write.contract(activations, direction)
-    return rows if rows.shape[-1] == 1 else rows.flip(-1)
-
-
-BROKEN: dict[str, tuple[str, dla.Decomposer, TinyModel, str]] = {
-    "a plan that runs": ("plan", RunsFirst(), GPT2, r"`writes` ran the model 1 times; expected a plan that is made"),
-    "one label twice": (
-        "plan",
-        AlteredDecomposer(COMPONENTS, lambda plan, _: [*plan, plan[-1]]),
-        GPT2,
-        "names two parts '0_mlp_out'. Give every part a label of its own",
-    ),
-    "a read that is kept secret": (
-        "contract",
-        heads(twins.Secretive),
-        OLMO2,
-        r"needs 'blocks\.0\.ln1(_post)?\.hook_scale', which is not among its `reads`",
-    ),
-    "vectors of another write": (
-        "contract",
-        heads(lambda write: twins.Disagreeing(write, replace(write, weight=2.0 * write.weight))),
-        GPT2,
-        "`contract` is not `vectors` dotted with the direction, row 'L0H",
-    ),
-    "no b_O": (
-        "reconstruction",
-        AlteredDecomposer(HEADS, twins.without("b_O", 0)),
-        GPT2,
-        r"(?s)gpt2, a raw bridge, 1 layer, with a prompt of 1 token.*The rows miss `b_O` of block 0: the gap equals b",
-    ),
-    "no b_O anywhere": (
-        "reconstruction",
-        AlteredDecomposer(HEADS, twins.without("b_O")),
-        TinyModel("gpt2", n_layers=3, seed=1),
-        "The rows miss `b_O` of",
-    ),
-    "one row twice": (
-        "reconstruction",
-        AlteredDecomposer(COMPONENTS, lambda plan, _: [*plan, replace(plan[-1], label=dla.Label("again"))]),
-        GPT2,
-        "The rows hold `0_mlp_out` once too often: the gap equals -1 × its row",
-    ),
-    "no post-norm": (
-        "reconstruction",
-        AlteredDecomposer(HEADS, twins.rerouted(lambda route: dla.Route())),
-        OLMO2,
-        "The rows miss the norm after each sublayer, which heads pass",
-    ),
-    "the last row is not the last": (
-        "reconstruction",
-        AlteredDecomposer(LAYERS, lambda plan, _: plan[:-1]),
-        GPT2,
-        "the last row and the constant should be the token's logit",
-    ),
-    "a rest by subtraction": (
-        "measured",
-        AlteredDecomposer(HEADS, twins.with_rest),
-        GPT2,
-        r"(?s)was shown changed while the model ran on as it was.*Row 'rest' is defined as what the others leave",
-    ),
-    "pieces that miss a bias": (
-        "refinement",
-        AlteredDecomposer(HEADS, twins.without("b_O")),
-        GPT2,
-        r"(?s)The 4 pieces of '0_attn_out' \(L0H0, .*should add up to it.*The pieces miss '0_b_O'",
-    ),
-    "two heads swapped": ("names", heads(swap), GPT2, r"(?s)Row 'L0H1' should be .*It is the row of 'L0H0'"),
-    "a layer off by one": (
-        "names",
-        AlteredDecomposer(COMPONENTS, one_layer_off),
-        GPT2,
-        r"(?s)Row '1_attn_out' should be.*It is the row of '0_attn_out': labels in another order, a layer off by one",
-    ),
-    "not linear": ("linearity", spoilt(curved), GPT2, "asked for the opposite, every sign should flip: row 'L0H0'"),
-    "positions exchanged": (
-        "positions",
-        spoilt(positions_exchanged),
-        GPT2,
-        "pos=0 should be that position of pos=None",
-    ),
-    "the batch in the row": (
-        "batch",
-        spoilt(mixed_with_the_batch),
-        LLAMA,
-        r"(?s)prompt 0 of \d \(of \[.*\] tokens\) should be as if alone: row 'L0H0'",
-    ),
-    "noise": ("repeatable", spoilt(noisy), GPT2, "the same call twice should give the same bits: row 'L0H0' is off by"),
-    "a memory": (
-        "repeatable",
-        Remembers(),
-        GPT2,
-        "(?s)prompts in another order should be .*Something of an earlier run",
-    ),
-    "in place": ("hands off", spoilt(in_place), GPT2, "the activation at 'blocks.0.attn.hook_z' was changed while"),
-    "in the weights": ("hands off", CentresWeights(), GPT2, r"the weight '.*' was changed while it was attributed"),
-    "half precision": (
-        "precision",
-        spoilt(in_half),
-        TinyModel("gpt2", dtype=torch.float64),
-        "changed twice as much, should move the sum twice as much|too few bits",
-    ),
-}
-
-
-def law_named(name: str) -> Check:
-    return next(check for check in CHECKS if check.name == name)
-
-
-@pytest.mark.parametrize("mistake", BROKEN)
-def test_a_broken_law_is_named_and_explained(mistake: str) -> None:
-    law, decomposer, subject, message = BROKEN[mistake]
-    step = run_check(law_named(law), decomposer, [subject])
-    assert not step.ok
-    assert re.search(message, step.problem), step.problem
+def step_of(law: str, decomposer: dla.Decomposer, *models: Any) -> Any:
+    """What one law says."""
+    (step,) = check_law(next(each for each in LAWS if each.name == law), decomposer, models=models).steps
+    return step
 
 
 def test_a_model_that_was_written_to_is_built_anew() -> None:
-    assert not run_check(law_named("hands off"), CentresWeights(), ["gpt2"]).ok
-    assert run_check(law_named("reconstruction"), HEADS, ["gpt2"]).ok
-    assert run_check(law_named("names"), HEADS, ["gpt2"]).ok
+    assert not step_of("hands off", CentresTheWeights(), "gpt2").ok
+    assert step_of("reconstruction", HEADS, "gpt2").ok
+    assert step_of("names", HEADS, "gpt2").ok
 
 
 def test_a_right_decomposer_passes_and_the_report_says_on_how_many_models() -> None:
     report = check_decomposer(HEADS, profile=Profile.QUICK)
     assert report.ok
     assert report.first_failure() is None
-    assert [step.name for step in report.steps] == [check.name for check in CHECKS]
+    assert [step.name for step in report.steps] == [law.name for law in LAWS]
     assert all("models" in step.found for step in report.steps)
     text = str(report)
     assert "check_decomposer: HeadDecomposer" in text
-    assert text.count("✓") == len(CHECKS)
+    assert text.count("✓") == len(LAWS)
     report.raise_for_failure()
 
 
 def test_a_wrong_one_raises_the_diagnosis_on_request() -> None:
-    report = check_decomposer(AlteredDecomposer(COMPONENTS, twins.without("pos_embed")), models=["gpt2"])
+    report = check_decomposer(AlteredDecomposer(COMPONENTS, without("pos_embed")), models=["gpt2"])
     failure = report.first_failure()
     assert failure is not None
     assert failure.name == "reconstruction"
@@ -318,8 +101,8 @@ def test_models_may_be_ones_own() -> None:
     bridge = architecture("gpt2").bridge()
     own = [bridge, dla.adapt(bridge), "llama", TinyModel("gpt2", n_layers=1)]
     for name in ("reconstruction", "cache", "folding", "precision"):
-        assert run_check(law_named(name), HEADS, own).ok
-    step = run_check(law_named("reconstruction"), AlteredDecomposer(HEADS, twins.without("b_O")), [bridge])
+        assert step_of(name, HEADS, *own).ok
+    step = step_of("reconstruction", WITHOUT_B_O, bridge)
     assert not step.ok
     assert "on your TransformerBridge, with a prompt of 1 token" in step.problem
 
@@ -347,30 +130,52 @@ def test_one_test_a_law_and_subject() -> None:
 
 
 def test_a_parametrized_test_fails_with_the_diagnosis() -> None:
-    wrong = AlteredDecomposer(HEADS, twins.without("b_O"))
-    pairs = parametrize_with_checks([wrong], models=["gpt2"]).args[1]
+    pairs = parametrize_with_checks([WITHOUT_B_O], models=["gpt2"]).args[1]
     check = next(check for _, check in pairs if str(check) == "reconstruction")
     with pytest.raises(AssertionError, match=r"(?s)reconstruction: .*The rows miss `b_O` of block 0"):
-        check(wrong)
+        check(WITHOUT_B_O)
 
 
-@pytest.mark.parametrize(
-    ("alter", "meant", "name"),
-    [
-        (twins.shifted_ids, lambda logits: logits[..., 9], "meaning"),
-        (twins.negated, lambda logits: logits[..., 9], "meaning"),
-        (lambda resolved: replace(resolved, weights=resolved.weights * torch.rand(())), None, "repeatable"),
-        (lambda resolved: replace(resolved, ids=resolved.ids + 1000), None, "resolves"),
-        (lambda resolved: replace(resolved, weights=torch.ones(3)), None, "resolves"),
-    ],
+def weighted(weights: Callable[[Tensor], Tensor]) -> Callable[[ResolvedDirection], ResolvedDirection]:
+    return lambda resolved: replace(resolved, weights=weights(resolved.weights))
+
+
+def asked(ids: Callable[[Tensor], Tensor]) -> Callable[[ResolvedDirection], ResolvedDirection]:
+    return lambda resolved: replace(resolved, ids=ids(resolved.ids))
+
+
+Meant = tuple[dla.Direction, Callable[[Tensor], Tensor]]
+ONE: Meant = (dla.Logit(9), lambda logits: logits[..., 9])
+TWO: Meant = (dla.LogitDifference(9, 14), lambda logits: logits[..., 9] - logits[..., 14])
+EACH: Meant = (
+    dla.Logit(torch.tensor([9, 14])),
+    lambda logits: torch.stack([logits[0, :, 9], logits[1, :, 14]]),
 )
-def test_a_wrong_direction_is_caught(alter: Any, meant: Any, name: str) -> None:
-    report = check_direction(twins.AlteredDirection(dla.Logit(9), alter), meant)
+MEAN: Meant = (dla.LogitSet([9, 14]), lambda logits: logits[..., [9, 14]].mean(-1))
+WRONG: dict[str, tuple[Meant, Callable[[ResolvedDirection], ResolvedDirection], str]] = {
+    "sign": (ONE, weighted(torch.neg), "meaning"),
+    "the next id": (ONE, asked(lambda ids: ids + 1), "meaning"),
+    "sum for a difference": (TWO, weighted(torch.ones_like), "meaning"),
+    "swapped difference": (TWO, weighted(torch.neg), "meaning"),
+    "half a difference": (TWO, lambda r: replace(r, ids=r.ids[..., :1], weights=r.weights[:1]), "meaning"),
+    "sum for a mean": (MEAN, weighted(torch.ones_like), "meaning"),
+    "another prompt's token": (EACH, asked(lambda ids: ids.flip(0)), "meaning"),
+    "another factor each time": (ONE, weighted(lambda weights: weights * torch.rand(())), "repeatable"),
+    "no token": (ONE, asked(lambda ids: ids + 1000), "resolves"),
+    "too many weights": (ONE, weighted(lambda _: torch.ones(3)), "resolves"),
+}
+
+
+@pytest.mark.parametrize("mistake", WRONG)
+def test_a_wrong_direction_is_caught(mistake: str) -> None:
+    (direction, meant), alter, name = WRONG[mistake]
+    assert check_direction(direction, meant, models=["gpt2"]).ok
+    report = check_direction(AlteredDirection(direction, alter), meant, models=["gpt2"])
     assert name in [step.name for step in report.failures()], str(report)
     assert report.failures()[0].problem.startswith("On gpt2, a raw bridge: ")
 
 
 def test_a_right_adapter_and_a_wrong_one() -> None:
-    assert check_adapter(twins.AlteredAdapter(architecture("gpt2").bridge())).ok
-    wrong = twins.AlteredAdapter(architecture("gpt2").bridge(), twins.with_norm(lambda norm: {"bias": None}))
+    assert check_adapter(AlteredAdapter(TinyModel("gpt2").model())).ok
+    wrong = AlteredAdapter(TinyModel("gpt2").model(), with_norm(lambda norm: replace(norm, bias=None)))
     assert not check_adapter(wrong).ok

@@ -11,7 +11,7 @@ from dla.testing import assert_attributions_equal, assert_reconstructs, assert_r
 
 
 def attribution(decomposer: dla.Decomposer, subject: object = GPT2) -> dla.Attribution:
-    model = subject.model()  # type: ignore[attr-defined]  # a Subject
+    model = subject.model()  # type: ignore[attr-defined]  # a TinyModel
     return dla.Attributor(model, decomposer).attribute(some_tokens(1), dla.Logit(9), pos=None)
 
 

@@ -11,7 +11,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from zoo_models import hugging_face_logits, picked
 
 import dla
-from dla.testing.expected import expected
+from dla.testing.cache_rows import rows_from_cache
 from dla.testing.models import VOCABULARY_SIZE, architecture, randomise
 
 SWITCHES: tuple[dict[str, bool], ...] = (
@@ -29,7 +29,7 @@ def assert_exact(model: Any, decomposer: dla.Decomposer) -> None:
     """The sum and each row, in standard deviations of the logits of a plain forward pass."""
     tokens = some_tokens(6, width=10)
     ids = some_ids(6, *tokens.shape)
-    rows = expected(model, tokens)
+    rows = rows_from_cache(model, tokens)
     result = dla.Attributor(model, decomposer).attribute(tokens, dla.Logit(ids), pos=None)
     std = rows.logits.std()
     assert (result.output_logit - picked(rows.logits, ids)).abs().max() < 1e-5 * std

@@ -6,11 +6,11 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
-from subjects import bridge_of, some_tokens
+from subjects import some_tokens
 from torch import Tensor
 
 import dla
-from dla.testing.models import architecture
+from dla.testing.models import architecture, bridge_of
 
 FINEST = dla.HeadDecomposer() | dla.NeuronDecomposer()
 ASKED = dla.LogitDifference(5, 9)

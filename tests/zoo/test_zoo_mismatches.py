@@ -13,7 +13,7 @@ from dla.testing.models import architecture
 CAUSES = {
     "gpt_oss": r"folded the value biases into b_O.*attention sinks.*pass fold_value_biases=False",
     "bitnet": r"does not compute what Hugging Face's own module computes.*Attribute the raw bridge instead",
-    "bloom-post-residual": r"folded the weight of blocks\.0\.ln\d.*goes on from that norm's output.*pass fold_ln=False",
+    "bloom-post-residual": r"folded the weight of blocks\.0\.ln\d.*continues from that norm's.*pass fold_ln=False",
 }
 
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from subjects import bridge_of, some_tokens
+from subjects import some_tokens
 from torch import Tensor, nn
 from torch.ao.nn.quantized import dynamic
 
 import dla
-from dla.testing.models import architecture
+from dla.testing.models import architecture, bridge_of
 
 TOKENS = some_tokens(7)
 FINEST = dla.HeadDecomposer() | dla.NeuronDecomposer()

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 from accelerate import cpu_offload, dispatch_model
-from subjects import LINE, bridge_of, some_tokens
+from subjects import LINE, some_tokens
 
 import dla
 from dla.adapters import adapt
-from dla.adapters.weights import fingerprint
-from dla.testing.models import architecture
+from dla.adapters.fingerprints import fingerprint
+from dla.testing.models import architecture, bridge_of
 
 TOKENS = some_tokens(6)
 PARTS = dla.HeadDecomposer() | dla.NeuronDecomposer() | dla.ExpertDecomposer()

@@ -1,20 +1,20 @@
-"""What attention heads read, recognised: the pattern and the values that add up to `z`."""
+"""What attention heads read, recognised: the pattern and the values whose product is `z`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import final
 
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from dla.adapters.anatomy import Values
-from dla.adapters.recognise.linear import Linear, ask, updated, writer_of
-from dla.adapters.recognise.match import explained, miss, tensor_of
+from dla.adapters.recognise.linear import Linear, linear_from_unit_vectors, with_update, writer_of
+from dla.adapters.recognise.match import MODULE_INPUT, explained, miss_of_step, tensor_of
 from dla.adapters.recognise.recording import Recording, widened
-from dla.adapters.recognise.rounded import rounded
+from dla.adapters.recognise.step_rounding import rounding_of_step
 from dla.labels import ROUNDING, Label
-from dla.writes import Carried
+from dla.writes import PatternProduct
 from dla.writes.routes import Route
 from dla.writes.sites import Site
 
@@ -28,19 +28,19 @@ def recognise_values(
     W_O: Float[Tensor, "head d_head d_model"],
     route: Route,
 ) -> Values | str:
-    """The pattern and values of the attention at `path`, or why they are not known.
+    """The pattern and values of the attention at `path`, or in words why they are not known.
 
     Args:
         path: The attention's, such as "blocks.0.attn".
         module: The attention.
         recording: What was seen.
-        z: What the heads made of it.
+        z: Where the heads' `pattern @ v` is read.
         heads: The heads' labels.
-        W_O: From `z` to its output.
-        route: From there to the stream.
+        W_O: From `z` to the output of the attention.
+        route: From that output to the stream.
     """
     names = [f"{path}.hook_pattern", f"{path}.hook_v"]
-    shown, pattern, v = recording.read(z), *(recording.once(name) for name in names)
+    shown, pattern, v = recording.read(z), *(recording.activation(name) for name in names)
     if pattern is None or v is None:
         return f"{names[0] if pattern is None else names[1]} does not fire once"
     if pattern.shape != (shown.shape[0], shown.shape[2], shown.shape[1], shown.shape[1]):
@@ -48,12 +48,12 @@ def recognise_values(
     missed = f"{names[1]} has shape {list(v.shape)}"
     for read in _layouts(v, shown):
         sites = Site(names[0], 2), Site(names[1], None, read)
-        step = partial(Carried, *sites)
+        step = partial(PatternProduct, *sites)
         activations, dtypes = recording.at(sites), recording.dtypes(sites)
         if explained(step, activations, shown, *dtypes) is not None:
-            lost = rounded(step, z, [_rounding_of(head) for head in heads], recording, route, W_O)
+            lost = rounding_of_step(step, z, [_rounding_of(head) for head in heads], recording, route, W_O)
             return Values(*sites, _bias(path, module, recording, sites[1]), lost)
-        missed = f"pattern @ v of {path} {miss(step, activations, shown, *dtypes)}"
+        missed = f"pattern @ v of {path} {miss_of_step(step, activations, shown, *dtypes)}"
     return missed
 
 
@@ -61,9 +61,10 @@ def _rounding_of(head: Label) -> Label:
     return Label(ROUNDING, head.layer, head.index, f"{head} ← rounding", parent=head)
 
 
-def _layouts(v: Tensor, z: Float[Tensor, "batch pos head d_head"]) -> Iterator["_Grouped"]:
-    """Ways in which a hook may show one row of values a source and group."""
+def _layouts(v: Shaped[Tensor, "..."], z: Float[Tensor, "batch pos head d_head"]) -> Iterator["_Grouped"]:
+    """The axes that the values may have at the hook: one row per source and group, the groups first or last."""
     batch, width, heads, d_head = z.shape
+    # With grouped queries there are fewer values than heads; how many is read off the number of entries.
     groups, rest = divmod(v.numel(), batch * width * d_head)
     if rest or groups == 0 or heads % groups:
         return
@@ -81,27 +82,28 @@ class _Grouped:
     d_head: int
     groups_first: bool
 
-    def __call__(self, v: Tensor) -> Float[Tensor, "batch source group d_head"]:
-        v = v.transpose(1, 2) if self.groups_first else v
+    def __call__(self, v: Shaped[Tensor, "..."]) -> Float[Tensor, "batch source group d_head"]:
+        v = v.transpose(1, 2) if self.groups_first else v  # [batch group source d_head] -> [batch source group d_head]
         return v.reshape(v.shape[0], -1, self.groups, self.d_head)
 
 
 def _bias(path: str, module: nn.Module, recording: Recording, v: Site) -> Float[Tensor, "group d_head"] | None:
-    """The value bias, if what went into the attention times `W_V`, and this bias, is what the values are."""
+    """The value bias; None if the values are not the attention's input times `W_V` plus a bias."""
     W_V, b_V, entered = tensor_of(module, "W_V"), tensor_of(module, "b_V"), recording.inputs.get(path)
     if W_V is None or b_V is None or entered is None or b_V.numel() == 0:
         return None
-    entered = entered[:, :, 0] if entered.ndim == 4 else entered  # split inputs: each head is shown the same
+    # With `use_split_qkv_input` each head has an input of its own, and all are the same.
+    entered = entered[:, :, 0] if entered.ndim == 4 else entered
     shown = recording.read(v)
     groups, d_head = shown.shape[2:]
     if W_V.numel() != entered.shape[-1] * b_V.numel() or b_V.numel() % (groups * d_head):
         return None
-    share = b_V.numel() // (groups * d_head)  # expanded to one for each head, as HookedTransformer has them
+    share = b_V.numel() // (groups * d_head)  # HookedTransformer repeats the weight of a group for each of its heads
+    # [head d_model d_head] -> [d_model group * d_head], one head of each group
     weight = W_V.detach().reshape(-1, entered.shape[-1], d_head)[::share].transpose(0, 1).flatten(1)
     bias = b_V.reshape(-1, d_head)[::share].flatten()
-    x = Site(f"(into {path})")
     for linear in _maps(module, Linear(weight, bias, W_V.dtype)):
-        step, activations = linear.product(x), {x: widened(entered)}
+        step, activations = linear.product(MODULE_INPUT), {MODULE_INPUT: widened(entered)}
         if explained(step, activations, shown.flatten(2), entered.dtype, linear.dtype) is not None:
             found = linear.bias
             return None if found is None or not bool(found.any()) else found.reshape(groups, d_head)
@@ -109,9 +111,9 @@ def _bias(path: str, module: nn.Module, recording: Recording, v: Site) -> Float[
 
 
 def _maps(module: nn.Module, shown: Linear) -> Iterator[Linear]:
-    """How the values may be made: by the weight that is shown, or as the module that makes them says."""
+    """How the values may be made: by the weight that is shown, or by what the module that makes them computes."""
     yield shown
-    asked = writer_of(module, "hook_v")
-    answer = None if asked is None else ask(asked, shown.weight.shape[0])
-    if answer is not None and answer.weight.shape == shown.weight.shape:
-        yield updated(answer, shown)
+    computing = writer_of(module, "hook_v")
+    computed = None if computing is None else linear_from_unit_vectors(computing, shown.weight.shape[0])
+    if computed is not None and computed.weight.shape == shown.weight.shape:
+        yield with_update(computed, shown)

@@ -1,47 +1,44 @@
 """Whether a bridge still computes what Hugging Face's own modules compute.
 
 TransformerLens re-implements attention, and its compatibility mode rewrites weights. Where that changes the model, an
-attribution is exact for the model that runs and not for the checkpoint that the user has in mind; it must say so.
+attribution is exact for the model that runs, and not for the checkpoint that the user loaded; it must say so.
 """
 
 import contextlib
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import Cache
 
-from dla.adapters.anatomy import Unembedding
 from dla.adapters.recognise.match import constant_factor, tensor_of
 from dla.adapters.recognise.model_modules import ModelModules
-from dla.adapters.recognise.recording import Recording, first_tensor, widened
-
-SLACK = {torch.float64: 1e-5, torch.float32: 3e-5, torch.bfloat16: 0.04, torch.float16: 5e-3}
-"""How far two ways to compute one thing may differ, relative to the largest entry, by dtype."""
+from dla.adapters.recognise.recording import Forward, Recording, first_tensor, widened
+from dla.adapters.unembedding import Unembedding
+from dla.inputs.given import is_a
+from dla.tolerances import MODULE_TOLERANCE
 
 
 def replaced_modules(
     model: ModelModules,
-    forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
+    forward: Forward,
     tokens: Int[Tensor, "batch pos"],
 ) -> list[str]:
-    """The paths of modules whose output is not that of the Hugging Face module which they stand for.
+    """The paths of modules whose output is not that of the Hugging Face module that they wrap.
 
-    Each module's inputs are recorded in one pass and given to the original again. An original that cannot be called
-    so tells nothing.
+    Each module's inputs are recorded in one pass and given to the wrapped module again. One that cannot be called with
+    them is left out.
 
     Args:
         model: The model's modules.
-        forward: Runs the model on token ids.
+        forward: The model.
         tokens: The ids.
     """
     given: dict[str, tuple[Any, Any]] = {}
     calls: dict[str, tuple[Any, Any, Any]] = {}
 
-    originals = {path: module for path, module in model.watched().items() if _is_witnessed(module, model)}
+    originals = {path: module for path, module in model.by_path().items() if _is_comparable(module, model)}
     with torch.no_grad(), contextlib.ExitStack() as stack:
         for path, module in originals.items():
             stack.callback(module.register_forward_pre_hook(partial(_take, given, path), with_kwargs=True).remove)
@@ -61,7 +58,14 @@ def _record(given: dict[str, Any], calls: dict[str, Any], path: str, _: nn.Modul
 def mismatches(
     replaced: list[str], recording: Recording, unembedding: Unembedding, model: ModelModules
 ) -> tuple[str, ...]:
-    """Sentences that say how the model that runs differs from the checkpoint; empty where nothing was found."""
+    """Sentences that say how the model that runs differs from the checkpoint; empty where nothing was found.
+
+    Args:
+        replaced: What `replaced_modules` found.
+        recording: What was seen.
+        unembedding: The readout.
+        model: The model's modules.
+    """
     found = []
     if replaced:
         found.append(
@@ -98,7 +102,7 @@ def _sinks(recording: Recording, model: ModelModules) -> str | None:
 def _capped(recording: Recording, unembedding: Unembedding) -> str | None:
     """An unembedding centred although the logits pass a soft cap, which does not commute with a shift."""
     W_U, logits = widened(unembedding.W_U.detach()), recording.outputs["unembed"]
-    centred = bool(W_U.mean(1).abs().max() <= SLACK[unembedding.W_U.dtype] * W_U.abs().max())
+    centred = bool(W_U.mean(1).abs().max() <= MODULE_TOLERANCE[unembedding.W_U.dtype] * W_U.abs().max())
     if centred and constant_factor(logits, recording.logits) is None:
         return (
             "Compatibility mode has centred the unembedding, and this model caps its logits: the cap sees shifted "
@@ -109,38 +113,41 @@ def _capped(recording: Recording, unembedding: Unembedding) -> str | None:
 
 
 def _stream_through_norm(recording: Recording, model: ModelModules) -> str | None:
-    """A norm's weight folded into what reads the norm, where the stream itself goes on from the norm's output."""
+    """A norm's weight folded into what reads the norm, where the stream itself continues from the norm's output."""
     for i, children in enumerate(model.children):
         after = recording.hooks[f"blocks.{i}.hook_resid_post"]
         writes = [recording.hooks.get(f"blocks.{i}.{hook}") for hook in ("hook_attn_out", "hook_mlp_out")]
         rests = [after - write for write in writes if write is not None and write.shape == after.shape]
         for child in (name for name in children if f"blocks.{i}.{name}.hook_scale" in recording.hooks):
             output = recording.outputs.get(f"blocks.{i}.{child}")
-            if output is not None and any(alike(output, rest) for rest in rests):
+            if output is not None and any(_alike(output, rest) for rest in rests):
                 return (
                     f"Compatibility mode has folded the weight of blocks.{i}.{child} into what reads it, but in this "
-                    "model the residual stream itself goes on from that norm's output. Attribute the raw bridge "
+                    "model the residual stream itself continues from that norm's output. Attribute the raw bridge "
                     "instead, or pass fold_ln=False."
                 )
     return None
 
 
 def _kept(value: Any) -> Any:
-    """A tensor as it is now, whatever is written into it later. A key-value cache would remember the call: none."""
-    if isinstance(value, Cache):
+    """A copy of a tensor, since a later module may write into it; anything else as it is.
+
+    No key-value cache: it would add the tokens of the second call to those of the first.
+    """
+    if is_a(value, "transformers", "Cache"):
         return None
     return value.clone() if isinstance(value, Tensor) else value
 
 
-def _is_witnessed(module: nn.Module, model: ModelModules) -> bool:
-    return _original(module) is not None and (not model.compatibility or _stands_for_itself(module))
+def _is_comparable(module: nn.Module, model: ModelModules) -> bool:
+    return _original(module) is not None and (not model.compatibility or _shares_weights(module))
 
 
-def _stands_for_itself(module: nn.Module) -> bool:
-    """Whether a bridge works with its original's own weights.
+def _shares_weights(module: nn.Module) -> bool:
+    """Whether a bridge works with the weights of the module that it wraps.
 
-    Where TransformerLens splits a fused matrix (GPT-2's `c_attn`) the parts are copies, which compatibility mode
-    processes without the original; then the original is no witness.
+    Where TransformerLens splits a fused matrix (GPT-2's `c_attn`) it works with copies. Compatibility mode processes
+    the copies and not the module, whose output then says nothing about the bridge.
     """
     original = _original(module)
     if original is None:
@@ -160,18 +167,18 @@ def _agrees(original: nn.Module | None, call: tuple[Any, Any, Any]) -> bool:
     try:
         with torch.no_grad():
             expected = first_tensor(original(*args, **kwargs))
-    except Exception:  # what an original accepts is Hugging Face's business; a call that fails tells nothing
+    except Exception:  # a module of Hugging Face may refuse the inputs for any reason; then it cannot be compared
         return True
     if expected is None or output is None or expected.shape != output.shape:
         return True
-    return alike(expected, output)
+    return _alike(expected, output)
 
 
-def alike(left: Tensor, right: Tensor) -> bool:
-    """Whether two ways to compute one thing agree at each token, up to the rounding of many steps between."""
+def _alike(left: Float[Tensor, "..."], right: Float[Tensor, "..."]) -> bool:
+    """Whether two ways to compute one thing agree at each token, up to the rounding of many steps between them."""
     if left.shape != right.shape:
         return False
-    slack = max(SLACK[left.dtype], SLACK[right.dtype])
+    slack = max(MODULE_TOLERANCE[left.dtype], MODULE_TOLERANCE[right.dtype])
     left, right = widened(left), widened(right)
     size = torch.maximum(left.abs().amax(-1), right.abs().amax(-1))
     return bool(((left - right).abs().amax(-1) <= slack * size).all())

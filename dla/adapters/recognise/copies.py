@@ -1,47 +1,40 @@
-"""Whether TransformerLens runs on copies of a weight that says less than the module it was taken from computes.
+"""Whether TransformerLens runs on copies of a weight, and so loses what the weight's module computes besides.
 
-Where a matrix is fused (GPT-2's `c_attn`), TransformerLens splits the weight into parts of its own and never calls the
-module again. An adapter beside that weight (LoRA and its kin) is then lost without a word; the module itself is the
-only witness that is left once weights are processed.
+Where a matrix is fused (GPT-2's `c_attn`), TransformerLens splits the weight into copies and never calls the module
+again. An adapter that was added to the module (LoRA and its kin) is then lost without a warning. Once weights are
+processed only the module itself still shows it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from dla.adapters.recognise.linear import Linear
-from dla.adapters.recognise.match import explained, tensor_of
+from dla.adapters.recognise.match import MODULE_INPUT, explained, tensor_of
 from dla.adapters.recognise.model_modules import ModelModules
-from dla.adapters.recognise.offloaded import at_hand
-from dla.adapters.recognise.recording import first_tensor, widened
+from dla.adapters.recognise.offloaded import offloaded_weights
+from dla.adapters.recognise.recording import Forward, first_tensor, widened
 from dla.adapters.watching import is_hooked
 from dla.errors import UnsupportedModelError
-from dla.writes.sites import Site
 
-_PLAIN = (nn.Linear.forward, Conv1D.forward)
-"""What multiplies by the weight, and does nothing else: need not be tried."""
-
-_VECTORS = 4
-"""How many random vectors a module is tried on."""
+_VECTORS = 4  # how many random vectors a module is tried on
 
 
-def check_copies(
-    model: ModelModules, forward: Callable[[Int[Tensor, "batch pos"]], Tensor], tokens: Int[Tensor, "batch pos"]
-) -> None:
+def check_copies(model: ModelModules, forward: Forward, tokens: Int[Tensor, "batch pos"]) -> None:
     """Refuses a model of which a part is lost.
 
     Args:
         model: The model's modules.
-        forward: Runs the model on token ids.
+        forward: The model.
         tokens: The ids.
 
     Raises:
-        UnsupportedModelError: If a module that is not called computes something else than its weight says.
+        UnsupportedModelError: If a module that is not called computes something else than its weight.
     """
-    with at_hand(*model.watched().values()):
+    with offloaded_weights(*model.by_path().values()):
         lost = {(path, name): module for path, name, module in _maps(model) if not _is_its_weight(module)}
     if not lost:
         return
@@ -65,8 +58,8 @@ def check_copies(
 
 
 def _maps(model: ModelModules) -> Iterator[tuple[str, str, nn.Module]]:
-    """Every module with a matrix inside the originals of a block's children: the child, its name there, the module."""
-    for path, module in model.watched().items():
+    """Every module with a matrix that a child of a block wraps: the child's path, its own name there, the module."""
+    for path, module in model.by_path().items():
         original = getattr(module, "original_component", None)
         if isinstance(original, nn.Module):
             yield from ((path, name, inner) for name, inner in _inside(original))
@@ -83,8 +76,8 @@ def _inside(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _is_its_weight(module: nn.Module) -> bool:
-    """Whether a module multiplies by the matrix that it shows; one that does not take a vector tells nothing."""
-    if type(module).forward in _PLAIN and "forward" not in module.__dict__ and not is_hooked(module):
+    """Whether a module multiplies by the matrix that it shows; also True of one that does not take vectors."""
+    if _only_multiplies(type(module)) and "forward" not in module.__dict__ and not is_hooked(module):
         return True
     weight, bias = tensor_of(module, "weight"), tensor_of(module, "bias")
     assert weight is not None
@@ -93,12 +86,18 @@ def _is_its_weight(module: nn.Module) -> bool:
         x = torch.randn(1, _VECTORS, len(matrix), generator=torch.Generator().manual_seed(0)).to(weight)
         try:
             with torch.no_grad():
-                said = first_tensor(module(x))
-        except Exception:  # what a module accepts is its own business
+                output = first_tensor(module(x))
+        except Exception:  # a module may refuse vectors for any reason
             continue
-        if said is None or said.shape != (1, _VECTORS, matrix.shape[1]):
+        if output is None or output.shape != (1, _VECTORS, matrix.shape[1]):
             continue
-        tried, site = True, Site("(what goes in)")
-        if explained(Linear(matrix, bias, weight.dtype).product(site), {site: widened(x)}, said, weight.dtype):
+        tried, step = True, Linear(matrix, bias, weight.dtype).product(MODULE_INPUT)
+        if explained(step, {MODULE_INPUT: widened(x)}, output, weight.dtype):
             return True
     return not tried
+
+
+def _only_multiplies(kind: type[nn.Module]) -> bool:
+    """Whether the modules of a class are known to multiply by their weight and do nothing else."""
+    known: list[Any] = [base for base in kind.__mro__ if base.__module__ == "transformers.pytorch_utils"]
+    return kind.forward in (nn.Linear.forward, *(base.forward for base in known if base.__name__ == "Conv1D"))

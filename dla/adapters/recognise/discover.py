@@ -1,22 +1,20 @@
-"""From a look at a model to its anatomy."""
-
-from collections.abc import Callable
+"""From one small forward pass to a model's anatomy: everything that is recognised, in order."""
 
 from jaxtyping import Int
 from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy
+from dla.adapters.module_inputs import HookPoints
+from dla.adapters.recognise.block_sums import BlockSum, recognise_block_sums
 from dla.adapters.recognise.checkpoint import mismatches, replaced_modules
 from dla.adapters.recognise.copies import check_copies
 from dla.adapters.recognise.finite import check_finite
-from dla.adapters.recognise.match import Mix
 from dla.adapters.recognise.model_modules import ModelModules
-from dla.adapters.recognise.offloaded import at_hand
-from dla.adapters.recognise.recording import Recording, record_run
-from dla.adapters.recognise.silent import silent_outputs, speaking
-from dla.adapters.recognise.stream import recognise_blocks, recognise_mixes, recognise_stream
+from dla.adapters.recognise.negligible import negligible_outputs, with_random_outputs
+from dla.adapters.recognise.offloaded import offloaded_weights
+from dla.adapters.recognise.recording import Forward, Recording, record_run
+from dla.adapters.recognise.stream import recognise_blocks, recognise_stream
 from dla.adapters.recognise.unembedding import check_causal, coarsest_dtype, least_unit, recognise_unembedding
-from dla.adapters.taps import HookPoints
 from dla.errors import DLAError, UnsupportedModelError
 
 
@@ -27,15 +25,15 @@ class DoesNotRunError(UnsupportedModelError):
 def discover(
     model: ModelModules,
     hook_points: HookPoints,
-    forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
+    forward: Forward,
     tokens: Int[Tensor, "batch pos"],
 ) -> Anatomy:
-    """What the model is made of, found by running it on a few tokens and looking.
+    """What the model is made of, found by running it on a few tokens.
 
     Args:
         model: The model's modules.
         hook_points: Its hook points, by name.
-        forward: Runs it on token ids.
+        forward: The model.
         tokens: Two prompts that begin alike, as `tokens_to_record` makes them.
 
     Raises:
@@ -46,10 +44,10 @@ def discover(
     check_finite(model, recording)
     check_causal(recording)
     stream = recognise_stream(model, recording)
-    mixes = _mixes(model, hook_points, forward, recording)
-    with at_hand(*model.watched().values()):
+    block_sums = _block_sums(model, hook_points, forward, recording)
+    with offloaded_weights(*model.by_path().values()):
         unembedding = recognise_unembedding(model, recording, stream)
-        embeddings, blocks = recognise_blocks(model, recording, stream, mixes)
+        embeddings, blocks = recognise_blocks(model, recording, stream, block_sums)
     check_copies(model, forward, tokens)
     replaced = replaced_modules(model, forward, tokens)
     return Anatomy(
@@ -64,27 +62,28 @@ def discover(
     )
 
 
-def _mixes(
+def _block_sums(
     model: ModelModules,
     hook_points: HookPoints,
-    forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
+    forward: Forward,
     recording: Recording,
-) -> list[Mix | None]:
-    """How each block's output is made, also where a sublayer had nothing to write on the recording."""
-    silent = silent_outputs(model, hook_points, recording)
-    if silent:
-        recording = _run(model, hook_points, speaking(forward, silent), recording.tokens)
-    return recognise_mixes(model, recording)
+) -> list[BlockSum | None]:
+    """How each block's output is made, also where a sublayer wrote nothing on the recording."""
+    negligible = negligible_outputs(model, hook_points, recording)
+    if negligible:
+        recording = _run(model, hook_points, with_random_outputs(forward, negligible), recording.tokens)
+    stream = recognise_stream(model, recording)
+    return recognise_block_sums(model, recording, stream.before, stream.after)
 
 
 def _run(
     model: ModelModules,
     hook_points: HookPoints,
-    forward: Callable[[Int[Tensor, "batch pos"]], Tensor],
+    forward: Forward,
     tokens: Int[Tensor, "batch pos"],
 ) -> Recording:
     try:
-        return record_run(hook_points, model.watched(), forward, tokens)
+        return record_run(hook_points, model.by_path(), forward, tokens)
     except DLAError:
         raise
     except Exception as error:

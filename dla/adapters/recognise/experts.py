@@ -1,4 +1,4 @@
-"""A mixture of experts, recognised: experts, their weights and shared experts that add up to its output."""
+"""A mixture of experts, recognised: its output is the weighted sum of experts, and of shared experts if it has some."""
 
 import itertools
 from collections.abc import Iterator
@@ -7,28 +7,36 @@ from functools import partial
 from typing import final
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dla.adapters.recognise.match import Step, explained, like_stream, miss
+from dla.adapters.module_inputs import is_stack_of_experts
+from dla.adapters.recognise.match import Step, explained, like_stream, miss_of_step
 from dla.adapters.recognise.offloaded import home_of
 from dla.adapters.recognise.recording import Recording
-from dla.adapters.taps import is_stack_of_experts
 from dla.labels import Label
-from dla.writes import Experts, Routed
+from dla.writes import ExpertSum, ExpertWrites
 from dla.writes.routes import Route
 from dla.writes.sites import Site
 
 
 def recognise_experts(
-    path: str, module: nn.Module, recording: Recording, output: Tensor, label: Label, route: Route
-) -> tuple[Experts, Step] | str | None:
-    """The experts of the mixture at `path` and how they make its output; or why not; None if it is no mixture.
+    path: str,
+    module: nn.Module,
+    recording: Recording,
+    output: Float[Tensor, "batch pos d_model"],
+    label: Label,
+    route: Route,
+) -> tuple[ExpertWrites, Step] | str | None:
+    """The experts of the mixture at `path` and the step by which they make its output.
+
+    Or in words why they are not known; None if the module is not a mixture of experts.
 
     Args:
         path: The mixture's, such as "blocks.0.mlp".
         module: The mixture.
         recording: What was seen.
-        output: What it put out, `[batch pos d_model]`.
+        output: What it put out.
         label: The sublayer's.
         route: From its output to the stream.
     """
@@ -40,21 +48,22 @@ def recognise_experts(
         return None
     sites = [_site(name, recording, output) for name in names]
     experts = [Label("expert", label.layer, i, parent=label) for i in range(call.count)]
-    plain = Experts(sites[0], sites[1], sites[2], call, False, None, None, experts)
+    plain = ExpertWrites(sites[0], sites[1], sites[2], call, False, None, None, experts)
     together, missed = Label("shared_experts", label.layer, parent=label), ""
-    for normalised, (shared, gate) in itertools.product((False, True), _beside(path, recording, output)):
+    # No hook shows whether the router's weights are divided by their sum, and what the shared experts are.
+    for normalised, (shared, gate) in itertools.product((False, True), _shared(path, recording, output)):
         parts = experts if shared is None else [*experts, together]
         guess = replace(plain, normalised=normalised, shared=shared, gate=gate, parts=parts)
-        step = partial(Routed, guess)
+        step = partial(ExpertSum, guess)
         activations, dtypes = recording.at(guess.reads), recording.dtypes(guess.reads)
         if explained(step, activations, output, *dtypes) is not None:
             return replace(guess, route=route), step
-        missed = missed or miss(step, activations, output, *dtypes)
+        missed = missed or miss_of_step(step, activations, output, *dtypes)
     return f"the weighted sum of the experts of {path} {missed}"
 
 
 def _names(path: str, recording: Recording) -> tuple[str, str, str] | None:
-    """Where input, choice and weights are seen."""
+    """The hooks of the experts' input, of which were chosen, and of their weights; None if they are not known."""
     for names in (
         (f"{path}.experts.x", f"{path}.experts.index", f"{path}.experts.weight"),
         (f"{path}.experts.x", f"{path}.hook_expert_indices", f"{path}.hook_expert_weights"),
@@ -64,12 +73,14 @@ def _names(path: str, recording: Recording) -> tuple[str, str, str] | None:
     return None
 
 
-def _site(name: str, recording: Recording, output: Tensor) -> Site:
+def _site(name: str, recording: Recording, output: Float[Tensor, "batch pos d_model"]) -> Site:
     return Site(name, flattened=recording.hooks[name].shape[:2] != output.shape[:2])
 
 
-def _beside(path: str, recording: Recording, output: Tensor) -> Iterator[tuple[Site | None, Site | None]]:
-    """Shared experts that there may be, each with what may gate it."""
+def _shared(
+    path: str, recording: Recording, output: Float[Tensor, "batch pos d_model"]
+) -> Iterator[tuple[Site | None, Site | None]]:
+    """The shared experts that there may be, each with the gate that it may have; first none."""
     yield None, None
     names = [name for name in recording.hooks if name.startswith(f"{path}.shared") and name.endswith(".hook_out")]
     seen = {name: like_stream(recording.hooks[name], output) for name in names if name not in recording.repeated}
@@ -84,15 +95,17 @@ def _beside(path: str, recording: Recording, output: Tensor) -> Iterator[tuple[S
 @final
 @dataclass(frozen=True, eq=False)
 class _Stack:
-    """All experts of a layer in one module of Hugging Face, called for one expert a token."""
+    """All experts of a layer in one module of Hugging Face, called with one expert per token."""
 
     module: nn.Module
     count: int
 
-    def __call__(self, x: Tensor, index: Tensor) -> Tensor:
+    def __call__(
+        self, x: Float[Tensor, "token d_model"], index: Int[Tensor, "token 1"]
+    ) -> Float[Tensor, "token d_model"]:
         weight, home = next(self.module.parameters()), home_of(self.module)
         x = x.to(home, weight.dtype)
-        # `forward`, not the module: this runs inside a hook of its own call.
+        # `forward`, not the module itself: this may run inside a hook of the module's own call.
         output: Tensor = self.module.forward(x, index.to(home), torch.ones_like(index, dtype=x.dtype))
         return output
 
@@ -105,7 +118,9 @@ class _List:
     modules: nn.ModuleList
     count: int
 
-    def __call__(self, x: Tensor, index: Tensor) -> Tensor:
+    def __call__(
+        self, x: Float[Tensor, "token d_model"], index: Int[Tensor, "token 1"]
+    ) -> Float[Tensor, "token d_model"]:
         x = x.to(home_of(self.modules), next(self.modules.parameters()).dtype)
         output = torch.zeros_like(x)
         for i in index.unique().tolist():

@@ -1,8 +1,9 @@
-"""Whether a model computes numbers at all, and if not, where it stops."""
+"""Whether the logits of a model are finite, and if not, which hook shows it first."""
 
 from collections.abc import Iterator
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from dla.adapters.recognise.model_modules import ModelModules
@@ -14,7 +15,7 @@ def check_finite(model: ModelModules, recording: Recording) -> None:
     """Refuses a model whose logits are not finite.
 
     Raises:
-        UnsupportedModelError: If some are not; says where that begins.
+        UnsupportedModelError: If one is not; names the first hook that shows it, and the likely cause.
     """
     if bool(recording.logits.isfinite().all()):
         return
@@ -32,17 +33,17 @@ def check_finite(model: ModelModules, recording: Recording) -> None:
     )
 
 
-def _breaks(name: str, seen: Tensor) -> bool:
+def _breaks(name: str, seen: Shaped[Tensor, "..."]) -> bool:
     if not seen.is_floating_point():
         return False
     broken = ~seen.isfinite()
-    if name.endswith("attn_scores"):  # -inf is how places are masked
+    if name.endswith("attn_scores"):  # masked positions are -inf
         broken &= ~seen.isneginf()
     return bool(broken.any())
 
 
 def _broken_weights(model: ModelModules) -> Iterator[str]:
-    for path, module in model.watched().items():
+    for path, module in model.by_path().items():
         for name, weight in module.named_parameters():
             if weight.is_floating_point() and not weight.is_meta and not bool(weight.isfinite().all()):
                 yield f"{path}.{name.replace('_original_component.', '')}"

@@ -1,25 +1,26 @@
-"""Weights that accelerate keeps elsewhere and brings only while a module runs (`cpu_offload`, `device_map`)."""
+"""Weights that accelerate keeps on another device and brings only while a module runs (`cpu_offload`, `device_map`)."""
 
 import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from accelerate.utils import align_module_device
 from torch import nn
 
 from dla.errors import UnsupportedModelError
 
 
 @contextlib.contextmanager
-def at_hand(*modules: nn.Module) -> Iterator[None]:
-    """Shows the weights inside some modules as they are kept: where they are on the "meta" device, there is nothing.
+def offloaded_weights(*modules: nn.Module) -> Iterator[None]:
+    """Puts the offloaded weights of some modules in their place, on the CPU; on the "meta" device they are empty.
 
-    On the CPU, where they are kept: whatever is taken from them meanwhile stays, and is no second copy.
+    The CPU is where accelerate keeps them, so what is taken from them stays valid afterwards and is not a second copy.
 
     Raises:
-        UnsupportedModelError: If a weight is nowhere.
+        UnsupportedModelError: If accelerate does not keep a weight.
     """
+    from accelerate.utils import align_module_device
+
     inners = dict.fromkeys(inner for module in modules for inner in module.modules() if _hook_of(inner) is not None)
     with contextlib.ExitStack() as stack:
         for inner in inners:
@@ -35,7 +36,7 @@ def at_hand(*modules: nn.Module) -> Iterator[None]:
 
 
 def home_of(module: nn.Module) -> torch.device:
-    """Where a module runs: where its weights are, or are brought to."""
+    """The device on which a module runs: that of its weights, or the one that they are brought to."""
     device = next(iter(module.parameters())).device
     hooks = (_hook_of(inner) for inner in module.modules())
     brought = (torch.device(hook.execution_device) for hook in hooks if hook is not None)
@@ -43,6 +44,6 @@ def home_of(module: nn.Module) -> torch.device:
 
 
 def _hook_of(module: nn.Module) -> Any:
-    """What accelerate has put on a module whose own weights are elsewhere; None if they are where they seem."""
+    """The hook by which accelerate brings the weights of an offloaded module; None for any other module."""
     hook = module.__dict__.get("_hf_hook")
     return hook if getattr(hook, "offload", False) else None

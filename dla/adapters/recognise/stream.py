@@ -5,19 +5,20 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import final
 
+from jaxtyping import Float
 from torch import Tensor
 
-from dla.adapters.anatomy import Block, Sublayer, whole
-from dla.adapters.recognise.match import Mix, constant_factor, distinct, equal, explained, recognise_mix
+from dla.adapters.anatomy import Block, PieceKind, Sublayer, full_output
+from dla.adapters.recognise.block_sums import BlockSum
+from dla.adapters.recognise.match import constant_factor, equal, explained
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.recording import Recording
-from dla.adapters.recognise.rounded import rounded
-from dla.adapters.recognise.silent import outputs_of
-from dla.adapters.recognise.sublayers import BlockView
+from dla.adapters.recognise.step_rounding import rounding_of_step
+from dla.adapters.recognise.sublayers import BlockRecording
 from dla.errors import UnsupportedModelError
 from dla.labels import ROUNDING, Label
 from dla.writes import Addition, Change, Write
-from dla.writes.routes import DIRECT, Route
+from dla.writes.routes import DIRECT
 from dla.writes.sites import Site
 
 
@@ -34,13 +35,13 @@ class Stream:
     """
 
     ends: list[str]
-    before: list[Tensor]
-    after: list[Tensor]
+    before: list[Float[Tensor, "..."]]
+    after: list[Float[Tensor, "..."]]
     onward: list[float]
 
 
 def recognise_stream(model: ModelModules, recording: Recording) -> Stream:
-    """Makes sure that there is one stream.
+    """The one stream through all blocks.
 
     Raises:
         UnsupportedModelError: If the stream cannot be read, or is changed between two blocks.
@@ -51,7 +52,7 @@ def recognise_stream(model: ModelModules, recording: Recording) -> Stream:
             "with the unembedding. Pass a model with at least one block."
         )
     starts, ends = ([f"blocks.{i}.hook_resid_{end}" for i in range(len(model.blocks))] for end in ("pre", "post"))
-    before, after = ([_once(recording, name) for name in names] for names in (starts, ends))
+    before, after = ([_stream_at(recording, name) for name in names] for names in (starts, ends))
     following = [*before[1:], recording.inputs["ln_final" if model.ln_final is not None else "unembed"]]
     onward = [constant_factor(left, right) for left, right in zip(after, following, strict=True)]
     if None in onward:
@@ -66,85 +67,75 @@ def recognise_stream(model: ModelModules, recording: Recording) -> Stream:
 
 
 def recognise_blocks(
-    model: ModelModules, recording: Recording, stream: Stream, mixes: Sequence[Mix | None]
+    model: ModelModules, recording: Recording, stream: Stream, block_sums: Sequence[BlockSum | None]
 ) -> tuple[tuple[Write, ...], tuple[Block, ...]]:
-    """The embeddings and the blocks, each write in the units of the stream that enters the final norm."""
+    """The embeddings and the blocks, each write in the units of the stream that enters the final norm.
+
+    Args:
+        model: The model's modules.
+        recording: What was seen.
+        stream: The stream.
+        block_sums: How each block's output is made.
+    """
     multiplier, blocks = 1.0, []
-    for i in reversed(range(len(mixes))):
-        mix = mixes[i]
+    # Backwards: what a block writes is multiplied by the constants of all later blocks.
+    for i in reversed(range(len(block_sums))):
+        block_sum = block_sums[i]
         leaving = multiplier * stream.onward[i]
-        multiplier = leaving * (1.0 if mix is None else mix.carry)
-        view = BlockView(model, recording, i, stream.before[i])
-        blocks.append(_block(view, i, mix, multiplier, leaving))
+        multiplier = leaving * (1.0 if block_sum is None else block_sum.carry)
+        view = BlockRecording(model, recording, i, stream.before[i])
+        blocks.append(_block(view, i, block_sum, multiplier, leaving))
     blocks.reverse()
     for i, factor in enumerate(stream.onward[:-1]):
-        blocks[i] = _handed_on(blocks[i], blocks[i + 1], factor, recording)
+        blocks[i] = _with_rounding_after(blocks[i], blocks[i + 1], factor, recording)
     return _embeddings(recording, multiplier), tuple(blocks)
 
 
-def _block(view: BlockView, i: int, mix: Mix | None, entering: float, leaving: float) -> Block:
+def _block(view: BlockRecording, i: int, block_sum: BlockSum | None, entering: float, leaving: float) -> Block:
     """One block. `entering` and `leaving` are what the streams at its ends are multiplied by later."""
     pre, post = Site(f"blocks.{i}.hook_resid_pre"), Site(f"blocks.{i}.hook_resid_post")
-    resid_pre, resid_post = whole(pre, Label("pre", i), entering), whole(post, Label("post", i), leaving)
-    if mix is None:
-        gained = Change(pre, post, Label("block", i), Route().after(leaving))
-        return Block((Sublayer(gained, whole=dict.fromkeys(_PIECES, _NO_SUM)),), resid_pre, None, resid_post)
-    mid = view.resid_mid(mix)
-    lost = _lost_in_block(view, mix, mid, pre, post, leaving)
+    resid_pre, resid_post = full_output(pre, Label("pre", i), entering), full_output(post, Label("post", i), leaving)
+    if block_sum is None:
+        # Measured at both ends, not computed as what other parts leave: such a block is one part of its own.
+        gained = Change(pre, post, Label("block", i), DIRECT.after(leaving))
+        return Block((Sublayer(gained, reasons=dict.fromkeys(PieceKind, _NO_SUM)),), resid_pre, None, resid_post)
+    mid = view.resid_mid(block_sum)
+    lost = _lost_in_block(view, block_sum, mid, pre, post, leaving)
     sublayers = tuple(
         view.sublayer(name, factor * leaving, rounding)
-        for (name, factor), rounding in zip(mix.factors.items(), lost, strict=True)
+        for (name, factor), rounding in zip(block_sum.factors.items(), lost, strict=True)
     )
-    return Block(sublayers, resid_pre, None if mid is None else whole(mid, Label("mid", i), leaving), resid_post)
+    return Block(sublayers, resid_pre, None if mid is None else full_output(mid, Label("mid", i), leaving), resid_post)
 
 
 def _lost_in_block(
-    view: BlockView, mix: Mix, mid: Site | None, pre: Site, post: Site, leaving: float
+    view: BlockRecording, block_sum: BlockSum, mid: Site | None, pre: Site, post: Site, leaving: float
 ) -> list[tuple[Write, ...]]:
-    """What adding each sublayer to the stream rounds away; all of it with the last one where no place is between."""
-    added = [(view.site(name), factor) for name, factor in mix.factors.items()]
-    sums = [((pre, mix.carry), *added)] if mid is None else [((pre, 1.0), added[0]), ((mid, 1.0), added[1])]
+    """What adding each sublayer to the stream rounds away.
+
+    Without a hook between two sublayers only their common loss is known, and belongs to the last one.
+    """
+    added = [(view.site(name), factor) for name, factor in block_sum.factors.items()]
+    sums = [((pre, block_sum.carry), *added)] if mid is None else [((pre, 1.0), added[0]), ((mid, 1.0), added[1])]
     ends = [post] if mid is None else [mid, post]
     route = DIRECT.after(leaving)
     lost: list[tuple[Write, ...]] = [()] * (len(added) - len(sums))
     for i, (terms, end) in enumerate(zip(sums, ends, strict=True), start=len(lost)):
         label = Label(ROUNDING, view.layer, i)
-        lost.append(rounded(partial(Addition, terms), end, [label], view.recording, route))
+        lost.append(rounding_of_step(partial(Addition, terms), end, [label], view.recording, route))
     return lost
 
 
-def _handed_on(block: Block, following: Block, factor: float, recording: Recording) -> Block:
-    """A block whose last sublayer has what is rounded away on the way to the next block."""
+def _with_rounding_after(block: Block, following: Block, factor: float, recording: Recording) -> Block:
+    """A block whose last sublayer also has what is rounded away between this block and the next."""
     end, start = block.resid_post.site, following.resid_pre.site
     if factor == 1.0 and equal(recording.hooks[end.name], recording.hooks[start.name]):
         return block
     *others, last = block.sublayers
     layer = block.resid_post.label.layer
     label = Label(ROUNDING, layer, len(block.sublayers))
-    lost = rounded(partial(Addition, [(end, factor)]), start, [label], recording, following.resid_pre.route)
+    lost = rounding_of_step(partial(Addition, [(end, factor)]), start, [label], recording, following.resid_pre.route)
     return replace(block, sublayers=(*others, replace(last, rounding=(*last.rounding, *lost))))
-
-
-def recognise_mixes(model: ModelModules, recording: Recording) -> list[Mix | None]:
-    """How each block's output is made; None where it is no sum. What held for the block before is tried first."""
-    stream = recognise_stream(model, recording)
-    mixes: list[Mix | None] = []
-    for i, (before, after) in enumerate(zip(stream.before, stream.after, strict=True)):
-        candidates = _candidates(model, recording, i, before)
-        likely: list[Sequence[str]] = [(f"blocks.{i}.hook_attn_out", f"blocks.{i}.hook_mlp_out")]
-        likely += [tuple(_moved(n, i) for n in mix.factors) for mix in mixes[-1:] if mix is not None]
-        mixes.append(recognise_mix(before, after, candidates, likely))
-    return mixes
-
-
-def _candidates(model: ModelModules, recording: Recording, i: int, like: Tensor) -> dict[str, Tensor]:
-    """What a block might add to the stream, by hook name; each value once, TransformerLens' own names first."""
-    found = distinct(((name, recording.once(name)) for name in outputs_of(model, i)), like)
-    return {n: v for n, v in found.items() if not equal(v, like)}
-
-
-def _moved(name: str, layer: int) -> str:
-    return ".".join(["blocks", str(layer), *name.split(".")[2:]])
 
 
 def _embeddings(recording: Recording, multiplier: float) -> tuple[Write, ...]:
@@ -152,22 +143,26 @@ def _embeddings(recording: Recording, multiplier: float) -> tuple[Write, ...]:
     start = "blocks.0.hook_resid_pre"
     stream = recording.hooks[start]
     names = {"hook_embed": "embed", "hook_pos_embed": "pos_embed"}
-    found = {name: seen for name in names if (seen := recording.once(name)) is not None and seen.shape == stream.shape}
+    found = {
+        name: seen for name in names if (seen := recording.activation(name)) is not None and seen.shape == stream.shape
+    }
+    # Shortformer shows position embeddings too, but adds them inside attention only.
     for chosen in (list(found), ["hook_embed"]):
         if chosen and all(name in found for name in chosen):
             terms = [(Site(name), 1.0) for name in chosen]
             if explained(partial(Addition, terms), recording.at([s for s, _ in terms]), stream) is not None:
                 label = Label(ROUNDING, text="embed_rounding")
-                lost = rounded(partial(Addition, terms), Site(start), [label], recording, DIRECT.after(multiplier))
-                return (*(whole(Site(n), Label(names[n]), multiplier) for n in chosen), *lost)
-    return (whole(Site(start), Label("embed"), multiplier),)
+                lost = rounding_of_step(
+                    partial(Addition, terms), Site(start), [label], recording, DIRECT.after(multiplier)
+                )
+                return (*(full_output(Site(n), Label(names[n]), multiplier) for n in chosen), *lost)
+    return (full_output(Site(start), Label("embed"), multiplier),)
 
 
-_PIECES = ("attention heads", "sources of attention heads", "neurons", "experts")
 _NO_SUM = "what the sublayers put out does not add up to what the block adds to the stream"
 
 
-def _once(recording: Recording, name: str) -> Tensor:
+def _stream_at(recording: Recording, name: str) -> Float[Tensor, "..."]:
     if name not in recording.hooks or name in recording.repeated:
         times = "fires more than once" if name in recording.repeated else "never fires"
         raise UnsupportedModelError(

@@ -6,37 +6,38 @@ from functools import partial
 from typing import final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from dla.adapters.anatomy import Heads, Mixture, Neurons, Sublayer, whole
+from dla.adapters.anatomy import Heads, Mixture, Neurons, PieceKind, Sublayer, full_output
 from dla.adapters.recognise.attention import recognise_values
+from dla.adapters.recognise.block_sums import BlockSum
 from dla.adapters.recognise.experts import recognise_experts
-from dla.adapters.recognise.linear import linears, reader_of
+from dla.adapters.recognise.linear import candidate_linears, reader_of
 from dla.adapters.recognise.match import (
-    Mix,
     Step,
     cast_from,
     constant_factor,
     explained,
     like_stream,
-    miss,
-    recognise_norm,
+    miss_of_step,
     tensor_of,
 )
 from dla.adapters.recognise.model_modules import ModelModules
+from dla.adapters.recognise.negligible import outputs_of
+from dla.adapters.recognise.norms import recognise_norm
 from dla.adapters.recognise.recording import Recording
-from dla.adapters.recognise.rounded import rounded
+from dla.adapters.recognise.step_rounding import rounding_of_step
 from dla.labels import ROUNDING, Label
-from dla.writes import Addition, Normed, Write
+from dla.writes import Addition, NormOutput, Write
 from dla.writes.routes import DIRECT, Norm, Route
 from dla.writes.sites import Site, as_it_is
 
 
 @final
 @dataclass(frozen=True)
-class Output:
-    """What a sublayer puts out.
+class SublayerOutput:
+    """The output of a sublayer.
 
     Attributes:
         name: The hook that shows what is added to the stream.
@@ -55,13 +56,20 @@ class Output:
 
 @final
 @dataclass(frozen=True)
-class BlockView:
-    """One block under the eye: finds out what its sublayers are made of."""
+class BlockRecording:
+    """One block of a recording: recognises what its sublayers are made of.
+
+    Attributes:
+        model: The model's modules.
+        recording: What was seen of all blocks.
+        layer: The block's number.
+        stream: The stream that enters the block.
+    """
 
     model: ModelModules
     recording: Recording
     layer: int
-    stream: Tensor
+    stream: Float[Tensor, "batch pos d_model"]
 
     def sublayer(self, name: str, factor: float, rounding: tuple[Write, ...]) -> Sublayer:
         """The sublayer whose output, after any post-norm, is seen at the hook `name`.
@@ -75,41 +83,44 @@ class BlockView:
         assert added is not None
         norm, put_out = self._post_norm(added)
         label = Label(self._kind(name, put_out), self.layer, parent=Label("block", self.layer))
-        output = Output(name, added, put_out, label, Route(norm, factor))
+        output = SublayerOutput(name, added, put_out, label, Route(norm, factor))
         why: dict[str, str] = {}
         children = self._inner(output)
         heads = (self._heads(child, module, output, why) for child, module in children)
         neurons = (self._neurons(child, module, output, why) for child, module in children)
         experts = (self._experts(child, module, output, why) for child, module in children)
         return Sublayer(
-            whole(self.site(name), label, factor),
+            full_output(self.site(name), label, factor),
             next((found for found in heads if found is not None), None),
             next((found for found in neurons if found is not None), None),
             next((found for found in experts if found is not None), None),
             tuple(self._outputs(output)),
             rounding,
-            why,  # filled by the searches above, each of which stops where it finds something
+            why,  # filled by the searches above, which run only now and stop at the first that finds something
         )
 
-    def resid_mid(self, mix: Mix) -> Site | None:
-        """The stream between two sublayers, where a hook shows just that."""
-        name, names = f"blocks.{self.layer}.hook_resid_mid", list(mix.factors)
-        mid = like_stream(self.recording.once(name), self.stream)
-        if len(names) != 2 or mix.carry != 1.0 or mid is None:
+    def resid_mid(self, block_sum: BlockSum) -> Site | None:
+        """Where the stream between the two sublayers is read; None if no hook shows it."""
+        # A bridge shows the input of the second norm there, which is not the stream between them in every model.
+        name, names = f"blocks.{self.layer}.hook_resid_mid", list(block_sum.factors)
+        mid = like_stream(self.recording.activation(name), self.stream)
+        if len(names) != 2 or block_sum.carry != 1.0 or mid is None:
             return None
-        terms = [(Site(f"blocks.{self.layer}.hook_resid_pre"), 1.0), (self.site(names[0]), mix.factors[names[0]])]
+        terms = [(Site(f"blocks.{self.layer}.hook_resid_pre"), 1.0), (self.site(names[0]), block_sum.factors[names[0]])]
         reads = [site for site, _ in terms]
         same = explained(partial(Addition, terms), self.recording.at(reads), mid, *self.recording.dtypes(reads))
         return None if same is None else self.site(name)
 
-    def site(self, name: str, read: Callable[[Tensor], Tensor] = as_it_is) -> Site:
-        """The place of a hook."""
+    def site(self, name: str, read: Callable[[Shaped[Tensor, "..."]], Shaped[Tensor, "..."]] = as_it_is) -> Site:
+        """The site at a hook, with its batch and position axes split where the hook shows them as one."""
         return Site(name, read=read, flattened=self.recording.hooks[name].shape[:2] != self.stream.shape[:2])
 
-    def _seen(self, name: str) -> Tensor | None:
-        return like_stream(self.recording.once(name), self.stream)
+    def _seen(self, name: str) -> Shaped[Tensor, "batch pos ..."] | None:
+        return like_stream(self.recording.activation(name), self.stream)
 
-    def _post_norm(self, added: Tensor) -> tuple[Norm | None, Tensor]:
+    def _post_norm(
+        self, added: Float[Tensor, "batch pos d_model"]
+    ) -> tuple[Norm | None, Float[Tensor, "batch pos d_model"]]:
         """The norm that the sublayer's output passes before it is added, and that output."""
         for child, module in self.model.children[self.layer].items():
             path = f"blocks.{self.layer}.{child}"
@@ -120,17 +131,17 @@ class BlockView:
                     return norm, self.recording.inputs[path]
         return None, added
 
-    def _inner(self, output: Output) -> list[tuple[str, nn.Module]]:
-        """The modules that may have made the output. Anything makes nothing, so that is only its own module's."""
+    def _inner(self, output: SublayerOutput) -> list[tuple[str, nn.Module]]:
+        """The modules that may have made the output."""
         children = list(self.model.children[self.layer].items())
         if bool(output.put_out.any()):
             return children
+        # Any heads or neurons that write zeros add up to zeros, so only the module of that name can be meant.
         return [(name, module) for name, module in children if output.label.kind == f"{name}_out"]
 
-    def _outputs(self, output: Output) -> Iterator[tuple[Site, Route]]:
-        """Every hook that shows what is added, or what the post-norm makes that of."""
-        names = [f"blocks.{self.layer}.hook_{kind}" for kind in ("attn_out", "mlp_out")]
-        for name in (*names, *(f"blocks.{self.layer}.{child}.hook_out" for child in self.model.children[self.layer])):
+    def _outputs(self, output: SublayerOutput) -> Iterator[tuple[Site, Route]]:
+        """Every hook that shows what is added, or the sublayer's output before its post-norm."""
+        for name in outputs_of(self.model, self.layer):
             seen = self._seen(name)
             if seen is None or seen.shape != output.added.shape:
                 continue
@@ -140,8 +151,8 @@ class BlockView:
             elif cast_from(seen, output.put_out):
                 yield self.site(name), output.route
 
-    def _kind(self, name: str, output: Tensor) -> str:
-        """`attn_out`, `mlp_out`, or the name of the child that put it out."""
+    def _kind(self, name: str, output: Float[Tensor, "batch pos d_model"]) -> str:
+        """`attn_out`, `mlp_out`, or the name of the child whose output it is, such as `mixer_out`."""
         hook = name.split(".", 2)[2]
         if hook.startswith("hook_"):
             return hook.removeprefix("hook_")
@@ -151,73 +162,82 @@ class BlockView:
                 return f"{child}_out"
         return f"{hook.split('.')[0]}_out"
 
-    def _heads(self, child: str, module: nn.Module, output: Output, why: dict[str, str]) -> Heads | None:
+    def _heads(self, child: str, module: nn.Module, output: SublayerOutput, why: dict[str, str]) -> Heads | None:
         """The child's heads, if their writes and the bias are the sublayer's output."""
         path = f"blocks.{self.layer}.{child}"
         z = self._seen(f"{path}.hook_z")
-        shape = None if z is None else _heads_in(module, z, self.recording.once(f"{path}.hook_pattern"))
+        shape = None if z is None else _heads_in(module, z, self.recording.activation(f"{path}.hook_pattern"))
         if shape is None:
             return None
         site = self.site(f"{path}.hook_z", _Unflatten(*shape))
-        for linear in linears(module, self._asked(child, "hook_z", output), "W_O", "b_O", shape[0] * shape[1]):
+        for linear in candidate_linears(
+            module, self._reader(child, "hook_z", output), "W_O", "b_O", shape[0] * shape[1]
+        ):
             W_O, b_O = linear.weight.unflatten(0, shape), linear.bias
             steps = [linear.product(site), linear.products(site, shape[0])]
-            rounding = self._whole_as(site, steps, linear.dtype, output, why, ("attention heads", "z @ W_O + b_O"))
+            rounding = self._lost_if(site, steps, linear.dtype, output, why, (PieceKind.HEADS, "z @ W_O + b_O"))
             if rounding is None:
                 continue
-            why.pop("attention heads", None)
+            why.pop(PieceKind.HEADS, None)
             heads = Heads(output.label, site, W_O, b_O, output.route, None, rounding)
             values = recognise_values(path, module, self.recording, site, heads.labels, W_O, output.route)
             if isinstance(values, str):
-                why["sources of attention heads"] = values
+                why[PieceKind.SOURCES] = values
                 if tensor_of(module, "W_O") is not None:
                     return heads
-                why["attention heads"] = values  # where no weight says how wide a head is, only its values show it
+                # Any split of `z` into heads adds up to the output. Without `W_O` only the values show the right one.
+                why[PieceKind.HEADS] = values
                 return None
             return replace(heads, values=values)
         return None
 
-    def _neurons(self, child: str, module: nn.Module, output: Output, why: dict[str, str]) -> Neurons | None:
+    def _neurons(self, child: str, module: nn.Module, output: SublayerOutput, why: dict[str, str]) -> Neurons | None:
         """The child's neurons, if their writes and the bias are the sublayer's output."""
         name = f"blocks.{self.layer}.{child}.hook_post"
         post, d_model = self._seen(name), output.put_out.shape[-1]
         if post is None or post.ndim != 3:
             return None
         site = self.site(name)
-        for linear in linears(module, self._asked(child, "hook_post", output), "W_out", "b_out", post.shape[-1]):
+        for linear in candidate_linears(
+            module, self._reader(child, "hook_post", output), "W_out", "b_out", post.shape[-1]
+        ):
             steps = [linear.product(site)] if linear.weight.shape[1] == d_model else []
-            what = ("neurons", "post @ W_out + b_out")
-            rounding = self._whole_as(site, steps, linear.dtype, output, why, what) if steps else None
+            what = (PieceKind.NEURONS, "post @ W_out + b_out")
+            rounding = self._lost_if(site, steps, linear.dtype, output, why, what) if steps else None
             if rounding is not None:
-                why.pop("neurons", None)
+                why.pop(PieceKind.NEURONS, None)
                 return Neurons(output.label, site, linear.weight, linear.bias, output.route, rounding)
         return None
 
-    def _asked(self, child: str, hook: str, output: Output) -> nn.Module | None:
-        """What in the output's own module reads a hook. To ask it costs much, so no other is asked."""
+    def _reader(self, child: str, hook: str, output: SublayerOutput) -> nn.Module | None:
+        """The module that reads a hook inside the child that made the output; None in any other child."""
+        # One module is called with as many unit vectors as it has inputs, so the children that cannot be it are not.
         own = output.label.kind == f"{child}_out"
         return reader_of(self.model.children[self.layer][child], hook) if own else None
 
-    def _experts(self, child: str, module: nn.Module, output: Output, why: dict[str, str]) -> Mixture | None:
+    def _experts(self, child: str, module: nn.Module, output: SublayerOutput, why: dict[str, str]) -> Mixture | None:
         path = f"blocks.{self.layer}.{child}"
         found = recognise_experts(path, module, self.recording, output.put_out, output.label, output.route)
         if found is None or isinstance(found, str):
-            why |= {} if found is None else {"experts": found}
+            why |= {} if found is None else {PieceKind.EXPERTS: found}
             return None
         experts, step = found
-        why["neurons"] = "it is a mixture of experts; ExpertDecomposer splits it"
+        why[PieceKind.NEURONS] = "it is a mixture of experts; ExpertDecomposer splits it"
         return Mixture(output.label, experts, self._lost(step, output))
 
-    def _whole_as(
+    def _lost_if(
         self,
         x: Site,
         steps: Sequence[Step],
         weight: torch.dtype,
-        output: Output,
+        output: SublayerOutput,
         why: dict[str, str],
-        what: tuple[str, str],
+        what: tuple[PieceKind, str],
     ) -> tuple[Write, ...] | None:
-        """What a step rounds away, if one of several is the sublayer's output; else None, and says why not."""
+        """What the first step whose result is the sublayer's output rounds away.
+
+        If there is none, None, with the reason in `why` where the pieces would be the output's own.
+        """
         activations, dtypes = self.recording.at([x]), (*self.recording.dtypes([x]), weight)
         for step in steps:
             if explained(step, activations, output.put_out, *dtypes) is not None:
@@ -225,22 +245,22 @@ class BlockView:
         kind, formula = what
         module = x.name.rpartition(".")[0]
         if output.label.kind == f"{module.rpartition('.')[2]}_out":
-            why[kind] = f"{formula} of {module} {miss(steps[0], activations, output.put_out, *dtypes)}"
+            why[kind] = f"{formula} of {module} {miss_of_step(steps[0], activations, output.put_out, *dtypes)}"
         return None
 
-    def _lost(self, step: Step, output: Output) -> tuple[Write, ...]:
-        """What a step that comes to the sublayer's output rounds away, through the norm that follows it."""
-        norm, label = (
-            output.route.norm,
-            Label(ROUNDING, self.layer, text=f"{output.label}_rounding", parent=output.label),
-        )
-        through: Step = step if norm is None else lambda precision: Normed(step(precision), norm, precision)
+    def _lost(self, step: Step, output: SublayerOutput) -> tuple[Write, ...]:
+        """What a step whose result is the sublayer's output rounds away, and the norm that follows it."""
+        label = Label(ROUNDING, self.layer, text=f"{output.label}_rounding", parent=output.label)
+        norm = output.route.norm
+        through: Step = step if norm is None else lambda precision: NormOutput(step(precision), norm, precision)
         route = DIRECT.after(output.route.multiplier)
-        return rounded(through, self.site(output.name), [label], self.recording, route)
+        return rounding_of_step(through, self.site(output.name), [label], self.recording, route)
 
 
-def _heads_in(module: nn.Module, z: Tensor, pattern: Tensor | None) -> tuple[int, int] | None:
-    """How many heads there are, and how wide they are: as `W_O` says, or the pattern where no weight is shown."""
+def _heads_in(
+    module: nn.Module, z: Shaped[Tensor, "..."], pattern: Shaped[Tensor, "..."] | None
+) -> tuple[int, int] | None:
+    """How many heads there are, and how wide they are: by `W_O`, or by the pattern where no weight is shown."""
     W_O, width = tensor_of(module, "W_O"), z.shape[2:].numel()
     if W_O is not None:
         fits = W_O.ndim == 3 and width == W_O.shape[0] * W_O.shape[1]
@@ -252,10 +272,10 @@ def _heads_in(module: nn.Module, z: Tensor, pattern: Tensor | None) -> tuple[int
 @final
 @dataclass(frozen=True)
 class _Unflatten:
-    """Heads on an axis of their own, however the hook shows them."""
+    """`z` with an axis for heads, also where the hook shows all heads in one row."""
 
     n_heads: int
     d_head: int
 
-    def __call__(self, z: Tensor) -> Tensor:
+    def __call__(self, z: Float[Tensor, "batch pos ..."]) -> Float[Tensor, "batch pos head d_head"]:
         return z.reshape(*z.shape[:2], self.n_heads, self.d_head)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-from dla.adapters.weights import context_of
 from dla.attributor import Attributor
 from dla.sweeps.corpora import Corpus
 from dla.sweeps.fixed import FixedPlan
@@ -51,7 +50,7 @@ class Job:
 
 def worker_of(plan: FixedPlan, settings: BatchSettings, folder: Path, corpus: Corpus) -> Worker:
     """A worker with the plan's model."""
-    return Worker(plan, context_of(plan.model), settings, folder, corpus.columns, corpus.compares)
+    return Worker(plan, plan.model.context, settings, folder, corpus.columns, corpus.compares)
 
 
 class Engine(abc.ABC):

@@ -8,7 +8,6 @@ from typing import Any, final
 
 import torch
 
-from dla.adapters.weights import source_of
 from dla.attributor import Attributor
 from dla.decomposers import Decomposer
 from dla.errors import DLAError
@@ -91,7 +90,7 @@ class RayEngine(Engine):
 
     def _orders(self, job: Job) -> "_Orders":
         attributor = job.attributor
-        model = source_of(attributor.model) if self.load is None else None
+        model = attributor.model.source if self.load is None else None
         return _Orders(
             *(model, self.load, attributor.decomposer, job.settings, job.folder),
             *(job.model, job.samples, job.plan.digest, self.cpus),

@@ -1,28 +1,46 @@
-"""The laws that a decomposer keeps, each a check of its own; a file a subject."""
+"""The laws that a decomposer keeps; one file per subject, one function per law."""
 
-from dla.testing.laws.case import Case, Check, Problem
-from dla.testing.laws.conduct import HANDS_OFF, PRECISION, REPEATABLE
-from dla.testing.laws.invariance import BATCH, CACHE, FOLDING, LINEARITY, POSITIONS
-from dla.testing.laws.planning import CONTRACT, PLAN
-from dla.testing.laws.sums import MEASURED, RECONSTRUCTION
-from dla.testing.laws.tree import NAMES, REFINEMENT
+from dla.decomposers.plans import RowKind
+from dla.testing.laws.case import Case, Law, Problem
+from dla.testing.laws.conduct import find_hands_on, find_in_bits, find_in_repeats
+from dla.testing.laws.invariance import (
+    find_in_batch,
+    find_in_cache,
+    find_in_directions,
+    find_in_folding,
+    find_in_positions,
+)
+from dla.testing.laws.planning import find_in_contract, find_in_plan
+from dla.testing.laws.reconstruction import find_in_sums, find_remainder
+from dla.testing.laws.tree import find_in_names, find_in_pieces
 
-__all__ = ["CHECKS", "Case", "Check", "Problem"]
+__all__ = ["LAWS", "Case", "Law", "Problem"]
 
-CHECKS: tuple[Check, ...] = (
-    PLAN,
-    CONTRACT,
-    RECONSTRUCTION,
-    MEASURED,
-    REFINEMENT,
-    NAMES,
-    LINEARITY,
-    POSITIONS,
-    BATCH,
-    CACHE,
-    FOLDING,
-    REPEATABLE,
-    HANDS_OFF,
-    PRECISION,
+_SUMS = (RowKind.ADDITIVE,)
+
+LAWS: tuple[Law, ...] = (
+    Law("plan", "A plan is made before anything runs, is the same each time, and has one label per row.", find_in_plan),
+    Law(
+        "contract",
+        "A write's `contract` is the dot product of its `vectors` with the direction, and needs only what it reads.",
+        find_in_contract,
+    ),
+    Law("reconstruction", "The rows and the constant sum to the model's own logit at every position.", find_in_sums),
+    Law(
+        "measured",
+        "Each row is measured from its own activation; none is what the others leave.",
+        find_remainder,
+        _SUMS,
+    ),
+    Law("refinement", "The pieces of a part add up to it.", find_in_pieces, _SUMS),
+    Law("names", "A row with a known name is what the part of that name contributes.", find_in_names),
+    Law("linearity", "Rows are linear in the direction; several in one pass are as one by one.", find_in_directions),
+    Law("positions", "One position asked is that row of all positions.", find_in_positions),
+    Law("batch", "Neither the batch nor its padding changes a prompt's rows.", find_in_batch),
+    Law("cache", "From an ActivationCache the rows are those of a run.", find_in_cache),
+    Law("folding", "Folding and centring leave the rows of logit differences as they are.", find_in_folding),
+    Law("repeatable", "The same call gives the same bits, whatever was asked in between.", find_in_repeats),
+    Law("hands off", "Weights, activations and caches are left as they are.", find_hands_on),
+    Law("precision", "Sums are in float32 or wider, whatever the model's dtype.", find_in_bits),
 )
 """Every law, in the order in which a broken one explains those after it."""

@@ -1,4 +1,4 @@
-"""One try of a law: a decomposer, a model, prompts."""
+"""What a law is, and what it is tried on: a decomposer, a model, prompts."""
 
 import warnings
 from collections.abc import Callable
@@ -12,10 +12,13 @@ from torch import Tensor
 
 from dla.adapters import ModelAdapter
 from dla.attributor import Attributor
-from dla.decomposers.base import Decomposer, RowKind
+from dla.decomposers.base import Decomposer
+from dla.decomposers.plans import RowKind
 from dla.inputs.prompts import Position
 from dla.results.attribution import Attribution
 from dla.testing.subjects import Subject
+
+_Ids = Int[Tensor, "batch pos"]
 
 
 @final
@@ -31,7 +34,7 @@ class Case:
 
     decomposer: Decomposer
     subject: Subject
-    tokens: Int[Tensor, "batch pos"]
+    tokens: _Ids
 
     @cached_property
     def model(self) -> Any:
@@ -44,29 +47,28 @@ class Case:
         return self.subject.adapter()
 
     @property
-    def law(self) -> RowKind:
+    def row_kind(self) -> RowKind:
         """What the rows have to do with the total."""
         return self.decomposer.row_kind
 
     @property
     def eps(self) -> float:
         """The rounding unit of the model's own arithmetic."""
-        return self.adapter.anatomy.eps
+        return self.subject.eps
 
-    def ids(self, seed: int) -> Int[Tensor, "batch pos"]:
-        """A token to ask about at each position."""
-        size = self.adapter.vocabulary.size
-        return drawn_ids(seed, size, *self.tokens.shape)
+    def ids(self, seed: int) -> _Ids:
+        """A random token to ask about at each position."""
+        return random_ids(seed, self.adapter.vocabulary.size, *self.tokens.shape)
 
     def attribute(
         self,
         direction: Any,
-        tokens: Tensor | None = None,
+        tokens: _Ids | None = None,
         *,
         model: Any = None,
         pos: Position = None,
         cache: Any = None,
-        attention_mask: Tensor | None = None,
+        attention_mask: _Ids | None = None,
     ) -> Attribution:
         """The decomposer's attribution, whether or not it adds up.
 
@@ -79,18 +81,18 @@ class Case:
             attention_mask: As in `Attributor.attribute`.
         """
         tokens = self.tokens if tokens is None else tokens
-        attributor = _attributor(self.decomposer, model or self.adapter)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            attributor = Attributor(model or self.adapter, self.decomposer, check="warn")
             return attributor.attribute(tokens, direction, pos=pos, cache=cache, attention_mask=attention_mask)
 
-    def of(self, decomposer: Decomposer, direction: Any) -> Attribution:
-        """Another decomposer's attribution of the same."""
-        return attributed(decomposer, self.adapter, direction, self.tokens)
-
-    def on(self, tokens: Int[Tensor, "batch pos"]) -> "Case":
+    def on(self, tokens: _Ids) -> "Case":
         """The same with other prompts."""
         return replace(self, tokens=tokens)
+
+    def by(self, decomposer: Decomposer) -> "Case":
+        """The same model and prompts with another decomposer."""
+        return replace(self, decomposer=decomposer)
 
 
 @final
@@ -109,40 +111,27 @@ class Problem:
 
 @final
 @dataclass(frozen=True)
-class Check:
-    """One law, and how to see that it is broken.
+class Law:
+    """What every decomposer must keep, and how to see that it is broken.
 
     Attributes:
-        name: Of the law.
-        law: The law in a sentence.
+        name: A word or two.
+        statement: The law in a sentence.
         find: What is wrong; None if the case keeps the law.
         row_kinds: The kinds of rows that it holds for.
     """
 
     name: str
-    law: str
+    statement: str
     find: Callable[[Case], Problem | None] = field(repr=False)
     row_kinds: tuple[RowKind, ...] = tuple(RowKind)
 
 
-def attributed(decomposer: Decomposer, model: Any, direction: Any, tokens: Tensor) -> Attribution:
-    """An attribution at all positions, whether or not it adds up."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return _attributor(decomposer, model).attribute(tokens, direction, pos=None)
+def random_ids(seed: int, size: int, *shape: int) -> Int[Tensor, "*shape"]:
+    """Ids from 0 to `size - 1`, the same for the same seed."""
+    return torch.randint(size, shape, generator=seeded(1000 + seed))
 
 
-def _attributor(decomposer: Decomposer, model: Any) -> Attributor:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return Attributor(model, decomposer, check="warn")
-
-
-def drawn_ids(seed: int, size: int, *shape: int) -> Tensor:
-    """Random ids."""
-    return torch.randint(size, shape, generator=torch.Generator().manual_seed(1000 + seed))
-
-
-def generator(seed: int) -> torch.Generator:
-    """Random numbers that are the same each time."""
+def seeded(seed: int) -> torch.Generator:
+    """A generator of random numbers that are the same each time."""
     return torch.Generator().manual_seed(seed)

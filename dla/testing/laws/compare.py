@@ -1,4 +1,4 @@
-"""Two ways to the same numbers: where they part, and by how much."""
+"""Two ways to the same numbers: where they differ most, and by how much."""
 
 from dataclasses import dataclass
 from typing import final
@@ -7,17 +7,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.decomposers.base import RowKind
+from dla.decomposers.plans import RowKind
 from dla.results.attribution import Attribution
 
-ROUNDINGS = 64.0
+ALLOWED_ROUNDINGS = 64.0
 """How many rounding units, of the size of the numbers that cancel, two ways to the same number may differ by."""
 
 
 @final
 @dataclass(frozen=True)
-class Miss:
-    """Where two tensors differ most.
+class Deviation:
+    """Where two tensors differ most, relative to what is allowed.
 
     Attributes:
         where: The index there.
@@ -36,9 +36,9 @@ class Miss:
         return f"expected {self.expected:+.6g}, got {self.got:+.6g} (off by {error:.1e}, allowed {self.allowed:.1e})"
 
 
-def miss(
-    got: Float[Tensor, "*shape"], expected: Float[Tensor, "*shape"], size: Tensor | float, eps: float
-) -> Miss | None:
+def deviation(
+    got: Float[Tensor, "*shape"], expected: Float[Tensor, "*shape"], size: Float[Tensor, "*#shape"] | float, eps: float
+) -> Deviation | None:
     """Where two tensors differ by more than rounding; None if they do not.
 
     Args:
@@ -48,22 +48,23 @@ def miss(
         eps: The rounding unit.
     """
     got, expected = got.detach().double().cpu(), expected.detach().double().cpu()
-    allowed = (ROUNDINGS * eps * torch.as_tensor(size).detach().double().cpu()).expand_as(got).clamp(min=1e-30)
+    sizes = torch.as_tensor(size).detach().double().cpu()
+    allowed = (ALLOWED_ROUNDINGS * eps * sizes).expand_as(got).clamp(min=1e-30)
     error = torch.where(got.isnan() & expected.isnan(), 0.0, (got - expected).abs())
     excess = (error / allowed).nan_to_num(nan=torch.inf)
     if excess.numel() == 0 or bool((excess <= 1).all()):
         return None
     where = tuple(int(i) for i in torch.unravel_index(excess.argmax(), excess.shape))
-    return Miss(where, float(expected[where]), float(got[where]), float(allowed[where]))
+    return Deviation(where, float(expected[where]), float(got[where]), float(allowed[where]))
 
 
-def size_of(result: Attribution) -> Float[Tensor, "*batch_and_pos"]:
-    """The size of the numbers that cancel in an attribution."""
-    parts = result.values.abs()
-    of_parts = parts.sum(0) if result.provenance.row_kind == RowKind.ADDITIVE.value else parts.amax(0)
-    return of_parts + result.constant.abs() + result.logit.abs()
+def sum_size(result: Attribution) -> Float[Tensor, "*batch_and_pos"]:
+    """How large the numbers of an attribution are before they cancel: `Σ |row| + |constant| + |logit|`."""
+    rows = result.values.abs()
+    size = rows.sum(0) if result.provenance.row_kind == RowKind.ADDITIVE.value else rows.amax(0)
+    return size + result.constant.abs() + result.logit.abs()
 
 
-def largest_of(*results: Attribution) -> float:
-    """The largest of those sizes."""
-    return max(float(size_of(result).nan_to_num(0.0).max()) for result in results) or 1e-30
+def largest_size(*results: Attribution) -> float:
+    """The largest of those sizes, over prompts and positions; never 0."""
+    return max(float(sum_size(result).nan_to_num(0.0).max()) for result in results) or 1e-30

@@ -1,23 +1,24 @@
-"""How a decomposer behaves: twice the same, hands off the model, sums in enough bits."""
+"""How a decomposer behaves: the same each time, without changing the model, with sums in enough bits."""
 
 from dataclasses import replace
 
 import torch
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from dla.adapters import ModelAdapter
 from dla.adapters.anatomy import Anatomy
-from dla.decomposers.base import RowKind
+from dla.decomposers.plans import RowKind
 from dla.directions import Logit
 from dla.labels import ROUNDING
 from dla.results.attribution import Attribution
-from dla.testing.altered import Altered, without_rounding
-from dla.testing.laws.case import Case, Check, Problem, attributed, drawn_ids
-from dla.testing.laws.compare import miss, size_of
-from dla.testing.laws.planning import copies, direction_of, precision_of, seen, steps_of
-from dla.testing.laws.rows import same_rows
-from dla.testing.laws.sums import nudged, read_by, streams, written
-from dla.testing.subjects import TinyModel, weights_of
+from dla.testing.altered_adapter import AlteredAdapter, without_rounding
+from dla.testing.laws.case import Case, Problem, random_ids
+from dla.testing.laws.compare import deviation, sum_size
+from dla.testing.laws.planning import copied, observed_activations, precision_of, random_directions, steps_of
+from dla.testing.laws.reconstruction import nudged, read_by, streams, written
+from dla.testing.laws.rows import problem_of_rows
+from dla.testing.subjects import TinyModel, copied_weights
 
 _SINGLE = torch.finfo(torch.float32).eps
 
@@ -31,17 +32,17 @@ def find_in_repeats(case: Case) -> Problem | None:
         return problem
     turned = case.attribute(Logit(case.ids(1).flip(0)), case.tokens.flip(0))
     said = "the same prompts in another order should be as they were"
-    problem = same_rows(_turned(turned), first, _ROUNDS * case.eps, said)
+    problem = problem_of_rows(_turned(turned), first, _MORE_ROUNDING * case.eps, said)
     if problem is not None:
-        return replace(problem, cause=_KEPT)
+        return replace(problem, cause=_CARRIED_OVER)
     case.attribute(Logit(3), others)
     again = case.attribute(direction)
     said = "other prompts in between should change nothing"
-    return _same_bits(again, first, said, _KEPT)
+    return _same_bits(again, first, said, _CARRIED_OVER)
 
 
-_KEPT = "Something of an earlier run is kept: a plan holds weights, never activations."
-_ROUNDS = 8.0
+_CARRIED_OVER = "Something of an earlier run is kept: a plan holds weights, never activations."
+_MORE_ROUNDING = 8.0
 """How much more rounding is allowed where a matrix product has its rows in another order."""
 
 
@@ -52,9 +53,9 @@ def _turned(result: Attribution) -> Attribution:
     return replace(result, values=result.values.flip(1), **shared)
 
 
-def _others(case: Case) -> Tensor:
+def _others(case: Case) -> Int[Tensor, "batch pos"]:
     """Other prompts of the same length."""
-    return drawn_ids(77, case.adapter.vocabulary.input_size - 4, *case.tokens.shape) + 4
+    return random_ids(77, case.adapter.vocabulary.input_size - 4, *case.tokens.shape) + 4
 
 
 def _same_bits(got: Attribution, expected: Attribution, said: str, cause: str = "") -> Problem | None:
@@ -75,16 +76,16 @@ def find_hands_on(case: Case) -> Problem | None:
     plain = case.adapter.run(case.tokens, {}, None)
     shown: list[tuple[str, Tensor, Tensor]] = []
 
-    def show(name: str, activation: Tensor) -> Tensor:
+    def show(name: str, activation: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
         shown.append((name, activation, activation.detach().clone()))
         return activation
 
-    result = case.attribute(Logit(case.ids(1)), model=Altered(case.adapter, show=show))
+    result = case.attribute(Logit(case.ids(1)), model=AlteredAdapter(case.adapter, show=show))
     for name, activation, before in shown:
         if not _equal(activation, before):
             return Problem(f"the activation at {name!r} was changed while it was attributed.", _COPY)
     told = plain.gather(-1, case.ids(1)[..., None].to(plain.device)).squeeze(-1)
-    missed = miss(result.output_logit, told, size_of(result) + told.abs(), case.eps)
+    missed = deviation(result.output_logit, told, sum_size(result) + told.abs(), case.eps)
     if missed is not None:
         return Problem(
             f"the model gives other logits while it is attributed, at {list(missed.where)}: {missed}.", _COPY
@@ -100,9 +101,9 @@ _COPY = "Something is changed in place. Compute a new tensor: `x + y`, not `x +=
 def _find_in_shown(case: Case) -> Problem | None:
     """A write leaves the direction as it was shown, and the activations that others read as well."""
     steps, dtype = steps_of(case), precision_of(case)
-    activations, direction = seen(case, steps, dtype), direction_of(case, dtype)
+    activations, direction = observed_activations(case, steps, dtype), random_directions(case, dtype)
     for step in steps:
-        shown, asked = copies(activations), direction.clone()
+        shown, asked = copied(activations), direction.clone()
         step.write.contract(shown, asked)
         step.write.vectors(shown)
         name = str(step.write.labels[0])
@@ -117,9 +118,9 @@ def _find_in_shown(case: Case) -> Problem | None:
 def _find_in_parameters(case: Case) -> Problem | None:
     """A model that nothing else uses keeps its weights while it is planned for and attributed."""
     model = case.subject.fresh() if isinstance(case.subject, TinyModel) else case.model
-    before = weights_of(model)
-    attributed(case.decomposer, model, Logit(0), case.tokens)
-    now = weights_of(model)
+    before = copied_weights(model)
+    case.attribute(Logit(0), model=model)
+    now = copied_weights(model)
     changed = next((name for name, weight in before.items() if not _equal(now[name], weight)), None)
     return None if changed is None else Problem(f"the weight {changed!r} was changed while it was attributed.", _COPY)
 
@@ -141,7 +142,7 @@ def _find_in_cache(case: Case) -> Problem | None:
     return None
 
 
-def _equal(left: Tensor, right: Tensor) -> bool:
+def _equal(left: Shaped[Tensor, "..."], right: Shaped[Tensor, "..."]) -> bool:
     return left.shape == right.shape and bool(((left == right) | ((left != left) & (right != right))).all())
 
 
@@ -172,7 +173,7 @@ _BITS = "The numbers are added in too few bits. Activations arrive in float32 or
 def _find_in_dtypes(case: Case) -> Problem | None:
     """Each write returns numbers as wide as float32."""
     steps, least = steps_of(case), precision_of(case)
-    activations = seen(case, steps, least)
+    activations = observed_activations(case, steps, least)
     direction = torch.ones(1, 1, 1, case.adapter.anatomy.unembedding.W_U.shape[0], dtype=least)
     for step in steps:
         got = step.write.contract(activations, direction).dtype
@@ -190,7 +191,7 @@ def _find_in_weights(case: Case) -> Problem | None:
     result, exact = (case.attribute(Logit(case.ids(1)), model=model) for model in (None, wide))
     said = "the rows of a model in half precision should be those of its weights in float32"
     own = result.select(where=lambda label: label.kind != ROUNDING)
-    problem = same_rows(own, exact, _SINGLE, said)
+    problem = problem_of_rows(own, exact, _SINGLE, said)
     return problem and replace(problem, cause=_BITS)
 
 
@@ -199,38 +200,33 @@ def _find_in_double(case: Case) -> Problem | None:
 
     Whatever else is wrong with a total, such as a forgotten bias, stays the same.
     """
-    if case.law is RowKind.LENS:
+    if case.row_kind is RowKind.LENS:
         return None
     direction, read = Logit(case.ids(1)), read_by(case)
     plain, more = (case.attribute(asked, model=_in_double(case, "", 0.0)) for asked in (direction, 3.0 * direction))
-    missed = miss(more.total, 3.0 * plain.total, size_of(more), torch.finfo(torch.float64).eps)
+    missed = deviation(more.total, 3.0 * plain.total, sum_size(more), torch.finfo(torch.float64).eps)
     if missed is not None:
         said = "in float64, a direction three times as long should read three times as much"
         return Problem(f"{said}, at {list(missed.where)}: {missed}.", _BITS)
     for name in [name for name in (*written(case), *streams(case)) if name in read]:
         one, two = (case.attribute(direction, model=_in_double(case, name, step)) for step in (0.1, 0.2))
-        size = size_of(plain) + size_of(one) + size_of(two)
-        missed = miss(two.total - one.total, one.total - plain.total, size, torch.finfo(torch.float64).eps)
+        size = sum_size(plain) + sum_size(one) + sum_size(two)
+        missed = deviation(two.total - one.total, one.total - plain.total, size, torch.finfo(torch.float64).eps)
         if missed is not None:
             said = f"{name!r} in float64, changed twice as much, should move the sum twice as much"
             return Problem(f"{said}, at {list(missed.where)}: {missed}.", _BITS)
     return None
 
 
-def _in_double(case: Case, name: str, step: float) -> Altered:
+def _in_double(case: Case, name: str, step: float) -> AlteredAdapter:
     """The model with everything that is read of it in float64, and one activation changed."""
 
     def widen(anatomy: Anatomy) -> Anatomy:
         anatomy = without_rounding(anatomy)  # what is more than rounding counts as nothing there, which is not linear
         return replace(anatomy, unembedding=replace(anatomy.unembedding, W_U=anatomy.unembedding.W_U.double()))
 
-    def show(hook: str, activation: Tensor) -> Tensor:
+    def show(hook: str, activation: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
         return change(hook, activation.double() if activation.is_floating_point() else activation)
 
     change = nudged(name, step)
-    return Altered(case.adapter, widen, show)
-
-
-REPEATABLE = Check("repeatable", "The same call gives the same bits, whatever was asked in between.", find_in_repeats)
-HANDS_OFF = Check("hands off", "Weights, activations and caches are left as they are.", find_hands_on)
-PRECISION = Check("precision", "Sums are in float32 or wider, whatever the model's dtype.", find_in_bits)
+    return AlteredAdapter(case.adapter, widen, show)

@@ -3,22 +3,22 @@
 from typing import Any
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from dla.adapters import ModelAdapter
-from dla.decomposers.base import RowKind
-from dla.decomposers.plans import GROUP
+from dla.decomposers.plans import GROUP, RowKind
 from dla.directions import Logit, LogitDifference
 from dla.errors import UnsupportedModelError
 from dla.labels import Label
 from dla.results.attribution import Attribution
-from dla.testing.laws.case import Case, Check, Problem, attributed
-from dla.testing.laws.compare import largest_of, miss
-from dla.testing.laws.known import Known, known_rows
-from dla.testing.laws.rows import aligned, key_of, same_rows
+from dla.testing.laws.case import Case, Problem
+from dla.testing.laws.compare import deviation, largest_size
+from dla.testing.laws.reference_rows import ReferenceRows, reference_rows
+from dla.testing.laws.rows import aligned, key_of, problem_of_rows
 from dla.testing.subjects import TinyModel
 
-_ROUNDS = 8.0
+_MORE_ROUNDING = 8.0
 """How much more rounding is allowed where a matrix product has another shape."""
 
 
@@ -26,7 +26,7 @@ def find_in_directions(case: Case) -> Problem | None:
     """Rows are linear in the direction, and several directions in one pass are as one by one."""
     a, b = Logit(case.ids(1)), LogitDifference(case.ids(2), case.ids(3))
     one, other, opposite = (case.attribute(direction) for direction in (a, b, -b))
-    problem = same_rows(opposite, other, case.eps, "asked for the opposite, every sign should flip", -1.0)
+    problem = problem_of_rows(opposite, other, case.eps, "asked for the opposite, every sign should flip", -1.0)
     if problem is not None:
         return problem
     combined = case.attribute(2.0 * a - 3.0 * b)
@@ -36,17 +36,17 @@ def find_in_directions(case: Case) -> Problem | None:
     together = case.attribute({"a": a, "b": b})
     for name, alone in (("a", one), ("b", other)):
         said = "several directions in one pass should be as one by one"
-        problem = same_rows(together.direction(name), alone, case.eps, said)
+        problem = problem_of_rows(together.direction(name), alone, case.eps, said)
         if problem is not None:
             return problem
     return None
 
 
 def _combined(one: Attribution, other: Attribution, combined: Attribution, eps: float) -> Problem | None:
-    size = 5 * largest_of(one, other, combined)
+    size = 5 * largest_size(one, other, combined)
     for row in aligned(combined, one, other):
         got, a, b = row.values
-        missed = miss(got, 2.0 * a - 3.0 * b, size, eps)
+        missed = deviation(got, 2.0 * a - 3.0 * b, size, eps)
         if missed is not None:
             return Problem(
                 f"row {str(row.label)!r} should be linear in the direction, at {list(missed.where)}: {missed}.",
@@ -62,15 +62,15 @@ def find_in_positions(case: Case) -> Problem | None:
     everything = case.attribute(Logit(ids))
     for pos in dict.fromkeys((0, width - 1, width // 2)):
         some = case.attribute(Logit(ids[:, pos]), pos=pos)
-        problem = same_rows(
-            some, _at(everything, pos), _ROUNDS * case.eps, f"pos={pos} should be that position of pos=None"
+        problem = problem_of_rows(
+            some, _at(everything, pos), _MORE_ROUNDING * case.eps, f"pos={pos} should be that position of pos=None"
         )
         if problem is not None:
             return problem
     order = [width - 1, 0]
     several = case.attribute(Logit(ids[:, order]), pos=order)
     said = f"pos={order} should be those positions of pos=None"
-    return same_rows(several, _at(everything, order), _ROUNDS * case.eps, said)
+    return problem_of_rows(several, _at(everything, order), _MORE_ROUNDING * case.eps, said)
 
 
 def find_in_batch(case: Case) -> Problem | None:
@@ -83,7 +83,7 @@ def find_in_batch(case: Case) -> Problem | None:
         for i, prompt in enumerate(order):
             alone = case.attribute(LogitDifference(9, 7), prompt[None])
             said = f"prompt {i} of {len(order)} (of {[len(row) for row in order]} tokens) should be as if alone"
-            problem = same_rows(_of_prompt(together, i, len(prompt)), alone, _ROUNDS * case.eps, said)
+            problem = problem_of_rows(_of_prompt(together, i, len(prompt)), alone, _MORE_ROUNDING * case.eps, said)
             if problem is not None:
                 return Problem(problem.what, "What a row is must not depend on the other prompts, nor on the padding.")
     return None
@@ -103,7 +103,7 @@ def find_in_cache(case: Case) -> Problem | None:
         if "The cache lacks" in str(error):
             return None
         raise
-    return same_rows(cached, streamed, case.eps, "from an ActivationCache the rows should be those of a run")
+    return problem_of_rows(cached, streamed, case.eps, "from an ActivationCache the rows should be those of a run")
 
 
 def find_in_folding(case: Case) -> Problem | None:
@@ -114,14 +114,16 @@ def find_in_folding(case: Case) -> Problem | None:
     direction = LogitDifference(case.ids(1), case.ids(2))
     before = case.attribute(direction)
     try:
-        after = attributed(case.decomposer, folded.adapter(), direction, case.tokens)
+        after = case.attribute(direction, model=folded.adapter())
     except UnsupportedModelError:
         return None
-    size, known = 4 * largest_of(before, after), known_rows(case, case.ids(1))
+    size, known = 4 * largest_size(before, after), reference_rows(case, case.ids(1))
     said = "in compatibility mode (or with processed weights) it should be the same"
     for row in aligned(_rolled(after, known), _rolled(before, known)):
         got, expected = row.values
-        missed = miss(got, expected, size, _ROUNDS * max(case.eps, 1e-7)) if _lasting(row.label, known) else None
+        missed = (
+            deviation(got, expected, size, _MORE_ROUNDING * max(case.eps, 1e-7)) if _lasting(row.label, known) else None
+        )
         if missed is not None:
             return Problem(f"row {str(row.label)!r} at {list(missed.where)}: {said}: {missed}.")
     return None
@@ -131,7 +133,7 @@ _ABOUT_WEIGHTS = ("source", "b_V", "heads", "expert", "shared_experts")
 """Kinds whose rows say which weight it was, so that folding one weight into another moves them."""
 
 
-def _rolled(result: Attribution, known: Known) -> Attribution:
+def _rolled(result: Attribution, known: ReferenceRows) -> Attribution:
     """The rows with known names, others added up to the part with a known name that they are pieces of.
 
     Where there are groups, some of the pieces may be in one of them, and nothing is added up.
@@ -141,7 +143,7 @@ def _rolled(result: Attribution, known: Known) -> Attribution:
     return result.group_by(lambda label: next((part for part in label.path() if _lasting(part, known)), label))
 
 
-def _lasting(label: Label, known: Known) -> bool:
+def _lasting(label: Label, known: ReferenceRows) -> bool:
     return key_of(label) in known and label.kind not in _ABOUT_WEIGHTS
 
 
@@ -160,20 +162,9 @@ def _taken(result: Attribution, index: Any) -> Attribution:
     return Attribution(parts=result.parts, positions=result.positions[index], provenance=result.provenance, **taken)
 
 
-def filled_up(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
+def filled_up(rows: list[Int[Tensor, " _"]]) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]:
     """Prompts of unequal lengths filled up on the right, and which of their tokens are real."""
     width = max(len(row) for row in rows)
     tokens = torch.stack([torch.cat([row, row.new_full((width - len(row),), 5)]) for row in rows])
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
     return tokens, mask
-
-
-LINEARITY = Check(
-    "linearity",
-    "Rows are linear in the direction; several directions in one pass are as one by one.",
-    find_in_directions,
-)
-POSITIONS = Check("positions", "One position asked is that row of all positions.", find_in_positions)
-BATCH = Check("batch", "Neither the batch nor its padding changes a prompt's rows.", find_in_batch)
-CACHE = Check("cache", "From an ActivationCache the rows are those of a run.", find_in_cache)
-FOLDING = Check("folding", "Folding and centring leave the rows of logit differences as they are.", find_in_folding)

@@ -1,26 +1,29 @@
 """The plan, and each write of it alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from dla.decomposers.plans import Plan, PlanStep
-from dla.engine.contraction import PositionSelector
 from dla.inputs.prompts import Prompts, read_prompts
 from dla.labels import Label
-from dla.testing.altered import Altered
-from dla.testing.laws.case import Case, Check, Problem, generator
-from dla.testing.laws.compare import miss
+from dla.testing.altered_adapter import AlteredAdapter
+from dla.testing.laws.case import Case, Problem, seeded
+from dla.testing.laws.compare import deviation
+from dla.testing.observed_run import observe_run
 from dla.writes import Write
 from dla.writes.routes import Activations
 from dla.writes.sites import Site
 
+_SINGLE = torch.finfo(torch.float32).eps
+
 
 def find_in_plan(case: Case) -> Problem | None:
     """`writes` runs nothing, returns writes and entries, and says the same each time; labels can be told apart."""
-    watched = Altered(case.adapter)
+    watched = AlteredAdapter(case.adapter)
     items: Any = case.decomposer.writes(watched)
     if not isinstance(items, Sequence):
         return Problem(
@@ -46,9 +49,9 @@ def find_in_plan(case: Case) -> Problem | None:
 
 
 def _find_in_rows(case: Case, plan: Plan, steps: Sequence[PlanStep]) -> Problem | None:
-    """One label a row, and no two rows with the same."""
+    """One label per row, and no two rows with the same."""
     dtype, parts = precision_of(case), []
-    activations, direction = seen(case, steps, dtype), direction_of(case, dtype)
+    activations, direction = observed_activations(case, steps, dtype), random_directions(case, dtype)
     for step in steps:
         try:
             values = step.write.contract(activations, direction)
@@ -74,35 +77,49 @@ def find_in_contract(case: Case) -> Problem | None:
 
 def _find_in_writes(case: Case, dtype: torch.dtype) -> Problem | None:
     steps = steps_of(case)
-    activations, direction = seen(case, steps, dtype), direction_of(case, dtype)
-    found = (_find_in_write(step.write, activations, direction) for step in steps)
+    activations, directions = observed_activations(case, steps, dtype), random_directions(case, dtype)
+    found = (
+        problem_of_write(step.write, activations, each)
+        for step in steps
+        for each in (directions, directions[:, :1, :1])
+    )
     return next((problem for problem in found if problem is not None), None)
 
 
-def _find_in_write(write: Write, activations: Activations, directions: Tensor) -> Problem | None:
+def problem_of_write(
+    write: Write, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"], eps: float = _SINGLE
+) -> Problem | None:
+    """What is wrong with a write, whose `contract` should be its `vectors` dotted with a direction; None if nothing is.
+
+    Args:
+        write: Any write.
+        activations: At every site; the write is shown those that it says it reads, and no others.
+        direction: What the write is contracted with.
+        eps: The rounding unit of the arithmetic of both.
+    """
     shown = {site: activations[site] for site in write.reads}
-    for direction in (directions, directions[:, :1, :1]):
-        try:
-            vectors = write.vectors(copies(shown))
-            contracted = write.contract(copies(shown), direction.clone())
-        except KeyError as error:
-            return Problem(
-                f"{_named(write)} needs {_site_of(error)}, which is not among its `reads`.",
-                "`reads` lists every site of a write; the scale of a post-norm is one of them.",
-            )
-        products = vectors.double() * direction.double().unsqueeze(-4)
-        dotted, size = products.sum(-1), products.abs().sum(-1)
-        if not torch.equal(contracted, write.contract(copies(activations), direction.clone())):
-            return Problem(f"{_named(write)} gives other numbers where more than its `reads` has arrived.")
-        missed = miss(contracted.expand_as(dotted), dotted, size + size.mean(), torch.finfo(torch.float32).eps)
-        if missed is not None:
-            label = write.labels[missed.where[1]] if len(missed.where) > 1 else write.labels[0]
-            return Problem(
-                f"{_named(write)}: `contract` is not `vectors` dotted with the direction, row {str(label)!r}: "
-                f"{missed}.",
-                "One of the two forgets something on the way to the stream: a multiplier, a norm, its weight or scale.",
-            )
-    return None
+    try:
+        vectors = write.vectors(copied(shown))
+        contracted = write.contract(copied(shown), direction.clone())
+    except KeyError as error:
+        return Problem(
+            f"{_named(write)} needs {_site_of(error)}, which is not among its `reads`.",
+            "`reads` lists every site of a write; the scale of a post-norm is one of them.",
+        )
+    if not len(write.labels) == vectors.shape[0] == contracted.shape[-3]:
+        return Problem(f"{_named(write)} has {len(write.labels)} labels and {contracted.shape[-3]} rows.")
+    if not torch.equal(contracted, write.contract(copied(activations), direction.clone())):
+        return Problem(f"{_named(write)} gives other numbers where more than its `reads` has arrived.")
+    products = vectors.double() * direction.double().unsqueeze(-4)
+    dotted, size = products.sum(-1), products.abs().sum(-1)
+    missed = deviation(contracted.expand_as(dotted), dotted, size + size.mean(), eps)
+    if missed is None:
+        return None
+    return Problem(
+        f"{_named(write)}: `contract` is not `vectors` dotted with the direction, row "
+        f"{str(write.labels[missed.where[-3]])!r}: {missed}.",
+        "One of the two forgets something on the way to the stream: a multiplier, a norm, its weight or scale.",
+    )
 
 
 def precision_of(case: Case) -> torch.dtype:
@@ -111,37 +128,28 @@ def precision_of(case: Case) -> torch.dtype:
 
 
 def steps_of(case: Case) -> tuple[PlanStep, ...]:
-    """The writes of the decomposer's plan for these prompts; settled anew, they may read other sites."""
+    """The writes of the decomposer's plan for these prompts. Each call makes them anew, so sites may differ."""
     plan = Plan.of(type(case.decomposer).__name__, case.decomposer.writes(case.adapter))
     return plan.steps(read_prompts(case.tokens, case.adapter.vocabulary))
 
 
-def seen(case: Case, steps: Sequence[PlanStep], dtype: torch.dtype) -> dict[Site, Tensor]:
+def observed_activations(
+    case: Case, steps: Sequence[PlanStep], dtype: torch.dtype
+) -> dict[Site, Shaped[Tensor, "..."]]:
     """Every activation that some steps read, at all positions."""
-    adapter = case.adapter
-    batch, width = case.tokens.shape
-    select = PositionSelector(torch.arange(width).expand(batch, -1), width, True, dtype)
-    by_name: dict[str, list[Site]] = {}
-    for site in dict.fromkeys(site for step in steps for site in step.write.reads):
-        by_name.setdefault(site.name, []).append(site)
-    found: dict[Site, Tensor] = {}
-
-    def observer(sites: Sequence[Site]) -> Callable[[Tensor], None]:
-        return lambda activation: found.update({site: select(site, activation.detach().clone()) for site in sites})
-
-    adapter.run(case.tokens, {name: observer(sites) for name, sites in by_name.items()}, None)
-    return found
+    sites = (site for step in steps for site in step.write.reads)
+    return observe_run(case.adapter, case.tokens, sites, dtype).activations
 
 
-def copies(activations: Activations) -> dict[Site, Tensor]:
+def copied(activations: Activations) -> dict[Site, Shaped[Tensor, "..."]]:
     """The same numbers in tensors that a write may spoil: that it does is another law."""
     return {site: activation.clone() for site, activation in activations.items()}
 
 
-def direction_of(case: Case, dtype: torch.dtype) -> Tensor:
+def random_directions(case: Case, dtype: torch.dtype) -> Float[Tensor, "2 batch pos d_model"]:
     """Two random directions for each prompt and position."""
     width = case.adapter.anatomy.unembedding.W_U.shape[0]
-    return torch.randn(2, *case.tokens.shape, width, generator=generator(3), dtype=torch.float64).to(dtype)
+    return torch.randn(2, *case.tokens.shape, width, generator=seeded(3), dtype=torch.float64).to(dtype)
 
 
 def _named(write: Write) -> str:
@@ -160,13 +168,3 @@ def _labels(plan: Plan, prompts: Prompts) -> list[Any]:
 
 def _some(labels: Sequence[Label], where: int) -> str:
     return repr(str(labels[where])) if where < len(labels) else "nothing"
-
-
-PLAN = Check(
-    "plan", "A plan is made before anything runs, is the same each time, and has one label a row.", find_in_plan
-)
-CONTRACT = Check(
-    "contract",
-    "A write's `contract` is the dot product of its `vectors` with the direction, and needs only what it reads.",
-    find_in_contract,
-)

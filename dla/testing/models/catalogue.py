@@ -4,10 +4,10 @@ import difflib
 from collections.abc import Sequence
 from typing import TypeVar
 
-from dla.testing.models.hooked import HOOKED, HookedArchitecture
+from dla.testing.models.hooked_transformers import HOOKED, HookedArchitecture
 from dla.testing.models.hugging_face import HUGGING_FACE, REFUSED, HuggingFaceArchitecture
 
-Entry = TypeVar("Entry", HuggingFaceArchitecture, HookedArchitecture)
+_Architecture = TypeVar("_Architecture", HuggingFaceArchitecture, HookedArchitecture)
 
 
 def architecture(name: str) -> HuggingFaceArchitecture:
@@ -28,7 +28,7 @@ def hooked_architecture(name: str) -> HookedArchitecture:
     return _find(name, HOOKED, "HOOKED")
 
 
-def _find(name: str, entries: Sequence[Entry], where: str) -> Entry:
+def _find(name: str, entries: Sequence[_Architecture], where: str) -> _Architecture:
     found = {entry.name: entry for entry in entries}
     if name in found:
         return found[name]

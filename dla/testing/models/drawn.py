@@ -8,7 +8,7 @@ from typing import Any, final
 import torch
 import transformers
 
-from dla.testing.models.hooked import HookedArchitecture
+from dla.testing.models.hooked_transformers import HookedArchitecture
 from dla.testing.models.hugging_face import HuggingFaceArchitecture, Mode
 from dla.testing.models.hugging_face.sizes import TOKENS
 
@@ -93,73 +93,47 @@ class ModelConfig:
         return HookedArchitecture("drawn", {**names, "d_model": sizes.d_model, **grouped, **self.switches})
 
 
-Maker = Callable[[Sizes], Any]
+_Maker = Callable[[Sizes], Any]
+
+_GPT2 = {"n_embd": "d_model", "n_layer": "layers", "n_head": "heads", "n_inner": "d_mlp"}
+_LLAMA = {"hidden_size": "d_model", "num_hidden_layers": "layers", "num_attention_heads": "heads"}
+_MULTI_HEAD = {**_LLAMA, "intermediate_size": "d_mlp"}
+_GROUPED = {**_MULTI_HEAD, "num_key_value_heads": "groups"}
+_OPT = {**_LLAMA, "word_embed_proj_dim": "d_model", "ffn_dim": "d_mlp"}
+_BLOOM = {"hidden_size": "d_model", "n_layer": "layers", "n_head": "heads"}
+"""What a configuration class calls each of the `Sizes`."""
 
 
-def _gpt2_like(class_name: str, switches: Mapping[str, Any] = MappingProxyType({})) -> Maker:
+_CONTEXT = {"max_position_embeddings": 32}
+
+
+def _family(
+    class_name: str, names: Mapping[str, str], switches: Mapping[str, Any] = MappingProxyType(_CONTEXT)
+) -> _Maker:
+    """Makes configurations of one class, with its own names for the sizes and some of its switches set."""
+
     def make(sizes: Sizes) -> Any:
-        own = {"n_embd": sizes.d_model, "n_layer": sizes.layers, "n_head": sizes.heads, "n_inner": sizes.d_mlp}
-        return getattr(transformers, class_name)(**own, n_positions=32, **TOKENS, **switches)
+        own = {name: getattr(sizes, size) for name, size in names.items()}
+        return getattr(transformers, class_name)(**own, **TOKENS, **switches)
 
     return make
 
 
-def _llama_like(class_name: str, grouped: bool = True, switches: Mapping[str, Any] = MappingProxyType({})) -> Maker:
-    def make(sizes: Sizes) -> Any:
-        own = {
-            "hidden_size": sizes.d_model,
-            "num_hidden_layers": sizes.layers,
-            "num_attention_heads": sizes.heads,
-            "intermediate_size": sizes.d_mlp,
-            "max_position_embeddings": 32,
-        }
-        groups = {"num_key_value_heads": sizes.groups} if grouped else {}
-        return getattr(transformers, class_name)(**own, **TOKENS, **groups, **switches)
-
-    return make
-
-
-def _opt(sizes: Sizes) -> Any:
-    return transformers.OPTConfig(
-        hidden_size=sizes.d_model,
-        word_embed_proj_dim=sizes.d_model,
-        num_hidden_layers=sizes.layers,
-        num_attention_heads=sizes.heads,
-        ffn_dim=sizes.d_mlp,
-        max_position_embeddings=32,
-        **TOKENS,
-    )
-
-
-def _bloom(sizes: Sizes) -> Any:
-    return transformers.BloomConfig(hidden_size=sizes.d_model, n_layer=sizes.layers, n_head=sizes.heads, **TOKENS)
-
-
-def _falcon(sizes: Sizes) -> Any:
-    return transformers.FalconConfig(
-        hidden_size=sizes.d_model,
-        num_hidden_layers=sizes.layers,
-        num_attention_heads=sizes.heads,
-        ffn_hidden_size=sizes.d_mlp,
-        **TOKENS,
-    )
-
-
-FAMILIES: Mapping[str, Maker] = MappingProxyType(
+FAMILIES: Mapping[str, _Maker] = MappingProxyType(
     {
-        "gpt2": _gpt2_like("GPT2Config"),
-        "gptj": _gpt2_like("GPTJConfig", {"rotary_dim": 4, "tie_word_embeddings": False}),
-        "gpt_neox": _llama_like("GPTNeoXConfig", grouped=False),
-        "gpt_neox-serial": _llama_like("GPTNeoXConfig", False, {"use_parallel_residual": False}),
-        "opt": _opt,
-        "bloom": _bloom,
-        "falcon": _falcon,
-        "llama": _llama_like("LlamaConfig"),
-        "llama-biases": _llama_like("LlamaConfig", True, {"attention_bias": True, "mlp_bias": True}),
-        "mistral": _llama_like("MistralConfig", True, {"sliding_window": 3, "head_dim": 8}),
-        "qwen2": _llama_like("Qwen2Config", True, {"tie_word_embeddings": True}),
-        "qwen3": _llama_like("Qwen3Config", True, {"head_dim": 6}),
-        "phi": _llama_like("PhiConfig", grouped=False),
+        "gpt2": _family("GPT2Config", _GPT2, {"n_positions": 32}),
+        "gptj": _family("GPTJConfig", _GPT2, {"n_positions": 32, "rotary_dim": 4, "tie_word_embeddings": False}),
+        "gpt_neox": _family("GPTNeoXConfig", _MULTI_HEAD),
+        "gpt_neox-serial": _family("GPTNeoXConfig", _MULTI_HEAD, {**_CONTEXT, "use_parallel_residual": False}),
+        "opt": _family("OPTConfig", _OPT),
+        "bloom": _family("BloomConfig", _BLOOM, {}),
+        "falcon": _family("FalconConfig", {**_LLAMA, "ffn_hidden_size": "d_mlp"}, {}),
+        "llama": _family("LlamaConfig", _GROUPED),
+        "llama-biases": _family("LlamaConfig", _GROUPED, {**_CONTEXT, "attention_bias": True, "mlp_bias": True}),
+        "mistral": _family("MistralConfig", _GROUPED, {**_CONTEXT, "sliding_window": 3, "head_dim": 8}),
+        "qwen2": _family("Qwen2Config", _GROUPED, {**_CONTEXT, "tie_word_embeddings": True}),
+        "qwen3": _family("Qwen3Config", _GROUPED, {**_CONTEXT, "head_dim": 6}),
+        "phi": _family("PhiConfig", _MULTI_HEAD),
     }
 )
 """Architectures of Hugging Face that are made in any size, the plainest first."""

@@ -1,4 +1,4 @@
-"""Dictionaries: sparse autoencoders and transcoders, whoever made them, as an attribution sees them."""
+"""Dictionaries: sparse autoencoders and transcoders of any library, as an attribution needs them."""
 
 from dla.writes.dictionaries.base import Dictionary
 from dla.writes.dictionaries.reading import read_dictionary

@@ -1,4 +1,4 @@
-"""A dictionary, read: what it explains, and the features that it explains it with."""
+"""A dictionary: which activation it explains, and with which features."""
 
 from dataclasses import dataclass
 from typing import Any, final
@@ -7,24 +7,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.writes.dictionaries.encoding import encoded_each, name_of
+from dla.writes.dictionaries.encoding import encoded_each, name_of_dictionary
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Dictionary:
-    """What explains an activation `y` as `Σ_i f_i * rates_i * scale * W_dec[i] + offset (+ x @ W_skip.T) + error`.
+    """Explains an activation `y` as `Σ_i f_i * rates_i * scale * W_dec[i] + offset (+ x @ W_skip.T) + error`.
 
-    `f = encode(x)`; an autoencoder reads what it explains (`x = y`), a transcoder another activation. `scale` is 1 and
-    `offset` is `b_dec` unless the dictionary normalises its input; `rates` is 1 unless its `decode` has another factor
-    for each feature, as where it takes the rows of `W_dec` for unit vectors.
+    Here `f = encode(x)`. An autoencoder reads what it explains (`x = y`), a transcoder another activation. `scale` is 1
+    and `offset` is `b_dec` unless the dictionary normalises its input; `rates` is 1 unless `decode` has a factor of its
+    own for each feature, as where it divides the rows of `W_dec` by their norms.
 
     Attributes:
-        source: The autoencoder or transcoder. Its `encode` must treat each position alone.
+        source: The autoencoder or transcoder. Its `encode` must treat each position on its own.
         reads: The hook name of `x`.
         writes: The hook name of `y`.
-        by_head: Whether `encode` wants heads on an axis of their own.
-        plain: Whether it normalises nothing.
+        by_head: Whether `encode` takes `x` with an axis for heads.
+        plain: Whether `scale` is 1 and `offset` is `b_dec`.
         rates: The factor of each feature; None where all are 1.
     """
 
@@ -37,13 +37,13 @@ class Dictionary:
 
     @property
     def W_dec(self) -> Float[Tensor, "feature d_out"]:
-        """What each feature writes."""
+        """The vector that each feature writes."""
         weight: Tensor = self.source.W_dec.detach()
         return weight
 
     @property
     def W_skip(self) -> Float[Tensor, "d_out d_in"] | None:
-        """What a transcoder with a skip connection adds; None if there is none."""
+        """The weight of a transcoder's skip connection; None if there is none."""
         weight = getattr(self.source, "W_skip", None)
         return weight.detach() if isinstance(weight, Tensor) else None
 
@@ -54,15 +54,15 @@ class Dictionary:
         """What each row of `W_dec` is multiplied by, and the `offset`.
 
         Raises:
-            TypeError: If `encode` does not give one number a feature.
+            TypeError: If `encode` does not give one number per feature.
             ValueError: If `encode` cannot take the activations.
             UnsupportedModelError: If the features of a position depend on the other positions, or on chance.
         """
-        raw = encoded_each(self.source, x.to(self.W_dec), name_of(self.source, self.writes))
+        raw = encoded_each(self.source, x.to(self.W_dec), name_of_dictionary(self.source, self.writes))
         features = raw.to(x) if self.rates is None else raw.to(x) * self.rates.to(x)
         if self.plain:
             return features, self.source.b_dec.detach().to(x).expand(*x.shape[:2], -1)
-        # One call for both: a normalising dictionary keeps its scale from `encode` to the next `decode` only.
+        # One call for both, since a normalising dictionary keeps its scale from `encode` to the next `decode` only.
         decoded = self.source.decode(torch.stack([raw, torch.zeros_like(raw)]))
         whole, offset = decoded.reshape(2, *x.shape[:2], -1).to(x)
         return features * scale_between(features @ self.W_dec.to(x), whole - offset), offset
@@ -71,6 +71,7 @@ class Dictionary:
 def scale_between(
     direct: Float[Tensor, "*more d_out"], scaled: Float[Tensor, "*more d_out"]
 ) -> Float[Tensor, "*more one"]:
-    """By what the one must be multiplied to be the other; 0 where there is nothing to multiply."""
+    """The factor from one vector to the other at each position; 0 where the first is 0."""
+    # In the sense of least squares: no single entry decides, which may be small and badly rounded.
     scale = (direct * scaled).sum(-1, keepdim=True) / direct.pow(2).sum(-1, keepdim=True)
     return scale.nan_to_num(0.0)

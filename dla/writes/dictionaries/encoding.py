@@ -1,4 +1,4 @@
-"""What `encode` gives: one number a feature, of each position alone."""
+"""Calling `encode` of a dictionary: it must give one number per feature, from each position on its own."""
 
 from typing import Any
 
@@ -8,20 +8,24 @@ from torch import Tensor
 
 from dla.errors import UnsupportedModelError
 
+# So many features of a position may differ when it is alone: rounding moves some over their threshold.
 _FEW = 3
-"""So many features may differ between a position alone and the same one among others: roundings at a threshold."""
 
-_NEAR = 1e-2
-"""By how much of the largest feature two values of one may differ."""
+_NEAR = 1e-2  # how far two values of one feature may differ, relative to the largest feature
 
 
-def name_of(source: Any, at: str) -> str:
+def name_of_dictionary(source: Any, at: str) -> str:
     """A dictionary, as messages name it."""
     return f"The dictionary of {at!r}: {type(source).__name__}"
 
 
-def encoded(source: Any, x: Float[Tensor, "batch pos *d_in"], name: str) -> Float[Tensor, "batch pos feature"]:
-    """The features that a dictionary gives, one a row of its `W_dec`.
+def encode_features(source: Any, x: Float[Tensor, "batch pos *d_in"], name: str) -> Float[Tensor, "batch pos feature"]:
+    """The features that a dictionary gives, one for each row of its `W_dec`.
+
+    Args:
+        source: The dictionary.
+        x: What it reads.
+        name: What messages call it.
 
     Raises:
         TypeError: If `encode` gives something else.
@@ -51,7 +55,7 @@ def encoded(source: Any, x: Float[Tensor, "batch pos *d_in"], name: str) -> Floa
 
 
 def encoded_each(source: Any, x: Float[Tensor, "batch pos *d_in"], name: str) -> Float[Tensor, "batch pos feature"]:
-    """The features of a dictionary, after some positions were given to it alone: the first, last and smallest.
+    """The features of a dictionary, compared with those of single positions: the first, the last and the smallest.
 
     Args:
         source: The dictionary.
@@ -59,19 +63,20 @@ def encoded_each(source: Any, x: Float[Tensor, "batch pos *d_in"], name: str) ->
         name: What messages call it.
 
     Raises:
-        TypeError: As `encoded`.
-        ValueError: As `encoded`.
+        TypeError: As `encode_features`.
+        ValueError: As `encode_features`.
         UnsupportedModelError: If a position's features depend on what else is given to it, or on chance.
     """
     batch, width = x.shape[:2]
+    # In a top-k over the batch the large positions take the features of the small ones, which show it most.
     smallest = int(x.flatten(2).norm(dim=-1).argmin())
     places = {(0, 0), (batch - 1, width - 1), divmod(smallest, width)} if batch * width > 1 else set()
-    alone = {(b, p): encoded(source, x[b : b + 1, p : p + 1], name)[0, 0] for b, p in sorted(places)}
-    together = encoded(source, x, name)
+    alone = {(b, p): encode_features(source, x[b : b + 1, p : p + 1], name)[0, 0] for b, p in sorted(places)}
+    together = encode_features(source, x, name)
     for (b, p), features in alone.items():
         differing = _differing(features, together[b, p])
         if differing is not None:
-            again = encoded(source, x, name)
+            again = encode_features(source, x, name)
             if any(_differing(again[place], together[place]) is not None for place in alone):
                 raise UnsupportedModelError(_changing(name))
             raise UnsupportedModelError(_dependent(name, differing, len(features)))
@@ -79,11 +84,12 @@ def encoded_each(source: Any, x: Float[Tensor, "batch pos *d_in"], name: str) ->
 
 
 def _differing(one: Float[Tensor, " feature"], other: Float[Tensor, " feature"]) -> int | None:
-    """How many features are others; None where that is rounding."""
+    """How many features differ; None where that may be rounding."""
     one, other, eps = one.double(), other.double(), torch.finfo(other.dtype).eps
     size = torch.maximum(one.abs().max(), other.abs().max())
     differing = int(((one - other).abs() > _NEAR * size).sum())
     length = torch.maximum(one.norm(), other.norm())
+    # The coarser the dtype, the more features are moved over their threshold by rounding.
     beyond = differing > _FEW + 0.1 * len(one) * eps or bool((one - other).norm() > 0.5 * length)
     return differing if beyond else None
 

@@ -1,4 +1,4 @@
-"""Reading a dictionary: whether it is one, where it belongs, and how its `decode` uses the features."""
+"""Reading a dictionary: whether an object is one, where it belongs, and how its `decode` uses the features."""
 
 import inspect
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ from torch import Tensor
 from dla.errors import UnsupportedModelError
 from dla.inputs.given import shown
 from dla.writes.dictionaries.base import Dictionary, scale_between
-from dla.writes.dictionaries.encoding import encoded_each, name_of
+from dla.writes.dictionaries.encoding import encoded_each, name_of_dictionary
 
+# The sizes of the inputs that `encode` is tried on; activations of real models differ as much, and more.
 _SIZES = (0.1, 1.0, 10.0)
-"""How large the numbers are that `encode` is tried on; activations differ that much, and more."""
 
 
 def read_dictionary(source: Any, at: str | tuple[str, str] | None) -> Dictionary:
@@ -41,12 +41,12 @@ def read_dictionary(source: Any, at: str | tuple[str, str] | None) -> Dictionary
             "`b_dec`, such as an SAE or Transcoder of SAELens."
         )
     reads, writes = _places(source, at)
-    _check_shapes(source, name_of(source, writes))
+    _check_shapes(source, name_of_dictionary(source, writes))
     by_head = bool(getattr(source, "hook_z_reshaping_mode", False))
     with torch.no_grad():
         inputs = list(_inputs(source, reads == writes, by_head))
         for x in inputs:
-            encoded_each(source, x, name_of(source, writes))
+            encoded_each(source, x, name_of_dictionary(source, writes))
         plain, rates = _decoding(source, inputs)
     return Dictionary(source, reads, writes, by_head, plain, rates)
 
@@ -86,7 +86,7 @@ def _places(source: Any, at: str | tuple[str, str] | None) -> tuple[str, str]:
 
 
 def _inputs(source: Any, autoencodes: bool, by_head: bool) -> Iterator[Float[Tensor, "batch pos *d_in"]]:
-    """Numbers to try it on, the same ones every time: two prompts whose positions differ a hundredfold in size."""
+    """Random inputs, the same every time: two prompts whose positions differ a hundredfold in size."""
     width = source.W_dec.shape[1] if autoencodes else _width_of_input(source)
     if width is None:
         return
@@ -97,18 +97,18 @@ def _inputs(source: Any, autoencodes: bool, by_head: bool) -> Iterator[Float[Ten
 
 
 def _width_of_input(source: Any) -> int | None:
-    """How wide a transcoder's input is, where it says so."""
-    told = getattr(getattr(source, "cfg", None), "d_in", None)
+    """How wide a transcoder's input is; None if it does not say so."""
+    d_in = getattr(getattr(source, "cfg", None), "d_in", None)
     W_enc = getattr(source, "W_enc", None)
-    if told is None and isinstance(W_enc, Tensor) and W_enc.ndim == 2 and len(source.W_dec) in W_enc.shape:
+    if d_in is None and isinstance(W_enc, Tensor) and W_enc.ndim == 2 and len(source.W_dec) in W_enc.shape:
         return W_enc.numel() // len(source.W_dec)
-    return told
+    return d_in
 
 
 def _decoding(
     source: Any, inputs: list[Float[Tensor, "batch pos *d_in"]]
 ) -> tuple[bool, Float[Tensor, " feature"] | None]:
-    """Whether `decode` is linear with offset `b_dec`, and its factor for each feature; tried on all features at once.
+    """Whether `decode` has scale 1 and offset `b_dec`, and its factor for each feature; tried on all features at once.
 
     Raises:
         UnsupportedModelError: If it is not linear in the features, up to a scale for each position.
@@ -126,20 +126,18 @@ def _decoding(
             direct = (features.double() if rates is None else features.double() * rates) @ W_dec
             scale = scale_between(direct, whole - offset)
             if _close(scale * direct, whole - offset, source):
-                plain = _close(offset, b_dec.expand_as(offset), source) and _close(
-                    scale, torch.ones_like(scale), source
-                )
-                return plain, rates
+                unscaled = _close(scale, torch.ones_like(scale), source)
+                return unscaled and _close(offset, b_dec.expand_as(offset), source), rates
     raise UnsupportedModelError(
-        f"{type(source).__name__}.decode is not `features @ W_dec + b_dec`, so its features cannot be told apart."
+        f"{type(source).__name__}.decode is not `features @ W_dec + b_dec`, so its features cannot be separated."
     )
 
 
 def _takes_indices(source: Any) -> bool:
-    """Whether `decode` takes the active features and their places, as sparsify's does, and not all features.
+    """Whether `decode` takes the active features and their indices, as sparsify's does, and not all features.
 
     Raises:
-        TypeError: If it needs something else beside the features.
+        TypeError: If it needs other arguments besides the features.
     """
     parameters = list(inspect.signature(source.decode).parameters.values())
     needed = [
@@ -155,6 +153,7 @@ def _takes_indices(source: Any) -> bool:
     return False
 
 
-def _close(actual: Tensor, expected: Tensor, source: Any) -> bool:
+def _close(actual: Float[Tensor, "..."], expected: Float[Tensor, "..."], source: Any) -> bool:
+    # Loose: only another way of decoding must be found out, and dictionaries may be in half precision.
     slack = max(1e-3, 4 * torch.finfo(source.W_dec.dtype).eps)
     return bool((actual - expected).abs().max() <= slack * expected.abs().max() + 1e-5)

@@ -1,63 +1,24 @@
 """Adapters that are wrong about their model, or show other activations than the model has."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, final
+from typing import Any
 
 import torch
 from torch import Tensor
 
 import dla
 from dla.adapters import Anatomy, Heads, Observer, Sublayer
-from dla.inputs import Vocabulary
-
-Alter = Callable[[Anatomy], Anatomy]
-Show = Callable[[str, Tensor], Tensor]
+from dla.testing import AlteredAdapter
+from mutants.altered import with_heads, with_norm, with_readout, with_scale, with_sublayers
 
 
-@final
-class Altered(dla.ModelAdapter):
-    """An adapter as one's own might be: right but for what its anatomy says, or for what its observers are shown."""
-
-    def __init__(self, model: Any, alter: Alter = lambda anatomy: anatomy, show: Show = lambda name, x: x) -> None:
-        self._inner, self._show = dla.adapt(model), show
-        self._anatomy = alter(self._inner.anatomy)
-
-    @property
-    def anatomy(self) -> Anatomy:
-        return self._anatomy
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        return self._inner.vocabulary
-
-    def run(self, tokens: Tensor, observe: Mapping[str, Observer], rows: Tensor | None) -> Tensor:
-        def shown(name: str, observer: Observer) -> Observer:
-            return lambda activation: observer(self._show(name, activation))
-
-        return self._inner.run(tokens, {name: shown(name, observer) for name, observer in observe.items()}, rows)
-
-    def owns(self, cache: Any) -> bool:
-        return self._inner.owns(cache)
-
-
-@final
-class PadsOnTheLeft(dla.ModelAdapter):
+def pads_on_the_left(model: Any) -> dla.ModelAdapter:
     """Hands padding to the model as if it were text: short prompts are moved to the right, and no mask says so."""
+    pad = dla.adapt(model).vocabulary.pad
 
-    def __init__(self, model: Any) -> None:
-        self._inner = dla.adapt(model)
-
-    @property
-    def anatomy(self) -> Anatomy:
-        return self._inner.anatomy
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        return self._inner.vocabulary
-
-    def run(self, tokens: Tensor, observe: Mapping[str, Observer], rows: Tensor | None) -> Tensor:
-        pad, width = self.vocabulary.pad, tokens.shape[1]
+    def run(inner: dla.ModelAdapter, tokens: Tensor, observe: Mapping[str, Observer], rows: Tensor | None) -> Tensor:
+        width = tokens.shape[1]
         lengths = [max((i + 1 for i, token in enumerate(row) if token != pad), default=1) for row in tokens.tolist()]
         moved = torch.stack([row.roll(width - length) for row, length in zip(tokens, lengths, strict=True)])
 
@@ -69,98 +30,52 @@ class PadsOnTheLeft(dla.ModelAdapter):
         def shown(observer: Observer) -> Observer:
             return lambda activation: observer(back(activation))
 
-        logits = back(self._inner.run(moved, {name: shown(observer) for name, observer in observe.items()}, None))
+        logits = back(inner.run(moved, {name: shown(observer) for name, observer in observe.items()}, None))
         return logits if rows is None else logits.gather(1, rows[..., None].expand(-1, -1, logits.shape[-1]))
 
-    def owns(self, cache: Any) -> bool:
-        return self._inner.owns(cache)
+    return AlteredAdapter(model, run=run)
 
 
-@final
-class AnswersFromMemory(dla.ModelAdapter):
+def answers_from_memory(model: Any) -> dla.ModelAdapter:
     """Remembers runs by the size of the prompt, and shows the first one again for every other prompt of that size."""
+    runs: dict[torch.Size, Tensor] = {}
 
-    def __init__(self, model: Any) -> None:
-        self._inner = dla.adapt(model)
-        self._runs: dict[torch.Size, Tensor] = {}
+    def run(inner: dla.ModelAdapter, tokens: Tensor, observe: Mapping[str, Observer], rows: Tensor | None) -> Tensor:
+        return inner.run(runs.setdefault(tokens.shape, tokens.clone()), observe, rows)
 
-    @property
-    def anatomy(self) -> Anatomy:
-        return self._inner.anatomy
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        return self._inner.vocabulary
-
-    def run(self, tokens: Tensor, observe: Mapping[str, Observer], rows: Tensor | None) -> Tensor:
-        return self._inner.run(self._runs.setdefault(tokens.shape, tokens.clone()), observe, rows)
-
-    def owns(self, cache: Any) -> bool:
-        return self._inner.owns(cache)
-
-
-def _readout(**changes: Any) -> Alter:
-    return lambda anatomy: replace(anatomy, unembedding=replace(anatomy.unembedding, **changes))
-
-
-def _norm(change: Callable[[dla.Norm], dla.Norm]) -> Alter:
-    def alter(anatomy: Anatomy) -> Anatomy:
-        norm = anatomy.unembedding.norm
-        assert norm is not None
-        return _readout(norm=change(norm))(anatomy)
-
-    return alter
-
-
-def _scale(change: Callable[[Tensor], Tensor]) -> Alter:
-    """Reads the final norm's scale wrongly."""
-
-    def alter(norm: dla.Norm) -> dla.Norm:
-        return replace(norm, scale=replace(norm.scale, read=lambda scale: change(norm.scale.read(scale))))
-
-    return _norm(alter)
-
-
-def _sublayers(change: Callable[[Sublayer], Sublayer]) -> Alter:
-    def alter(anatomy: Anatomy) -> Anatomy:
-        blocks = [replace(block, sublayers=tuple(map(change, block.sublayers))) for block in anatomy.blocks]
-        return replace(anatomy, blocks=tuple(blocks))
-
-    return alter
-
-
-def _heads(change: Callable[[Heads], Heads]) -> Alter:
-    return _sublayers(lambda s: s if s.heads is None else replace(s, heads=change(s.heads)))
+    return AlteredAdapter(model, run=run)
 
 
 def drops_gamma(model: Any) -> dla.ModelAdapter:
     """The final norm has no weight."""
-    return Altered(model, _norm(lambda norm: replace(norm, weight=None)))
+    return AlteredAdapter(model, with_norm(lambda norm: replace(norm, weight=None)))
 
 
 def drops_beta(model: Any) -> dla.ModelAdapter:
     """The final norm has no bias."""
-    return Altered(model, _norm(lambda norm: replace(norm, bias=None)))
+    return AlteredAdapter(model, with_norm(lambda norm: replace(norm, bias=None)))
 
 
 def drops_b_U(model: Any) -> dla.ModelAdapter:
     """The unembedding has no bias."""
-    return Altered(model, _readout(b_U=None))
+    return AlteredAdapter(model, with_readout(b_U=None))
 
 
 def takes_layer_norm_for_rms_norm(model: Any) -> dla.ModelAdapter:
     """The final norm does not centre."""
-    return Altered(model, _norm(lambda norm: replace(norm, centred=False)))
+    return AlteredAdapter(model, with_norm(lambda norm: replace(norm, centred=False)))
 
 
 def takes_rms_norm_for_layer_norm(model: Any) -> dla.ModelAdapter:
     """The final norm centres."""
-    return Altered(model, _norm(lambda norm: replace(norm, centred=True)))
+    return AlteredAdapter(model, with_norm(lambda norm: replace(norm, centred=True)))
 
 
 def forgets_one_plus_w(model: Any) -> dla.ModelAdapter:
     """The final norm's weight as the checkpoint has it, where the model adds one to it."""
-    return Altered(model, _norm(lambda norm: replace(norm, weight=None if norm.weight is None else norm.weight - 1)))
+    return AlteredAdapter(
+        model, with_norm(lambda norm: replace(norm, weight=None if norm.weight is None else norm.weight - 1))
+    )
 
 
 def takes_the_unbiased_variance(model: Any) -> dla.ModelAdapter:
@@ -168,14 +83,14 @@ def takes_the_unbiased_variance(model: Any) -> dla.ModelAdapter:
 
     def alter(anatomy: Anatomy) -> Anatomy:
         width = anatomy.unembedding.W_U.shape[0]
-        return _scale(lambda scale: scale * (width / (width - 1)) ** 0.5)(anatomy)
+        return with_scale(lambda scale: scale * (width / (width - 1)) ** 0.5)(anatomy)
 
-    return Altered(model, alter)
+    return AlteredAdapter(model, alter)
 
 
 def takes_the_scale_of_the_position_before(model: Any) -> dla.ModelAdapter:
     """The final norm's scale, one position late."""
-    return Altered(model, _scale(lambda scale: scale.roll(1, 1)))
+    return AlteredAdapter(model, with_scale(lambda scale: scale.roll(1, 1)))
 
 
 def takes_the_logits_after_the_soft_cap(model: Any) -> dla.ModelAdapter:
@@ -183,7 +98,7 @@ def takes_the_logits_after_the_soft_cap(model: Any) -> dla.ModelAdapter:
     anatomy = dla.adapt(model).anatomy
     assert anatomy.unembedding.transform is not None
     name, cap = anatomy.unembedding.logits.name, anatomy.unembedding.transform
-    return Altered(model, show=lambda seen, x: cap(x) if seen == name else x)
+    return AlteredAdapter(model, show=lambda seen, x: cap(x) if seen == name else x)
 
 
 def forgets_the_residual_multiplier(model: Any) -> dla.ModelAdapter:
@@ -194,7 +109,7 @@ def forgets_the_residual_multiplier(model: Any) -> dla.ModelAdapter:
         assert isinstance(write, dla.FullOutput)
         return replace(sublayer, write=replace(write, route=replace(write.route, multiplier=1.0)))
 
-    return Altered(model, _sublayers(alter))
+    return AlteredAdapter(model, with_sublayers(alter))
 
 
 def forgets_the_embedding_scale(model: Any) -> dla.ModelAdapter:
@@ -203,7 +118,7 @@ def forgets_the_embedding_scale(model: Any) -> dla.ModelAdapter:
     def show(name: str, activation: Tensor) -> Tensor:
         return activation / activation.shape[-1] ** 0.5 if name == "hook_embed" else activation
 
-    return Altered(model, show=show)
+    return AlteredAdapter(model, show=show)
 
 
 def flattens_W_O_the_other_way(model: Any) -> dla.ModelAdapter:
@@ -214,12 +129,12 @@ def flattens_W_O_the_other_way(model: Any) -> dla.ModelAdapter:
         weight = heads.W_O.flatten(0, 1).unflatten(0, (d_head, count)).transpose(0, 1)
         return replace(heads, W_O=weight)
 
-    return Altered(model, _heads(alter))
+    return AlteredAdapter(model, with_heads(alter))
 
 
 def reads_z_of_the_position_before(model: Any) -> dla.ModelAdapter:
     """What heads read, one position late."""
-    return Altered(model, show=lambda name, x: x.roll(1, 1) if name.endswith("hook_z") else x)
+    return AlteredAdapter(model, show=lambda name, x: x.roll(1, 1) if name.endswith("hook_z") else x)
 
 
 def shows_the_normed_stream_as_the_last(model: Any) -> dla.ModelAdapter:
@@ -230,4 +145,4 @@ def shows_the_normed_stream_as_the_last(model: Any) -> dla.ModelAdapter:
         normed = replace(last.resid_post, site=anatomy.unembedding.normalised)
         return replace(anatomy, blocks=(*anatomy.blocks[:-1], replace(last, resid_post=normed)))
 
-    return Altered(model, alter)
+    return AlteredAdapter(model, alter)

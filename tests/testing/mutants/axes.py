@@ -9,8 +9,8 @@ from torch import Tensor
 import dla
 from dla.adapters import Heads
 from dla.writes import Activations
+from mutants.altered import AlteredWrite
 from mutants.splitting import SplitsHeads
-from mutants.writes import OfHeads
 
 
 @final
@@ -69,7 +69,7 @@ class ForgetsToTakeThePosition(SplitsHeads):
             values = write.contract(activations, direction)
             return values[..., :1].expand_as(values)
 
-        return [OfHeads(heads.write(), contracting), *heads.biases()]
+        return [AlteredWrite(heads.write(), contracting), *heads.biases()]
 
 
 @final

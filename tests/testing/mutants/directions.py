@@ -1,7 +1,7 @@
 """Directions that ask something else than they say, or something that depends on what it should not."""
 
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import final
 
 import torch
@@ -131,17 +131,3 @@ class ContrastsWithTheBatch(dla.Direction):
 
     def describe(self) -> str:
         return "logit against the prompts' last tokens"
-
-
-@final
-@dataclass(frozen=True)
-class DropsTheUnembeddingBias(dla.Direction):
-    """A token's column of `W_U` as a vector: the logit without `b_U`."""
-
-    W_U: torch.Tensor = field(repr=False)
-
-    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
-        return replace(ResolvedDirection.of_vector(self.W_U[None, None, :, 9].detach()))
-
-    def describe(self) -> str:
-        return "logit of 9"

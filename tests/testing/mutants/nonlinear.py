@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from typing import final
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 import dla
 from dla.adapters import Heads
 from dla.decomposers import Item, Rows
 from dla.writes import Activations
+from mutants.altered import AlteredWrite
 from mutants.splitting import SplitsHeads
 
 
@@ -49,34 +49,14 @@ class SharesByNorm(SplitsHeads):
     """Attention's output divided among its heads in proportion to the length of what each writes."""
 
     def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
-        return [ByNorm(heads.write()), *heads.biases()]
+        def shares(write: dla.Write, activations: Activations) -> Tensor:
+            norms = write.vectors(activations).norm(dim=-1)
+            return norms / norms.sum(0)
 
+        def contracting(write: dla.Write, activations: Activations, direction: Tensor) -> Tensor:
+            return write.contract(activations, direction).sum(-3, keepdim=True) * shares(write, activations)
 
-@final
-@dataclass(frozen=True, eq=False)
-class ByNorm(dla.Write):
-    """The sum of several parts, divided among them by their norms."""
+        def showing(write: dla.Write, activations: Activations) -> Tensor:
+            return write.vectors(activations).sum(0, keepdim=True) * shares(write, activations).unsqueeze(-1)
 
-    heads: dla.HeadWrites
-
-    @property
-    def labels(self) -> Sequence[dla.Label]:
-        return self.heads.labels
-
-    @property
-    def reads(self) -> tuple[dla.Site, ...]:
-        return self.heads.reads
-
-    def contract(
-        self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
-    ) -> Float[Tensor, "*more part #batch #pos"]:
-        total = self.heads.contract(activations, direction).sum(-3, keepdim=True)
-        return total * self._shares(activations)
-
-    def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
-        total = self.heads.vectors(activations).sum(0, keepdim=True)
-        return total * self._shares(activations).unsqueeze(-1)
-
-    def _shares(self, activations: Activations) -> Float[Tensor, "part #batch #pos"]:
-        norms = self.heads.vectors(activations).norm(dim=-1)
-        return norms / norms.sum(0)
+        return [AlteredWrite(heads.write(), contracting, showing), *heads.biases()]

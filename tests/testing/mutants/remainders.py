@@ -65,18 +65,13 @@ class Fitted(dla.Write):
         factor = self.stream.contract(activations, direction) / total
         shape = factor.shape
         values = [factor * row.expand(*row.shape[:-2], *shape[-2:]) for row in rows]
-        return values[0] if len(values) == 1 else _joined(values)
+        return torch.cat(values, -3)
 
     def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
         rows = [write.vectors(activations) for write in self.parts]
         stream = self.stream.vectors(activations)
-        vectors = _joined([row.expand(-1, *stream.shape[1:]) for row in rows], 0)
+        vectors = torch.cat([row.expand(-1, *stream.shape[1:]) for row in rows])
         return vectors * (stream.norm(dim=-1) / vectors.sum(0).norm(dim=-1)).unsqueeze(-1)
-
-
-def _joined(tensors: Sequence[Tensor], axis: int = -3) -> Tensor:
-
-    return torch.cat(list(tensors), axis)
 
 
 def last_stream(model: dla.ModelAdapter) -> dla.Write:

@@ -227,7 +227,7 @@ class OnlyTheStrongestHeads(SplitsHeads):
 
     def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[Item]:
         others = dla.Label("other heads", layer_of(heads), parent=heads.label)
-        strongest = dla.decomposers.strongest.TopK(1, others, "head")
+        strongest = dla.decomposers.top_k.TopK(1, others, "head")
         return [dla.Entry(heads.label, lambda _: heads.write(), (strongest,)), *heads.biases()]
 
 

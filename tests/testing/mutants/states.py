@@ -11,6 +11,8 @@ import dla
 from dla.adapters import Heads
 from dla.decomposers import Item
 from dla.inputs import Prompts
+from dla.writes import Activations
+from mutants.altered import AlteredWrite
 from mutants.remainders import last_stream
 from mutants.splitting import SplitsHeads
 
@@ -119,3 +121,43 @@ class RemembersTheFirstModel(dla.Decomposer):
 
     def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
         return self.kept.setdefault("plan", dla.HeadDecomposer().writes(model))
+
+
+@final
+@dataclass(frozen=True)
+class CentresTheDirection(SplitsHeads):
+    """Centres the direction in place: other writes are then read with another direction."""
+
+    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        def contracting(write: dla.Write, activations: Activations, direction: Tensor) -> Tensor:
+            direction -= direction.mean(-1, keepdim=True)
+            return write.contract(activations, direction)
+
+        return [AlteredWrite(heads.write(), contracting), *heads.biases()]
+
+
+@final
+@dataclass(frozen=True)
+class DividesTheActivation(SplitsHeads):
+    """Scales what it reads in place and the weights the other way: right once, and wrong for who reads it next."""
+
+    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        def contracting(write: dla.Write, activations: Activations, direction: Tensor) -> Tensor:
+            activations[heads.z].div_(8.0)
+            return 8.0 * write.contract(activations, direction)
+
+        return [AlteredWrite(heads.write(), contracting), *heads.biases()]
+
+
+@final
+@dataclass(frozen=True)
+class CentresTheWeights(dla.Decomposer):
+    """Centres what heads write, in the model's own weights: the second time there is nothing left to change."""
+
+    def writes(self, model: dla.ModelAdapter) -> Sequence[Item]:
+        plan = list(dla.HeadDecomposer().writes(model))
+        with torch.no_grad():
+            for write in plan:
+                if isinstance(write, dla.HeadWrites):
+                    write.weight.sub_(write.weight.mean(-1, keepdim=True))
+        return plan

@@ -1,22 +1,11 @@
-"""What the kit says of a mutant, on the model that shows its mistake."""
+"""What the kit says of a mutant, on the models that show its mistake."""
 
 import copy
 
 import dla
-from dla.testing import CheckResult, Report, check_decomposer, check_direction
-from dla.testing.decomposers import run_check
-from dla.testing.laws import CHECKS
+from dla.testing import Report, check_decomposer, check_direction
 from dla.testing.subjects import as_subject
 from mutants.catalogue import PROMPTS, Mutant
-
-
-def named_step(mutant: Mutant) -> CheckResult:
-    """What the check that must find it says; of a decomposer no other check is made."""
-    if isinstance(mutant.of, dla.Decomposer):
-        [check] = [check for check in CHECKS if check.name == mutant.check]
-        return run_check(check, copy.deepcopy(mutant.of), mutant.models)
-    [step] = [step for step in report_of(mutant).steps if step.name == mutant.check]
-    return step
 
 
 def report_of(mutant: Mutant) -> Report:

@@ -1,14 +1,14 @@
 """Tiny Hugging Face models, one for each architecture and each of its switches that matter."""
 
-from dla.testing.models.hugging_face.architecture import HuggingFaceArchitecture, Kind, Mode, boot
-from dla.testing.models.hugging_face.experts import LATENT_ATTENTION, MIXTURES
+from dla.testing.models.hugging_face.architecture import HuggingFaceArchitecture, Kind, Mode, bridge_of
 from dla.testing.models.hugging_face.gemma import GEMMA
 from dla.testing.models.hugging_face.gpt import GPT
 from dla.testing.models.hugging_face.hybrid import HYBRID, RECURRENT
 from dla.testing.models.hugging_face.llama import LAYER_NORM, LLAMA_LIKE
+from dla.testing.models.hugging_face.mixtures import LATENT_ATTENTION, MIXTURES
 from dla.testing.models.hugging_face.refused import REFUSED
 
-__all__ = ["HUGGING_FACE", "REFUSED", "HuggingFaceArchitecture", "Kind", "Mode", "boot"]
+__all__ = ["HUGGING_FACE", "REFUSED", "HuggingFaceArchitecture", "Kind", "Mode", "bridge_of"]
 
 HUGGING_FACE: tuple[HuggingFaceArchitecture, ...] = (
     *GPT,

@@ -1,7 +1,7 @@
 """Gemma: norm weights 1 + w, norms before and after each sublayer, soft caps, scaled embeddings."""
 
-from dla.testing.models.hugging_face.architecture import HuggingFaceArchitecture as Entry
-from dla.testing.models.hugging_face.sizes import LLAMA, WINDOW, configuration
+from dla.testing.models.hugging_face.architecture import HuggingFaceArchitecture, tiny
+from dla.testing.models.hugging_face.sizes import LLAMA, WINDOW
 
 _TIED = {**LLAMA, "head_dim": 8, "tie_word_embeddings": True}
 _SLIDING = {"sliding_window": WINDOW, "layer_types": ["sliding_attention", "full_attention"]}
@@ -32,27 +32,19 @@ _EXPERTS = {
     "moe_intermediate_size": 24,
 }
 
-GEMMA: tuple[Entry, ...] = (
-    Entry("gemma", configuration("GemmaConfig", _TIED)),
-    Entry("gemma-bias", configuration("GemmaConfig", _TIED, {"attention_bias": True, "head_dim": 12})),
-    Entry("gemma2", configuration("Gemma2Config", _TIED, _SLIDING, _CAPS), notes="caps on scores and logits"),
-    Entry("gemma2-uncapped", configuration("Gemma2Config", _TIED, _SLIDING, _NO_CAPS)),
-    Entry("gemma3_text", configuration("Gemma3TextConfig", _TIED, _SLIDING, _SCALE)),
-    Entry(
-        "gemma3_text-capped",
-        configuration("Gemma3TextConfig", _TIED, _SLIDING, _SCALE, {"final_logit_softcapping": 2.0}),
-    ),
-    Entry(
-        "vaultgemma",
-        configuration("VaultGemmaConfig", _TIED, _SLIDING, _CAPS),
-        notes="no norms after sublayers",
-    ),
-    Entry(
-        "gemma4_text",
-        configuration("Gemma4TextConfig", _TIED, _SLIDING, _GLOBAL, {"hidden_size_per_layer_input": 0}),
-        notes="each block multiplies the residual stream by a scalar",
-    ),
-    Entry("gemma4_text-per-layer-input", configuration("Gemma4TextConfig", _TIED, _SLIDING, _GLOBAL, _PER_LAYER_INPUT)),
-    Entry("gemma4_text-keys-are-values", configuration("Gemma4TextConfig", _TIED, _SLIDING, _KEYS_ARE_VALUES)),
-    Entry("gemma4_text-experts", configuration("Gemma4TextConfig", _TIED, _SLIDING, _EXPERTS), "experts"),
+GEMMA: tuple[HuggingFaceArchitecture, ...] = (
+    tiny("gemma", "GemmaConfig", _TIED),
+    tiny("gemma-bias", "GemmaConfig", _TIED, {"attention_bias": True, "head_dim": 12}),
+    # Caps on scores and logits.
+    tiny("gemma2", "Gemma2Config", _TIED, _SLIDING, _CAPS),
+    tiny("gemma2-uncapped", "Gemma2Config", _TIED, _SLIDING, _NO_CAPS),
+    tiny("gemma3_text", "Gemma3TextConfig", _TIED, _SLIDING, _SCALE),
+    tiny("gemma3_text-capped", "Gemma3TextConfig", _TIED, _SLIDING, _SCALE, {"final_logit_softcapping": 2.0}),
+    # No norms after sublayers.
+    tiny("vaultgemma", "VaultGemmaConfig", _TIED, _SLIDING, _CAPS),
+    # Each block multiplies the residual stream by a scalar.
+    tiny("gemma4_text", "Gemma4TextConfig", _TIED, _SLIDING, _GLOBAL, {"hidden_size_per_layer_input": 0}),
+    tiny("gemma4_text-per-layer-input", "Gemma4TextConfig", _TIED, _SLIDING, _GLOBAL, _PER_LAYER_INPUT),
+    tiny("gemma4_text-keys-are-values", "Gemma4TextConfig", _TIED, _SLIDING, _KEYS_ARE_VALUES),
+    tiny("gemma4_text-experts", "Gemma4TextConfig", _TIED, _SLIDING, _EXPERTS, kind="experts"),
 )

@@ -1,26 +1,17 @@
 """Models in which some or all blocks mix positions by a recurrence or a convolution."""
 
-from dla.testing.models.hugging_face.architecture import HuggingFaceArchitecture as Entry
-from dla.testing.models.hugging_face.sizes import (
-    EXPERTS,
-    LINEAR,
-    LLAMA,
-    MAMBA2,
-    TOKENS,
-    WINDOW,
-    configuration,
-    rope,
-    without,
-)
+from functools import partial
+
+from dla.testing.models.hugging_face.architecture import HuggingFaceArchitecture, tiny
+from dla.testing.models.hugging_face.sizes import EXPERTS, GRANITE, LINEAR, LLAMA, MAMBA2, TOKENS, WINDOW, rope, without
+
+_hybrid, _recurrent = partial(tiny, kind="hybrid"), partial(tiny, kind="recurrent")
 
 _HEAD = {"head_dim": 8}
 _LINEAR_FIRST = {**LINEAR, "layer_types": ["linear_attention", "full_attention"]}
 _SHARED = {"shared_expert_intermediate_size": 24}
 _GRANITE = {
-    "embedding_multiplier": 3.0,
-    "residual_multiplier": 0.6,
-    "attention_multiplier": 0.3,
-    "logits_scaling": 2.0,
+    **GRANITE,
     "shared_intermediate_size": 48,
     "position_embedding_type": "rope",  # without, TransformerLens boots a bridge that cannot run
     "layer_types": ["mamba", "attention"],
@@ -72,115 +63,55 @@ _RWKV = {
     "intermediate_size": 48,
 }
 
-HYBRID: tuple[Entry, ...] = (
-    Entry(
-        "qwen3_next",
-        configuration("Qwen3NextConfig", LLAMA, _HEAD, _LINEAR_FIRST, EXPERTS, _SHARED),
-        "hybrid",
-    ),
-    Entry("qwen3_5_text", configuration("Qwen3_5TextConfig", LLAMA, _HEAD, _LINEAR_FIRST), "hybrid"),
-    Entry(
+HYBRID: tuple[HuggingFaceArchitecture, ...] = (
+    _hybrid("qwen3_next", "Qwen3NextConfig", LLAMA, _HEAD, _LINEAR_FIRST, EXPERTS, _SHARED),
+    _hybrid("qwen3_5_text", "Qwen3_5TextConfig", LLAMA, _HEAD, _LINEAR_FIRST),
+    _hybrid(
         "qwen3_5_moe_text",
-        configuration(
-            "Qwen3_5MoeTextConfig",
-            without(LLAMA, "intermediate_size"),
-            _HEAD,
-            _LINEAR_FIRST,
-            EXPERTS,
-            _SHARED,
-        ),
-        "hybrid",
+        "Qwen3_5MoeTextConfig",
+        without(LLAMA, "intermediate_size"),
+        _HEAD,
+        _LINEAR_FIRST,
+        EXPERTS,
+        _SHARED,
     ),
-    Entry("olmo_hybrid", configuration("OlmoHybridConfig", LLAMA, _LINEAR_FIRST), "hybrid"),
-    Entry(
-        "granitemoehybrid",
-        configuration("GraniteMoeHybridConfig", LLAMA, MAMBA2, _GRANITE, {"num_local_experts": 4}),
-        "hybrid",
+    _hybrid("olmo_hybrid", "OlmoHybridConfig", LLAMA, _LINEAR_FIRST),
+    _hybrid("granitemoehybrid", "GraniteMoeHybridConfig", LLAMA, MAMBA2, _GRANITE, {"num_local_experts": 4}),
+    _hybrid("granitemoehybrid-dense", "GraniteMoeHybridConfig", LLAMA, MAMBA2, _GRANITE, {"num_local_experts": 0}),
+    # One sublayer in each block.
+    _hybrid("nemotron_h", "NemotronHConfig", _NEMOTRON, {"layers_block_type": ["mamba", "mlp", "attention", "mlp"]}),
+    _hybrid(
+        "nemotron_h-experts", "NemotronHConfig", _NEMOTRON, {"layers_block_type": ["mamba", "moe", "attention", "moe"]}
     ),
-    Entry(
-        "granitemoehybrid-dense",
-        configuration("GraniteMoeHybridConfig", LLAMA, MAMBA2, _GRANITE, {"num_local_experts": 0}),
-        "hybrid",
-    ),
-    Entry(
-        "nemotron_h",
-        configuration("NemotronHConfig", _NEMOTRON, {"layers_block_type": ["mamba", "mlp", "attention", "mlp"]}),
-        "hybrid",
-        "one sublayer in each block",
-    ),
-    Entry(
-        "nemotron_h-experts",
-        configuration("NemotronHConfig", _NEMOTRON, {"layers_block_type": ["mamba", "moe", "attention", "moe"]}),
-        "hybrid",
-    ),
-    Entry(
+    _hybrid(
         "jamba",
-        configuration(
-            "JambaConfig",
-            LLAMA,
-            {"num_experts": 4, "attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_offset": 0},
-            {"use_mamba_kernels": False, "mamba_d_state": 8, "mamba_dt_rank": 4},
-        ),
-        "hybrid",
+        "JambaConfig",
+        LLAMA,
+        {"num_experts": 4, "attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_offset": 0},
+        {"use_mamba_kernels": False, "mamba_d_state": 8, "mamba_dt_rank": 4},
     ),
-    Entry("bamba", configuration("BambaConfig", LLAMA, MAMBA2, rope(0.5), {"attn_layer_indices": [1]}), "hybrid"),
-    Entry(
-        "falcon_h1",
-        configuration("FalconH1Config", LLAMA, MAMBA2, _FALCON_H1),
-        "hybrid",
-        "attention and a state space side by side; eleven multipliers",
-    ),
-    Entry(
-        "zamba2",
-        configuration("Zamba2Config", _ZAMBA),
-        "hybrid",
-        "a shared attention block that also reads the embedding",
-    ),
-    Entry(
+    _hybrid("bamba", "BambaConfig", LLAMA, MAMBA2, rope(0.5), {"attn_layer_indices": [1]}),
+    # Attention and a state space side by side; eleven multipliers.
+    _hybrid("falcon_h1", "FalconH1Config", LLAMA, MAMBA2, _FALCON_H1),
+    # A shared attention block that also reads the embedding.
+    _hybrid("zamba2", "Zamba2Config", _ZAMBA),
+    _hybrid(
         "recurrent_gemma",
-        configuration(
-            "RecurrentGemmaConfig",
-            without(LLAMA, "max_position_embeddings"),
-            {
-                "num_hidden_layers": 3,
-                "lru_width": 32,
-                "attention_window_size": WINDOW,
-                "logits_soft_cap": 2.0,
-            },
-            {"tie_word_embeddings": True},
-        ),
-        "hybrid",
+        "RecurrentGemmaConfig",
+        without(LLAMA, "max_position_embeddings"),
+        {"num_hidden_layers": 3, "lru_width": 32, "attention_window_size": WINDOW, "logits_soft_cap": 2.0},
+        {"tie_word_embeddings": True},
     ),
-    Entry(
-        "lfm2",
-        configuration("Lfm2Config", LLAMA, _CONVOLUTION_FIRST, {"block_auto_adjust_ff_dim": False}),
-        "hybrid",
-    ),
-    Entry(
-        "lfm2_moe",
-        configuration("Lfm2MoeConfig", LLAMA, EXPERTS, _CONVOLUTION_FIRST, {"num_dense_layers": 1}),
-        "hybrid",
-    ),
+    _hybrid("lfm2", "Lfm2Config", LLAMA, _CONVOLUTION_FIRST, {"block_auto_adjust_ff_dim": False}),
+    _hybrid("lfm2_moe", "Lfm2MoeConfig", LLAMA, EXPERTS, _CONVOLUTION_FIRST, {"num_dense_layers": 1}),
 )
 
-RECURRENT: tuple[Entry, ...] = (
-    Entry("mamba", configuration("MambaConfig", _MAMBA), "recurrent"),
-    Entry(
-        "mamba-bias-untied",
-        configuration("MambaConfig", _MAMBA, {"use_bias": True, "tie_word_embeddings": False}),
-        "recurrent",
-    ),
-    Entry(
-        "mamba2",
-        configuration("Mamba2Config", _MAMBA, {"num_heads": 4, "head_dim": 16, "n_groups": 2, "chunk_size": 8}),
-        "recurrent",
-    ),
-    Entry("falcon_mamba", configuration("FalconMambaConfig", _MAMBA), "recurrent"),
-    Entry("rwkv", configuration("RwkvConfig", _RWKV), "recurrent"),
-    Entry(
-        "rwkv-rescaled",
-        configuration("RwkvConfig", _RWKV, {"rescale_every": 1}),
-        "recurrent",
-        "the residual stream is halved after each block, and the weights that write to it by its first use",
-    ),
+RECURRENT: tuple[HuggingFaceArchitecture, ...] = (
+    _recurrent("mamba", "MambaConfig", _MAMBA),
+    _recurrent("mamba-bias-untied", "MambaConfig", _MAMBA, {"use_bias": True, "tie_word_embeddings": False}),
+    _recurrent("mamba2", "Mamba2Config", _MAMBA, {"num_heads": 4, "head_dim": 16, "n_groups": 2, "chunk_size": 8}),
+    _recurrent("falcon_mamba", "FalconMambaConfig", _MAMBA),
+    _recurrent("rwkv", "RwkvConfig", _RWKV),
+    # The residual stream is halved after each block, and the weights that write to it by its first use.
+    _recurrent("rwkv-rescaled", "RwkvConfig", _RWKV, {"rescale_every": 1}),
 )

@@ -1,13 +1,10 @@
 """What the configurations share."""
 
-import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-import transformers
-
-from dla.testing.models.tokenizer import VOCABULARY_SIZE
+from dla.testing.models.word_tokenizer import VOCABULARY_SIZE
 
 Fields = Mapping[str, Any]
 """Arguments of a configuration class."""
@@ -54,6 +51,11 @@ MAMBA2: Fields = MappingProxyType(
 )
 """The state space blocks of hybrids."""
 
+GRANITE: Fields = MappingProxyType(
+    {"embedding_multiplier": 3.0, "residual_multiplier": 0.6, "attention_multiplier": 0.3, "logits_scaling": 2.0}
+)
+"""Granite's four multipliers."""
+
 LINEAR: Fields = MappingProxyType(
     {
         "linear_num_key_heads": 2,
@@ -84,19 +86,3 @@ WINDOW = 4
 def rope(partial: float = 1.0) -> Fields:
     """Rotary position settings; `partial` is the fraction of a head's dimensions that rotates."""
     return {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": partial}}
-
-
-def configuration(class_name: str, *fields: Fields) -> Callable[[], transformers.PreTrainedConfig]:
-    """A maker of configurations of one class of transformers, looked up only when one is made.
-
-    Args:
-        class_name: For example "LlamaConfig".
-        *fields: Arguments of that class; later ones replace earlier ones.
-    """
-
-    def make() -> transformers.PreTrainedConfig:
-        merged = {name: copy.deepcopy(value) for part in fields for name, value in part.items()}
-        made: transformers.PreTrainedConfig = getattr(transformers, class_name)(**merged)
-        return made
-
-    return make

@@ -1,0 +1,108 @@
+"""Activations of a run, or of a cache in its stead, handed to observers; and which positions are taken of them."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dla.adapters.base import ModelAdapter, Observer
+from dla.inputs.prompts import Positions, Prompts
+from dla.writes.sites import Site, take_rows
+
+
+@final
+class PositionSelector:
+    """Takes the positions that are asked about out of an activation, in the precision of the sums."""
+
+    def __init__(self, positions: Positions, width: int, dtype: torch.dtype) -> None:
+        """Says which positions are taken.
+
+        Args:
+            positions: The positions asked about.
+            width: How many positions the whole prompts have.
+            dtype: What activations are cast to.
+        """
+        self._positions, self._width, self.dtype = positions, width, dtype
+
+    def __call__(self, site: Site, activation: Tensor) -> Tensor:
+        """What a write reads at a site; an activation that holds only the positions asked about passes unchanged."""
+        batch = len(self._positions.index)
+        if site.flattened and tuple(activation.shape[:2]) != (batch, self._width):  # a cache has split it
+            activation = activation.unflatten(0, (batch, -1))
+        activation = site.read(activation)
+        axis = site.position_axis
+        taken = activation if axis is None else self.rows_of(activation, axis)
+        return taken.to(self.dtype) if taken.is_floating_point() else taken
+
+    def rows_of(self, activation: Tensor, axis: int) -> Tensor:
+        """The positions asked about, in the activation's own precision."""
+        whole = self._positions.everything or activation.shape[axis] != self._width
+        return activation if whole else take_rows(activation, self._positions.index, axis)
+
+
+def selector_of(model: ModelAdapter, prompts: Prompts, positions: Positions) -> PositionSelector:
+    """Takes the positions that are asked about out of a model's activations."""
+    dtype = torch.promote_types(model.anatomy.unembedding.W_U.dtype, torch.float32)
+    return PositionSelector(positions, prompts.tokens.shape[1], dtype)
+
+
+def watch(
+    model: ModelAdapter,
+    prompts: Prompts,
+    positions: Positions,
+    cache: Any,
+    observers: Sequence[Mapping[str, Observer]],
+) -> Float[Tensor, "batch query d_vocab"] | None:
+    """Runs the model, or goes over the cache, and calls all observers.
+
+    Args:
+        model: The model.
+        prompts: The prompts.
+        positions: The positions that are unembedded.
+        cache: The activations of a run, or None.
+        observers: By hook name; several groups of them.
+
+    Returns:
+        The logits that the model returned, at those positions; None where it was not run.
+    """
+    observe = merged_observers(observers)
+    if cache is not None:
+        replay(cache, observe)
+        return None
+    few = positions.index.shape[1] < prompts.tokens.shape[1]
+    return model.run(prompts.tokens, observe, positions.index if few else None)
+
+
+def replay(cache: Any, observe: Mapping[str, Observer]) -> None:
+    """Feeds the observers from a precomputed cache instead of a run.
+
+    Raises:
+        ValueError: If the cache lacks an activation that is needed; names it.
+    """
+    for name, observer in observe.items():
+        try:
+            activation = cache[name]
+        except KeyError:
+            raise ValueError(
+                f"The cache lacks {name!r}, which this attribution reads. Make it with run_with_cache without a "
+                "names_filter, or leave the cache out."
+            ) from None
+        observer(activation if cache.has_batch_dim else activation.unsqueeze(0))
+
+
+def merged_observers(groups: Sequence[Mapping[str, Observer]]) -> dict[str, Observer]:
+    """One observer for each hook name, calling all that were asked for."""
+    names = dict.fromkeys(name for group in groups for name in group)
+    return {name: _in_turn([group[name] for group in groups if name in group]) for name in names}
+
+
+def _in_turn(calls: Sequence[Observer]) -> Observer:
+    return calls[0] if len(calls) == 1 else partial(_call_all, calls)
+
+
+def _call_all(calls: Sequence[Observer], activation: Tensor) -> None:
+    for call in calls:
+        call(activation)

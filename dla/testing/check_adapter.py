@@ -1,0 +1,98 @@
+"""`check_adapter`: is this model, or an adapter written for it, attributed right, and if not, what is wrong?"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from dla.adapters import adapt
+from dla.adapters.base import ModelAdapter
+from dla.errors import DLAError
+from dla.testing.adapter_steps import (
+    check_blocks,
+    check_checkpoint,
+    check_embeddings,
+    check_readout,
+    check_running,
+    check_sites,
+    check_sums,
+)
+from dla.testing.observed_run import observe_run
+from dla.testing.report import CheckResult, Report
+
+_Steps = Callable[[], Iterator[CheckResult]]
+
+
+def check_adapter(model: Any, tokens: Int[Tensor, "batch pos"] | None = None) -> Report:
+    """Looks at a model step by step: does it run, what writes to its stream, do the parts add up?
+
+    For a new architecture, or an adapter of your own. Each step compares what the adapter says with what the model
+    does: embeddings and sublayers with the stream at the ends of each block, heads and neurons with their sublayer,
+    the readout with the logits. Every parameter should be random: a bias of zero cannot show that it was forgotten.
+
+    Args:
+        model: A `HookedTransformer`, a `TransformerBridge`, or a `ModelAdapter`.
+        tokens: Prompts of one length, all tokens real; two prompts of six random tokens if None.
+
+    Returns:
+        A report that prints itself; `ok`, `steps` and `first_failure()` say the same to a program.
+
+    Example:
+        >>> import dla.demo
+        >>> from dla.testing import check_adapter
+        >>> report = check_adapter(dla.demo.load_small("raw"))
+        >>> report.ok, report.first_failure()
+        (True, None)
+    """
+    with torch.no_grad():
+        steps = tuple(_guarded("adapter", lambda: _steps(model, tokens)))
+    return Report(f"check_adapter: {type(model).__name__}", steps)
+
+
+def _steps(model: Any, tokens: Int[Tensor, "batch pos"] | None) -> Iterator[CheckResult]:
+    adapter = adapt(model)
+    tokens = _random_tokens(adapter) if tokens is None else tokens
+    # The anatomy comes first, since looking at a model decides how it is run; it is reported after `runs`.
+    anatomy = list(_guarded("anatomy", lambda: _anatomy(adapter)))
+    running = list(_guarded("runs", lambda: check_running(adapter, tokens)))
+    yield from running
+    if not all(step.ok for step in running):
+        return
+    yield from anatomy
+    if anatomy[-1].ok:
+        yield from _guarded("hooks", lambda: _of_one_run(adapter, tokens))
+
+
+def _anatomy(adapter: ModelAdapter) -> Iterator[CheckResult]:
+    anatomy = adapter.anatomy
+    blocks, sublayers = len(anatomy.blocks), sum(len(block.sublayers) for block in anatomy.blocks)
+    yield CheckResult("anatomy", f"{anatomy.name}: one stream, {blocks} blocks with {sublayers} sublayers")
+
+
+def _of_one_run(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> Iterator[CheckResult]:
+    run = observe_run(adapter, tokens)
+    sites = list(check_sites(run))
+    yield from sites
+    if not all(step.ok for step in sites):
+        return
+    yield from _guarded("embeddings", lambda: check_embeddings(run))
+    yield from _guarded("blocks", lambda: check_blocks(run))
+    yield from _guarded("readout", lambda: check_readout(run))
+    yield from check_checkpoint(run)
+    yield from _guarded("sums", lambda: check_sums(run))
+
+
+def _guarded(name: str, steps: _Steps) -> Iterator[CheckResult]:
+    """The steps; if they raise an error, a step of that name that says so."""
+    try:
+        yield from steps()
+    except Exception as error:  # an adapter under test may raise anything, and the report is about just that
+        text = str(error) if isinstance(error, DLAError) else f"{type(error).__name__}: {error}"
+        yield CheckResult(name, problem=text)
+
+
+def _random_tokens(adapter: ModelAdapter) -> Int[Tensor, "batch pos"]:
+    size = adapter.vocabulary.input_size
+    return torch.randint(min(4, size - 1), size, (2, 6), generator=torch.Generator().manual_seed(1))

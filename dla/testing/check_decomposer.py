@@ -1,0 +1,157 @@
+"""`check_decomposer`: does a decomposer keep the laws, and if not, which, on what, and why?"""
+
+import contextlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from dla.decomposers.base import Decomposer, as_decomposer
+from dla.directions import Logit
+from dla.errors import UnsupportedModelError
+from dla.testing.laws import LAWS, Case, Law, Problem
+from dla.testing.profiles import Profile, subjects_of, subjects_of_precision
+from dla.testing.report import CheckResult, Report
+from dla.testing.subjects import Subject, as_subject, rebuilt_if_changed
+
+_BATCH, _WIDTH = 2, 6
+"""How many prompts are tried, and how many tokens each has."""
+
+_NEEDED = ("plan", "contract")
+"""The laws without which nothing may run at all."""
+
+
+def check_decomposer(
+    decomposer: Decomposer, *, models: Sequence[Any] | None = None, profile: Profile = Profile.FULL, seed: int = 0
+) -> Report:
+    """Tries every law that a decomposer must keep, on tiny models whose every parameter is random.
+
+    Nothing is raised: the report says of each law whether it is kept, and of the first case that breaks it the
+    smallest model and prompt, what was expected and what there is, and the likely cause.
+
+    Args:
+        decomposer: What is checked. A model that it refuses with an `UnsupportedModelError` is passed over.
+        models: What to try it on instead of the profile's: models, adapters, or names of the catalogue
+            (`dla.testing.models.HUGGING_FACE`).
+        profile: How much is tried.
+        seed: Selects the prompts.
+
+    Returns:
+        A report that prints itself, and ends where nothing else can be tried. `raise_for_failure()` makes a failing
+        test of it; `ok`, `steps` and `first_failure()` say the same to a program.
+
+    Example:
+        >>> import dla
+        >>> from dla.testing import Profile, check_decomposer
+        >>> report = check_decomposer(dla.HeadDecomposer(), profile=Profile.QUICK)
+        >>> report.ok, len(report.steps)
+        (True, 14)
+    """
+    steps: list[CheckResult] = []
+    for law in LAWS:
+        steps.append(_tried(law, decomposer, models, profile, seed))
+        if not steps[-1].ok and law.name in _NEEDED and not _runs(decomposer, models, profile):
+            break
+    return Report(f"check_decomposer: {type(decomposer).__name__}", tuple(steps))
+
+
+def check_law(
+    law: Law, decomposer: Decomposer, *, models: Sequence[Any] | None = None, profile: Profile = Profile.FULL
+) -> Report:
+    """Tries one law; the arguments are those of `check_decomposer`, and the report has one step."""
+    step = _tried(law, decomposer, models, profile, 0)
+    return Report(f"check_decomposer: {type(decomposer).__name__}", (step,))
+
+
+def _tried(law: Law, decomposer: Decomposer, models: Sequence[Any] | None, profile: Profile, seed: int) -> CheckResult:
+    if as_decomposer(decomposer).row_kind not in law.row_kinds:
+        return CheckResult(law.name, f"not asked of {decomposer.row_kind.value} rows")
+    subjects = [as_subject(model) for model in models] if models is not None else _subjects(law, profile)
+    tried, refused = 0, ""
+    for subject in subjects:
+        with rebuilt_if_changed(subject):
+            try:
+                decomposer.writes(subject.adapter())
+            except UnsupportedModelError as error:
+                refused = f"{subject}: {error}"
+                continue
+            except Exception:  # the law says what is wrong with it
+                pass
+            tried += 1
+            case = Case(decomposer, subject, _prompts(subject, seed, _BATCH, _WIDTH))
+            problem = _found(law, case)
+            if problem is not None:
+                return CheckResult(law.name, problem=_diagnosis(law, *_smallest(law, case, problem)))
+    if not tried:
+        return CheckResult(law.name, problem=f"It applies to none of the {len(subjects)} models. {refused}")
+    return CheckResult(law.name, f"{tried} models; refuses others" if refused else f"{tried} models")
+
+
+def _runs(decomposer: Decomposer, models: Sequence[Any] | None, profile: Profile) -> bool:
+    """Whether anything can be attributed."""
+    first = next(iter(subjects_of(profile) if models is None else map(as_subject, models)))
+    with contextlib.suppress(Exception):
+        return bool(Case(decomposer, first, _prompts(first, 0, 1, 2)).attribute(Logit(0)).labels)
+    return False
+
+
+def _subjects(law: Law, profile: Profile) -> Sequence[Subject]:
+    return subjects_of_precision(profile) if law.name == "precision" else subjects_of(profile)
+
+
+def _prompts(subject: Subject, seed: int, batch: int, width: int) -> Int[Tensor, "batch pos"]:
+    """Random ids of ordinary tokens."""
+    size = subject.adapter().vocabulary.input_size
+    return torch.randint(min(4, size - 1), size, (batch, width), generator=torch.Generator().manual_seed(seed))
+
+
+def _found(law: Law, case: Case) -> Problem | None:
+    """What is wrong; an error is a problem, too."""
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return law.find(case)
+    except Exception as error:  # a decomposer under check may raise anything, and the report is about just that
+        return Problem(f"it raises {type(error).__name__}: {error}")
+
+
+def _smallest(law: Law, case: Case, problem: Problem) -> tuple[Case, Problem]:
+    """The smallest model, and the shortest prompt on it, that break the law as well.
+
+    The cause is that of the longer prompts: at one position a gap equals some multiple of any row.
+    """
+    for subject in case.subject.smaller():
+        smaller = replace(case, subject=subject)
+        found = _found(law, smaller) if _plans(smaller) else None
+        if found is not None:
+            case, problem = smaller, found
+            break
+    for width in range(1, case.tokens.shape[1] + 1):
+        shorter = case.on(case.tokens[:1, :width])
+        found = _found(law, shorter)
+        if found is not None:
+            return shorter, replace(found, cause=problem.cause)
+    return case, problem
+
+
+def _plans(case: Case) -> bool:
+    """Whether a smaller case is one at all: a decomposer may ask for a layer that is no longer there."""
+    try:
+        return bool(case.decomposer.writes(case.adapter))
+    except Exception:
+        return False
+
+
+def _diagnosis(law: Law, case: Case, problem: Problem) -> str:
+    batch, width = case.tokens.shape
+    what = f"{batch} prompts of {width} tokens" if batch > 1 else f"a prompt of {width} token{'s' if width > 1 else ''}"
+    lines = [
+        law.statement,
+        f"Broken by {type(case.decomposer).__name__} on {case.subject}, with {what}, {case.tokens.tolist()}:",
+        problem.what,
+    ]
+    return "\n".join([*lines, f"Likely cause: {problem.cause}"] if problem.cause else lines)

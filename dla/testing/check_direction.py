@@ -1,0 +1,173 @@
+"""`check_direction`: does a direction ask what it says, for any batch and position?"""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dla.decomposers import ComponentDecomposer
+from dla.directions import Direction, ResolvedDirection
+from dla.engine.query import answered
+from dla.inputs.prompts import Position, Prompts, read_positions, read_prompts
+from dla.results.attribution import Attribution
+from dla.testing.laws.case import Case
+from dla.testing.laws.compare import Deviation, deviation, sum_size
+from dla.testing.laws.invariance import filled_up
+from dla.testing.report import CheckResult, Report
+from dla.testing.subjects import TinyModel, as_subject
+
+Meaning = Callable[[Float[Tensor, "batch pos d_vocab"]], Float[Tensor, "batch pos"]]
+"""What a direction asks for, worked out from a model's logits."""
+
+
+def check_direction(
+    direction: Direction,
+    means: Meaning | None = None,
+    *,
+    models: Sequence[Any] | None = None,
+    tokens: Int[Tensor, "batch pos"] | None = None,
+) -> Report:
+    """Tries what a direction must keep: it resolves the same each time and linearly, and asks what it means.
+
+    A direction that asks something else still adds up: it answers another question. Only `means` can show that.
+
+    Args:
+        direction: What is checked.
+        means: What it asks for, from the logits that a model returns, such as
+            `lambda logits: logits[..., 9] - logits[..., 7]`; None to leave that out.
+        models: Models, adapters or names of the catalogue to try it on; a LayerNorm and an RMSNorm model if None.
+        tokens: Prompts to ask about; some that are made up if None. A direction with a token for each prompt needs
+            as many prompts.
+
+    Returns:
+        A report that prints itself; `raise_for_failure()` makes a failing test of it.
+
+    Example:
+        >>> import dla
+        >>> from dla.testing import check_direction
+        >>> check_direction(dla.LogitDifference(9, 7), lambda logits: logits[..., 9] - logits[..., 7]).ok
+        True
+    """
+    subjects = [as_subject(model) for model in models or (TinyModel("gpt2"), TinyModel("llama-biases"))]
+    prompts = torch.tensor([[9, 20, 31, 12], [45, 7, 16, 28]]) if tokens is None else tokens
+    steps: dict[str, CheckResult] = {}
+    for subject in subjects:
+        for step in _guarded(Case(ComponentDecomposer(), subject, prompts), direction, means):
+            if step.name not in steps or steps[step.name].ok:
+                steps[step.name] = step if step.ok else replace(step, problem=f"On {subject}: {step.problem}")
+    return Report(f"check_direction: {direction.describe()}", tuple(steps.values()))
+
+
+def _guarded(case: Case, direction: Direction, means: Meaning | None) -> Iterator[CheckResult]:
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield from _steps(case, direction, means)
+    except Exception as error:  # a direction under check may raise anything, and the report is about just that
+        yield CheckResult("resolves", problem=f"It raises {type(error).__name__}: {error}")
+
+
+def _steps(case: Case, direction: Direction, means: Meaning | None) -> Iterator[CheckResult]:
+    yield from _resolves(case, direction)
+    one = _asked(case, direction)
+    for name, same, factor, said in (
+        ("repeatable", direction, 1.0, "asked twice, it asks something else."),
+        ("linearity", -direction, -1.0, "its negative should ask the negative."),
+        ("linearity", direction + direction, 2.0, "added to itself it should ask twice as much."),
+    ):
+        got = _asked(case, same)
+        size = (sum_size(got) + sum_size(one)) * max(1.0, abs(factor))
+        missed = deviation(got.logit, factor * one.logit, size, case.eps)
+        yield CheckResult(name, problem="" if missed is None else f"{said} {missed}")
+    missing = bool((one.gap.abs() > one.tolerance).any())
+    problem = f"The rows miss what the model answers by {float(one.gap.abs().max()):.1e}." if missing else ""
+    yield CheckResult("reconstruction", "the rows sum to what the model answers", problem)
+    yield _positions(case, direction, one)
+    yield _batch(case, direction)
+    if means is not None:
+        wanted = means(case.subject.logits(case.tokens))[:, : one.logit.shape[1]]
+        missed = deviation(one.output_logit, wanted, sum_size(one) + wanted.abs(), case.eps)
+        problem = "" if missed is None else f"it should ask what it means, at {list(missed.where)}: {missed}."
+        yield CheckResult("meaning", "asks what it means", problem)
+
+
+def _resolves(case: Case, direction: Direction) -> Iterator[CheckResult]:
+    """A resolved direction has the shapes that it may have, and ids that are tokens."""
+    prompts = read_prompts(case.tokens.clone(), case.adapter.vocabulary)
+    try:
+        resolved = _resolved(case, direction, prompts, None)
+    except ValueError:
+        resolved = _resolved(case, direction, prompts, slice(None, -1))
+    if not torch.equal(prompts.tokens, case.tokens):
+        problem = "the prompts were changed while it was resolved: compute new ids."
+        yield CheckResult("hands off", problem=problem)
+        return
+    yield CheckResult("hands off")
+    ids, size = resolved.ids, case.adapter.vocabulary.size
+    wrong = ""
+    if ids.ndim != 3 or ids.shape[-1] != len(resolved.weights):
+        shapes = f"ids have shape {list(ids.shape)} and weights {list(resolved.weights.shape)}"
+        wrong = f"{shapes}; expected [batch pos term] and [term]."
+    elif ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= size):
+        wrong = f"it asks for token {int(ids.max())}; ids run from 0 to {size - 1}."
+    yield CheckResult("resolves", f"{ids.shape[-1]} terms", wrong)
+
+
+def _resolved(case: Case, direction: Direction, prompts: Prompts, pos: Position) -> ResolvedDirection:
+    positions = read_positions(pos, prompts)
+    prompts = answered(case.adapter, prompts, positions) if direction.needs_answers else prompts
+    return direction.resolve(prompts, positions)
+
+
+def _asked(case: Case, direction: Direction) -> Attribution:
+    """At every position; at all but the last if it cannot be asked there, as what follows a position cannot."""
+    try:
+        return case.attribute(direction)
+    except ValueError:
+        return case.attribute(direction, pos=slice(None, -1))
+
+
+def _positions(case: Case, direction: Direction, one: Attribution) -> CheckResult:
+    """Asked at one position, it asks what it asks there among all; passed over if it names a token for each."""
+    for pos in (one.logit.shape[1] - 1, 0):
+        try:
+            alone = case.attribute(direction, pos=pos)
+        except ValueError:
+            return CheckResult("positions", "names a token for each position")
+        size = sum_size(alone) + sum_size(one)[:, pos]
+        missed = _other_shape(alone.logit, one.logit[:, pos], size, case.eps)
+        if missed is not None:
+            return CheckResult("positions", problem=f"pos={pos} should ask what pos=None asks there: {missed}.")
+    return CheckResult("positions", "one position asks what it asks among all")
+
+
+def _batch(case: Case, direction: Direction) -> CheckResult:
+    """A prompt asks what it asks alone, next to shorter ones and padding; passed over if it names one for each."""
+    width = case.tokens.shape[1]
+    rows = [case.tokens[0], *(case.tokens[-1][:n] for n in dict.fromkeys((max(1, width - 2), 1)))]
+    for order in (rows, rows[::-1]):
+        padded, mask = filled_up(order)
+        try:
+            together = case.attribute(direction, padded, pos=-1, attention_mask=mask)
+            alone = [case.attribute(direction, row[None], pos=-1) for row in order]
+        except ValueError:
+            return CheckResult("batch", "names a token for each prompt")
+        for i, single in enumerate(alone):
+            size = sum_size(single) + sum_size(together)[i : i + 1]
+            missed = _other_shape(together.logit[i : i + 1], single.logit, size, case.eps)
+            if missed is not None:
+                lengths = [len(row) for row in order]
+                problem = f"prompt {i} of {len(order)} (of {lengths} tokens) should ask what it asks alone: {missed}."
+                return CheckResult("batch", problem=problem)
+    return CheckResult("batch", "a prompt asks what it asks alone")
+
+
+def _other_shape(
+    got: Float[Tensor, "*shape"], expected: Float[Tensor, "*shape"], size: Float[Tensor, "*shape"], eps: float
+) -> Deviation | None:
+    """Where two logits differ that were computed in matrix products of different shapes, which round otherwise."""
+    return deviation(got, expected, 8.0 * size, eps)
