@@ -21,9 +21,9 @@ import dla
 from benchmarks.models import GPT2_SMALL, make_bridge
 from dla.demo import giving_prompts
 from dla.demo.tokenizer import build_tokenizer
-from dla.sweeps.batches import planned
+from dla.sweeps.batches import BatchSettings, split_batches
 from dla.sweeps.corpora import open_corpus
-from dla.sweeps.questions import Asker
+from dla.sweeps.sweep_rows import RowTokenizer
 
 
 def main() -> None:
@@ -61,15 +61,14 @@ def _corpus(count: int) -> pd.DataFrame:
 
 def _batches(attributor: dla.Attributor, corpus: pd.DataFrame, tokens: int) -> list[Tensor]:
     """The batches that the sweep makes, as token ids."""
-    questions, _ = Asker(attributor.model.vocabulary, None, None).questions(
-        open_corpus(corpus, len(corpus)).window(0, len(corpus))
-    )
+    rows, _ = RowTokenizer(attributor.model, None, True).read(open_corpus(corpus).rows(0, len(corpus)))
+    settings = BatchSettings.of(None, tokens, len(corpus), None, "raise")
     each = []
-    for batch in planned(0, questions, tokens, len(questions)):
-        width = max(len(question.ids) for question in batch.questions)
-        ids = torch.zeros(len(batch.questions), width, dtype=torch.long)
-        for row, question in zip(ids, batch.questions, strict=True):
-            row[: len(question.ids)] = torch.from_numpy(question.ids)
+    for batch in split_batches(rows, settings, len(attributor.model.anatomy.blocks)):
+        width = max(len(row.ids) for row in batch)
+        ids = torch.zeros(len(batch), width, dtype=torch.long)
+        for filled, row in zip(ids, batch, strict=True):
+            filled[: len(row.ids)] = torch.from_numpy(row.ids)
         each.append(ids)
     return each
 

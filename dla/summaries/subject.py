@@ -9,7 +9,7 @@ from dla.decomposers import RowKind
 from dla.results.label_index import LabelIndex
 from dla.sweeps import PartOf, SweepFolder
 from dla.sweeps.identity import computes_otherwise, differences
-from dla.sweeps.schema import REJECTED
+from dla.sweeps.layout import REJECTED
 
 SUM_MEASURES = ("total", "constant", "logit", "output_logit", "gap", "misfit")
 """What is measured next to the parts: what they add up to, the model's own logit, and `|gap| / tolerance`."""

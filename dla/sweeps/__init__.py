@@ -1,7 +1,8 @@
 """A corpus instead of a prompt: every row attributed, the rows kept in Parquet files, in one process or many."""
 
 from dla.sweeps.engines import Engine, LocalEngine, RayEngine
-from dla.sweeps.folder import PartOf, Shard, SweepFolder, open_sweep
+from dla.sweeps.folder import Shard, SweepFolder, open_sweep
+from dla.sweeps.manifest import PartOf
 from dla.sweeps.sweeping import sweep
 
 __all__ = ["Engine", "LocalEngine", "PartOf", "RayEngine", "Shard", "SweepFolder", "open_sweep", "sweep"]

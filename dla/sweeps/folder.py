@@ -1,6 +1,5 @@
-"""Reading a sweep's folder."""
+"""Reading the folder that a sweep wrote."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,40 +10,12 @@ import pandas as pd
 from jaxtyping import Float
 
 from dla.errors import FileFormatError
-from dla.sweeps.reasons import Reason, reasons_from, reasons_of, told
-from dla.sweeps.schema import (
-    FORMAT,
-    MANIFEST,
-    PARTS,
-    PIECES,
-    PROMPTS,
-    REJECTED,
-    SEALS,
-    shard_file,
-    shard_numbers,
-)
-from dla.sweeps.seals import Seal, check_sealed, checksum, read_sealed, seal_of, seals_in
+from dla.sweeps.layout import PARTS, PIECES, PROMPTS, REJECTED, RESULTS, shard_file, shard_numbers
+from dla.sweeps.manifest import PartOf, read_manifest
+from dla.sweeps.parquet import check_files, read_checked
+from dla.sweeps.rejections import RejectionReason, reasons_of, reported
+from dla.sweeps.shards import ShardResult, results_in
 from dla.views.html import html_rows
-
-
-@final
-@dataclass(frozen=True)
-class PartOf:
-    """One part of the model, as a sweep's manifest names it.
-
-    Attributes:
-        label: Its label, as in `Attribution.labels`.
-        kind: What sort of part it is, such as "head".
-        layer: The block that it belongs to, if it belongs to one.
-        index: Which of several parts of that kind in that layer.
-        head: The head's number, where the part is a head or a piece of one.
-    """
-
-    label: str
-    kind: str
-    layer: int | None
-    index: int | None
-    head: int | None
 
 
 @final
@@ -54,7 +25,7 @@ class Shard:
 
     Attributes:
         number: The shard's number.
-        prompts: One row a prompt, in order of `row`: its place in the corpus, the corpus' columns, and the sums.
+        prompts: One row per prompt, in order of `row`, its place in the corpus: the corpus' columns, and the sums.
         values: What each part contributed, in logits, in the same order of rows.
     """
 
@@ -80,17 +51,17 @@ class SweepFolder:
 
     @property
     def labels(self) -> list[str]:
-        """The parts' labels."""
+        """The labels of the parts."""
         return [part.label for part in self.parts]
 
     @property
     def columns(self) -> list[str]:
-        """The corpus' columns."""
+        """The columns of the corpus."""
         return list(self.manifest["columns"])
 
     @property
     def complete(self) -> bool:
-        """Whether every row of the corpus was done or rejected."""
+        """Whether every row of the corpus was attributed or rejected."""
         return bool(self.manifest["complete"])
 
     @property
@@ -103,21 +74,21 @@ class SweepFolder:
         """Where the rejected rows are: a Parquet file, or, while the sweep is not complete, a folder of them."""
         return self.path / (REJECTED if self.complete else PIECES)
 
-    def seals(self) -> list[Seal]:
+    def results(self) -> list[ShardResult]:
         """What was noted of each shard that is there, in order of their numbers.
 
         Raises:
             FileFormatError: If a shard is there that the sweep did not write.
         """
         if not self.complete:
-            return seals_in(self.path)
-        seals = [seal_of(seal) for seal in self.manifest["shards"]]
+            return results_in(self.path)
+        results = [ShardResult(**each) for each in self.manifest["shards"]]
         for kind in (PROMPTS, PARTS):
-            strange = sorted({*shard_numbers(self.path, kind)} - {seal.number for seal in seals})
+            strange = sorted({*shard_numbers(self.path, kind)} - {result.number for result in results})
             if strange:
                 file = str(shard_file(self.path, kind, strange[0]))
                 raise FileFormatError(f"{file!r} is not of the sweep that its folder holds. Take it away.")
-        return seals
+        return results
 
     def check(self) -> None:
         """Reads every file, and compares it with the checksum that the sweep noted.
@@ -125,9 +96,9 @@ class SweepFolder:
         Raises:
             FileFormatError: If one is missing, or not what the sweep wrote.
         """
-        for seal in self.seals():
-            check_sealed(self.path, seal.files, self._remedy(seal))
-        check_sealed(self.path, self.manifest["files"], _ANEW)
+        for result in self.results():
+            check_files(self.path, result.files, self._remedy(result))
+        check_files(self.path, self.manifest["files"], _ANEW)
 
     def shards(self) -> Iterator[Shard]:
         """The shards that are there, one at a time, in order of their numbers.
@@ -135,11 +106,11 @@ class SweepFolder:
         Raises:
             FileFormatError: If a file is missing, or is not what the sweep wrote.
         """
-        for seal in self.seals():
-            yield self._shard(seal)
+        for result in self.results():
+            yield self._shard(result)
 
     def rejected(self) -> pd.DataFrame:
-        """The rows that could not be asked, in order, with the reason of each and the corpus' columns as text.
+        """The rejected rows, in order, with the reason of each and the corpus' columns as text.
 
         Raises:
             FileFormatError: If a file is missing, or is not what the sweep wrote.
@@ -148,26 +119,28 @@ class SweepFolder:
         empty = pd.DataFrame(columns=["row", "reason", *self.columns])
         return pd.concat(frames).sort_values("row", ignore_index=True) if frames else empty
 
-    def reasons(self) -> tuple[Reason, ...]:
+    def reasons(self) -> tuple[RejectionReason, ...]:
         """Why rows were rejected: each kind of reason with its count and the first rows, the most frequent first."""
-        return reasons_from(self.manifest["reasons"]) if self.complete else reasons_of(self.rejected())
+        if not self.complete:
+            return reasons_of(self.rejected())
+        return tuple(RejectionReason(**{**each, "rows": tuple(each["rows"])}) for each in self.manifest["reasons"])
 
     def notes(self) -> list[str]:
-        """What one must know of the rows beside their numbers, a line each: which were rejected, and why."""
+        """What to know before using the numbers, in lines: which rows were rejected and why, and unknown words."""
         counts = self.manifest["counts"]
         rejected, unknown = counts["rejected"], counts["unknown"]
         lines = []
         if self.complete and not self.count:
             lines.append("No row was kept: there is nothing to summarise.")
         if rejected:
-            lines += [f"{rejected} of {self.count + rejected} rows were rejected:", *told(self.reasons())]
+            lines += [f"{rejected} of {self.count + rejected} rows were rejected:", *reported(self.reasons())]
             lines.append(f"The rejected rows, with their reasons, are in {self.rejected_file}")
         if unknown:
             lines.append(f"Prompts with words that the model does not know, and reads as its unknown token: {unknown}")
         return lines
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row a prompt and part, all in memory: `row`, the corpus' columns, `part`, `value`."""
+        """One row per prompt and part, all in memory: `row`, the corpus' columns, `part`, `value` in logits."""
         frames = [_long(shard, self.columns, self.labels) for shard in self.shards()]
         if not frames:
             return pd.DataFrame(columns=["row", *self.columns, "part", "value"])
@@ -175,7 +148,7 @@ class SweepFolder:
 
     def __str__(self) -> str:
         counts = self.manifest["counts"]
-        state = "complete" if self.complete else "not complete: the same call goes on"
+        state = "complete" if self.complete else "not complete: the same call resumes it"
         lines = [
             f"{self.path}: {self.manifest['decomposer']} on {self.manifest['model']['name']}, {len(self.parts)} parts",
             f"{counts['prompts']} prompts, {counts['rejected']} rejected, {counts['seconds']:.1f} s ({state})",
@@ -201,28 +174,28 @@ class SweepFolder:
             ("complete", "yes" if self.complete else "no"),
         ]
 
-    def _remedy(self, seal: Seal) -> str:
+    def _remedy(self, result: ShardResult) -> str:
         if self.complete:
             return _ANEW
-        path = str(shard_file(self.path, SEALS, seal.number))
+        path = str(shard_file(self.path, RESULTS, result.number))
         return f"Delete {path!r}: the same call of sweep then does its batch again."
 
-    def _shard(self, seal: Seal) -> Shard:
-        prompts, table = (self._table(seal, kind) for kind in (PROMPTS, PARTS))
+    def _shard(self, result: ShardResult) -> Shard:
+        prompts, table = (self._table(result, kind) for kind in (PROMPTS, PARTS))
         rows = prompts["row"].to_numpy()
         values = table["value"].to_numpy().reshape(len(rows), len(self.parts))
         assert np.array_equal(table["row"].to_numpy(), np.repeat(rows, len(self.parts)))
-        return Shard(seal.number, prompts.to_pandas(), values)
+        return Shard(result.number, prompts.to_pandas(), values)
 
     def _rejections(self) -> Iterator[pd.DataFrame]:
         if self.complete:
-            yield read_sealed(self.path, REJECTED, self.manifest["files"][REJECTED], _ANEW).to_pandas()
+            yield read_checked(self.path, REJECTED, self.manifest["files"][REJECTED], _ANEW).to_pandas()
             return
-        yield from (self._table(seal, PIECES).to_pandas() for seal in self.seals() if seal.rejected)
+        yield from (self._table(result, PIECES).to_pandas() for result in self.results() if result.rejected)
 
-    def _table(self, seal: Seal, kind: str) -> Any:
-        name = shard_file(self.path, kind, seal.number).relative_to(self.path).as_posix()
-        return read_sealed(self.path, name, seal.files[name], self._remedy(seal))
+    def _table(self, result: ShardResult, kind: str) -> Any:
+        name = shard_file(self.path, kind, result.number).relative_to(self.path).as_posix()
+        return read_checked(self.path, name, result.files[name], self._remedy(result))
 
 
 _ANEW = "Delete the folder, and sweep again."
@@ -232,7 +205,7 @@ def open_sweep(folder: str | Path) -> SweepFolder:
     """Opens what `sweep` wrote.
 
     Args:
-        folder: The folder, of a complete sweep or of one that is still to go on.
+        folder: The folder, of a complete sweep or of one that can be resumed.
 
     Raises:
         FileFormatError: If it is no sweep's folder, or its manifest is damaged.
@@ -241,28 +214,8 @@ def open_sweep(folder: str | Path) -> SweepFolder:
     if not isinstance(folder, str | Path):
         raise TypeError(f"A sweep's folder is {folder!r}, of type {type(folder).__name__}. Pass its path.")
     path = Path(folder)
-    if not (path / MANIFEST).is_file():
-        raise FileFormatError(
-            f"{str(path)!r} is not a sweep's folder: it has no {MANIFEST}. Pass one that sweep wrote."
-        )
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        found = manifest.get("format") if isinstance(manifest, dict) else None
-        if found != FORMAT:
-            raise ValueError(f"its format is {found!r} and this library reads {FORMAT!r}")
-        if manifest.pop("checksum", None) != manifest_checksum(manifest):
-            raise ValueError("its checksum is not that of what it holds")
-        return SweepFolder(path, manifest, tuple(PartOf(**part) for part in manifest["parts"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise FileFormatError(
-            f"{str(path / MANIFEST)!r} was not written by this library, or is damaged ({error}). Delete the folder, "
-            "and sweep again."
-        ) from error
-
-
-def manifest_checksum(manifest: Mapping[str, Any]) -> str:
-    """The checksum of what a manifest holds beside it."""
-    return checksum(json.dumps(manifest, sort_keys=True).encode())
+    manifest = read_manifest(path)
+    return SweepFolder(path, manifest, tuple(PartOf(**part) for part in manifest["parts"]))
 
 
 def _long(shard: Shard, columns: list[str], labels: list[str]) -> pd.DataFrame:

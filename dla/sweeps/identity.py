@@ -1,8 +1,8 @@
 """What a model is and computes, so that no folder mixes the numbers of two.
 
 Weights are not all: hooks, a norm's ε, an activation function or a tokenizer change what a model computes and leave its
-weights as they are. So a sweep notes what it computes for a few prompts, as numbers, and every call that goes on with
-its folder, and every actor, must come to the same.
+weights as they are. So a sweep notes the numbers that the model computes for a few prompts, and every call that resumes
+it, and every actor, must compute the same ones.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,15 +13,17 @@ import torch
 
 from dla.adapters.fingerprints import fingerprint, settings_of, tokenizer_fingerprint
 from dla.directions import DirectionSet, LogitSet
-from dla.sweeps.corpora import Corpus
-from dla.sweeps.fitting import Failure, attempt
-from dla.sweeps.fixed import FixedPlan
-from dla.sweeps.measuring import direction_of, prompts_of
-from dla.sweeps.questions import Asker, SweepRow
-from dla.sweeps.settings import BatchSettings
+from dla.sweeps.batches import BatchSettings, RunFailure, attempt
+from dla.sweeps.corpora import Corpus, CorpusRow
+from dla.sweeps.measuring import direction_of_rows, prompts_of_rows
+from dla.sweeps.static_plan import StaticPlan
+from dla.sweeps.sweep_rows import RowTokenizer, SweepRow
 
 _LENGTH, _TOKENS, _SUMS = 16, 32, 8
-"""How long the fixed prompt is, how many tokens are asked about, and how many sums over the parts are noted."""
+"""How long the fixed prompt is, how many tokens are asked about, and how many sums over the parts are noted.
+
+The sums have random signs, so two parts that are swapped change most of them.
+"""
 
 _ROWS = 256
 """How many rows are looked at for the first prompt and the longest."""
@@ -30,28 +32,33 @@ _ALLOWED = {"float64": 1e-6, "float32": 3e-5, "float16": 1e-2, "bfloat16": 5e-2}
 """By how much of their size numbers may differ: other devices and numbers of threads round otherwise."""
 
 
-def samples(plan: FixedPlan, corpus: Corpus, settings: BatchSettings) -> list[SweepRow]:
-    """The questions by which a model is known: one that is fixed, and of the first window the first and the longest."""
+def samples(plan: StaticPlan, corpus: Corpus, settings: BatchSettings) -> list[SweepRow]:
+    """Rows by which a model is known: a fixed one, and of the first window the first and the longest.
+
+    Args:
+        plan: The model, and what is read of it.
+        corpus: The rows of the sweep.
+        settings: How to go over them.
+    """
     vocabulary, context = plan.model.vocabulary, plan.model.context
     length = _LENGTH if context is None else min(_LENGTH, context)
     size = min(vocabulary.input_size, vocabulary.size)
     ids = (np.arange(length, dtype=np.int64) * 7919 + size // 3) % size
-    fixed = SweepRow(-1, 0, ids, length, int(ids[0]), int(ids[-1]))
+    fixed = SweepRow(CorpusRow(-1), ids, length, int(ids[0]), int(ids[-1]))
     if not settings.rows(corpus.size):
         return [fixed]
-    window = corpus.window(0, min(_ROWS, settings.window, settings.rows(corpus.size)))
-    asked, _ = Asker(vocabulary, context, settings.prepend_bos, corpus.compares).questions(window)
-    chosen = [asked[0], max(asked, key=lambda question: len(question.ids))] if asked else []
-    return [fixed, *{question.row: question for question in chosen}.values()]
+    rows = corpus.rows(0, min(_ROWS, settings.window, settings.rows(corpus.size)))
+    asked, _ = RowTokenizer(plan.model, settings.prepend_bos, corpus.compares).read(rows)
+    chosen = [asked[0], max(asked, key=lambda row: len(row.ids))] if asked else []
+    return [fixed, *{row.number: row for row in chosen}.values()]
 
 
-def identity(plan: FixedPlan, questions: Sequence[SweepRow], hooks: Sequence[str] = ()) -> dict[str, Any]:
+def identity(plan: StaticPlan, rows: Sequence[SweepRow]) -> dict[str, Any]:
     """What a model is, and what it computes, as a manifest has it.
 
     Args:
         plan: The model, and what is read of it.
-        questions: What `samples` gave.
-        hooks: The user's hooks on the model, in words.
+        rows: What `samples` gave.
     """
     anatomy = plan.model.anatomy
     return {
@@ -60,9 +67,8 @@ def identity(plan: FixedPlan, questions: Sequence[SweepRow], hooks: Sequence[str
         "weights": fingerprint(plan.model),
         "settings": settings_of(plan.model),
         "tokenizer": tokenizer_fingerprint(plan.model),
-        "hooks": list(hooks),
-        "samples": [[question.ids.tolist(), question.answer, question.incorrect] for question in questions],
-        "numbers": [_numbers(plan, question) for question in questions],
+        "samples": [[row.ids.tolist(), row.answer, row.incorrect] for row in rows],
+        "numbers": [_numbers(plan, row) for row in rows],
     }
 
 
@@ -75,9 +81,6 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]
         if there != here:
             yield f"the model's {place} is {there} there and {here} here"
             break
-    if old["hooks"] != new["hooks"]:
-        there, here = (", ".join(each["hooks"]) or "none" for each in (old, new))
-        yield f"the hooks on the model differ ({there} there, {here} here)"
     if old["tokenizer"] != new["tokenizer"]:
         yield "the model's tokenizer differs, or whether it puts a BOS token first"
 
@@ -94,25 +97,25 @@ def computes_otherwise(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterat
             if np.abs(np.subtract(a["numbers"], b["numbers"])).max() > reach:
                 yield (
                     f"the model computes other numbers ({a['numbers'][0]:.6g} there and {b['numbers'][0]:.6g} here "
-                    f"for the token ids {_few(ids)}): hooks on it, or something else beside its weights, differ"
+                    f"for the token ids {_few(ids)}): hooks on it, or something else than its weights, differ"
                 )
                 return
 
 
-def _numbers(plan: FixedPlan, question: SweepRow) -> list[dict[str, Any]] | None:
+def _numbers(plan: StaticPlan, row: SweepRow) -> list[dict[str, Any]] | None:
     """For each direction the model's logit, sums over the parts, and how large they are. None if not finite."""
-    outcome = attempt(lambda questions: _sums(plan, questions[0]), [question])
-    if isinstance(outcome, Failure) or not all(np.isfinite([*row["numbers"], row["size"]]).all() for row in outcome):
+    outcome = attempt(lambda rows: _sums(plan, rows[0]), [row])
+    if isinstance(outcome, RunFailure):
         return None
-    return outcome
+    return outcome if all(np.isfinite([*each["numbers"], each["size"]]).all() for each in outcome) else None
 
 
-def _sums(plan: FixedPlan, question: SweepRow) -> list[dict[str, Any]]:
+def _sums(plan: StaticPlan, row: SweepRow) -> list[dict[str, Any]]:
     size = plan.model.vocabulary.size
     drawn = np.random.RandomState(0)  # its numbers never change
     some = LogitSet([i * size // _TOKENS for i in range(_TOKENS)], drawn.choice([-1.0, 1.0], _TOKENS).tolist())
-    both = DirectionSet({"asked": direction_of([question]), "drawn": some})
-    run = plan.measure(both, prompts_of(plan, [question]))
+    both = DirectionSet({"asked": direction_of_rows([row]), "drawn": some})
+    run = plan.measure(both, prompts_of_rows(plan, [row]))
     values = run.values[:, :, 0, 0].double().cpu().numpy()
     logits = torch.stack([run.logit, run.output_logit])[:, :, 0, 0].double().cpu().numpy()
     signs = drawn.choice([-1.0, 1.0], (_SUMS, len(values)))

@@ -1,45 +1,78 @@
-"""The manifest: what a folder's numbers come from, and whether a call goes on with them."""
+"""The manifest: what a folder's numbers come from, whether a call resumes them, and who may write."""
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, final
+
+from filelock import FileLock, Timeout
 
 from dla.attributor import Attributor
-from dla.labels import Label
+from dla.errors import DLAError, FileFormatError
 from dla.provenance import versions
+from dla.sweeps.batches import BatchSettings
 from dla.sweeps.corpora import Corpus
-from dla.sweeps.fixed import FixedPlan
-from dla.sweeps.folder import PartOf, manifest_checksum, open_sweep
 from dla.sweeps.identity import computes_otherwise, differences
-from dla.sweeps.parquet import replacing
-from dla.sweeps.schema import FORMAT, MANIFEST
-from dla.sweeps.settings import BatchSettings
+from dla.sweeps.layout import LOCK, MANIFEST, OWNER, SWEEP_FORMAT
+from dla.sweeps.parquet import checksum
+from dla.sweeps.static_plan import StaticPlan
+from dla.views.files import replacing
 
 _SHOWN = 300
+"""How many characters of a decomposer's `repr` are kept."""
 
 LOGIT, DIFFERENCE = "logit of answer", "logit of answer - logit of incorrect"
 """What a sweep asks for: one or the other, for all rows."""
 
 
+@final
+@dataclass(frozen=True)
+class PartOf:
+    """One part of the model, as a sweep's manifest names it.
+
+    Attributes:
+        label: Its label, as in `Attribution.labels`.
+        kind: What sort of part it is, such as "head".
+        layer: The block that it belongs to, if it belongs to one.
+        index: Which of several parts of that kind in that layer.
+        head: The head's number, where the part is a head or a piece of one.
+    """
+
+    label: str
+    kind: str
+    layer: int | None
+    index: int | None
+    head: int | None
+
+
 def new_manifest(
-    attributor: Attributor, plan: FixedPlan, corpus: Corpus, settings: BatchSettings, model: Mapping[str, Any]
+    attributor: Attributor, plan: StaticPlan, corpus: Corpus, settings: BatchSettings, model: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The manifest of a sweep that has not begun, with what `identity` gave for the model."""
+    """The manifest of a sweep that has not begun.
+
+    Args:
+        attributor: The model, and how it is split.
+        plan: The decomposer's plan for the model.
+        corpus: The rows.
+        settings: How to go over the corpus.
+        model: What `identity` gave for the model.
+    """
     return {
-        "format": FORMAT,
+        "format": SWEEP_FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "complete": False,
         "model": model,
-        "decomposer": _without_addresses(repr(attributor.decomposer))[:_SHOWN],
+        "decomposer": re.sub(r" at 0x[0-9a-f]+", "", repr(attributor.decomposer))[:_SHOWN],
         "plan": plan.digest,
         "row_kind": plan.plan.row_kind.value,
         "direction": DIFFERENCE if corpus.compares else LOGIT,
-        "parts": [asdict(_part(label)) for label in plan.labels],
-        "corpus": {"fingerprint": corpus.fingerprint(), "rows": corpus.size},
+        "parts": [asdict(PartOf(str(each), each.kind, each.layer, each.index, each.head)) for each in plan.labels],
+        "corpus": {"fingerprint": corpus.fingerprint, "rows": corpus.size},
         "columns": list(corpus.columns),
         "settings": asdict(settings),
         "versions": versions(),
@@ -55,17 +88,22 @@ def agreed(folder: Path, new: dict[str, Any]) -> dict[str, Any]:
 
     Raises:
         ValueError: If the folder holds another sweep, or something else.
+        FileFormatError: If its manifest is damaged.
     """
     if not (folder / MANIFEST).exists():
-        _check_empty(folder)
+        other = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+        if other:
+            raise ValueError(
+                f"{str(folder)!r} holds other things ({other[0]!r}) and no sweep. Pass a new folder, or an empty one."
+            )
         write_manifest(folder, new)
         return new
-    old = dict(open_sweep(folder).manifest)
-    differences = list(_differences(old, new)) or list(computes_otherwise(old["model"], new["model"]))
-    if differences:
+    old = read_manifest(folder)
+    found = list(_differences(old, new)) or list(computes_otherwise(old["model"], new["model"]))
+    if found:
         raise ValueError(
-            f"{str(folder)!r} holds a sweep of something else: {'; '.join(differences)}. Pass another folder, or "
-            "delete this one to start anew."
+            f"{str(folder)!r} holds a sweep of something else: {'; '.join(found)}. Pass another folder, or delete this "
+            "one to start anew."
         )
     return old
 
@@ -74,8 +112,63 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Writes the manifest with its checksum; the old one stays until the new one is whole."""
     plain = json.loads(json.dumps(manifest, allow_nan=False))
     with replacing(folder / MANIFEST) as unfinished:
-        told = {**plain, "checksum": manifest_checksum(plain)}
-        unfinished.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        contents = {**plain, "checksum": _checksum(plain)}
+        unfinished.write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a sweep's folder.
+
+    Raises:
+        FileFormatError: If there is none, or it is damaged.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise FileFormatError(
+            f"{str(folder)!r} is not a sweep's folder: it has no {MANIFEST}. Pass one that sweep wrote."
+        )
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        if found != SWEEP_FORMAT:
+            raise ValueError(f"its format is {found!r} and this library reads {SWEEP_FORMAT!r}")
+        if manifest.pop("checksum", None) != _checksum(manifest):
+            raise ValueError("its checksum is not that of what it holds")
+    except ValueError as error:
+        raise FileFormatError(
+            f"{str(path)!r} was not written by this library, or is damaged ({error}). Delete the folder, and sweep "
+            "again."
+        ) from error
+    return dict(manifest)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the folder's lock: one process at a time writes. The system frees it when the process ends.
+
+    Raises:
+        DLAError: If another process holds it.
+    """
+    lock, owner = FileLock(folder / LOCK), folder / OWNER
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        process = owner.read_text(encoding="utf-8") if owner.exists() else "unknown"
+        raise DLAError(
+            f"Another process ({process}) is sweeping into {str(folder)!r}. Wait for it, stop it, or pass another "
+            "folder."
+        ) from error
+    try:
+        owner.write_text(f"pid {os.getpid()}", encoding="utf-8")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
+
+
+def _checksum(manifest: Mapping[str, Any]) -> str:
+    """The checksum of all that a manifest holds except this."""
+    return checksum(json.dumps(manifest, sort_keys=True).encode())
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
@@ -83,27 +176,8 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str
     if old["plan"] != new["plan"] or old["row_kind"] != new["row_kind"]:
         yield f"the parts differ ({old['decomposer']} there, {new['decomposer']} here)"
     if old["corpus"] != new["corpus"] or old["columns"] != new["columns"]:
-        yield f"the corpus differs ({_corpus(old)} there, {_corpus(new)} here)"
+        there, here = (f"{each['corpus']['rows']} rows, {each['corpus']['fingerprint'][:8]}" for each in (old, new))
+        yield f"the corpus differs ({there} there, {here} here)"
     for name, value in new["settings"].items():
         if old["settings"][name] != value:
             yield f"{name} was {old['settings'][name]!r} and is {value!r}"
-
-
-def _corpus(manifest: Mapping[str, Any]) -> str:
-    return f"{manifest['corpus']['rows']} rows, {manifest['corpus']['fingerprint'][:8]}"
-
-
-def _part(label: Label) -> PartOf:
-    return PartOf(str(label), label.kind, label.layer, label.index, label.head)
-
-
-def _without_addresses(text: str) -> str:
-    return re.sub(r" at 0x[0-9a-f]+", "", text)
-
-
-def _check_empty(folder: Path) -> None:
-    other = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
-    if other:
-        raise ValueError(
-            f"{str(folder)!r} holds other things ({other[0]!r}) and no sweep. Pass a new folder, or an empty one."
-        )

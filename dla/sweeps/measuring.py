@@ -6,75 +6,79 @@ from typing import final
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dla.directions import Direction, Logit, LogitDifference
 from dla.inputs.prompts import Prompts
-from dla.sweeps.fixed import FixedPlan
-from dla.sweeps.questions import SweepRow
-from dla.sweeps.schema import SUMS
+from dla.sweeps.layout import SUM_COLUMNS
+from dla.sweeps.static_plan import StaticPlan
+from dla.sweeps.sweep_rows import SweepRow
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Measured:
-    """What a pass gave for some questions.
+class Measurement:
+    """What a pass gave for some rows.
 
     Attributes:
         values: What each part contributes, in logits.
-        sums: `SUMS`, one a column.
+        sums: One column per name in `SUM_COLUMNS`, in logits.
     """
 
     values: Float[np.ndarray, "prompt part"]
     sums: Float[np.ndarray, "prompt sum"]
 
-    def at(self, keep: Bool[np.ndarray, " prompt"]) -> "Measured":
-        """Some of the prompts."""
-        return self if bool(keep.all()) else Measured(self.values[keep], self.sums[keep])
+    def at(self, keep: Bool[np.ndarray, " prompt"]) -> "Measurement":
+        """Those of some rows."""
+        return Measurement(self.values[keep], self.sums[keep])
 
     @staticmethod
-    def together(several: Sequence["Measured"]) -> "Measured":
-        """Several, one after the other."""
-        if len(several) == 1:
-            return several[0]
-        return Measured(np.concatenate([m.values for m in several]), np.concatenate([m.sums for m in several]))
+    def together(several: Sequence["Measurement"]) -> "Measurement":
+        """The rows of several, one after the other."""
+        return Measurement(np.concatenate([m.values for m in several]), np.concatenate([m.sums for m in several]))
 
     @staticmethod
-    def nothing(plan: FixedPlan) -> "Measured":
-        """Of no question."""
+    def nothing(plan: StaticPlan) -> "Measurement":
+        """Of no row."""
         values = torch.zeros(0, len(plan.labels), dtype=plan.dtype)
-        return Measured(values.numpy(), np.zeros((0, len(SUMS))))
+        return Measurement(values.numpy(), np.zeros((0, len(SUM_COLUMNS))))
 
 
-def measure(plan: FixedPlan, questions: Sequence[SweepRow]) -> Measured:
+def measure(plan: StaticPlan, rows: Sequence[SweepRow]) -> Measurement:
     """Runs the model once.
 
     Args:
         plan: The model and what is read of it.
-        questions: At least one; all with an incorrect token, or all without.
+        rows: At least one; all with an incorrect token, or all without.
     """
-    run = plan.measure(direction_of(questions), prompts_of(plan, questions))
+    run = plan.measure(direction_of_rows(rows), prompts_of_rows(plan, rows))
     assert tuple(run.labels) == plan.labels, "a plan's labels depend on the prompts, and that was not noticed"
     sums = [run.total, run.constant, run.logit, run.output_logit, run.gap, run.tolerance]
-    return Measured(
+    return Measurement(
         values=run.values[:, 0, :, 0].T.cpu().numpy(),
         sums=torch.stack([each[0, :, 0].double() for each in sums], -1).cpu().numpy(),
     )
 
 
-def faults(measured: Measured, plan: FixedPlan, check: str) -> list[str | None]:
-    """What is wrong with each row; None where nothing is."""
+def faults(measured: Measurement, plan: StaticPlan, check: str) -> list[str]:
+    """What is wrong with each row; empty where nothing is.
+
+    Args:
+        measured: The rows.
+        plan: The model and what is read of it.
+        check: "raise" where a row is wrong whose parts miss the model's logit.
+    """
     finite = np.isfinite(measured.values).all(1) & np.isfinite(measured.sums).all(1)
-    gap, tolerance = (measured.sums[:, SUMS.index(name)] for name in ("gap", "tolerance"))
+    gap, tolerance = (measured.sums[:, SUM_COLUMNS.index(name)] for name in ("gap", "tolerance"))
     missed = (np.abs(gap) > tolerance) if check == "raise" else np.zeros_like(finite)
     return [
-        _fault(plan, float(gap[i]), float(tolerance[i]), bool(finite[i])) if missed[i] or not finite[i] else None
+        _fault(plan, float(gap[i]), float(tolerance[i]), bool(finite[i])) if missed[i] or not finite[i] else ""
         for i in range(len(finite))
     ]
 
 
-def _fault(plan: FixedPlan, gap: float, tolerance: float, finite: bool) -> str:
+def _fault(plan: StaticPlan, gap: float, tolerance: float, finite: bool) -> str:
     if not finite:
         return "The model's numbers for this prompt are not finite (infinite, or not a number)."
     return (
@@ -84,18 +88,18 @@ def _fault(plan: FixedPlan, gap: float, tolerance: float, finite: bool) -> str:
     )
 
 
-def direction_of(questions: Sequence[SweepRow]) -> Direction:
-    """What some questions ask, all of one kind."""
-    answers = torch.tensor([question.answer for question in questions])
-    incorrect = [question.incorrect for question in questions if question.incorrect is not None]
+def direction_of_rows(rows: Sequence[SweepRow]) -> Direction:
+    """What some rows ask for, all of one kind: the logits of their answers, or differences of logits."""
+    answers = torch.tensor([row.answer for row in rows])
+    incorrect = [row.incorrect for row in rows if row.incorrect is not None]
     return LogitDifference(answers, torch.tensor(incorrect)) if incorrect else Logit(answers)
 
 
-def prompts_of(plan: FixedPlan, questions: Sequence[SweepRow]) -> Prompts:
-    """The prompts of some questions, in a batch."""
+def prompts_of_rows(plan: StaticPlan, rows: Sequence[SweepRow]) -> Prompts:
+    """The prompts of some rows, in a batch."""
     vocabulary = plan.model.vocabulary
-    lengths = tuple(len(question.ids) for question in questions)
-    tokens: Tensor = torch.full((len(questions), max(lengths)), vocabulary.pad)
-    for row, question in zip(tokens, questions, strict=True):
-        row[: len(question.ids)] = torch.from_numpy(question.ids)
+    lengths = tuple(len(row.ids) for row in rows)
+    tokens: Int[Tensor, "prompt position"] = torch.full((len(rows), max(lengths)), vocabulary.pad)
+    for filled, row in zip(tokens, rows, strict=True):
+        filled[: len(row.ids)] = torch.from_numpy(row.ids)
     return Prompts(tokens, lengths, vocabulary)

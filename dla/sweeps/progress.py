@@ -1,15 +1,13 @@
 """How far a sweep is: a bar with the rate and the time left, on a terminal."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
-
-from dla.sweeps.shards import Receipt
 
 
 @final
@@ -18,34 +16,24 @@ class _Rate(ProgressColumn):
         return Text("" if task.speed is None else f"{task.speed:.3g} rows/s")
 
 
-@final
-class Bar:
-    """Counts the rows of receipts, and shows them."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        """Begins at none.
-
-        Args:
-            progress: What shows it.
-            total: How many rows there are.
-        """
-        self._progress, self._task = progress, progress.add_task("sweep", total=total)
-        self.prompts = self.rejected = self.unknown = 0
-
-    def advance(self, receipt: Receipt) -> None:
-        """Takes a receipt into account."""
-        self.prompts += receipt.prompts
-        self.rejected += receipt.rejected
-        self.unknown += receipt.unknown
-        what = f"sweep ({self.rejected} rejected)" if self.rejected else "sweep"
-        self._progress.update(self._task, advance=receipt.prompts + receipt.rejected, description=what)
-
-
 @contextmanager
-def shown(total: int, wanted: bool | None) -> Iterator[Bar]:
-    """The bar on stderr; quiet where that is no terminal, or the user does not want it."""
-    console = Console(stderr=True)
+def progress_bar(total: int, wanted: bool | None) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr; quiet where that is no terminal, or the user does not want it.
+
+    Args:
+        total: How many rows there are.
+        wanted: Whether to show it; None shows it on a terminal.
+
+    Yields:
+        Moves the bar, given how many rows were attributed and how many rejected, since the sweep began.
+    """
     quiet = not (sys.stderr.isatty() if wanted is None else wanted)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=quiet) as progress:
-        yield Bar(progress, total)
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
+        task = progress.add_task("sweep", total=total)
+
+        def move(prompts: int, rejected: int) -> None:
+            what = f"sweep ({rejected} rejected)" if rejected else "sweep"
+            progress.update(task, completed=prompts + rejected, description=what)
+
+        yield move

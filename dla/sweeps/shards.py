@@ -1,150 +1,139 @@
-"""Writing shards: the files of one batch, which appear together."""
+"""Shards: the files of one batch, which appear together."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 
-from dla.sweeps.corpora import Unreadable, Window
-from dla.sweeps.measuring import Measured
-from dla.sweeps.parquet import UNFINISHED, arrow, replacing, write_parquet
-from dla.sweeps.questions import SweepRow
-from dla.sweeps.schema import PARTS, PIECES, PROMPTS, REJECTED, SEALS, SUMS, shard_file, shard_numbers
-from dla.sweeps.seals import Seal, checksums_of, read_seal, read_sealed, write_seal
+from dla.errors import FileFormatError
+from dla.sweeps.corpora import Corpus
+from dla.sweeps.layout import PARTS, PIECES, PROMPTS, RESULTS, SUM_COLUMNS, shard_file, shard_numbers
+from dla.sweeps.measuring import Measurement
+from dla.sweeps.parquet import arrow, checksums_of, write_parquet
+from dla.sweeps.rejections import RejectedRow, rejections
+from dla.sweeps.sweep_rows import SweepRow
+from dla.views.files import replacing
 
 
 @final
 @dataclass(frozen=True)
-class Receipt:
-    """What became of the rows of one batch.
+class ShardResult:
+    """What became of the rows of one batch, and of its files.
 
     Attributes:
-        number: The batch's number.
-        prompts: How many were attributed.
-        rejected: How many were rejected.
+        number: The shard's number.
+        prompts: How many prompts were attributed.
+        rejected: How many rows were rejected.
         unknown: How many of the prompts hold text that the model does not know.
-        new: Whether it was done now, not found in the folder.
+        files: The checksum of each of its files, by its path in the folder.
     """
 
     number: int
     prompts: int
     rejected: int
     unknown: int
-    new: bool
+    files: dict[str, str]
 
-    @staticmethod
-    def of(seal: Seal, new: bool) -> "Receipt":
-        """The receipt of a shard that is there."""
-        return Receipt(seal.number, seal.prompts, seal.rejected, seal.unknown, new)
+    def files_of(self, *kinds: str) -> dict[str, str]:
+        """The files of some kinds, with their checksums."""
+        return {name: found for name, found in self.files.items() if name.partition("/")[0] in kinds}
+
+
+def write_result(folder: Path, result: ShardResult) -> None:
+    """Writes a result, which makes its shard be there."""
+    path = shard_file(folder, RESULTS, result.number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(asdict(result)), encoding="utf-8")
+
+
+def read_result(folder: Path, number: int) -> ShardResult | None:
+    """The result of a shard, if the shard is there.
+
+    Raises:
+        FileFormatError: If its file is damaged.
+    """
+    path = shard_file(folder, RESULTS, number)
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        result = ShardResult(**{**found, "files": dict(found["files"])})
+        if result.number != number:
+            raise ValueError(f"it is that of shard {result.number}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise FileFormatError(
+            f"{str(path)!r} is damaged ({error}). Delete it: the same call of sweep does its batch again."
+        ) from error
+    return result
+
+
+def results_in(folder: Path) -> list[ShardResult]:
+    """The results of a sweep that is not complete, in order of their numbers."""
+    found = (read_result(folder, number) for number in shard_numbers(folder, RESULTS))
+    return [result for result in found if result is not None]
 
 
 @final
 class ShardWriter:
-    """Writes the shards of one sweep; a shard that is there is never written again."""
+    """Writes the shards of one sweep."""
 
-    def __init__(self, folder: Path, labels: Sequence[str], columns: Sequence[str]) -> None:
+    def __init__(self, folder: Path, labels: Sequence[str], corpus: Corpus) -> None:
         """Writes nothing yet.
 
         Args:
             folder: The sweep's.
             labels: The parts'.
-            columns: The corpus'.
+            corpus: Gives the columns of its rows.
         """
-        self._folder, self._columns = folder, tuple(columns)
+        self._folder, self._corpus = folder, corpus
         self._labels = arrow().array(labels, "string")
 
-    def receipt(self, number: int) -> Receipt | None:
-        """The receipt of a shard that is there.
-
-        Raises:
-            FileFormatError: If its seal is damaged.
-        """
-        seal = read_seal(self._folder, number)
-        return None if seal is None else Receipt.of(seal, new=False)
-
     def write(
-        self,
-        number: int,
-        window: Window,
-        questions: Sequence[SweepRow],
-        measured: Measured,
-        rejected: Sequence[Unreadable],
-    ) -> Receipt:
-        """Writes a batch: its tables first, the seal last, which makes the shard be there.
+        self, number: int, rows: Sequence[SweepRow], measured: Measurement, rejected: Sequence[RejectedRow]
+    ) -> ShardResult:
+        """Writes a batch: its tables first, its result last, which makes the shard be there.
 
         Args:
             number: The batch's number.
-            window: Where the corpus' columns are.
-            questions: The prompts that were attributed.
+            rows: The prompts that were attributed.
             measured: What was measured of each.
             rejected: The rows that were not.
         """
         piece, parts, prompts = (shard_file(self._folder, kind, number) for kind in (PIECES, PARTS, PROMPTS))
         if rejected:
-            write_parquet(rejections(rejected, self._columns), piece)
+            write_parquet(rejections(rejected, self._corpus.columns), piece)
         else:
             piece.unlink(missing_ok=True)  # one that was killed here may have had less memory
-        rows = np.array([question.row for question in questions], dtype=np.int64)
         write_parquet(self._parts(rows, measured), parts, ["row", "part"])
-        write_parquet(_prompts(window, questions, rows, measured), prompts)
-        unknown = sum(question.unknown > 0 for question in questions)
+        write_parquet(self._prompts(rows, measured), prompts)
         files = checksums_of(self._folder, [*([piece] if rejected else []), parts, prompts])
-        seal = Seal(number, len(questions), len(rejected), unknown, files)
-        write_seal(self._folder, seal)
-        return Receipt.of(seal, new=True)
+        result = ShardResult(number, len(rows), len(rejected), sum(row.unknown for row in rows), files)
+        write_result(self._folder, result)
+        return result
 
-    def _parts(self, rows: Any, measured: Measured) -> Any:
+    def _parts(self, rows: Sequence[SweepRow], measured: Measurement) -> Any:
         pyarrow, count = arrow(), len(self._labels)
         codes = pyarrow.array(np.tile(np.arange(count, dtype=np.int32), len(rows)))
         return pyarrow.table(
             {
-                "row": np.repeat(rows, count),
+                "row": np.repeat(np.array([row.number for row in rows], dtype=np.int64), count),
                 "part": pyarrow.DictionaryArray.from_arrays(codes, self._labels),
                 "value": np.ascontiguousarray(measured.values).reshape(-1),
             }
         )
 
-
-def _prompts(window: Window, questions: Sequence[SweepRow], rows: Any, measured: Measured) -> Any:
-    pyarrow = arrow()
-    kept = window.table.take(pyarrow.array([question.index for question in questions], "int64"))
-    own: Mapping[str, Any] = {
-        "tokens": pyarrow.array([question.tokens for question in questions], "int32"),
-        "at": pyarrow.array([question.at for question in questions], "int32"),
-        **{name: measured.sums[:, i] for i, name in enumerate(SUMS)},
-    }
-    return pyarrow.table({"row": rows, **{name: kept[name] for name in kept.column_names}, **own})
-
-
-def rejections(rejected: Sequence[Unreadable], columns: Sequence[str]) -> Any:
-    """The table of rejected rows."""
-    pyarrow, ordered = arrow(), sorted(rejected, key=lambda row: row.row)
-    texts = {name: pyarrow.array([row.texts.get(name) for row in ordered], "string") for name in columns}
-    rows, reasons = [row.row for row in ordered], [row.reason for row in ordered]
-    return pyarrow.table({"row": pyarrow.array(rows, "int64"), "reason": pyarrow.array(reasons, "string"), **texts})
-
-
-def remove_unfinished(folder: Path) -> None:
-    """Removes what a sweep that was killed left half written."""
-    for file in folder.rglob(f".*{UNFINISHED}"):
-        file.unlink(missing_ok=True)
-
-
-def gather_rejections(folder: Path, columns: Sequence[str], seals: Sequence[Seal]) -> None:
-    """Puts the rejected rows of all shards into one file, in order of the shards."""
-    writer, schema = arrow("parquet").ParquetWriter, rejections([], columns).schema
-    with replacing(folder / REJECTED) as unfinished, writer(unfinished, schema, compression="zstd") as file:
-        for seal in seals:
-            for name, expected in seal.of(PIECES).items():
-                file.write_table(read_sealed(folder, name, expected, "Delete the folder, and sweep again."))
-
-
-def remove_pieces(folder: Path) -> None:
-    """Removes what the manifest and `gather_rejections` have gathered."""
-    for kind in (PIECES, SEALS):
-        for number in shard_numbers(folder, kind):
-            shard_file(folder, kind, number).unlink()
-        if (folder / kind).exists():
-            (folder / kind).rmdir()
+    def _prompts(self, rows: Sequence[SweepRow], measured: Measurement) -> Any:
+        pyarrow, kept = arrow(), self._corpus.table([row.source for row in rows])
+        return pyarrow.table(
+            {
+                "row": pyarrow.array([row.number for row in rows], "int64"),
+                **{name: kept[name] for name in kept.column_names},
+                "tokens": pyarrow.array([row.tokens for row in rows], "int32"),
+                "at": pyarrow.array([row.at for row in rows], "int32"),
+                **{name: measured.sums[:, i] for i, name in enumerate(SUM_COLUMNS)},
+            }
+        )

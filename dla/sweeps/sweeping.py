@@ -1,28 +1,29 @@
-"""The sweep."""
+"""The sweep: from a corpus and an attributor to a folder that is complete."""
 
+import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from dla.attributor import Attributor
 from dla.errors import DLAError, FileFormatError, SweepWarning, warn_caller
+from dla.inputs.given import shown
+from dla.sweeps.batches import BatchSettings
 from dla.sweeps.corpora import open_corpus
-from dla.sweeps.engines import Engine, Job, LocalEngine, RayEngine
-from dla.sweeps.fixed import FixedPlan
+from dla.sweeps.engines import Engine, LocalEngine, RayEngine, SweepJob
 from dla.sweeps.folder import SweepFolder, open_sweep
 from dla.sweeps.identity import identity, samples
-from dla.sweeps.lock import locked
-from dla.sweeps.manifest import agreed, new_manifest, write_manifest
-from dla.sweeps.parquet import arrow
-from dla.sweeps.progress import Bar, shown
-from dla.sweeps.reasons import reasons_of
-from dla.sweeps.schema import PARTS, PROMPTS, REJECTED
-from dla.sweeps.seals import Seal, checksums_of
-from dla.sweeps.settings import BatchSettings
-from dla.sweeps.shards import gather_rejections, remove_pieces, remove_unfinished
+from dla.sweeps.layout import PARTS, PIECES, PROMPTS, REJECTED, RESULTS
+from dla.sweeps.manifest import agreed, locked, new_manifest, write_manifest
+from dla.sweeps.parquet import arrow, checksums_of
+from dla.sweeps.progress import progress_bar
+from dla.sweeps.rejections import gather_rejections, reasons_of
+from dla.sweeps.static_plan import StaticPlan
+from dla.views.files import UNFINISHED
 
 ENGINES: Mapping[str, Callable[[], Engine]] = {"local": LocalEngine, "ray": RayEngine}
 """Engines by name, as they are if nothing else is said."""
@@ -42,15 +43,15 @@ def sweep(
 ) -> SweepFolder:
     """Attributes every row of a corpus, and keeps what was found in a folder of Parquet files.
 
-    A row has a `prompt`, an `answer`, and perhaps `incorrect` and `position`. Asked is the logit of the answer, minus
-    that of `incorrect`, at `position` (the last token, where there is none). Tokens are texts or ids. A sweep asks one
-    kind of question: where any row has an `incorrect` token, a row that has none is rejected. A row that cannot be
-    asked goes to `rejected.parquet` with the reason, and does not stop the sweep; a warning says how many and why.
+    A row has a `prompt`, an `answer`, and perhaps `incorrect` and `position`. It asks for the logit of the answer,
+    minus that of `incorrect`, at `position` (the last token, where there is none). Tokens are texts or ids. A sweep
+    asks one kind of question: where any row has an `incorrect` token, a row that has none is rejected. A rejected row
+    is in `rejected.parquet` with the reason, and does not stop the sweep; a warning says how many there are, and why.
 
-    Whatever stops a sweep (Ctrl-C, a full disk, a killed process) costs the batch under way. The same call goes on
-    where it stopped; on a folder that is complete it returns at once. A call with another corpus or setting is refused,
-    and one whose model has other weights, hooks or settings: what a model computes for some prompts is in the folder,
-    and compared. So are the checksums of all files.
+    Whatever stops a sweep (Ctrl-C, a full disk, a killed process) costs the batch under way. The same call resumes it;
+    on a folder that is complete it returns at once. A call with another corpus or setting is refused, and one whose
+    model has other weights, hooks or settings: the folder holds what the model computes for some prompts, and every
+    call compares it. It compares the checksums of all files too.
 
     Args:
         corpus: A pandas DataFrame, a Hugging Face `datasets.Dataset`, or the path of a `.jsonl`, `.csv` or `.parquet`
@@ -59,10 +60,10 @@ def sweep(
         out: The folder to write.
         limit: Take only so many rows. A sweep with another limit needs another folder.
         batch_tokens: How many tokens run together at most, padding included. Where memory runs out a batch is run in
-            halves, and later ones too until some went well.
+            halves, and later ones too until some fitted.
         window: How many rows are read, and sorted by length, at a time.
         prepend_bos: Whether to put the BOS token before a prompt; None does as the model does by default.
-        engine: Where the work is done: "local", in this process, or an engine such as `RayEngine`.
+        engine: Where the model runs: "local", in this process, or an engine such as `RayEngine`.
         progress: Whether to show a bar on stderr; None shows it on a terminal.
 
     Returns:
@@ -79,89 +80,77 @@ def sweep(
     arrow()
     _check_types(attributor, out)
     settings, chosen = BatchSettings.of(limit, batch_tokens, window, prepend_bos, attributor.check), _engine(engine)
-    plan, rows, folder = FixedPlan(attributor), open_corpus(corpus, settings.window), Path(out)
+    plan, rows, folder = StaticPlan(attributor), open_corpus(corpus), Path(out)
     asked = samples(plan, rows, settings)
     new = new_manifest(attributor, plan, rows, settings, identity(plan, asked))
     _make(folder)
     with locked(folder):
         manifest = agreed(folder, new)
         open_sweep(folder).check()
-        remove_unfinished(folder)
+        _remove_unfinished(folder)
         if not manifest["complete"]:
             _run(
-                Job(rows, attributor, plan, settings, folder.absolute(), new["model"], asked),
+                SweepJob(rows, attributor, plan, settings, folder.absolute(), new["model"], asked),
                 chosen,
                 manifest,
                 progress,
             )
-        remove_pieces(folder)
+        for kind in (PIECES, RESULTS):  # the manifest and `rejected.parquet` have what they hold
+            shutil.rmtree(folder / kind, ignore_errors=True)
     done = open_sweep(folder)
     if done.notes():
         warn_caller("\n  ".join([f"{folder}:", *done.notes()]), SweepWarning)
     return done
 
 
-def _run(job: Job, engine: Engine, manifest: dict[str, Any], progress: bool | None) -> None:
-    with shown(job.settings.rows(job.corpus.size), progress) as bar, _counted(job.folder, manifest, bar):
-        for receipt in engine.receipts(job):
-            bar.advance(receipt)
-    remove_unfinished(job.folder)  # an actor that died left some, though its shards are there
+def _run(job: SweepJob, engine: Engine, manifest: dict[str, Any], progress: bool | None) -> None:
+    """Does what is missing, and completes the manifest."""
+    before, start = manifest["counts"]["seconds"], time.perf_counter()
+    counts = Counter(prompts=0, rejected=0, unknown=0)
+    try:
+        with progress_bar(job.settings.rows(job.corpus.size), progress) as move:
+            for result in engine.results(job):
+                counts.update(prompts=result.prompts, rejected=result.rejected, unknown=result.unknown)
+                move(counts["prompts"], counts["rejected"])
+    except (KeyboardInterrupt, OSError, DLAError) as error:
+        done = counts["prompts"] + counts["rejected"]
+        error.add_note(f"{done} rows are done and stay; the same call resumes from there.")
+        raise
+    finally:
+        manifest["counts"] = {**counts, "seconds": round(before + time.perf_counter() - start, 3)}
+        with suppress(OSError):  # on a full disk the counts are not what matters
+            write_manifest(job.folder, manifest)
+    _remove_unfinished(job.folder)  # an actor that died left some, though its shards are there
     _complete(job, manifest)
 
 
-def _complete(job: Job, manifest: Mapping[str, Any]) -> None:
+def _complete(job: SweepJob, manifest: Mapping[str, Any]) -> None:
     """Writes the last manifest, if what it says is what lies there."""
     there = open_sweep(job.folder)
-    seals, rows = there.seals(), job.settings.rows(job.corpus.size)
-    found = sum(seal.prompts + seal.rejected for seal in seals)
+    results, rows = there.results(), job.settings.rows(job.corpus.size)
+    found = sum(result.prompts + result.rejected for result in results)
     if found != rows:
         raise FileFormatError(
             f"The shards in {str(job.folder)!r} hold {found} of the corpus' {rows} rows, done or rejected: files were "
             "lost or added while the sweep ran, or the engine left rows out. The same call does what is missing."
         )
     there.check()
-    gather_rejections(job.folder, there.columns, seals)
-    kept = [replace(seal, files={**seal.of(PROMPTS), **seal.of(PARTS)}) for seal in seals]
-    told = {
+    gather_rejections(job.folder, there.columns, [file for each in results for file in each.files_of(PIECES).items()])
+    totals = {name: sum(getattr(each, name) for each in results) for name in ("prompts", "rejected", "unknown")}
+    last = {
         "complete": True,
-        "counts": {**manifest["counts"], **{name: _total(seals, name) for name in ("prompts", "rejected", "unknown")}},
+        "counts": {**manifest["counts"], **totals},
         "reasons": [asdict(reason) for reason in reasons_of(there.rejected())],
-        "shards": [asdict(seal) for seal in kept],
+        "shards": [asdict(replace(each, files=each.files_of(PROMPTS, PARTS))) for each in results],
         "files": checksums_of(job.folder, [job.folder / REJECTED]),
     }
-    write_manifest(job.folder, {**manifest, **told})
+    write_manifest(job.folder, {**manifest, **last})
 
 
-def _total(seals: Sequence[Seal], name: str) -> int:
-    return sum(int(asdict(seal)[name]) for seal in seals)
-
-
-@contextmanager
-def _counted(folder: Path, manifest: dict[str, Any], bar: Bar) -> Iterator[None]:
-    """Notes how far the sweep came and how long it took, and says how to go on where it was stopped."""
-    before, start = manifest["counts"]["seconds"], time.perf_counter()
-    try:
-        yield
-    except (KeyboardInterrupt, OSError, DLAError) as error:
-        error.add_note(f"{bar.prompts + bar.rejected} rows are done and stay; the same call goes on from there.")
-        raise
-    finally:
-        seconds = before + time.perf_counter() - start
-        manifest["counts"] = {
-            "prompts": bar.prompts,
-            "rejected": bar.rejected,
-            "unknown": bar.unknown,
-            "seconds": round(seconds, 3),
-        }
-        _noted(folder, manifest)
-
-
-def _noted(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Writes the counts if it can: on a full disk they are not what matters."""
-    try:
-        write_manifest(folder, manifest)
-    except OSError:
-        return
+def _remove_unfinished(folder: Path) -> None:
+    """Removes what a process that was killed left half written."""
+    for file in folder.rglob(f".*{UNFINISHED}"):
+        file.unlink(missing_ok=True)
 
 
 def _engine(engine: Any) -> Engine:
@@ -174,13 +163,12 @@ def _engine(engine: Any) -> Engine:
 
 def _check_types(attributor: Any, out: Any) -> None:
     if not isinstance(attributor, Attributor):
-        what = attributor.__name__ if isinstance(attributor, type) else f"of type {type(attributor).__name__}"
         raise TypeError(
-            f"The attributor is {what}. Pass an Attributor of a model and a decomposer: "
+            f"The attributor is {shown(attributor)}. Pass an Attributor of a model and a decomposer: "
             "Attributor(model, HeadDecomposer())."
         )
     if not isinstance(out, str | Path):
-        raise TypeError(f"out={out!r}, of type {type(out).__name__}. Pass the path of a folder to write.")
+        raise TypeError(f"out={shown(out)}. Pass the path of a folder to write.")
 
 
 def _make(folder: Path) -> None:

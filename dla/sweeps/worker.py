@@ -6,64 +6,52 @@ from typing import final
 
 import numpy as np
 
-from dla.sweeps.batches import Batch, planned
-from dla.sweeps.corpora import Unreadable, Window
-from dla.sweeps.fitting import Fitting
-from dla.sweeps.fixed import FixedPlan
-from dla.sweeps.measuring import Measured, faults, measure
-from dla.sweeps.questions import Asker, SweepRow, texts_of
-from dla.sweeps.settings import BatchSettings
-from dla.sweeps.shards import Receipt, ShardWriter
+from dla.sweeps.batches import BatchRunner, BatchSettings, RunFailure, split_batches
+from dla.sweeps.corpora import Corpus
+from dla.sweeps.measuring import Measurement, faults, measure
+from dla.sweeps.rejections import RejectedRow
+from dla.sweeps.shards import ShardResult, ShardWriter, read_result
+from dla.sweeps.static_plan import StaticPlan
+from dla.sweeps.sweep_rows import RowTokenizer, SweepRow
 
 
 @final
 class Worker:
-    """Holds the model and writes into the folder."""
+    """Holds the model, reads the corpus and writes into the folder."""
 
-    def __init__(
-        self,
-        plan: FixedPlan,
-        context: int | None,
-        settings: BatchSettings,
-        folder: Path,
-        columns: Sequence[str],
-        compares: bool,
-    ) -> None:
+    def __init__(self, plan: StaticPlan, corpus: Corpus, settings: BatchSettings, folder: Path) -> None:
         """Does nothing yet.
 
         Args:
             plan: The model and what is read of it.
-            context: How many tokens a prompt may have; None for no limit.
+            corpus: The rows.
             settings: How to go over the corpus.
             folder: Where to write.
-            columns: The corpus'.
-            compares: Whether the corpus asks for differences of logits.
         """
-        self._plan, self._settings = plan, settings
-        self._asker = Asker(plan.model.vocabulary, context, settings.prepend_bos, compares)
-        self._fitting = Fitting(lambda questions: measure(plan, questions), settings.batch_tokens)
-        self._writer = ShardWriter(folder, [str(label) for label in plan.labels], columns)
+        self._plan, self._corpus, self._settings, self._folder = plan, corpus, settings, folder
+        self._tokenizer = RowTokenizer(plan.model, settings.prepend_bos, corpus.compares)
+        self._runner = BatchRunner(lambda rows: measure(plan, rows), settings.batch_tokens)
+        self._writer = ShardWriter(folder, [str(label) for label in plan.labels], corpus)
 
-    def shards(self, window: Window) -> Iterator[Receipt]:
-        """Does the batches of a window that are not in the folder yet; a receipt for each of its batches."""
-        questions, rejected = self._asker.questions(window)
-        most = self._settings.most(len(self._plan.labels))
-        for batch in planned(window.start, questions, self._settings.batch_tokens, most):
-            found = self._writer.receipt(batch.number)
-            yield self._done(batch, window, rejected) if found is None else found
-            rejected = []  # those of the whole window go with its first batch
+    def shards(self, start: int, stop: int) -> Iterator[ShardResult]:
+        """Does the batches of a window that are not in the folder yet; gives the result of each of its batches."""
+        rows, rejected = self._tokenizer.read(self._corpus.rows(start, stop))
+        for number, batch in enumerate(split_batches(rows, self._settings, len(self._plan.labels)), start):
+            yield read_result(self._folder, number) or self._done(number, batch, rejected)
+            rejected = []  # those of the whole window are written with its first batch
 
-    def _done(self, batch: Batch, window: Window, rejected: Sequence[Unreadable]) -> Receipt:
-        pieces, reasons = self._fitting.answers(batch.questions)
-        asked = [question for question, reason in zip(batch.questions, reasons, strict=True) if reason is None]
-        measured = Measured.together(pieces) if pieces else Measured.nothing(self._plan)
-        wrong = faults(measured, self._plan, self._settings.check)
-        failed = [*zip(batch.questions, reasons, strict=True), *zip(asked, wrong, strict=True)]
-        rejected = [*rejected, *(_rejection(window, q, reason) for q, reason in failed if reason is not None)]
-        right = np.array([fault is None for fault in wrong], dtype=bool)
-        kept = [question for question, fault in zip(asked, wrong, strict=True) if fault is None]
-        return self._writer.write(batch.number, window, kept, measured.at(right), rejected)
-
-
-def _rejection(window: Window, question: SweepRow, reason: str) -> Unreadable:
-    return Unreadable(question.row, reason, texts_of(window, question.index))
+    def _done(self, number: int, batch: Sequence[SweepRow], unasked: Sequence[RejectedRow]) -> ShardResult:
+        kept: list[SweepRow] = []
+        measured: list[Measurement] = []
+        rejected = [*unasked]
+        for rows, outcome in self._runner.run(batch):
+            if isinstance(outcome, RunFailure):
+                rejected += [RejectedRow(row.source, outcome.reason) for row in rows]
+                continue
+            reasons = faults(outcome, self._plan, self._settings.check)
+            rejected += [RejectedRow(row.source, reason) for row, reason in zip(rows, reasons, strict=True) if reason]
+            kept += [row for row, reason in zip(rows, reasons, strict=True) if not reason]
+            measured.append(outcome.at(np.array([not reason for reason in reasons])))
+        return self._writer.write(
+            number, kept, Measurement.together(measured or [Measurement.nothing(self._plan)]), rejected
+        )

@@ -11,20 +11,19 @@ from dla.errors import FileFormatError
 if TYPE_CHECKING:
     import xarray
 
+UNFINISHED = ".part"
+"""The ending of a file while it is written."""
+
 
 @contextmanager
-def replacing(path: Path, ending: str = ".part") -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """Where to write a file that replaces `path` at the end of the block, and is removed after an error.
-
-    Args:
-        path: The file.
-        ending: The ending of the file while it is written.
 
     Raises:
         OSError: If it cannot be written; names `path`.
     """
     # In the same folder, since only there it can be moved in one step; two processes may write the same file.
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}{ending}")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     try:
         yield unfinished
         unfinished.replace(path)

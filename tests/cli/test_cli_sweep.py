@@ -118,11 +118,11 @@ def test_ray_gets_a_model_to_load_in_its_actors(sweep, monkeypatch):
 def test_ctrl_c_says_how_to_go_on(sweep, monkeypatch):
     def stop(*_, **__):
         error = KeyboardInterrupt()
-        error.add_note("5 rows are done and stay; the same call goes on from there.")
+        error.add_note("5 rows are done and stay; the same call resumes from there.")
         raise error
 
     monkeypatch.setattr(dla, "sweep", stop)
-    assert_line(sweep(), 130, "Stopped. 5 rows are done and stay; the same call goes on from there.")
+    assert_line(sweep(), 130, "Stopped. 5 rows are done and stay; the same call resumes from there.")
 
 
 def test_ctrl_c_before_anything_was_done(sweep, monkeypatch):

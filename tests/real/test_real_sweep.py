@@ -61,7 +61,7 @@ def test_a_sweep_that_is_killed_goes_on_with_the_same_rows(attributor, corpus, w
         target=dla.sweep, args=(corpus, attributor, tmp_path), kwargs=SETTINGS
     )
     process.start()
-    while not list((tmp_path / "seals").glob("0*.json")):  # written last: the shard is whole
+    while not list((tmp_path / "results").glob("0*.json")):  # written last: the shard is whole
         time.sleep(0.001)
     os.kill(process.pid, signal.SIGKILL)
     process.join()

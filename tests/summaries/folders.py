@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from dla.sweeps.layout import PARTS, PROMPTS, SUM_COLUMNS, SWEEP_FORMAT, shard_file, shard_numbers
 from dla.sweeps.manifest import DIFFERENCE, LOGIT, write_manifest
-from dla.sweeps.parquet import write_parquet
-from dla.sweeps.schema import FORMAT, PARTS, PROMPTS, SUMS, shard_file, shard_numbers
-from dla.sweeps.seals import Seal, checksums_of, write_seal
+from dla.sweeps.parquet import checksums_of, write_parquet
+from dla.sweeps.shards import ShardResult, write_result
 
 LABELS = ("embed", "L0H0", "L0H1", "L1H0", "0_b_O")
 TOLERANCE = 1e-4
@@ -19,7 +19,6 @@ MODEL = {
     "weights": "0123456789abcdef",
     "dtype": "float32",
     "settings": {},
-    "hooks": [],
     "tokenizer": "words",
     "samples": [[[1, 2], 1, None]],
     "numbers": [[{"numbers": [1.0, 2.0], "size": 3.0}]],
@@ -63,7 +62,7 @@ def sums_of(values):
     constant, gap = np.sin(1e3 * total), 0.9 * TOLERANCE * np.sin(1e5 * total)
     logit = total + constant + gap
     columns = (total, constant, logit, np.tanh(logit), gap, np.full(len(values), TOLERANCE))
-    return dict(zip(SUMS, columns, strict=True))
+    return dict(zip(SUM_COLUMNS, columns, strict=True))
 
 
 def write_folder(folder, prompts, values, *, labels=LABELS, sizes=(), order=None, **manifest):
@@ -91,7 +90,7 @@ def write_folder(folder, prompts, values, *, labels=LABELS, sizes=(), order=None
         }
         write_parquet(pa.table(long), shard_file(folder, PARTS, number))
     usual = {
-        "format": FORMAT,
+        "format": SWEEP_FORMAT,
         "parts": list(parts_of(labels)),
         "model": {},
         "decomposer": "HeadDecomposer",
@@ -115,8 +114,8 @@ def seal(folder, manifest):
     shards = []
     for number in shard_numbers(folder, PROMPTS):
         checksums = checksums_of(folder, [shard_file(folder, kind, number) for kind in (PROMPTS, PARTS)])
-        shards.append(Seal(number, 0, 0, 0, checksums))
+        shards.append(ShardResult(number, 0, 0, 0, checksums))
         if not manifest["complete"]:
-            write_seal(folder, shards[-1])
+            write_result(folder, shards[-1])
     folder.mkdir(parents=True, exist_ok=True)
     write_manifest(folder, {**manifest, "files": files, "shards": [asdict(shard) for shard in shards], "reasons": []})

@@ -138,7 +138,6 @@ def test_shards_that_hold_a_row_twice_are_refused(tmp_path):
         ({"model": {"name": "a model", "weights": "fedcba98"}}, r"with other weights \(01234567 and fedcba98\)"),
         ({"direction": "logit of answer"}, "is of the logit of answer - .*, the other of the logit of answer; a mean"),
         ({"settings": {"prepend_bos": False}}, "not of the same .*prepend_bos was None there and is False here"),
-        ({"model": {"hooks": ["hook_z"]}}, "the hooks on the model differ .none there, hook_z here"),
         ({"model": {"settings": {"ln.eps": "0.1"}}}, "the model's ln.eps is nothing there and 0.1 here"),
         ({"model": {"tokenizer": "bytes"}}, "the model's tokenizer differs"),
         (

@@ -1,52 +1,61 @@
-"""Sweeps in processes that can be killed: loads the model once, then forks a process for each line on stdin.
+"""Sweeps in processes that can be killed. The model is loaded once, in the process that they are forked from."""
 
-A line is JSON: the arguments of `dla.sweep` after the attributor, and `corpus`. For each, two lines are printed: the
-process's number, and how it ended with what it printed.
-"""
-
-import json
+import multiprocessing
 import os
 import resource
 import signal
 import sys
-import traceback
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from typing import Any
 
+import pytest
 import torch
+from sweep_subjects import attributor
 
 import dla
-import dla.demo
+
+HEADS = attributor()
 
 
-def run(attributor: dla.Attributor, order: dict) -> int:
+class SweepProcess:
+    """A sweep in a process of its own.
+
+    Attributes:
+        pid: The number of the process.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+        with pytest.MonkeyPatch.context() as patch:  # the server of Python 3.11 looks for modules nowhere else
+            patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+            forkserver.ensure_running()
+        self._sent, out = context.Pipe(duplex=False)
+        self._process = context.Process(target=_run, args=(out, settings), daemon=True)
+        self._process.start()
+        self.pid = self._process.pid or 0
+        out.close()
+
+    def end(self, by: int = 0) -> tuple[int | None, Any]:
+        """Sends it a signal, if one is given, and waits for its end: its exit code, and what it sent, if it did."""
+        if by:
+            os.kill(self.pid, by)
+        try:
+            sent = self._sent.recv()
+        except EOFError:
+            sent = None
+        self._process.join()
+        return self._process.exitcode, sent
+
+
+def _run(out: Connection, settings: dict[str, Any]) -> None:
+    """Sends the notes of Ctrl-C, or the most memory that the process had, in KiB."""
+    torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        done = dla.sweep(order.pop("corpus"), attributor, order.pop("out"), **order)
+        dla.sweep(attributor=HEADS, **settings)
     except KeyboardInterrupt as stop:
-        tell({"stopped": stop.__notes__})
-        return 130
-    except Exception as error:
-        tell({"error": traceback.format_exception_only(error)})
-        return 1
-    tell({"done": str(done), "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss})
-    return 0
-
-
-def tell(what: dict) -> None:
-    print(json.dumps(what), flush=True)
-
-
-def main() -> None:
-    torch.set_num_threads(1)
-    attributor = dla.Attributor(dla.demo.load_small("raw"), dla.HeadDecomposer())
-    tell({"ready": True})
-    for line in sys.stdin:
-        child = os.fork()
-        if not child:
-            os._exit(run(attributor, json.loads(line)))
-        tell({"pid": child})
-        _, status = os.waitpid(child, 0)
-        tell({"ended": os.waitstatus_to_exitcode(status)})
-
-
-if __name__ == "__main__":
-    main()
+        out.send(stop.__notes__)
+        os._exit(130)
+    out.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from sweep_subjects import assert_same, frame
+from sweep_subjects import Interrupted, assert_same, frame, stop
 
 import dla
 from dla.errors import FileFormatError
@@ -16,9 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::dla.SweepWarning")
 
 
 def corpus():
-    made = frame(24)
-    made.loc[[2, 9], "answer"] = " two tokens"
-    return made
+    return frame(24, answer={2: " two tokens", 9: " two tokens"})
 
 
 @pytest.fixture(scope="module")
@@ -26,21 +24,11 @@ def whole(heads, tmp_path_factory):
     return dla.sweep(corpus(), heads, tmp_path_factory.mktemp("whole"), **SETTINGS).path
 
 
-class Stopping(dla.Engine):
-    """Stops when half of the windows are done."""
-
-    def receipts(self, job):
-        for i, receipt in enumerate(dla.LocalEngine().receipts(job)):
-            yield receipt
-            if i == 4:
-                raise OSError("stopped")
-
-
 @pytest.fixture(scope="module")
 def half(heads, tmp_path_factory):
     out = tmp_path_factory.mktemp("half")
     with pytest.raises(OSError, match="stopped"):
-        dla.sweep(corpus(), heads, out, engine=Stopping(), **SETTINGS)
+        dla.sweep(corpus(), heads, out, engine=Interrupted(stop, after=5), **SETTINGS)
     return out
 
 
@@ -109,7 +97,7 @@ DAMAGES = (flipped("parts"), flipped("prompts"), cut_short, lost, lost_shard, lo
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-def test_damage_is_noticed_by_whoever_reads_or_goes_on(heads, folder, damage):
+def test_damage_is_noticed_by_whoever_reads_or_resumes(heads, folder, damage):
     named = damage(folder).relative_to(folder).as_posix()
     match = f"{named}.*' is missing or damaged .*(Delete the folder, and sweep again|the same call of sweep then does)"
     for read in (
@@ -128,9 +116,9 @@ def test_the_remedy_helps(heads, half, whole, tmp_path):
     first, _, third = (folder / "parts" / f"{number}.parquet" for number in numbers(folder)[:3])
     for damage in (lambda: flip(first), third.unlink):
         damage()
-        with pytest.raises(FileFormatError, match=r"Delete '.*/seals/\d+.json'") as caught:
+        with pytest.raises(FileFormatError, match=r"Delete '.*/results/\d+.json'") as caught:
             dla.sweep(corpus(), heads, folder, **SETTINGS)
-        (folder / "seals" / str(caught.value).split("/seals/")[1].split("'")[0]).unlink()
+        (folder / "results" / str(caught.value).split("/results/")[1].split("'")[0]).unlink()
     assert_same(dla.sweep(corpus(), heads, folder, **SETTINGS), dla.open_sweep(whole))
 
 
@@ -175,34 +163,23 @@ def test_a_shard_of_another_sweep_is_noticed(whole, tmp_path):
     ("text", "message"),
     [("{", "00000000.json' is damaged"), ("[]", "is damaged"), ('{"number": 0}', "is damaged .'files'")],
 )
-def test_a_seal_that_is_damaged(half, tmp_path, text, message):
+def test_a_result_that_is_damaged(half, tmp_path, text, message):
     folder = shutil.copytree(half, tmp_path / "copy")
-    (folder / "seals" / "00000000.json").write_text(text)
+    (folder / "results" / "00000000.json").write_text(text)
     with pytest.raises(FileFormatError, match=f"{message}.*Delete it: the same call of sweep does its batch again"):
         dla.Summary.load(folder)
 
 
-def test_a_seal_of_another_shard(half, tmp_path):
+def test_a_result_of_another_shard(half, tmp_path):
     folder = shutil.copytree(half, tmp_path / "copy")
-    first, second = sorted((folder / "seals").iterdir())[:2]
+    first, second = sorted((folder / "results").iterdir())[:2]
     shutil.copy(second, first)
     with pytest.raises(FileFormatError, match=f"{first.name}' is damaged .it is that of shard {int(second.stem)}"):
         dla.Summary.load(folder)
 
 
-class Losing(dla.Engine):
-    """Does the work, and then something happens to the folder."""
-
-    def __init__(self, loss):
-        self._loss = loss
-
-    def receipts(self, job):
-        yield from dla.LocalEngine().receipts(job)
-        self._loss(job.folder)
-
-
-def without_a_seal(folder):
-    next((folder / "seals").iterdir()).unlink()
+def without_a_result(folder):
+    next((folder / "results").iterdir()).unlink()
 
 
 def test_a_complete_sweep_is_one_that_lies_there(heads, whole, tmp_path):
@@ -211,13 +188,13 @@ def test_a_complete_sweep_is_one_that_lies_there(heads, whole, tmp_path):
             (flipped("parts"), r"parts/\d+.parquet' is missing or damaged"),
             (lost_prompts, r"prompts/\d+.parquet' is missing or damaged"),
             (
-                without_a_seal,
+                without_a_result,
                 "hold 1?[0-9] of the corpus' 24 rows, done or rejected.*The same call does what is missing",
             ),
         )
     ):
         with pytest.raises(FileFormatError, match=message):
-            dla.sweep(corpus(), heads, tmp_path / str(i), engine=Losing(loss), **SETTINGS)
+            dla.sweep(corpus(), heads, tmp_path / str(i), engine=Interrupted(loss), **SETTINGS)
         assert not dla.open_sweep(tmp_path / str(i)).complete
     assert_same(dla.sweep(corpus(), heads, tmp_path / "2", **SETTINGS), dla.open_sweep(whole))
 
@@ -226,8 +203,8 @@ def test_what_the_manifest_claims_is_what_lies_there(whole):
     folder = dla.open_sweep(whole)
     assert folder.count == sum(len(shard.prompts) for shard in folder.shards()) == 22
     assert folder.manifest["counts"]["rejected"] == len(folder.rejected()) == 2
-    assert [seal.number for seal in folder.seals()] == [shard.number for shard in folder.shards()]
-    assert not (whole / "seals").exists()
+    assert [result.number for result in folder.results()] == [shard.number for shard in folder.shards()]
+    assert not (whole / "results").exists()
 
 
 def test_a_manifest_that_is_complete_by_hand_is_checked(half, tmp_path):

@@ -1,54 +1,36 @@
 """Corpora: each way to have the same rows gives the same rows; what is wrong is rejected, and stops nothing."""
 
 import json
+import pickle
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sweep_subjects import assert_every_row_once, frame, rows, write_lines
+from sweep_subjects import as_csv, as_dataset, as_lines, as_parquet, assert_every_row_once, frame, rows, write_lines
 
 import dla
+from dla.sweeps.corpora import open_corpus
 
 pytestmark = pytest.mark.filterwarnings("ignore::dla.SweepWarning")
 
 COUNT = 40
 
 
-def as_dataset(corpus, tmp_path):
-    import datasets
-
-    return datasets.Dataset.from_pandas(corpus, preserve_index=False)
-
-
 def as_shuffled_back_dataset(corpus, tmp_path):
     return as_dataset(corpus[::-1], tmp_path).select(range(len(corpus) - 1, -1, -1))
 
 
-def as_json(corpus, tmp_path):
-    return write_lines(tmp_path / "corpus.jsonl", corpus.to_dict("records"))
-
-
 def as_json_with_byte_order_mark(corpus, tmp_path):
-    path = as_json(corpus, tmp_path)
+    path = as_lines(corpus, tmp_path)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes() + b"\n  \n")
     return path
-
-
-def as_csv(corpus, tmp_path):
-    corpus.to_csv(tmp_path / "corpus.csv", index=False)
-    return str(tmp_path / "corpus.csv")
 
 
 def as_csv_of_excel(corpus, tmp_path):
     corpus.to_csv(tmp_path / "corpus.csv", index=False, encoding="utf-8-sig", lineterminator="\r\n")
     return tmp_path / "corpus.csv"
-
-
-def as_parquet(corpus, tmp_path):
-    corpus.to_parquet(tmp_path / "corpus.parquet", row_group_size=7)
-    return tmp_path / "corpus.parquet"
 
 
 def as_folder_of_parquet(corpus, tmp_path):
@@ -64,7 +46,7 @@ def as_list_of_json(corpus, tmp_path):
 
 
 WAYS = (
-    *(as_dataset, as_shuffled_back_dataset, as_json, as_json_with_byte_order_mark, as_csv, as_csv_of_excel),
+    *(as_dataset, as_shuffled_back_dataset, as_lines, as_json_with_byte_order_mark, as_csv, as_csv_of_excel),
     *(as_parquet, as_folder_of_parquet, as_list_of_json),
 )
 
@@ -115,8 +97,8 @@ def test_each_wrong_row_is_rejected_with_its_reason(heads, tmp_path):
     assert_every_row_once(folder, len(lines))
     rejected = folder.rejected()
     assert rejected["row"].tolist() == list(range(1, len(lines), 3))
-    for told, (_, reason) in zip(rejected["reason"], WRONG, strict=True):
-        assert reason in told
+    for given, (_, reason) in zip(rejected["reason"], WRONG, strict=True):
+        assert reason in given
     assert (folder.manifest["counts"]["prompts"], folder.manifest["counts"]["rejected"]) == (len(good), len(WRONG))
     assert rejected["prompt"].tolist()[3] == "When Mary and"
     assert rejected["answer"].tolist()[3] == " Mary John"
@@ -180,12 +162,12 @@ def test_columns_of_several_types_become_text(heads, tmp_path):
 def test_every_column_comes_as_it_was(heads, tmp_path):
     corpus = frame(3).assign(
         when=pd.to_datetime(["2020-01-01", None, "2021-05-05"]),
-        kind=pd.Categorical(["a", "b", "a"]),
+        kind=pd.Categorical(["a", "b", "a"], categories=["c", "b", "a"], ordered=True),
         words=[["a"], [], ["b", "c"]],
         odd=[1, "one", None],
     )
     (shard,) = dla.sweep(corpus, heads, tmp_path).shards()
-    assert shard.prompts["kind"].dtype == "category"
+    pd.testing.assert_series_equal(shard.prompts["kind"], corpus["kind"])
     assert shard.prompts["when"].isna().tolist() == [False, True, False]
     assert [list(words) for words in shard.prompts["words"]] == [["a"], [], ["b", "c"]]
     assert shard.prompts["odd"].tolist()[:2] == ["1", "one"]
@@ -201,45 +183,30 @@ def test_text_in_parquet_that_is_not_utf8_is_rejected(heads, tmp_path):
     assert "not UTF-8" in folder.rejected()["reason"][0]
 
 
+def text_file(name, *lines):
+    return lambda path: write_lines(path / name, lines)
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (
-            lambda _: frame(2).drop(columns="answer"),
-            ValueError,
-            r"has no column 'answer'; its columns are \['prompt', ",
-        ),
-        (
-            lambda _: frame(2).assign(total=1),
-            ValueError,
-            "has a column 'total', and the sweep gives a column of its own",
-        ),
+        (lambda _: frame(2).drop(columns="answer"), ValueError, r"no column 'answer'; its columns are \['prompt', "),
+        (lambda _: frame(2).assign(total=1), ValueError, "has a column 'total', and the sweep gives a column of its"),
         (lambda _: frame(2).assign(part=1), ValueError, "has a column 'part'.* Rename it"),
         (lambda _: frame(2).rename(columns={"order": 3}), ValueError, "a column named 3, which is no text"),
         (lambda _: pd.concat([frame(2)] * 2, axis=1), ValueError, "two columns 'prompt'. Rename one"),
         (lambda _: [1, 2], TypeError, "A corpus cannot be a list. Pass a pandas DataFrame"),
+        (lambda _: [], TypeError, "A corpus cannot be a list. Pass a pandas DataFrame"),
         (lambda path: path / "nowhere.jsonl", ValueError, "There is no file or folder .*nowhere.jsonl"),
         (lambda path: path, ValueError, "holds no file whose name ends in .jsonl"),
-        (lambda path: write_lines(path / "c.txt", ["a"]), ValueError, "must end in .jsonl, .json, .csv, .parquet"),
-        (lambda path: write_lines(path / "c.jsonl", []), ValueError, r"no column 'prompt'; its columns are \[\]"),
-        (
-            lambda path: write_lines(path / "c.jsonl", ["[]"]),
-            ValueError,
-            "No row of .* can be read. The first: The line",
-        ),
-        (
-            lambda path: write_lines(path / "c.jsonl", ["{}".encode("utf-16")]),
-            ValueError,
-            "is UTF-16, and text is read",
-        ),
-        (lambda path: write_lines(path / "c.csv", ["prompt;answer", "a;b"]), ValueError, "are .'prompt;answer'"),
-        (lambda path: write_lines(path / "c.csv", ["prompt,answer,a,a"]), ValueError, "names 'a' twice"),
-        (
-            lambda path: write_lines(path / "c.csv", [b"prompt,answer,caf\xe9"]),
-            ValueError,
-            "The header .* is not UTF-8",
-        ),
-        (lambda path: write_lines(path / "c.parquet", ["no"]), ValueError, "is not a Parquet file, or was cut short"),
+        (text_file("c.txt", "a"), ValueError, "must end in .jsonl, .json, .csv, .parquet"),
+        (text_file("c.jsonl"), ValueError, r"no column 'prompt'; its columns are \[\]"),
+        (text_file("c.jsonl", "[]"), ValueError, "No row of .* can be read. The first: The line"),
+        (text_file("c.jsonl", "{}".encode("utf-16")), ValueError, "is UTF-16, and text is read"),
+        (text_file("c.csv", "prompt;answer", "a;b"), ValueError, "are .'prompt;answer'"),
+        (text_file("c.csv", "prompt,answer,a,a"), ValueError, "has two columns 'a'. Rename one"),
+        (text_file("c.csv", b"prompt,answer,caf\xe9"), ValueError, "The header .* is not UTF-8"),
+        (text_file("c.parquet", "no"), ValueError, "is not a Parquet file, or was cut short"),
     ],
 )
 def test_a_corpus_that_cannot_be_swept_is_refused_before_anything_runs(heads, tmp_path, make, error, message):
@@ -248,18 +215,36 @@ def test_a_corpus_that_cannot_be_swept_is_refused_before_anything_runs(heads, tm
     assert not (tmp_path / "out").exists()
 
 
-def test_files_of_several_kinds_are_refused(heads, tmp_path):
-    frame(2).to_csv(tmp_path / "a.csv")
-    frame(2).to_parquet(tmp_path / "b.parquet")
-    with pytest.raises(ValueError, match=r"these end in .csv, .parquet. Pass one kind"):
+@pytest.mark.parametrize(
+    ("name", "second", "message"),
+    [
+        ("a.csv", frame(2), "these end in .csv, .parquet. Pass one kind"),
+        ("a.parquet", frame(2).assign(more=1), "b.parquet' has other columns than .*a.parquet'"),
+    ],
+)
+def test_files_that_do_not_go_together_are_refused(heads, tmp_path, name, second, message):
+    (frame(2).to_csv if name.endswith("csv") else frame(2).to_parquet)(tmp_path / name)
+    second.to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(ValueError, match=message):
         dla.sweep(tmp_path, heads, tmp_path / "out")
 
 
-def test_parquet_files_of_several_schemas_are_refused(heads, tmp_path):
-    frame(2).to_parquet(tmp_path / "a.parquet")
-    frame(2).assign(more=1).to_parquet(tmp_path / "b.parquet")
-    with pytest.raises(ValueError, match="b.parquet' has other columns than .*a.parquet'"):
-        dla.sweep(tmp_path, heads, tmp_path / "out")
+@pytest.mark.parametrize("way", [as_lines, as_csv, as_parquet, as_dataset, lambda corpus, _: corpus])
+def test_rows_are_the_same_wherever_reading_begins(way, tmp_path):
+    corpus = open_corpus(way(frame(30, prompt={3: "", 7: None}), tmp_path))
+    whole = [(row.number, row.values, row.fault) for row in corpus.rows(0, 30)]
+    assert [number for number, *_ in whole] == list(range(30)) == list(range(corpus.size))
+    for start, stop in ((10, 20), (20, 25), (28, 40), (4, 8), (0, 0), (30, 31)):
+        for reader in (corpus, pickle.loads(pickle.dumps(corpus))):
+            assert [(row.number, row.values, row.fault) for row in reader.rows(start, stop)] == whole[start:stop]
+
+
+def test_what_changed_in_a_corpus_changes_its_fingerprint(tmp_path):
+    known = {open_corpus(as_csv(frame(9), tmp_path)).fingerprint}
+    for changed in (frame(8), frame(9, prompt={8: "x"}), frame(9)[::-1], frame(9).rename(columns={"order": "o"})):
+        known.add(open_corpus(as_csv(changed, tmp_path)).fingerprint)
+    assert len(known) == 5
+    assert open_corpus(as_csv(frame(9), tmp_path)).fingerprint in known
 
 
 def test_a_corpus_without_rows_is_complete(heads, tmp_path):

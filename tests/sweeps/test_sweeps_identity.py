@@ -5,15 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from sweep_subjects import Altered, assert_same, frame
+from sweep_subjects import Altered, Interrupted, assert_same, by_heads, frame, stop
 
 import dla
 import dla.demo
 from dla.adapters.fingerprints import settings_of, tokenizer_fingerprint
-
-
-def by_heads(model):
-    return dla.Attributor(model, dla.HeadDecomposer())
 
 
 def bridge():
@@ -47,26 +43,16 @@ def other_scale(model):
             module.scaling = 2 * module.scaling
 
 
-def in_two_halves(heads, corpus, out, monkeypatch):
+def begin(by, corpus, out):
     """A sweep that is stopped after its first shard."""
-    from dla.sweeps.worker import Worker
-
-    shards = Worker.shards
-
-    def first(self, window):
-        yield from shards(self, window)
-        raise OSError("stopped")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Worker, "shards", first)
-        with pytest.raises(OSError, match="stopped"):
-            dla.sweep(corpus, heads, out, window=4)
+    with pytest.raises(OSError, match="stopped"):
+        dla.sweep(corpus, by, out, window=4, engine=Interrupted(stop, after=1))
     assert not dla.open_sweep(out).complete
 
 
 @pytest.mark.parametrize("complete", [True, False])
 @pytest.mark.parametrize("hooked", ["before", "after"])
-def test_a_hook_makes_another_sweep(tmp_path, monkeypatch, complete, hooked):
+def test_a_hook_makes_another_sweep(tmp_path, complete, hooked):
     model, corpus = bridge(), frame(9)
     hooks = [("blocks.1.attn.hook_z", scaled(0.5))]
     contexts = [model.hooks(fwd_hooks=hooks), model.hooks(fwd_hooks=[])]
@@ -78,14 +64,14 @@ def test_a_hook_makes_another_sweep(tmp_path, monkeypatch, complete, hooked):
             elif complete:
                 dla.sweep(corpus, by_heads(model), tmp_path, window=4)
             else:
-                in_two_halves(by_heads(model), corpus, tmp_path, monkeypatch)
+                begin(by_heads(model), corpus, tmp_path)
 
 
-def test_the_same_hook_goes_on(tmp_path, monkeypatch):
+def test_a_sweep_under_the_same_hook_is_resumed(tmp_path):
     model, corpus = bridge(), frame(9)
     with model.hooks(fwd_hooks=[("blocks.1.attn.hook_z", scaled(0.5))]):
         whole = dla.sweep(corpus, by_heads(model), tmp_path / "whole", window=4)
-        in_two_halves(by_heads(model), corpus, tmp_path / "halves", monkeypatch)
+        begin(by_heads(model), corpus, tmp_path / "halves")
     with model.hooks(fwd_hooks=[("blocks.1.attn.hook_z", scaled(0.5))]):
         assert_same(dla.sweep(corpus, by_heads(model), tmp_path / "halves", window=4), whole)
 
@@ -162,8 +148,7 @@ def rounded(model, tokens, observe, rows):
 
 
 def test_rounding_is_no_other_model(tmp_path):
-    run = lambda model, *given: model.run(*given)  # noqa: E731
-    dla.sweep(frame(6), by_heads(Altered(run)), tmp_path)
+    dla.sweep(frame(6), by_heads(Altered()), tmp_path)
     assert dla.sweep(frame(6), by_heads(Altered(rounded)), tmp_path).complete
 
 
@@ -181,15 +166,15 @@ def test_an_adapter_of_a_users_own_is_known_by_what_it_computes(tmp_path):
     def shifted(model, tokens, observe, rows):
         return model.run(tokens.flip(1), observe, rows)
 
-    plain = Altered(lambda model, *given: model.run(*given))
+    plain = Altered()
     dla.sweep(frame(3), by_heads(plain), tmp_path)
     with pytest.raises(ValueError, match="the model computes other numbers"):
         dla.sweep(frame(3), by_heads(Altered(shifted)), tmp_path)
     assert settings_of(plain) == {}
     swapped = dataclasses.replace(plain.vocabulary, decode=lambda token: str(token))
-    assert tokenizer_fingerprint(plain) == tokenizer_fingerprint(Altered(None))
+    assert tokenizer_fingerprint(plain) == tokenizer_fingerprint(Altered())
     plain.words = swapped
-    assert tokenizer_fingerprint(plain) != tokenizer_fingerprint(Altered(None))
+    assert tokenizer_fingerprint(plain) != tokenizer_fingerprint(Altered())
 
 
 def test_numbers_that_are_none_are_not_compared(tmp_path):
@@ -198,8 +183,7 @@ def test_numbers_that_are_none_are_not_compared(tmp_path):
             raise ValueError("too long for this model")
         return model.run(tokens, observe, rows)
 
-    corpus = frame(3)
-    corpus.loc[1, "prompt"] = "When Mary and"
+    corpus = frame(3, prompt={1: "When Mary and"})
     with pytest.warns(dla.SweepWarning, match="2 × too long for this model"):
         dla.sweep(corpus, by_heads(Altered(spoilt)), tmp_path)
     numbers = dla.open_sweep(tmp_path).manifest["model"]["numbers"]

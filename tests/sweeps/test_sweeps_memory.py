@@ -3,13 +3,22 @@
 import numpy as np
 import pytest
 import torch
-from sweep_subjects import Altered, assert_every_row_once, attributor, frame, rows, write_lines
+from sweep_process import SweepProcess
+from sweep_subjects import (
+    Altered,
+    assert_every_row_once,
+    assert_near,
+    attributor,
+    by_heads,
+    frame,
+    prompts_of,
+    rows,
+    write_lines,
+)
 
 import dla
 
 pytestmark = pytest.mark.filterwarnings("ignore::dla.SweepWarning")
-
-PLENTY = 100_000
 
 
 def limited(cap, error, sizes):
@@ -21,7 +30,7 @@ def limited(cap, error, sizes):
             raise error
         return model.run(tokens, observe, rows)
 
-    return dla.Attributor(Altered(run), dla.HeadDecomposer())
+    return by_heads(Altered(run))
 
 
 ERRORS = (
@@ -38,10 +47,7 @@ def test_batches_are_halved_when_memory_runs_out(heads, error, tmp_path):
     whole = dla.sweep(frame(64), heads, tmp_path / "whole", window=32, batch_tokens=500)
     assert max(sizes) > 400
     assert [shard.number for shard in starved.shards()] == [shard.number for shard in whole.shards()]
-    a, b = starved.to_dataframe(), whole.to_dataframe()
-    assert a[["row", "part"]].equals(b[["row", "part"]])
-    allowed = max(shard.prompts["tolerance"].max() for shard in whole.shards())
-    np.testing.assert_allclose(a["value"], b["value"], rtol=0, atol=allowed)
+    assert_near(starved, whole)
     assert starved.rejected().empty
 
 
@@ -56,10 +62,8 @@ def test_the_size_that_fits_is_kept_and_grows_again(tmp_path):
 
 
 def test_a_prompt_that_never_fits_is_rejected(tmp_path):
-    corpus = frame(6)
-    corpus.loc[2, "prompt"] = "Mary and " * 12
     by = limited(20, torch.OutOfMemoryError("out of memory"), [])
-    folder = dla.sweep(corpus, by, tmp_path, batch_tokens=500)
+    folder = dla.sweep(frame(6, prompt={2: "Mary and " * 12}), by, tmp_path, batch_tokens=500)
     assert folder.rejected()["reason"].tolist() == ["Memory runs out on this prompt of 25 tokens, even alone."]
     assert_every_row_once(folder, 6)
 
@@ -112,40 +116,31 @@ def test_only_the_rows_that_fail_are_rejected(heads, change, reason, tmp_path):
     corpus = frame(80)
     marked = corpus["prompt"].str.contains("computer")
     assert 0 < marked.sum() < 20
-    folder = dla.sweep(corpus, dla.Attributor(spoilt(change), dla.HeadDecomposer()), tmp_path / "spoilt", window=40)
+    folder = dla.sweep(corpus, by_heads(spoilt(change)), tmp_path / "spoilt", window=40)
     assert folder.rejected()["row"].tolist() == corpus.index[marked].tolist()
     assert folder.rejected()["reason"].str.match(reason).all()
     assert folder.rejected()["prompt"].tolist() == corpus["prompt"][marked].tolist()
     assert_every_row_once(folder, 80)
-    right = dla.sweep(corpus, heads, tmp_path / "right", window=40).to_dataframe()
-    right = right[~right["row"].isin(corpus.index[marked])].reset_index(drop=True)
-    told = folder.to_dataframe()
-    assert told[["row", "part"]].equals(right[["row", "part"]])
-    np.testing.assert_allclose(told["value"], right["value"], rtol=0, atol=1e-4)
+    assert_near(folder, dla.sweep(corpus, heads, tmp_path / "right", window=40), leaving_out=corpus.index[marked])
 
 
 @pytest.mark.parametrize(("check", "kept"), [("raise", 0), ("warn", 5)])
 def test_an_attributor_that_only_warns_keeps_rows_that_miss(check, kept, tmp_path):
-    model = dla.adapt(attributor().model)
-
     class Short(dla.Decomposer):
         def writes(self, model):
             return list(dla.ComponentDecomposer().writes(model))[1:]
 
-    folder = dla.sweep(frame(5), dla.Attributor(model, Short(), check=check), tmp_path)
-    assert sum(len(shard.prompts) for shard in folder.shards()) == kept
-    assert len(folder.rejected()) == 5 - kept
-    for shard in folder.shards():
-        assert (shard.prompts["gap"].abs() > shard.prompts["tolerance"]).all() or not kept
+    folder = dla.sweep(frame(5), attributor(Short(), check=check), tmp_path)
+    assert (folder.count, len(folder.rejected())) == (kept, 5 - kept)
+    assert all(abs(row["gap"]) > row["tolerance"] for row, _ in prompts_of(folder))
 
 
-def test_memory_does_not_grow_with_the_corpus(processes, tmp_path):
+def test_memory_does_not_grow_with_the_corpus(tmp_path):
     """The rows carry text that would show if they were kept."""
     peaks = []
     for count in (500, 5000):
         lines = [{**row, "note": f"{i} " * 2000} for i, row in enumerate(rows(count))]
         corpus = write_lines(tmp_path / f"{count}.jsonl", lines)
-        processes.start(corpus=corpus, out=tmp_path / str(count), window=128)
-        peaks.append(processes.wait()["peak"])
+        peaks.append(SweepProcess(corpus=corpus, out=tmp_path / str(count), window=128).end()[1])
     assert (tmp_path / "5000.jsonl").stat().st_size > 40e6
     assert peaks[1] - peaks[0] < 20_000, f"{peaks} KiB"

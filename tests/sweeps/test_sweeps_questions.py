@@ -2,11 +2,10 @@
 
 import dataclasses
 
-import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from sweep_subjects import attributor, frame, rows, write_lines
+from sweep_subjects import as_csv, as_dataset, as_lines, as_parquet, assert_as_alone, attributor, by_heads, frame
 
 import dla
 import dla.demo
@@ -16,10 +15,7 @@ NO_INCORRECT = "The row has no 'incorrect' token while other rows of the corpus 
 
 def mixed(lacking, count=30):
     """Differences, but for the rows of those numbers."""
-    lines = rows(count)
-    for row in lacking:
-        lines[row]["incorrect"] = None
-    return pd.DataFrame(lines)
+    return frame(count, incorrect=dict.fromkeys(lacking))
 
 
 def as_frame(corpus, _):
@@ -31,26 +27,6 @@ def as_frame_of_several_types(corpus, _):
     there = corpus["incorrect"].notna()
     given = [ids[token.strip()] if i % 2 and there[i] else token for i, token in enumerate(corpus["incorrect"])]
     return corpus.assign(incorrect=pd.Series(given, dtype=object).where(there, float("nan")))
-
-
-def as_csv(corpus, path):
-    corpus.to_csv(path / "c.csv", index=False)
-    return path / "c.csv"
-
-
-def as_lines(corpus, path):
-    return write_lines(path / "c.jsonl", [row.dropna().to_dict() for _, row in corpus.iterrows()])
-
-
-def as_parquet(corpus, path):
-    corpus.to_parquet(path / "c.parquet", row_group_size=4)
-    return path / "c.parquet"
-
-
-def as_dataset(corpus, _):
-    import datasets
-
-    return datasets.Dataset.from_pandas(corpus, preserve_index=False)
 
 
 WAYS = (as_frame, as_frame_of_several_types, as_csv, as_lines, as_parquet, as_dataset)
@@ -65,12 +41,7 @@ def test_rows_without_incorrect_are_none_of_a_sweep_of_differences(heads, tmp_pa
     rejected = folder.rejected()
     assert rejected["row"].tolist() == list(lacking)
     assert rejected["reason"].str.startswith(NO_INCORRECT).all()
-    corpus = frame(30)
-    for shard in folder.shards():
-        for (_, told), values in zip(shard.prompts.iterrows(), shard.values, strict=True):
-            row = corpus.loc[told["row"]]
-            alone = heads.attribute(row["prompt"], dla.LogitDifference(row["answer"], row["incorrect"]))
-            np.testing.assert_allclose(values, alone.values[:, 0], rtol=0, atol=float(alone.tolerance))
+    assert_as_alone(folder, heads, mixed(lacking))
 
 
 @pytest.mark.filterwarnings("ignore::dla.SweepWarning")
@@ -89,13 +60,9 @@ def test_a_limit_does_not_make_another_question_of_it(heads, tmp_path):
 
 @pytest.mark.parametrize("nothing", [None, float("nan"), pd.NA])
 def test_a_column_that_holds_nothing_asks_for_logits(heads, tmp_path, nothing):
-    corpus = frame(4)
-    folder = dla.sweep(corpus.assign(incorrect=nothing), heads, tmp_path)
-    assert folder.manifest["direction"] == "logit of answer"
-    assert folder.count == 4
-    (shard,) = folder.shards()
-    alone = heads.attribute(corpus["prompt"].tolist(), dla.Logit(corpus["answer"].tolist()))
-    np.testing.assert_allclose(shard.prompts["logit"], alone.logit, atol=1e-4)
+    folder = dla.sweep(frame(4).assign(incorrect=nothing), heads, tmp_path)
+    assert (folder.manifest["direction"], folder.count) == ("logit of answer", 4)
+    assert_as_alone(folder, heads, frame(4).drop(columns="incorrect"))
 
 
 @pytest.mark.filterwarnings("ignore::dla.SweepWarning")
@@ -129,17 +96,15 @@ def test_other_positions_are_another_question(heads, tmp_path):
 
 def test_another_model_is_compared(heads, tmp_path):
     first = dla.Summary.load(dla.sweep(frame(6), heads, tmp_path / "raw").path)
-    folded = dla.Attributor(dla.demo.load_small("bridge"), dla.HeadDecomposer())
-    second = dla.Summary.load(dla.sweep(frame(6), folded, tmp_path / "bridge").path)
+    second = dla.Summary.load(dla.sweep(frame(6), by_heads(dla.demo.load_small("bridge")), tmp_path / "bridge").path)
     comparison = first.compare(second)
     assert comparison.pairs == 6
     assert comparison.sums().set_index("sum").loc["logit", "mean"] == pytest.approx(0, abs=1e-4)
 
 
 def test_rejected_rows_are_told_with_their_reasons(heads, tmp_path):
-    corpus = frame(12)
-    corpus.loc[[1, 4, 5, 6, 8, 9], "answer"] = [" a b", " a b c", " Mary John", " x y", " x y", " x y z"]
-    corpus.loc[3, "prompt"] = ""
+    wrong = {1: " a b", 4: " a b c", 5: " Mary John", 6: " x y", 8: " x y", 9: " x y z"}
+    corpus = frame(12, answer=wrong, prompt={3: ""})
     with pytest.warns(dla.SweepWarning, match=r"7 of 12 rows were rejected:\n  6 × ' a b' is 2 tokens") as caught:
         folder = dla.sweep(corpus, heads, tmp_path / "out")
     assert caught[0].filename == __file__
@@ -155,8 +120,7 @@ def test_rejected_rows_are_told_with_their_reasons(heads, tmp_path):
 
 
 def test_many_reasons_are_cut(heads, tmp_path):
-    corpus = frame(6).astype(object)
-    corpus.loc[:4, "answer"] = [" a b", True, None, 500, 1.5]
+    corpus = frame(6, answer={0: " a b", 1: True, 2: None, 3: 500, 4: 1.5})
     with pytest.warns(dla.SweepWarning, match="and 2 more reasons\n"):
         folder = dla.sweep(corpus, heads, tmp_path / "out")
     assert len(folder.reasons()) == 5
@@ -175,9 +139,7 @@ UNKNOWN = "When Zebedee and Mary went to the store , Xerxes gave a drink to"
 
 
 def test_prompts_with_unknown_words_are_counted(heads, tmp_path):
-    corpus = frame(5)
-    corpus.loc[1, "prompt"] = corpus.loc[3, "prompt"] = UNKNOWN
-    corpus.loc[4, "prompt"] = "When <unk> and Mary"  # which is what it says
+    corpus = frame(5, prompt={1: UNKNOWN, 3: UNKNOWN, 4: "When <unk> and Mary"})  # the last is what it says
     with pytest.warns(dla.SweepWarning, match="words that the model does not know, .*: 2$") as caught:
         folder = dla.sweep(corpus, heads, tmp_path)
     assert len(caught) == 1

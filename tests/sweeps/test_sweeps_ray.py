@@ -10,7 +10,18 @@ import time
 from functools import partial
 
 import pytest
-from sweep_subjects import assert_every_row_once, assert_same, attributor, frame, rows, unfinished, write_lines
+from sweep_subjects import (
+    Interrupted,
+    assert_every_row_once,
+    assert_same,
+    attributor,
+    by_heads,
+    frame,
+    rows,
+    stop,
+    unfinished,
+    write_lines,
+)
 
 import dla
 import dla.demo
@@ -102,13 +113,9 @@ def test_the_rows_are_those_of_the_local_run_though_an_actor_is_killed(heads, cl
     assert unfinished(out) == []
 
 
-def test_a_cluster_goes_on_where_a_local_run_stopped(
-    heads, cluster, local, corpus, failing_writes, tmp_path, monkeypatch
-):
-    with monkeypatch.context():
-        failing_writes(40)
-        with pytest.raises(OSError, match="No space left"):
-            dla.sweep(corpus, heads, tmp_path, **SETTINGS)
+def test_a_cluster_resumes_what_a_local_run_began(heads, cluster, local, corpus, tmp_path):
+    with pytest.raises(OSError, match="stopped"):
+        dla.sweep(corpus, heads, tmp_path, engine=Interrupted(stop, after=15), **SETTINGS)
     assert not dla.open_sweep(tmp_path).complete
     assert_same(dla.sweep(corpus, heads, tmp_path, engine=dla.RayEngine(1, address=cluster), **SETTINGS), local)
 
@@ -135,16 +142,15 @@ def loads(hooked):
 
 
 def test_actors_run_under_the_same_hooks_or_not_at_all(cluster, tmp_path):
-    corpus = frame(8)
-    corpus.loc[3, "incorrect"] = None
-    hooked = dla.Attributor(loads(True)(), dla.HeadDecomposer())
+    corpus = frame(8, incorrect={3: None})
+    hooked = by_heads(loads(True)())
     whole = dla.sweep(corpus, hooked, tmp_path / "whole", window=4)
     plain = dla.RayEngine(1, address=cluster, load=loads(False))
     with pytest.raises(ValueError, match="In an actor: .* the model computes other numbers .*with the same hooks"):
         dla.sweep(corpus, hooked, tmp_path / "mixed", engine=plain, window=4)
     engine = dla.RayEngine(1, address=cluster, load=loads(True))
     assert_same(dla.sweep(corpus, hooked, tmp_path / "ray", engine=engine, window=4), whole)
-    plain = dla.Attributor(loads(False)(), dla.HeadDecomposer())
+    plain = by_heads(loads(False)())
     with pytest.raises(ValueError, match="holds a sweep of something else: the model computes other numbers"):
         dla.sweep(corpus, plain, tmp_path / "ray", engine=engine, window=4)
 

@@ -1,6 +1,5 @@
-"""A folder goes on with the call that began it, and with no other."""
+"""A folder is resumed by the call that began it, and by no other."""
 
-import os
 import signal
 import time
 from inspect import unwrap
@@ -8,7 +7,8 @@ from inspect import unwrap
 import numpy as np
 import pytest
 import torch
-from sweep_subjects import Altered, attributor, frame, rows, write_lines
+from sweep_process import SweepProcess
+from sweep_subjects import Altered, attributor, by_heads, frame, rows, write_lines
 
 import dla
 import dla.demo
@@ -26,11 +26,11 @@ def changed_weight():
     model = dla.demo.load_small("raw")
     with torch.no_grad():
         next(model.parameters()).view(-1)[5] += 1e-6
-    return dla.Attributor(model, dla.HeadDecomposer())
+    return by_heads(model)
 
 
 def in_double():
-    return dla.Attributor(dla.demo.load_small("raw").to(torch.float64), dla.HeadDecomposer())
+    return by_heads(dla.demo.load_small("raw").to(torch.float64))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_groups_with_other_members_are_other_parts(tmp_path):
         dla.sweep(frame(2), by("L1H1", "L1H2", "L0H1"), tmp_path)
 
 
-def test_the_same_model_and_corpus_elsewhere_go_on(heads, tmp_path):
+def test_the_same_model_and_corpus_elsewhere_resume_it(heads, tmp_path):
     corpus = write_lines(tmp_path / "a.jsonl", rows(4))
     dla.sweep(corpus, heads, tmp_path / "out")
     moved = corpus.rename(tmp_path / "b.jsonl")
@@ -80,15 +80,14 @@ def test_the_same_model_and_corpus_elsewhere_go_on(heads, tmp_path):
     assert dla.sweep(moved, attributor(), tmp_path / "there").complete
 
 
-def test_a_second_process_is_refused(processes, heads, tmp_path):
+def test_a_second_process_is_refused(heads, tmp_path):
     corpus = write_lines(tmp_path / "c.jsonl", rows(1500))
-    pid = processes.start(corpus=corpus, out=tmp_path / "out", batch_tokens=64)
+    process = SweepProcess(corpus=corpus, out=tmp_path / "out", batch_tokens=64)
     while not (tmp_path / "out" / "manifest.json").exists():
         time.sleep(0.01)
-    with pytest.raises(dla.DLAError, match=f"Another process .pid {pid}. is sweeping into .*Wait for it"):
+    with pytest.raises(dla.DLAError, match=f"Another process .pid {process.pid}. is sweeping into .*Wait for it"):
         dla.sweep(corpus, heads, tmp_path / "out", batch_tokens=64)
-    os.kill(pid, signal.SIGKILL)
-    processes.wait()
+    process.end(by=signal.SIGKILL)
     with pytest.raises(ValueError, match="batch_tokens was 64 and is 8192"):  # the lock went with the process
         dla.sweep(corpus, heads, tmp_path / "out")
 
@@ -96,10 +95,10 @@ def test_a_second_process_is_refused(processes, heads, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"limit": 0}, "limit=0; pass a whole number from 1 up"),
-        ({"batch_tokens": 0}, "batch_tokens=0; pass"),
+        ({"limit": 0}, "limit=0: ask for at least one row"),
+        ({"batch_tokens": 0}, "batch_tokens=0: ask for at least one token"),
         ({"engine": dla.RayEngine}, "engine=<class .*RayEngine'>; pass one of"),
-        ({"window": -1}, "window=-1; pass"),
+        ({"window": -1}, "window=-1: ask for at least one row"),
         ({"engine": "spark"}, r"engine='spark'; pass one of \['local', 'ray'\]"),
     ],
 )
@@ -111,14 +110,17 @@ def test_options_that_cannot_be(heads, tmp_path, options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"limit": True}, "limit=True, of type bool; pass a whole number from 1 up"),
-        ({"limit": 2.0}, "limit=2.0, of type float; pass a whole number"),
-        ({"batch_tokens": "64"}, "batch_tokens='64', of type str; pass a whole number"),
-        ({"window": None}, "window=None, of type NoneType; pass a whole number"),
+        ({"limit": True}, "limit=True is not a whole number. Pass how many"),
+        ({"limit": 2.0}, "limit=2.0 is not a whole number"),
+        ({"batch_tokens": "64"}, "batch_tokens='64' is not a whole number"),
+        ({"window": None}, "window=None is not a whole number"),
         ({"prepend_bos": 1}, "prepend_bos=1; pass True, False, or None"),
-        ({"attributor": dla.Attributor}, r"The attributor is Attributor. Pass an Attributor of a model and .*: Attrib"),
-        ({"attributor": None}, "The attributor is of type NoneType. Pass an Attributor"),
-        ({"out": 3}, "out=3, of type int. Pass the path of a folder"),
+        (
+            {"attributor": dla.Attributor},
+            "The attributor is the class Attributor. Pass an Attributor of a model",
+        ),
+        ({"attributor": None}, "The attributor is None. Pass an Attributor"),
+        ({"out": 3}, "out=3. Pass the path of a folder"),
     ],
 )
 def test_arguments_of_another_type(heads, tmp_path, options, message):
@@ -153,9 +155,9 @@ def test_folders_that_are_none(tmp_path, heads):
         dla.open_sweep(tmp_path)
     for contents, message in (
         ("{", "was not written by this library, or is damaged"),
-        ("[]", "its format is None and this library reads 'dla.sweep/3'"),
+        ("[]", "its format is None and this library reads 'dla.sweep/4'"),
         ('{"format": "dla.sweep/1"}', "its format is 'dla.sweep/1'.* Delete the folder, and sweep again"),
-        ('{"format": "dla.sweep/3"}', "its checksum is not that of what it holds"),
+        ('{"format": "dla.sweep/4"}', "its checksum is not that of what it holds"),
     ):
         (tmp_path / "manifest.json").write_text(contents)
         with pytest.raises(dla.FileFormatError, match=message):
@@ -178,6 +180,6 @@ def test_the_fingerprint_of_weights_sees_every_bit():
 
 
 def test_the_fingerprint_of_another_adapter_is_that_of_its_readout():
-    altered = Altered(lambda model, *given: model.run(*given))
-    assert fingerprint(altered) == fingerprint(Altered(None))
+    altered = Altered()
+    assert fingerprint(altered) == fingerprint(Altered())
     assert fingerprint(altered) != fingerprint(altered._model)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from dictionaries import RandomFeatures
-from sweep_subjects import attributor, frame, rows
+from sweep_subjects import assert_as_alone, assert_near, attributor, by_heads, frame
 
 import dla
 import dla.demo
@@ -23,44 +23,17 @@ DECOMPOSERS = (
 )
 
 
-def difference(row):
-    if row["incorrect"] is None:
-        return dla.Logit(row["answer"])
-    return dla.LogitDifference(row["answer"], row["incorrect"])
-
-
 @pytest.mark.parametrize("decomposer", DECOMPOSERS, ids=lambda d: type(d).__name__)
 @pytest.mark.parametrize("compared", [True, False], ids=["differences", "logits"])
 def test_each_row_is_that_of_the_prompt_alone(decomposer, compared, tmp_path):
-    corpus = [row if compared else {**row, "incorrect": None} for row in rows(14 if compared else 4)]
+    corpus = frame(14) if compared else frame(4).drop(columns="incorrect")
     by = attributor(decomposer)
-    folder = dla.sweep(pd.DataFrame(corpus), by, tmp_path, batch_tokens=80)
-    for shard in folder.shards():
-        for (_, told), values in zip(shard.prompts.iterrows(), shard.values, strict=True):
-            row = corpus[told["row"]]
-            alone = by.attribute(row["prompt"], difference(row))
-            assert folder.labels == alone.labels
-            allowed = float(alone.tolerance)
-            np.testing.assert_allclose(values, alone.values[:, 0].numpy(), rtol=0, atol=allowed)
-            for name in ("total", "constant", "logit", "output_logit"):
-                assert told[name] == pytest.approx(float(getattr(alone, name)), rel=0, abs=allowed)
-            assert abs(told["gap"]) <= told["tolerance"]
-            assert told["gap"] == pytest.approx(told["logit"] - told["total"] - told["constant"], abs=allowed)
-            assert (told["tokens"], told["at"]) == (len(alone.tokens[0]), int(alone.positions))
-    assert sum(len(shard.prompts) for shard in folder.shards()) == len(corpus)
+    assert_as_alone(dla.sweep(corpus, by, tmp_path, batch_tokens=80), by, corpus)
 
 
 def test_a_position_asks_at_that_token(heads, tmp_path):
     corpus = frame(6).assign(position=[None, 3, -1, -4, 0, 7])
-    folder = dla.sweep(corpus, heads, tmp_path)
-    for shard in folder.shards():
-        for (_, told), values in zip(shard.prompts.iterrows(), shard.values, strict=True):
-            row = corpus.loc[told["row"]]
-            pos = -1 if pd.isna(row["position"]) else int(row["position"])
-            alone = heads.attribute(row["prompt"], dla.LogitDifference(row["answer"], row["incorrect"]), pos=pos)
-            np.testing.assert_allclose(values, alone.values[:, 0], rtol=0, atol=float(alone.tolerance))
-            assert told["at"] == int(alone.positions)
-            assert told["tokens"] == len(alone.tokens[0])
+    assert_as_alone(dla.sweep(corpus, heads, tmp_path), heads, corpus)
 
 
 def test_tokens_may_be_ids(heads, tmp_path):
@@ -75,9 +48,7 @@ def test_tokens_may_be_ids(heads, tmp_path):
 
 
 def test_a_model_in_double_precision_keeps_its_digits(tmp_path):
-    model = dla.demo.load_small("raw")
-    model.to(torch.float64)
-    folder = dla.sweep(frame(3), dla.Attributor(model, dla.HeadDecomposer()), tmp_path)
+    folder = dla.sweep(frame(3), by_heads(dla.demo.load_small("raw").to(torch.float64)), tmp_path)
     (shard,) = folder.shards()
     assert shard.values.dtype == np.float64
     assert folder.manifest["model"]["dtype"] == "float64"
@@ -87,7 +58,7 @@ def test_a_model_in_double_precision_keeps_its_digits(tmp_path):
 def test_the_manifest_says_where_the_numbers_come_from(heads, tmp_path):
     folder = dla.sweep(frame(5), heads, tmp_path, limit=4)
     told = folder.manifest
-    assert told["format"] == "dla.sweep/3"
+    assert told["format"] == "dla.sweep/4"
     assert told["direction"] == "logit of answer - logit of incorrect"
     assert told["decomposer"] == "HeadDecomposer(layers=None)"
     assert (told["row_kind"], told["complete"]) == ("additive", True)
@@ -124,9 +95,7 @@ def test_windows_and_batches_only_change_rounding(heads, tmp_path):
     small = dla.sweep(frame(40), heads, tmp_path / "small", window=7, batch_tokens=40)
     large = dla.sweep(frame(40), heads, tmp_path / "large")
     assert len(list(small.shards())) > len(list(large.shards()))
-    a, b = (folder.to_dataframe() for folder in (small, large))
-    assert a[["row", "part"]].equals(b[["row", "part"]])
-    np.testing.assert_allclose(a["value"], b["value"], rtol=0, atol=next(large.shards()).prompts["tolerance"].max())
+    assert_near(small, large)
 
 
 def test_a_batch_has_at_most_so_many_tokens(heads, tmp_path):

@@ -1,4 +1,4 @@
-"""Whatever stops a sweep, the same call goes on: nothing twice, nothing missing, the same numbers to the last bit."""
+"""Whatever stops a sweep, the same call resumes it: nothing twice, nothing missing, the same numbers exactly."""
 
 import os
 import random
@@ -7,7 +7,8 @@ import time
 
 import numpy as np
 import pytest
-from sweep_subjects import assert_every_row_once, assert_same, frame, rows, unfinished, write_lines
+from sweep_process import SweepProcess
+from sweep_subjects import Interrupted, assert_every_row_once, assert_same, frame, rows, unfinished, write_lines
 
 import dla
 
@@ -30,65 +31,59 @@ def corpus(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(processes, corpus, tmp_path_factory):
+def undisturbed(corpus, tmp_path_factory):
     """The folder of a sweep that nothing stopped."""
     out = tmp_path_factory.mktemp("undisturbed")
-    processes.start(corpus=corpus, out=out, **SETTINGS)
-    assert processes.wait()["ended"] == 0
+    assert SweepProcess(corpus=corpus, out=out, **SETTINGS).end()[0] == 0
     return dla.open_sweep(out)
 
 
 def shards_in(out):
-    return len(list((out / "seals").glob("0*.json")))
+    return len(list((out / "results").glob("0*.json")))
 
 
-def test_a_sweep_that_is_killed_goes_on(processes, corpus, undisturbed, tmp_path):
+def test_a_sweep_that_is_killed_is_resumed(corpus, undisturbed, tmp_path):
     """Killed after a random number of shards and some random milliseconds, wherever it is then."""
     expected = {shard.number: shard for shard in undisturbed.shards()}
     chance, came_to = random.Random(1), []
     for _ in range(KILLS):
         goal = shards_in(tmp_path) + chance.randint(0, len(expected) // KILLS)
-        pid = processes.start(corpus=corpus, out=tmp_path, **SETTINGS)
+        process = SweepProcess(corpus=corpus, out=tmp_path, **SETTINGS)
         while shards_in(tmp_path) < goal:
             time.sleep(0.001)
         time.sleep(chance.uniform(0.0, 0.02 if goal else 0.2))
-        os.kill(pid, signal.SIGKILL)
-        assert processes.wait()["ended"] == -signal.SIGKILL
+        assert process.end(by=signal.SIGKILL) == (-signal.SIGKILL, None)
         came_to.append(shards_in(tmp_path))
     assert 0 < came_to[KILLS // 2] < came_to[-1] < len(expected), "the kills did not come during the work"
     for shard in dla.open_sweep(tmp_path).shards():
         np.testing.assert_array_equal(shard.values, expected[shard.number].values)
-    processes.start(corpus=corpus, out=tmp_path, **SETTINGS)
-    assert processes.wait()["ended"] == 0
+    assert SweepProcess(corpus=corpus, out=tmp_path, **SETTINGS).end()[0] == 0
     assert_same(dla.open_sweep(tmp_path), undisturbed)
     assert_every_row_once(dla.open_sweep(tmp_path), ROWS)
     assert unfinished(tmp_path) == []
 
 
-def test_ctrl_c_says_how_to_go_on(processes, corpus, undisturbed, tmp_path):
-    pid = processes.start(corpus=corpus, out=tmp_path, **SETTINGS)
+def test_ctrl_c_says_how_to_resume(corpus, undisturbed, tmp_path):
+    process = SweepProcess(corpus=corpus, out=tmp_path, **SETTINGS)
     while shards_in(tmp_path) < 5:
         time.sleep(0.01)
-    os.kill(pid, signal.SIGINT)
-    told = processes.wait()
-    assert told["ended"] == 130
-    assert "rows are done and stay; the same call goes on" in told["stopped"][0]
+    code, notes = process.end(by=signal.SIGINT)
+    assert code == 130
+    assert "rows are done and stay; the same call resumes" in notes[0]
     folder = dla.open_sweep(tmp_path)
     assert not folder.complete
     assert unfinished(tmp_path) == []
     counts = folder.manifest["counts"]
     assert counts["prompts"] == sum(len(shard.prompts) for shard in folder.shards()) > 0
     assert counts["rejected"] == len(folder.rejected()) > 0
-    assert "not complete: the same call goes on" in str(folder)
-    processes.start(corpus=corpus, out=tmp_path, **SETTINGS)
-    assert processes.wait()["ended"] == 0
+    assert "not complete: the same call resumes it" in str(folder)
+    assert SweepProcess(corpus=corpus, out=tmp_path, **SETTINGS).end()[0] == 0
     assert_same(dla.open_sweep(tmp_path), undisturbed)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 9])
-def test_a_full_disk_leaves_a_folder_that_goes_on(heads, failing_writes, tmp_path, monkeypatch, n):
-    corpus = frame(60)
-    corpus.loc[3, "answer"] = " two tokens"
+def test_a_full_disk_leaves_a_folder_that_can_be_resumed(heads, failing_writes, tmp_path, monkeypatch, n):
+    corpus = frame(60, answer={3: " two tokens"})
     whole = dla.sweep(corpus, heads, tmp_path / "whole", window=20, batch_tokens=100)
     with monkeypatch.context():
         failing_writes(n)
@@ -120,25 +115,20 @@ def test_what_a_killed_sweep_left_half_written_is_removed(heads, failing_writes,
         failing_writes(1)
         with pytest.raises(OSError, match="No space left"):
             dla.sweep(frame(4), heads, tmp_path)
-    (tmp_path / "parts" / ".00000000.parquet.123.unfinished").write_bytes(b"half")
+    (tmp_path / "parts" / ".00000000.parquet.123.part").write_bytes(b"half")
     (tmp_path / "parts" / "00000000.parquet").write_bytes(b"of a shard whose prompts were never written")
     assert list(dla.open_sweep(tmp_path).shards()) == []
     assert_every_row_once(dla.sweep(frame(4), heads, tmp_path), 4)
     assert unfinished(tmp_path) == []
 
 
-class Careless(dla.Engine):
-    """Leaves a file behind, as an actor does that dies while it writes."""
-
-    def receipts(self, job):
-        yield from dla.LocalEngine().receipts(job)
-        (job.folder / "rejected" / ".00000000.parquet.123.unfinished").write_bytes(b"half")
+def leave_a_file(folder):
+    """As an actor does that dies while it writes."""
+    (folder / "rejected" / ".00000000.parquet.123.part").write_bytes(b"half")
 
 
 def test_what_an_actor_that_died_left_half_written_is_removed(heads, tmp_path):
-    corpus = frame(6)
-    corpus.loc[2, "prompt"] = ""
-    assert dla.sweep(corpus, heads, tmp_path, engine=Careless()).complete
+    assert dla.sweep(frame(6, prompt={2: ""}), heads, tmp_path, engine=Interrupted(leave_a_file)).complete
     assert unfinished(tmp_path) == []
     assert not (tmp_path / "rejected").exists()
 
@@ -152,14 +142,13 @@ def test_a_complete_folder_returns_at_once(heads, tmp_path, monkeypatch):
 
 
 def test_pieces_that_a_kill_at_the_very_end_left_are_removed(heads, tmp_path):
-    corpus = frame(6)
-    corpus.loc[2, "prompt"] = ""
+    corpus = frame(6, prompt={2: ""})
     dla.sweep(corpus, heads, tmp_path)
     (tmp_path / "rejected").mkdir()
     (tmp_path / "rejected" / "00000000.parquet").write_bytes((tmp_path / "rejected.parquet").read_bytes())
-    (tmp_path / "seals").mkdir()
-    (tmp_path / "seals" / "00000000.json").write_text("{}")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "00000000.json").write_text("{}")
     again = dla.sweep(corpus, heads, tmp_path)
     assert again.rejected()["row"].tolist() == [2]
     assert not (tmp_path / "rejected").exists()
-    assert not (tmp_path / "seals").exists()
+    assert not (tmp_path / "results").exists()

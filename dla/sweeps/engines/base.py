@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any, final
 
 from dla.attributor import Attributor
+from dla.sweeps.batches import BatchSettings
 from dla.sweeps.corpora import Corpus
-from dla.sweeps.fixed import FixedPlan
-from dla.sweeps.questions import SweepRow
-from dla.sweeps.settings import BatchSettings
-from dla.sweeps.shards import Receipt
+from dla.sweeps.shards import ShardResult
+from dla.sweeps.static_plan import StaticPlan
+from dla.sweeps.sweep_rows import SweepRow
 from dla.sweeps.worker import Worker
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Job:
+class SweepJob:
     """What is to be done.
 
     Attributes:
@@ -32,7 +32,7 @@ class Job:
 
     corpus: Corpus = field(repr=False)
     attributor: Attributor = field(repr=False)
-    plan: FixedPlan = field(repr=False)
+    plan: StaticPlan = field(repr=False)
     settings: BatchSettings
     folder: Path
     model: Mapping[str, Any] = field(repr=False)
@@ -44,13 +44,8 @@ class Job:
         return [(start, min(start + step, size)) for start in range(0, size, step)]
 
     def worker(self) -> Worker:
-        """Someone who does it here."""
-        return worker_of(self.plan, self.settings, self.folder, self.corpus)
-
-
-def worker_of(plan: FixedPlan, settings: BatchSettings, folder: Path, corpus: Corpus) -> Worker:
-    """A worker with the plan's model."""
-    return Worker(plan, plan.model.context, settings, folder, corpus.columns, corpus.compares)
+        """What does it here."""
+        return Worker(self.plan, self.corpus, self.settings, self.folder)
 
 
 class Engine(abc.ABC):
@@ -61,5 +56,5 @@ class Engine(abc.ABC):
     """
 
     @abc.abstractmethod
-    def receipts(self, job: Job) -> Iterator[Receipt]:
-        """Does the job; gives a receipt for each batch as soon as its shard is there."""
+    def results(self, job: SweepJob) -> Iterator[ShardResult]:
+        """Does the job; gives the result of each batch as soon as its shard is there."""

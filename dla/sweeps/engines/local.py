@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
-from dla.sweeps.engines.base import Engine, Job
-from dla.sweeps.shards import Receipt
+from dla.sweeps.engines.base import Engine, SweepJob
+from dla.sweeps.shards import ShardResult
 
 
 @final
@@ -13,7 +13,7 @@ from dla.sweeps.shards import Receipt
 class LocalEngine(Engine):
     """Does one batch after the other in this process, on the model as it is."""
 
-    def receipts(self, job: Job) -> Iterator[Receipt]:
+    def results(self, job: SweepJob) -> Iterator[ShardResult]:
         worker = job.worker()
         for start, stop in job.windows():
-            yield from worker.shards(job.corpus.window(start, stop))
+            yield from worker.shards(start, stop)

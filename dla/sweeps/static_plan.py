@@ -1,10 +1,11 @@
-"""Whether a decomposition has the same parts for every prompt, which a sweep needs."""
+"""Whether a decomposition has the same parts for every prompt: a sweep needs that."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
 from typing import final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from dla.adapters.base import ModelAdapter
@@ -22,22 +23,23 @@ from dla.writes import Features
 from dla.writes.dictionaries import Dictionary
 
 _TRIALS = 8
+"""How often rows are chosen from random numbers: a choice among two rows stays hidden once in 2^7 times."""
 
 
 @final
-class FixedPlan:
+class StaticPlan:
     """A decomposer's plan for a model, with labels that are the same for every prompt.
 
     Attributes:
-        model: The model, looked at once for the whole sweep.
+        model: The model, whose anatomy is looked up once for the whole sweep.
         plan: What is read of the model.
-        labels: The parts'.
-        dtype: Of the values.
-        digest: Changes when the labels do, or what adds up to which of them, or a dictionary of features.
+        labels: The labels of the rows.
+        dtype: That of the values.
+        digest: Changes when a label does, what adds up to it, or a dictionary of features.
     """
 
     def __init__(self, attributor: Attributor) -> None:
-        """Makes the plan, and finds the labels.
+        """Makes the plan, and runs the model once to find the labels.
 
         Args:
             attributor: The model and the decomposer.
@@ -56,7 +58,7 @@ class FixedPlan:
         self.digest = _digest(self.plan, self.labels, rows, short)
 
     def measure(self, direction: Direction | Directions, prompts: Prompts) -> ForwardResult:
-        """One pass, at each prompt's last token."""
+        """One pass, at the last token of each prompt."""
         query = Query.of(lambda _: (self.model, self.plan), direction, prompts, read_positions(-1, prompts))
         return forward(query).with_readout()
 
@@ -75,7 +77,7 @@ def _check(plan: Plan, rows: Rows, short: Prompts, long: Prompts) -> None:
 
 
 def _trial(plan: Plan, prompts: Prompts, seed: int) -> Rows:
-    """What becomes of the rows of these prompts, with whole numbers in the place of what would be read."""
+    """The rows for these prompts, with random whole numbers in place of what would be read: they add up exactly."""
     generator = torch.Generator().manual_seed(seed)
     counts = [(step, len(step.write.labels)) for step in plan.steps(prompts)]
     return plan.merged(
@@ -86,11 +88,11 @@ def _trial(plan: Plan, prompts: Prompts, seed: int) -> Rows:
 def _digest(plan: Plan, labels: Sequence[Label], rows: Rows, prompts: Prompts) -> str:
     found = [step.write.dictionary for step in plan.steps(prompts) if isinstance(step.write, Features)]
     tensors = [tensor for dictionary in found for tensor in _tensors(dictionary)]
-    told = [plan.name, list(map(str, labels)), rows.values.flatten().tolist(), *map(checksums, tensors)]
-    return hashlib.sha256(repr(told).encode()).hexdigest()
+    seen = [plan.name, list(map(str, labels)), rows.values.flatten().tolist(), *map(checksums, tensors)]
+    return hashlib.sha256(repr(seen).encode()).hexdigest()
 
 
-def _tensors(dictionary: Dictionary) -> Iterable[Tensor]:
+def _tensors(dictionary: Dictionary) -> Iterable[Float[Tensor, "..."]]:
     source = dictionary.source
     return source.parameters() if isinstance(source, nn.Module) else [dictionary.W_dec]
 
