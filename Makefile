@@ -72,7 +72,7 @@ zoo: .venv/tl3/.ready .venv/tl4/.ready ## every architecture on both lines: exac
 	.venv/tl4/bin/python -m benchmarks.zoo $(ARGS)
 	$(if $(ARGS),,.venv/tl4/bin/python -m benchmarks.zoo render)
 
-map: $(READY) ## the map of the rooms in CONTRIBUTING.md, made again
+map: $(READY) ## the picture and the map of the rooms in docs/architecture.md, made again
 	@$(BIN)/python tests/rooms.py
 
 lock: .venv/tl3.lock .venv/tl4.lock ## constraints/ made again from pyproject.toml and what the package index has now

@@ -84,7 +84,7 @@ def make_task(
     tokens, answers, others = (torch.randint(0, vocabulary, size, device=device) for _ in range(3))
     chosen = (slice(None), slice(None)) if pos is None else (slice(None), -1)
     asked = dla.LogitDifference(answers[chosen], others[chosen])
-    attributor, sampling = dla.Attributor(raw, decomposer), dla.Attributor(raw, decomposer, unembed="sample")
+    attributor, sampling = dla.Attributor(raw, decomposer, unembed="all"), dla.Attributor(raw, decomposer)
 
     def theirs() -> Any:
         assert compatible is not None

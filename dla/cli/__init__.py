@@ -1,4 +1,4 @@
-"""The `dla` command: each subcommand in a file of its own."""
+"""The `dla` command. PyTorch is imported when a subcommand runs, not for help or a misspelt option."""
 
 from typing import Annotated
 

@@ -1,23 +1,19 @@
 """`dla attribute`: one prompt on a model that the user names."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from dla.adapters.loading import load_model
-from dla.attributor import Attributor
+import dla
 from dla.cli.command import ModelName, PrependBos
 from dla.cli.json_file import write_json
-from dla.cli.quiet import loading, notes_in_a_line
+from dla.cli.quiet import load_attributor, notes_in_a_line
 from dla.cli.targets import check_option
-from dla.direct import UNITS
-from dla.directions import Direction, Logit, LogitDifference
-from dla.inputs.vocabulary import Vocabulary
 
-UnitName = Literal["component", "layer", "head"]
-"""One of `UNITS`."""
+if TYPE_CHECKING:
+    import dla.inputs
 
 
 def attribute_command(
@@ -34,7 +30,8 @@ def attribute_command(
         str | None, typer.Option(metavar="TOKEN", help="A token whose logit is subtracted, written as --answer is.")
     ] = None,
     decompose: Annotated[
-        UnitName, typer.Option(help="What the rows are: sublayers, the stream as it grows, or attention heads.")
+        Literal["component", "layer", "head"],
+        typer.Option(help="What the rows are: sublayers, the stream as it grows, or attention heads."),
     ] = "component",
     pos: Annotated[int, typer.Option(help="The position in the prompt; negative ones count from the end.")] = -1,
     top: Annotated[
@@ -48,8 +45,7 @@ def attribute_command(
     if top is not None and decompose == "layer":
         raise ValueError("--top chooses among parts that add up; the rows of 'layer' are a sequence. Leave it out.")
     check_option("--json", json, ".json", "JSON")
-    with loading(f"loading {model}"):
-        attributor = Attributor(load_model(model), UNITS[decompose]())
+    attributor = load_attributor(model, decompose)
     direction = _direction(answer, incorrect, attributor.model.vocabulary)
     with notes_in_a_line():
         result = attributor.attribute(prompt, direction, pos=pos, prepend_bos=prepend_bos)
@@ -62,13 +58,13 @@ def attribute_command(
         write_json(result, json)
 
 
-def _direction(answer: str, incorrect: str | None, vocabulary: Vocabulary) -> Direction:
+def _direction(answer: str, incorrect: str | None, vocabulary: "dla.inputs.Vocabulary") -> "dla.Direction":
     if incorrect is None:
-        return Logit(_token(answer, vocabulary))
-    return LogitDifference(_token(answer, vocabulary), _token(incorrect, vocabulary))
+        return dla.Logit(_token(answer, vocabulary))
+    return dla.LogitDifference(_token(answer, vocabulary), _token(incorrect, vocabulary))
 
 
-def _token(token: str, vocabulary: Vocabulary) -> str | int:
+def _token(token: str, vocabulary: "dla.inputs.Vocabulary") -> str | int:
     """Its text, or its id where that is what was written."""
     marked, _, number = token.partition("id:")
     if marked or not token:

@@ -2,18 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Any, Literal, final
 
 import typer
 from rich.console import Console
 
-from dla.attributor import Attributor
+import dla
 from dla.cli.quiet import loading
-from dla.decomposers import HeadDecomposer, SourceDecomposer
-from dla.demo import load_small, load_smollm2
-from dla.directions import LogitDifference
-from dla.results.attribution import Attribution
 
 
 @final
@@ -22,7 +17,7 @@ class DemoExample:
     """A model, and what it is asked.
 
     Attributes:
-        model: Loads the model.
+        load: Imports what the model needs, and loads it.
         about: What the model is; its numbers of layers and heads are filled in.
         prompt: The prompt.
         answer: The token that completes it.
@@ -30,23 +25,35 @@ class DemoExample:
         sources: Whether to say which token the strongest head reads.
     """
 
-    model: Callable[[], Any]
+    load: Callable[[], Any]
     about: str
     prompt: str
     answer: str
     incorrect: str
     sources: bool = False
 
-    def attribute(self) -> Attribution:
+    def attribute(self) -> "dla.Attribution":
         """The logit difference of the two tokens, head by head."""
-        attributor = Attributor(self.model(), HeadDecomposer())
-        return attributor.attribute(self.prompt, LogitDifference(self.answer, self.incorrect))
+        attributor = dla.Attributor(self.load(), dla.HeadDecomposer())
+        return attributor.attribute(self.prompt, dla.LogitDifference(self.answer, self.incorrect))
+
+
+def _load_small() -> Any:
+    from dla.demo import load_small
+
+    return load_small("raw")
+
+
+def _load_smollm2() -> Any:
+    from dla.demo import load_smollm2
+
+    return load_smollm2()
 
 
 DemoModel = Literal["small", "smollm2"]
 EXAMPLES: Mapping[DemoModel, DemoExample] = {
     "small": DemoExample(
-        partial(load_small, "raw"),
+        _load_small,
         "The model is small and synthetic: a GPT-2 of {layers} layers and {heads} heads,\n"
         "trained on made-up sentences, which this package carries.",
         "When Mary and John went to the store , John gave a drink to",
@@ -54,7 +61,7 @@ EXAMPLES: Mapping[DemoModel, DemoExample] = {
         " John",
     ),
     "smollm2": DemoExample(
-        load_smollm2,
+        _load_smollm2,
         "The model is SmolLM2-135M-Instruct: a Llama of {layers} layers and {heads} heads, by\n"
         "Hugging Face (Apache License 2.0).",
         "The Eiffel Tower is in the city of",
@@ -79,7 +86,7 @@ def demo_command(
     print_report(Console(), example, result, reads)
 
 
-def print_report(console: Console, example: DemoExample, result: Attribution, reads: Sequence[str] = ()) -> None:
+def print_report(console: Console, example: DemoExample, result: "dla.Attribution", reads: Sequence[str] = ()) -> None:
     """Prints the question, the table and the conclusions.
 
     Args:
@@ -100,7 +107,7 @@ def print_report(console: Console, example: DemoExample, result: Attribution, re
     console.print("\n".join([_strongest_heads(heads), *reads, _proof(result)]), highlight=False)
 
 
-def _strongest_heads(heads: Attribution) -> str:
+def _strongest_heads(heads: "dla.Attribution") -> str:
     """Names the heads that write at least half as much as the strongest one."""
     ranked = heads.top(len(heads.parts))
     named = [(label, value) for label, value in ranked if value >= ranked[0][1] / 2]
@@ -108,20 +115,20 @@ def _strongest_heads(heads: Attribution) -> str:
     return f"Strongest: {'head' if len(named) == 1 else 'heads'} {words}, of {float(heads.logit):+.2f} in all."
 
 
-def _strongest_source(result: Attribution) -> str:
+def _strongest_source(result: "dla.Attribution") -> str:
     """Names the token that the strongest head reads most of its value from."""
     heads = result.select(kind="head")
     ((head, value),) = heads.top(1)
     layer = heads.select(head).parts[0].layer
     assert layer is not None
-    sources = result.refine(head, by=SourceDecomposer(layers=[layer])).select(kind="source")
+    sources = result.refine(head, by=dla.SourceDecomposer(layers=[layer])).select(kind="source")
     ((label, part),) = sources.top(1)
     source = sources.select(label).parts[0].source
     assert source is not None
     return f"{head} reads {result.tokens[0][source]!r}: {part:+.2f} of its {value:+.2f} come from that token."
 
 
-def _proof(result: Attribution) -> str:
+def _proof(result: "dla.Attribution") -> str:
     return (
         "The rows and the constant add up to the model's own logit difference:\n"
         f"gap {float(result.gap.abs()):.1e}, where rounding explains up to {float(result.tolerance):.1e}."

@@ -4,19 +4,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dla.results.attribution import Attribution
+import dla
 from dla.views.files import replacing
 
 JSON_FORMAT = "dla.attribution.json/2"
 
 
-def write_json(result: Attribution, path: Path) -> None:
+def write_json(result: "dla.Attribution", path: Path) -> None:
     """Writes next to the target and moves into place, so that the file is whole or not there."""
     with replacing(path) as unfinished:
         unfinished.write_text(json.dumps(as_json(result), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def as_json(result: Attribution) -> dict[str, Any]:
+def as_json(result: "dla.Attribution") -> dict[str, Any]:
     """Everything that the result holds; numbers in logits."""
     provenance = result.provenance
     position = int(result.positions)

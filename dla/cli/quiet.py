@@ -5,11 +5,11 @@ import io
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 
-from dla.adapters.loading import without_progress_bars
+import dla
 from dla.errors import DLAWarning
 
 
@@ -22,7 +22,7 @@ def loading(what: str) -> Iterator[None]:
             Console(stderr=True).status(what),
             contextlib.redirect_stdout(io.StringIO()),
             warnings.catch_warnings(record=True) as caught,
-            without_progress_bars(),
+            _without_progress_bars(),
         ):
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", DLAWarning)
@@ -30,6 +30,29 @@ def loading(what: str) -> Iterator[None]:
     finally:
         logging.disable(logging.NOTSET)
     _tell(caught)
+
+
+def load_attributor(model: str, decompose: str) -> "dla.Attributor":
+    """Loads a model, and makes its attributor.
+
+    Args:
+        model: A folder, or the name of a hub model.
+        decompose: A value of `--decompose`.
+
+    Raises:
+        DLAError: If the model cannot be loaded or attributed.
+    """
+    with loading(f"loading {model}"):
+        from dla.adapters.loading import load_model
+
+        decomposers: dict[str, Callable[[], dla.Decomposer]] = {
+            "component": dla.ComponentDecomposer,
+            "layer": dla.LayerDecomposer,
+            "head": dla.HeadDecomposer,
+            "neuron": dla.NeuronDecomposer,
+            "block": dla.BlockDecomposer,
+        }
+        return dla.Attributor(load_model(model), decomposers[decompose]())
 
 
 @contextlib.contextmanager
@@ -40,6 +63,12 @@ def notes_in_a_line() -> Iterator[None]:
         yield
     for warning in _tell(caught):
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+def _without_progress_bars() -> contextlib.AbstractContextManager[None]:
+    from dla.adapters.loading import without_progress_bars  # takes seconds, under the spinner
+
+    return without_progress_bars()
 
 
 def _tell(caught: Sequence[warnings.WarningMessage]) -> list[warnings.WarningMessage]:

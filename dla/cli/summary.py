@@ -1,15 +1,18 @@
 """`dla summary`: what a sweep found on average."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+import dla
 from dla.cli.targets import check_option
 from dla.errors import DLAError
-from dla.summaries import Comparison, ExtremePrompt, Summary
 from dla.views.files import replacing
+
+if TYPE_CHECKING:
+    import dla.summaries
 
 _PROMPTS = 5
 
@@ -36,8 +39,8 @@ def summary_command(
 ) -> None:
     """Show what each part contributes on average over a sweep's prompts, with 95 % intervals."""
     check_option("--csv", csv, ".csv", "CSV")
-    summary = Summary.load(folder, by or None, top_k=_PROMPTS)
-    other = None if compare is None else Summary.load(compare, top_k=0)
+    summary = dla.Summary.load(folder, by or None, top_k=_PROMPTS)
+    other = None if compare is None else dla.Summary.load(compare, top_k=0)
     for one in (summary, other):
         if one is not None and not one.count:
             raise DLAError(one.about.nothing())
@@ -54,11 +57,11 @@ def summary_command(
             result.to_dataframe().to_csv(unfinished, index=False)
 
 
-def _examples(result: Summary | Comparison, part: str) -> list[str]:
+def _examples(result: "dla.Summary | dla.summaries.Comparison", part: str) -> list[str]:
     """The prompts at both ends of a part, a line each."""
     ends = {"largest": result.top_prompts(part, _PROMPTS), "smallest": result.bottom_prompts(part, _PROMPTS)}
     return [line for end, found in ends.items() for line in (f"{part} is {end} on", *map(_line, found))]
 
 
-def _line(example: ExtremePrompt) -> str:
+def _line(example: "dla.summaries.ExtremePrompt") -> str:
     return f"  {example.value:+.4f}  row {example.row}: {example.prompt!r} {example.answer!r}"

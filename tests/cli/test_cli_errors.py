@@ -9,7 +9,6 @@ from transformers import BertConfig, BertLMHeadModel
 
 import dla
 import dla.demo
-from dla.direct import UNITS
 
 
 @pytest.mark.parametrize(
@@ -170,12 +169,12 @@ class Defective(dla.Decomposer):
 
 
 def test_rows_that_do_not_add_up(attribute, monkeypatch):
-    monkeypatch.setitem(UNITS, "head", Forgetful)
+    monkeypatch.setattr(dla, "HeadDecomposer", Forgetful)
     assert_line(attribute(decompose="head"), 1, "Forgetful miss the model's logit by")
 
 
 def test_a_defect_keeps_its_traceback(attribute, monkeypatch):
-    monkeypatch.setitem(UNITS, "head", Defective)
+    monkeypatch.setattr(dla, "HeadDecomposer", Defective)
     run = attribute(decompose="head")
     assert run.exit_code == 1
     assert isinstance(run.exception, RuntimeError)

@@ -108,7 +108,7 @@ def test_ray_gets_a_model_to_load_in_its_actors(sweep, monkeypatch):
         seen.append((engine, limit, batch_tokens, prepend_bos))
         raise dla.MissingPackageError("This engine needs Ray, which is not installed: pip install 'dla[ray]'")
 
-    monkeypatch.setattr("dla.cli.sweep.sweep", note)
+    monkeypatch.setattr(dla, "sweep", note)
     assert_line(sweep(engine="ray", actors=3, limit=2, **{"batch-tokens": 99}), 1, "pip install 'dla[ray]'")
     ((engine, *others),) = seen
     assert (engine.actors, others) == (3, [2, 99, None])
@@ -121,7 +121,7 @@ def test_ctrl_c_says_how_to_go_on(sweep, monkeypatch):
         error.add_note("5 rows are done and stay; the same call resumes from there.")
         raise error
 
-    monkeypatch.setattr("dla.cli.sweep.sweep", stop)
+    monkeypatch.setattr(dla, "sweep", stop)
     assert_line(sweep(), 130, "Stopped. 5 rows are done and stay; the same call resumes from there.")
 
 
@@ -129,7 +129,7 @@ def test_ctrl_c_before_anything_was_done(sweep, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dla.cli.sweep.load_model", stop)
+    monkeypatch.setattr("dla.adapters.loading.load_model", stop)
     assert_line(sweep(), 130, "Stopped. Nothing was written.")
 
 
@@ -146,7 +146,7 @@ def test_a_disk_that_is_full(sweep, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dla.cli.sweep.sweep", full)
+    monkeypatch.setattr(dla, "sweep", full)
     assert_line(sweep(), 1, "No space left on device")
 
 
