@@ -57,16 +57,24 @@ def recognise_block_sums(
         likely: list[Sequence[str]] = [outputs_of(model, i)[:2]]
         # Blocks are mostly alike, and to try every combination is slow.
         likely += [[_in_layer(name, i) for name in last.factors] for last in found[-1:] if last is not None]
-        found.append(_recognise(entering, leaving, parts, likely))
+        found.append(recognise_block_sum(entering, leaving, parts, likely))
     return found
 
 
-def _recognise(
+def recognise_block_sum(
     before: Float[Tensor, "batch pos d_model"],
     after: Float[Tensor, "batch pos d_model"],
     parts: Mapping[str, Shaped[Tensor, "batch pos d_model"]],
     likely: Sequence[Sequence[str]],
 ) -> BlockSum | None:
+    """How one block's output is made; None where it is not such a sum.
+
+    Args:
+        before: The stream that enters the block.
+        after: The stream that leaves it.
+        parts: What the block may add, by hook name.
+        likely: Combinations of them to try first.
+    """
     for names in itertools.chain((names for names in likely if all(name in parts for name in names)), _choices(parts)):
         found = _sum_of(before, after, {name: parts[name] for name in names})
         if found is not None:
