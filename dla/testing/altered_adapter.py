@@ -60,7 +60,7 @@ class AlteredAdapter(ModelAdapter):
 
     def run(
         self, tokens: Int[Tensor, "batch pos"], observe: Mapping[str, Observer], rows: Int[Tensor, "batch query"] | None
-    ) -> Float[Tensor, "batch query d_vocab"]:
+    ) -> Float[Tensor, "batch some d_vocab"]:  # of a run that was altered perhaps not those asked for
         self.runs += 1
         shown = {name: partial(self._pass_on, name, observer) for name, observer in observe.items()}
         logits: Tensor = self._run(self._right, tokens, shown, rows)
