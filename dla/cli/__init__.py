@@ -29,10 +29,11 @@ def main() -> None:
     app()
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"dla {__version__}")
         raise typer.Exit
+    return wanted  # what the callback gives becomes the option's value
 
 
 @app.callback()
