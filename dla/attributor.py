@@ -82,8 +82,8 @@ class Attributor:
                 the model's own final stream has in the columns of `W_U` that are asked about; that these are the
                 model's own logits is proven at every position in the first such call, and on one position in 16 in
                 every other. "all": the logit that the model's own module made at every position; slower, and what is
-                done anyway where few positions are asked about, where a direction reads the whole vocabulary, and
-                where a hook on the unembedding could edit single logits.
+                done anyway where few positions are asked about, where a direction reads the whole vocabulary, where a
+                hook on the unembedding could edit single logits, and in half precision, where each logit is rounded.
 
         Raises:
             UnsupportedModelError: If the model cannot be attributed exactly.

@@ -31,7 +31,7 @@ def check_columns(
     Raises:
         ReconstructionError: If they differ by more than rounding.
     """
-    misses = [_miss(query, direction, stream, logits, where) for direction in directions]
+    misses = [_miss(direction, stream, logits, where) for direction in directions]
     missed, allowed = max(misses, default=0.0), COLUMN_TOLERANCE * query.model.anatomy.eps
     if not missed <= allowed:
         raise ReconstructionError(
@@ -41,19 +41,12 @@ def check_columns(
 
 
 def _miss(
-    query: Query,
     direction: DirectionAtReadout,
     stream: Float[Tensor, "batch some d_model"],
     logits: Float[Tensor, "batch some d_vocab"],
     where: Int[Tensor, " some"],
 ) -> float:
-    """By how much, relative to what adds up in each, the columns miss the logits, at most.
-
-    What rounding the logits themselves explains is not counted.
-    """
+    """By how much, relative to what adds up in each, the columns miss the logits, at most."""
     terms, size = direction.columns_of(stream, where)
-    rounding = query.unembedding.rounding
-    excused = 0.0 if rounding is None else rounding.logits.unit * terms.abs() + rounding.logits.sums * size
-    missed = ((direction.own_columns(logits, where) - terms).abs() - excused).clamp(min=0.0)
-    miss = missed / size.clamp(min=torch.finfo(size.dtype).tiny)
+    miss = (direction.own_columns(logits, where) - terms).abs() / size.clamp(min=torch.finfo(size.dtype).tiny)
     return float(miss.max()) if miss.numel() else 0.0

@@ -54,14 +54,14 @@ class SampledLogits(LogitReader):
         with in_sample(unembedding.module, index, sample, seen.append):
             query.model.run(query.prompts.tokens, merged_observers([observers, norm.observers(), compare]), None)
         stream = self._widened(seen[0])
-        return readings_of(query, self._directions, norm.scale(), stream, self._weighed(stream, norm))
+        return readings_of(query, self._directions, norm.scale(), stream, self._weighed(stream))
 
     def _widened(self, stream: Float[Tensor, "batch query d_model"]) -> Float[Tensor, "batch query d_model"]:
         unembedding = self._query.unembedding
         return unembedding.normalised.read(stream).to(unembedding.W_U.device, self._query.select.dtype)
 
-    def _weighed(self, stream: Float[Tensor, "batch query d_model"], norm: NormWatch) -> WeighedLogits:
-        transform, lost = self._query.unembedding.transform, norm.lost(stream)
+    def _weighed(self, stream: Float[Tensor, "batch query d_model"]) -> WeighedLogits:
+        transform = self._query.unembedding.transform
         assert transform is not None
         columns = {one: one.columns_of(stream)[0] for one in self._directions}
         each = partial(each_of, self._directions)
@@ -69,7 +69,7 @@ class SampledLogits(LogitReader):
             logit=each(lambda one: one.weigh_columns(columns[one])),
             output_logit=each(lambda one: one.weigh_columns(transform(columns[one]))),
             size=each(lambda one: one.weigh_columns(columns[one].abs(), torch.abs)),
-            lost=None if lost is None else each(lambda one: one.lost_in_norm(lost)),
+            lost=None,
         )
 
     def _compare(self, seen: Sequence[Tensor], sample: Int[Tensor, " some"], logits: Tensor) -> None:
@@ -88,10 +88,13 @@ def sample_of(positions: Positions) -> Int[Tensor, " some"]:
 
 
 def can_sample(query: Query) -> bool:
-    """Whether there are positions to spare, the logits of single tokens are asked for, and nobody edits them."""
+    """Whether there are positions to spare, the logits of single tokens are asked for, and nobody edits them.
+
+    Not where the readout rounds visibly, in half precision: there the columns give another number than the model does.
+    """
     unembedding = query.unembedding
     module = unembedding.module
     known = query.cache is None and module is not None and unembedding.transform is not None and not is_hooked(module)
     known = known and not is_readout_hooked(query.model, module)
-    few = all(one.dense is None and one.at is None for one in query.resolved)
+    few = unembedding.rounding is None and all(one.dense is None and one.at is None for one in query.resolved)
     return known and few and query.positions.index.shape[1] > EVERY

@@ -53,9 +53,9 @@ class Attribution:
     short for a position holds NaN there.
 
     Attributes:
-        parts: One label a part, aligned with the first axis of `values`.
+        parts: One label per part, aligned with the first axis of `values`.
         values: The contributions.
-        total: What the parts come to: their sum for additive rows, else the last row.
+        total: The sum of additive rows, else the last row.
         constant: `β · W_U + b_U`, which no part writes.
         logit: The model's own logit (or difference), measured, before any soft cap or logit scale; for many positions
             how, see `unembed` of `Attributor`.

@@ -16,6 +16,7 @@ from dla.adapters import adapt
 from dla.engine.sampling import EVERY, sample_of
 from dla.inputs import Positions
 from dla.testing import AlteredAdapter, TinyModel, assert_attributions_equal
+from dla.testing.models import architecture
 
 WIDTH = 20
 TOKENS, IDS = some_tokens(3, width=WIDTH), some_ids(0, 2, WIDTH)
@@ -73,6 +74,19 @@ def test_other_columns_are_caught(alter: Any) -> None:
     adapter = AlteredAdapter(GPT2.model(), alter)
     with pytest.raises(dla.ReconstructionError, match=r"columns of W_U .* miss the model's own .* Pass unembed='all'"):
         attribute(adapter, "a difference at each position", "sample")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+def test_every_call_gives_the_models_own_logit_and_can_be_looked_at(dtype: torch.dtype) -> None:
+    """In half precision the model rounds each logit, and the columns do not: both calls must give what it gives."""
+    model = architecture("llama-biases").bridge("raw", dtype=dtype)
+    attributor = dla.Attributor(model, dla.HeadDecomposer())
+    with torch.no_grad():
+        own = model(TOKENS)[..., 7].float()
+    for result in (attributor.attribute(TOKENS, dla.Logit(7), pos=None) for _ in range(2)):
+        torch.testing.assert_close(result.logit, own, rtol=0, atol=1e-5)
+        result.part("L1H1").vector()
+        result.refine("L1H1", by=dla.SourceDecomposer())
 
 
 def test_other_columns_are_caught_on_the_sample_of_a_later_call() -> None:
