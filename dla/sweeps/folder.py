@@ -15,7 +15,7 @@ from dla.sweeps.manifest import PartOf, read_manifest
 from dla.sweeps.parquet import check_files, read_checked
 from dla.sweeps.rejections import RejectionReason, reasons_of, reported
 from dla.sweeps.shards import ShardResult, results_in
-from dla.views.html import html_rows
+from dla.views.grid import Grid
 
 
 @final
@@ -160,7 +160,7 @@ class SweepFolder:
         return f"SweepFolder({', '.join(' '.join(row) for row in self._facts())})"
 
     def _repr_html_(self) -> str:
-        return html_rows(str(self.path), ("", ""), self._facts())
+        return Grid.of_rows(str(self.path), ("", ""), self._facts()).html()
 
     def _facts(self) -> list[tuple[str, str]]:
         counts = self.manifest["counts"]
