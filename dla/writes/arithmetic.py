@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dla.writes.blocks import product_and_norms
 from dla.writes.routes import Activations, Norm
 from dla.writes.sites import Site
 
@@ -189,9 +190,8 @@ class Product(Computation):
 
     def at(self, activations: Activations) -> BoundedValue:
         x = activations[self.x].flatten(2)
-        weight = self.weight.detach().to(x)
-        size = x.norm(dim=-1, keepdim=True) * weight.norm(dim=0)
-        return BoundedValue.of_product(x @ weight, size, self.bias, self.precision)
+        value, norms = product_and_norms(x, self.weight)
+        return BoundedValue.of_product(value, x.norm(dim=-1, keepdim=True) * norms, self.bias, self.precision)
 
 
 @final
