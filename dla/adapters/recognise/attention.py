@@ -12,7 +12,7 @@ from dla.adapters.anatomy import Values
 from dla.adapters.recognise.linear import Linear, linear_from_unit_vectors, with_update, writer_of
 from dla.adapters.recognise.match import MODULE_INPUT, explained, miss_of_step, tensor_of
 from dla.adapters.recognise.recording import Recording, widened
-from dla.adapters.recognise.step_rounding import rounding_of_step
+from dla.adapters.recognise.step_rounding import rounding_of
 from dla.labels import ROUNDING, Label
 from dla.writes import PatternProduct
 from dla.writes.routes import Route
@@ -50,14 +50,15 @@ def recognise_values(
         sites = Site(names[0], 2), Site(names[1], None, read)
         step = partial(PatternProduct, *sites)
         activations, dtypes = recording.at(sites), recording.dtypes(sites)
-        if explained(step, activations, shown, *dtypes) is not None:
-            lost = rounding_of_step(step, z, [_rounding_of(head) for head in heads], recording, route, W_O)
+        product = explained(step, activations, shown, *dtypes)
+        if product is not None:
+            lost = rounding_of(product, z, [_label_of_rounding(head) for head in heads], recording, route, W_O)
             return Values(*sites, _bias(path, module, recording, sites[1]), lost)
         missed = f"pattern @ v of {path} {miss_of_step(step, activations, shown, *dtypes)}"
     return missed
 
 
-def _rounding_of(head: Label) -> Label:
+def _label_of_rounding(head: Label) -> Label:
     return Label(ROUNDING, head.layer, head.index, f"{head} ← rounding", parent=head)
 
 

@@ -4,55 +4,29 @@ TransformerLens re-implements attention, and its compatibility mode rewrites wei
 attribution is exact for the model that runs, and not for the checkpoint that the user loaded; it must say so.
 """
 
-import contextlib
-from functools import partial
-from typing import Any
-
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from dla.adapters.recognise.match import constant_factor, tensor_of
 from dla.adapters.recognise.model_modules import ModelModules
-from dla.adapters.recognise.recording import Forward, Recording, first_tensor, widened
+from dla.adapters.recognise.recording import ModuleCall, Recording, first_tensor, widened, wrapped_module
 from dla.adapters.unembedding import Unembedding
-from dla.inputs.given import is_a
 from dla.tolerances import MODULE_TOLERANCE
 
 
-def replaced_modules(
-    model: ModelModules,
-    forward: Forward,
-    tokens: Int[Tensor, "batch pos"],
-) -> list[str]:
+def replaced_modules(model: ModelModules, recording: Recording) -> list[str]:
     """The paths of modules whose output is not that of the Hugging Face module that they wrap.
 
-    Each module's inputs are recorded in one pass and given to the wrapped module again. One that cannot be called with
-    them is left out.
+    The wrapped module is called with what went into the module on the recording, unless it was called with that then.
+    One that cannot be called with it is left out.
 
     Args:
         model: The model's modules.
-        forward: The model.
-        tokens: The ids.
+        recording: What was seen.
     """
-    given: dict[str, tuple[Any, Any]] = {}
-    calls: dict[str, tuple[Any, Any, Any]] = {}
-
-    originals = {path: module for path, module in model.by_path().items() if _is_comparable(module, model)}
-    with torch.no_grad(), contextlib.ExitStack() as stack:
-        for path, module in originals.items():
-            stack.callback(module.register_forward_pre_hook(partial(_take, given, path), with_kwargs=True).remove)
-            stack.callback(module.register_forward_hook(partial(_record, given, calls, path)).remove)
-        forward(tokens)
-    return [path for path, call in calls.items() if not _agrees(_original(originals[path]), call)]
-
-
-def _take(given: dict[str, Any], path: str, _: nn.Module, args: Any, kwargs: Any) -> None:
-    given[path] = (tuple(_kept(arg) for arg in args), {name: _kept(arg) for name, arg in kwargs.items()})
-
-
-def _record(given: dict[str, Any], calls: dict[str, Any], path: str, _: nn.Module, args: Any, output: Any) -> None:
-    calls[path] = (*given[path], _kept(first_tensor(output)))
+    comparable = (path for path, module in model.by_path().items() if _is_comparable(module, model))
+    return [path for path in comparable if path in recording.calls and not _agrees(path, model, recording)]
 
 
 def mismatches(
@@ -129,18 +103,8 @@ def _stream_through_norm(recording: Recording, model: ModelModules) -> str | Non
     return None
 
 
-def _kept(value: Any) -> Any:
-    """A copy of a tensor, since a later module may write into it; anything else as it is.
-
-    No key-value cache: it would add the tokens of the second call to those of the first.
-    """
-    if is_a(value, "transformers", "Cache"):
-        return None
-    return value.clone() if isinstance(value, Tensor) else value
-
-
 def _is_comparable(module: nn.Module, model: ModelModules) -> bool:
-    return _original(module) is not None and (not model.compatibility or _shares_weights(module))
+    return wrapped_module(module) is not None and (not model.compatibility or _shares_weights(module))
 
 
 def _shares_weights(module: nn.Module) -> bool:
@@ -149,29 +113,38 @@ def _shares_weights(module: nn.Module) -> bool:
     Where TransformerLens splits a fused matrix (GPT-2's `c_attn`) it works with copies. Compatibility mode processes
     the copies and not the module, whose output then says nothing about the bridge.
     """
-    original = _original(module)
+    original = wrapped_module(module)
     if original is None:
         return False
     own = {id(inner) for inner in original.modules()}
-    return all(id(part) in own for inner in module.modules() if (part := _original(inner)) is not None)
+    return all(id(part) in own for inner in module.modules() if (part := wrapped_module(inner)) is not None)
 
 
-def _original(module: nn.Module) -> nn.Module | None:
-    original = getattr(module, "original_component", None)
-    return original if isinstance(original, nn.Module) else None
+def _agrees(path: str, model: ModelModules, recording: Recording) -> bool:
+    call = recording.calls[path]
+    expected = _output_of_wrapped(path, model, recording)
+    if expected is None or call.output is None or expected.shape != call.output.shape:
+        return True
+    return _alike(expected, call.output)
 
 
-def _agrees(original: nn.Module | None, call: tuple[Any, Any, Any]) -> bool:
-    args, kwargs, output = call
+def _output_of_wrapped(path: str, model: ModelModules, recording: Recording) -> Shaped[Tensor, "..."] | None:
+    """What the wrapped module makes of the module's inputs; None if it cannot be called with them."""
+    call, inner = recording.calls[path], recording.wrapped.get(path)
+    if inner is not None and _only_one(call) and _only_one(inner) and torch.equal(call.args[0], inner.args[0]):
+        return inner.output
+    original = wrapped_module(model.by_path()[path])
     assert original is not None
     try:
         with torch.no_grad():
-            expected = first_tensor(original(*args, **kwargs))
-    except Exception:  # a module of Hugging Face may refuse the inputs for any reason; then it cannot be compared
-        return True
-    if expected is None or output is None or expected.shape != output.shape:
-        return True
-    return _alike(expected, output)
+            return first_tensor(original(*call.args, **call.kwargs))
+    except Exception:  # a module of Hugging Face may refuse the inputs for any reason
+        return None
+
+
+def _only_one(call: ModuleCall) -> bool:
+    """Whether a module was called with one tensor and nothing else."""
+    return len(call.args) == 1 and isinstance(call.args[0], Tensor) and not call.kwargs
 
 
 def _alike(left: Float[Tensor, "..."], right: Float[Tensor, "..."]) -> bool:

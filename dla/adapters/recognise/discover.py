@@ -49,7 +49,7 @@ def discover(
         unembedding = recognise_unembedding(model, recording, stream)
         embeddings, blocks = recognise_blocks(model, recording, stream, block_sums)
     check_copies(model, forward, tokens)
-    replaced = replaced_modules(model, forward, tokens)
+    replaced = replaced_modules(model, recording)
     return Anatomy(
         name=model.name,
         embeddings=embeddings,

@@ -15,7 +15,7 @@ from dla.adapters.recognise.match import Step, explained, like_stream, miss_of_s
 from dla.adapters.recognise.offloaded import home_of
 from dla.adapters.recognise.recording import Recording
 from dla.labels import Label
-from dla.writes import ExpertSum, ExpertWrites
+from dla.writes import Computation, ExpertSum, ExpertWrites
 from dla.writes.routes import Route
 from dla.writes.sites import Site
 
@@ -27,8 +27,8 @@ def recognise_experts(
     output: Float[Tensor, "batch pos d_model"],
     label: Label,
     route: Route,
-) -> tuple[ExpertWrites, Step] | str | None:
-    """The experts of the mixture at `path` and the step by which they make its output.
+) -> tuple[ExpertWrites, Step, Computation] | str | None:
+    """The experts of the mixture at `path`, and the step by which they make its output, as a guess and as it was seen.
 
     Or in words why they are not known; None if the module is not a mixture of experts.
 
@@ -56,8 +56,9 @@ def recognise_experts(
         guess = replace(plain, normalised=normalised, shared=shared, gate=gate, parts=parts)
         step = partial(ExpertSum, guess)
         activations, dtypes = recording.at(guess.reads), recording.dtypes(guess.reads)
-        if explained(step, activations, output, *dtypes) is not None:
-            return replace(guess, route=route), step
+        total = explained(step, activations, output, *dtypes)
+        if total is not None:
+            return replace(guess, route=route), step, total
         missed = missed or miss_of_step(step, activations, output, *dtypes)
     return f"the weighted sum of the experts of {path} {missed}"
 

@@ -20,6 +20,9 @@ from dla.writes.sites import Site
 
 _MOST_DIGITS = 7  # as many decimal digits as a float32 holds
 
+# How many roundings a scaled entry may be from the ratio of two others, which are rounded themselves.
+_FAR = 8.0
+
 Step = Callable[[Precision], Computation]
 """A step of the model's arithmetic whose precision is still to be found."""
 
@@ -65,12 +68,14 @@ def miss_of_step(step: Step, activations: Activations, seen: Shaped[Tensor, "...
 
 def equal(left: Shaped[Tensor, "..."], right: Shaped[Tensor, "..."]) -> bool:
     """Whether two tensors show one and the same activation."""
-    return left.shape == right.shape and bool((widened(left) == widened(right)).all())
+    return torch.equal(widened(left), widened(right)) if left.shape == right.shape else False
 
 
 def cast_from(before: Shaped[Tensor, "..."], after: Shaped[Tensor, "..."]) -> bool:
     """Whether one tensor is the other, perhaps in another dtype."""
-    return before.shape == after.shape and _is_scaled(before, after, 1.0)
+    if before.shape != after.shape:
+        return False
+    return (before.dtype == after.dtype and torch.equal(before, after)) or _is_scaled(before, after, 1.0)
 
 
 def constant_factor(before: Shaped[Tensor, "..."], after: Shaped[Tensor, "..."]) -> float | None:
@@ -79,6 +84,8 @@ def constant_factor(before: Shaped[Tensor, "..."], after: Shaped[Tensor, "..."])
         return None
     if cast_from(before, after):
         return 1.0
+    if not _may_be_scaled(before, after):
+        return None
     fitted = fit_factors([before], after)[0]
     return next((factor for factor in shortest_first(fitted) if _is_scaled(before, after, factor)), None)
 
@@ -159,6 +166,15 @@ def tensor_of(module: nn.Module, *names: str) -> Shaped[Tensor, "..."] | None:
         if isinstance(value, Tensor) and not value.is_meta:
             return value
     return None
+
+
+def _may_be_scaled(before: Shaped[Tensor, "*shape"], after: Shaped[Tensor, "*shape"]) -> bool:
+    """Whether the ratio of the largest entries is near that of all others; most pairs are told apart by this alone."""
+    precision = precisions_of(after.dtype, before.dtype)[-1]
+    before, after = widened(before).flatten(), widened(after).flatten()
+    largest = before.abs().argmax()
+    scaled = before * (after[largest] / before[largest])
+    return bool(((after - scaled).abs() <= _FAR * (precision.unit * scaled.abs() + precision.least)).all())
 
 
 def _is_scaled(before: Shaped[Tensor, "..."], after: Shaped[Tensor, "..."], factor: float) -> bool:

@@ -1,9 +1,9 @@
 """The recording: one small forward pass that shows what each hook of a model holds."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any, final
 
 import torch
@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from dla.adapters.module_inputs import HookPoints, ModuleInput
+from dla.inputs.given import is_a
 from dla.writes.sites import Site
 
 Forward = Callable[[Int[Tensor, "batch pos"]], Float[Tensor, "batch pos d_vocab"]]
@@ -22,13 +23,36 @@ _WIDTH, _SHARED = 5, 3
 
 @final
 @dataclass(frozen=True, eq=False)
+class ModuleCall:
+    """The last call of a module: copies of the tensors, and no key-value cache, which would remember the call.
+
+    Attributes:
+        args: Its arguments.
+        kwargs: Its arguments by keyword.
+        output: The first tensor that came out.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output: Shaped[Tensor, "..."] | None
+
+    @property
+    def input(self) -> Shaped[Tensor, "..."] | None:
+        """The first tensor that went in."""
+        return first_tensor((*self.args, *self.kwargs.values()))
+
+
+@final
+@dataclass(frozen=True, eq=False)
 class Recording:
     """What was seen in the pass: copies, in the model's own dtypes.
 
     Attributes:
         tokens: Two prompts that begin alike.
         hooks: The activation at each hook name, aliases included.
-        inputs: The first tensor that went into each by_path module, by the module's path.
+        calls: The call of each module of a block and of the readout, by the module's path.
+        wrapped: The call of the Hugging Face module that each of those wraps, if it was itself called.
+        inputs: The first tensor that went into each module of `calls`.
         outputs: The first tensor that came out of it.
         repeated: Hook names that fired more than once in the pass.
         logits: What the model returned.
@@ -36,10 +60,18 @@ class Recording:
 
     tokens: Int[Tensor, "prompt pos"]
     hooks: dict[str, Shaped[Tensor, "..."]]
-    inputs: dict[str, Shaped[Tensor, "..."]]
-    outputs: dict[str, Shaped[Tensor, "..."]]
+    calls: dict[str, ModuleCall]
+    wrapped: dict[str, ModuleCall]
     repeated: frozenset[str]
     logits: Float[Tensor, "prompt pos d_vocab"]
+
+    @cached_property
+    def inputs(self) -> dict[str, Shaped[Tensor, "..."]]:
+        return {path: call.input for path, call in self.calls.items() if call.input is not None}
+
+    @cached_property
+    def outputs(self) -> dict[str, Shaped[Tensor, "..."]]:
+        return {path: call.output for path, call in self.calls.items() if call.output is not None}
 
     def activation(self, name: str) -> Shaped[Tensor, "..."] | None:
         """The activation at a hook; None if the hook did not fire, or fired more than once."""
@@ -89,7 +121,7 @@ def record_run(
 
     Args:
         hook_points: Every hook point, by each of its names.
-        modules: The modules whose input and output are recorded, by path.
+        modules: The modules whose calls are recorded, by path.
         forward: The model.
         tokens: The ids.
     """
@@ -99,8 +131,8 @@ def record_run(
         if not isinstance(point, ModuleInput):
             names.setdefault(point, []).append(name)
     hooks: dict[str, Tensor] = {}
-    inputs: dict[str, Tensor] = {}
-    outputs: dict[str, Tensor] = {}
+    calls: dict[str, ModuleCall] = {}
+    wrapped: dict[str, ModuleCall] = {}
     counts: dict[str, int] = {}
     show = partial(_show, hooks, counts)
     with torch.no_grad(), contextlib.ExitStack() as stack:
@@ -109,35 +141,48 @@ def record_run(
         for name, argument in arguments.items():
             stack.callback(argument.register(partial(show, [name])).remove)
         for path, module in modules.items():
-            handle = module.register_forward_hook(partial(_record, inputs, outputs, path), with_kwargs=True)
-            stack.callback(handle.remove)
-        logits = _copy(forward(tokens))
-    assert logits is not None
+            stack.enter_context(_recording_calls(calls, path, module))
+            original = wrapped_module(module)
+            if original is not None:
+                stack.enter_context(_recording_calls(wrapped, path, original))
+        logits = _copied(forward(tokens))
     repeated = frozenset(name for name, count in counts.items() if count > 1)
-    return Recording(tokens, hooks, inputs, outputs, repeated, logits)
+    return Recording(tokens, hooks, calls, wrapped, repeated, logits)
 
 
 def _show(hooks: dict[str, Tensor], counts: dict[str, int], names: Sequence[str], output: Any) -> None:
-    value = _copy(output)
+    value = first_tensor(output)
+    value = None if value is None else _copied(value)
     for name in names:
         counts[name] = counts.get(name, 0) + 1
         if value is not None:
             hooks[name] = value
 
 
-def _record(
-    inputs: dict[str, Tensor],
-    outputs: dict[str, Tensor],
-    path: str,
-    _: nn.Module,
-    args: Any,
-    kwargs: Any,
-    output: Any,
-) -> None:
-    for store, value in ((inputs, (*args, *kwargs.values())), (outputs, output)):
-        copy = _copy(value)
-        if copy is not None:
-            store[path] = copy
+@contextlib.contextmanager
+def _recording_calls(calls: dict[str, ModuleCall], path: str, module: nn.Module) -> Iterator[None]:
+    def enter(_: nn.Module, args: Any, kwargs: Any) -> None:
+        copied = {name: _copied(arg) for name, arg in kwargs.items()}
+        calls[path] = ModuleCall(tuple(map(_copied, args)), copied, None)
+
+    def leave(_: nn.Module, _args: Any, output: Any) -> None:
+        calls[path] = replace(calls[path], output=_copied(first_tensor(output)))
+
+    handles = (
+        module.register_forward_pre_hook(enter, with_kwargs=True),
+        module.register_forward_hook(leave),
+    )
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def wrapped_module(module: nn.Module) -> nn.Module | None:
+    """The Hugging Face module that a module of a bridge wraps; None for any other module."""
+    original = getattr(module, "original_component", None)
+    return original if isinstance(original, nn.Module) else None
 
 
 def first_tensor(value: Any) -> Shaped[Tensor, "..."] | None:
@@ -147,7 +192,11 @@ def first_tensor(value: Any) -> Shaped[Tensor, "..."] | None:
     return value if isinstance(value, Tensor) else None
 
 
-def _copy(value: Any) -> Shaped[Tensor, "..."] | None:
-    # A copy, since a later module may write into the tensor.
-    value = first_tensor(value)
-    return None if value is None else value.detach().clone()
+def _copied(value: Any) -> Any:
+    """A copy of a tensor, since a later module may write into it; anything else as it is.
+
+    No key-value cache: it would add the tokens of a second call to those of the first.
+    """
+    if is_a(value, "transformers", "Cache"):
+        return None
+    return value.detach().clone() if isinstance(value, Tensor) else value

@@ -27,9 +27,9 @@ from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.negligible import outputs_of
 from dla.adapters.recognise.norms import recognise_norm
 from dla.adapters.recognise.recording import Recording
-from dla.adapters.recognise.step_rounding import rounding_of_step
+from dla.adapters.recognise.step_rounding import rounding_of, rounding_of_step
 from dla.labels import ROUNDING, Label
-from dla.writes import Addition, NormOutput, Write
+from dla.writes import Addition, Computation, NormOutput, Write
 from dla.writes.routes import DIRECT, Norm, Route
 from dla.writes.sites import Site, as_it_is
 
@@ -221,9 +221,9 @@ class BlockRecording:
         if found is None or isinstance(found, str):
             why |= {} if found is None else {PieceKind.EXPERTS: found}
             return None
-        experts, step = found
+        experts, step, total = found
         why[PieceKind.NEURONS] = "it is a mixture of experts; ExpertDecomposer splits it"
-        return Mixture(output.label, experts, self._lost(step, output))
+        return Mixture(output.label, experts, self._lost(step, total, output))
 
     def _lost_if(
         self,
@@ -240,21 +240,30 @@ class BlockRecording:
         """
         activations, dtypes = self.recording.at([x]), (*self.recording.dtypes([x]), weight)
         for step in steps:
-            if explained(step, activations, output.put_out, *dtypes) is not None:
-                return self._lost(step, output)
+            product = explained(step, activations, output.put_out, *dtypes)
+            if product is not None:
+                return self._lost(step, product, output)
         kind, formula = what
         module = x.name.rpartition(".")[0]
         if output.label.kind == f"{module.rpartition('.')[2]}_out":
             why[kind] = f"{formula} of {module} {miss_of_step(steps[0], activations, output.put_out, *dtypes)}"
         return None
 
-    def _lost(self, step: Step, output: SublayerOutput) -> tuple[Write, ...]:
-        """What a step whose result is the sublayer's output rounds away, and the norm that follows it."""
-        label = Label(ROUNDING, self.layer, text=f"{output.label}_rounding", parent=output.label)
-        norm = output.route.norm
-        through: Step = step if norm is None else lambda precision: NormOutput(step(precision), norm, precision)
-        route = DIRECT.after(output.route.multiplier)
-        return rounding_of_step(through, self.site(output.name), [label], self.recording, route)
+    def _lost(self, step: Step, computation: Computation, output: SublayerOutput) -> tuple[Write, ...]:
+        """What a step whose result is the sublayer's output rounds away, and the norm that follows it.
+
+        Args:
+            step: The step.
+            computation: The step in the precision in which its result is the sublayer's output.
+            output: The sublayer's output.
+        """
+        labels = [Label(ROUNDING, self.layer, text=f"{output.label}_rounding", parent=output.label)]
+        norm, seen, route = output.route.norm, self.site(output.name), DIRECT.after(output.route.multiplier)
+        if norm is None:
+            return rounding_of(computation, seen, labels, self.recording, route)
+        return rounding_of_step(
+            lambda precision: NormOutput(step(precision), norm, precision), seen, labels, self.recording, route
+        )
 
 
 def _heads_in(
