@@ -38,8 +38,11 @@ EXTRAS_4 := ray
 demo: $(READY) ## which heads of a trained model answer a prompt, and the proof; MODEL=smollm2 for a real model
 	@$(BIN)/dla demo --model $(MODEL) $(ARGS)
 
-# Every annotation of the package is checked, shapes too, on one line: it triples the time of a run.
+# Every annotation of the package is checked, shapes too, on one line and in the tests of the rooms that an attribution
+# goes through: it triples the time of a run.
 CHECKED_4 := --jaxtyping-packages=dla,beartype.beartype
+TYPED     := $(addprefix tests/,adapters decomposers directions engine inputs results writes)
+UNTYPED   := $(filter-out $(TYPED) %__ tests/%.py,$(wildcard tests/*)) $(wildcard tests/test_*.py)
 
 # Many small matrices: processes pay, threads inside each do not.
 check test zoo: export OMP_NUM_THREADS := 1
@@ -50,7 +53,12 @@ check: lint types ## lint, types and the laws of the library on a few tiny model
 	$(BIN)/python -m pytest -n $(JOBS) -m spine $(ARGS)
 
 test: $(READY) ## the whole test-suite on one line of TransformerLens
+ifeq ($(TL)$(strip $(ARGS)),4)
+	$(BIN)/python -m pytest -n $(JOBS) $(CHECKED_4) $(TYPED)
+	$(BIN)/python -m pytest -n $(JOBS) $(UNTYPED)
+else
 	$(BIN)/python -m pytest -n $(JOBS) $(CHECKED_$(TL)) $(ARGS)
+endif
 
 lint: $(READY) ## style, import order, docstrings, formatting
 	$(BIN)/ruff check .
