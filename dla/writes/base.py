@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import linear
 
 from dla.labels import Label
+from dla.writes.blocks import product
 from dla.writes.routes import Activations
 from dla.writes.sites import Site
 
@@ -46,7 +46,7 @@ def pull_through(
 ) -> Float[Tensor, "*more part d_in"]:
     """`weights[h] @ direction` for each part `h`, in one matrix product."""
     # [... d_model] -> [... part * d_in] -> [... part d_in]
-    pulled: Tensor = linear(direction, weights.flatten(0, 1).to(direction)).unflatten(-1, weights.shape[:2])
+    pulled: Tensor = product(direction, weights.flatten(0, 1).T).unflatten(-1, weights.shape[:2])
     return pulled
 
 

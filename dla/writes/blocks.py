@@ -7,10 +7,26 @@ would take twice the memory of the weight itself, and most of the time would be 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import linear
 
 _ENTRIES = 2**18  # of one block, on a CPU; half and twice as many take as long
 
 _ENTRIES_ELSEWHERE = 2**24
+
+
+def product(x: Float[Tensor, "*axes d_in"], weight: Float[Tensor, "d_in d_out"]) -> Float[Tensor, "*axes d_out"]:
+    """`x @ weight` in the dtype of `x`.
+
+    Args:
+        x: The vectors.
+        weight: The weight, in any dtype.
+    """
+    result: Tensor
+    if weight.dtype == x.dtype or (torch.is_grad_enabled() and x.requires_grad):
+        result = linear(x, weight.T.to(x))
+    else:
+        result = _in_blocks(x.flatten(0, -2), weight.detach(), None).unflatten(0, x.shape[:-1])
+    return result
 
 
 def product_and_norms(
@@ -20,42 +36,44 @@ def product_and_norms(
 
     Args:
         x: The vectors.
-        weight: The weight, in any dtype; on the device of `x` or another.
+        weight: The weight, in any dtype.
     """
-    rows, weight = x.flatten(0, -2), weight.detach()
-    by_column = weight.stride(0) == 1
-    if by_column and weight.dtype == x.dtype and weight.device == x.device:
-        product, norms = rows @ weight, weight.norm(dim=0)
-    else:
-        product, norms = (_by_columns if by_column else _by_rows)(rows, weight)
-    return product.unflatten(0, x.shape[:-1]), norms
+    weight = weight.detach()
+    if _by_column(weight) and weight.dtype == x.dtype:
+        return x @ weight, weight.norm(dim=0)
+    squares = x.new_zeros(1, weight.shape[1])
+    products = _in_blocks(x.flatten(0, -2), weight, squares)
+    return products.unflatten(0, x.shape[:-1]), squares[0].sqrt_()
 
 
-def _by_columns(
-    x: Float[Tensor, "row d_in"], weight: Float[Tensor, "d_in d_out"]
-) -> tuple[Float[Tensor, "row d_out"], Float[Tensor, " d_out"]]:
-    blocks = weight.T.split(_length(x, weight.shape[0]))
-    held, products, norms = x.new_empty(blocks[0].shape), [], []
-    for block in blocks:
+def _in_blocks(
+    x: Float[Tensor, "row d_in"], weight: Float[Tensor, "d_in d_out"], squares: Float[Tensor, "1 d_out"] | None
+) -> Float[Tensor, "row d_out"]:
+    """`x @ weight`; adds the squares of the weight's entries to `squares`, column by column."""
+    result, by_column = x.new_zeros(len(x), weight.shape[1]), _by_column(weight)
+    entries = _ENTRIES if x.device.type == "cpu" else _ENTRIES_ELSEWHERE
+    # At least as wide as there are vectors, since the vectors or their results are gone through for each block.
+    width = max(len(x), entries // weight.shape[0 if by_column else 1], 1)
+    if by_column:
+        held = x.new_empty(width, weight.shape[0])
+        for start in range(0, weight.shape[1], width):
+            # The transposed block, which is how it lies in memory.
+            block = weight[:, start : start + width].T
+            converted = held[: len(block)].copy_(block)
+            result[:, start : start + width] = x @ converted.T
+            if squares is not None:
+                squares[0, start : start + width] = converted.norm(dim=1).square_()
+        return result
+    held, ones = x.new_empty(width, weight.shape[1]), x.new_ones(1, width)
+    for start in range(0, weight.shape[0], width):
+        block = weight[start : start + width]
         converted = held[: len(block)].copy_(block)
-        products.append(x @ converted.T)
-        norms.append(converted.norm(dim=1))
-    return torch.cat(products, 1), torch.cat(norms)
+        result.addmm_(x[:, start : start + width], converted)
+        if squares is not None:
+            # A product with ones, since a sum over rows reads the memory against its order.
+            squares.addmm_(ones[:, : len(block)], converted.square_())
+    return result
 
 
-def _by_rows(
-    x: Float[Tensor, "row d_in"], weight: Float[Tensor, "d_in d_out"]
-) -> tuple[Float[Tensor, "row d_out"], Float[Tensor, " d_out"]]:
-    blocks = weight.split(_length(x, weight.shape[1]))
-    held, ones = x.new_empty(blocks[0].shape), x.new_ones(1, len(blocks[0]))
-    product, squares = x.new_zeros(len(x), weight.shape[1]), x.new_zeros(1, weight.shape[1])
-    for block, part in zip(blocks, x.split(len(blocks[0]), 1), strict=True):
-        converted = held[: len(block)].copy_(block)
-        product.addmm_(part, converted)
-        # A product with ones, since a sum over rows reads the memory against its order.
-        squares.addmm_(ones[:, : len(block)], converted.square_())
-    return product, squares[0].sqrt_()
-
-
-def _length(x: Tensor, width: int) -> int:
-    return max(1, (_ENTRIES if x.device.type == "cpu" else _ENTRIES_ELSEWHERE) // width)
+def _by_column(weight: Float[Tensor, "d_in d_out"]) -> bool:
+    return weight.stride(0) == 1

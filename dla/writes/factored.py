@@ -7,10 +7,10 @@ from typing import final
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import linear
 
 from dla.labels import Label
 from dla.writes.base import Write, dot, pull_through
+from dla.writes.blocks import product
 from dla.writes.routes import DIRECT, Activations, Route
 from dla.writes.sites import Site
 
@@ -86,7 +86,7 @@ class NeuronWrites(Write):
     def contract(
         self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
     ) -> Float[Tensor, "*more part #batch #pos"]:
-        pulled = linear(self.route.pull_back(direction), self.weight.to(direction))
+        pulled = product(self.route.pull_back(direction), self.weight.T)
         # [... batch pos part] -> [... part batch pos]: no sum, since each neuron is one number
         return self.route.rescale((activations[self.site] * pulled).movedim(-1, -3), activations)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import final
+from typing import TypeVar, final
 
 import torch
 from jaxtyping import Float, Shaped
@@ -32,6 +32,8 @@ from dla.labels import ROUNDING, Label
 from dla.writes import Addition, Computation, NormOutput, Write
 from dla.writes.routes import DIRECT, Norm, Route
 from dla.writes.sites import Site, as_it_is
+
+_Pieces = TypeVar("_Pieces")
 
 
 @final
@@ -85,19 +87,9 @@ class BlockRecording:
         label = Label(self._kind(name, put_out), self.layer, parent=Label("block", self.layer))
         output = SublayerOutput(name, added, put_out, label, Route(norm, factor))
         why: dict[str, str] = {}
-        children = self._inner(output)
-        heads = (self._heads(child, module, output, why) for child, module in children)
-        neurons = (self._neurons(child, module, output, why) for child, module in children)
-        experts = (self._experts(child, module, output, why) for child, module in children)
-        return Sublayer(
-            full_output(self.site(name), label, factor),
-            next((found for found in heads if found is not None), None),
-            next((found for found in neurons if found is not None), None),
-            next((found for found in experts if found is not None), None),
-            tuple(self._outputs(output)),
-            rounding,
-            why,  # filled by the searches above, which run only now and stop at the first that finds something
-        )
+        heads, neurons, experts = self._pieces(output, why)
+        whole = full_output(self.site(name), label, factor)
+        return Sublayer(whole, heads, neurons, experts, tuple(self._outputs(output)), rounding, why)
 
     def resid_mid(self, block_sum: BlockSum) -> Site | None:
         """Where the stream between the two sublayers is read; None if no hook shows it."""
@@ -131,13 +123,29 @@ class BlockRecording:
                     return norm, self.recording.inputs[path]
         return None, added
 
-    def _inner(self, output: SublayerOutput) -> list[tuple[str, nn.Module]]:
-        """The modules that may have made the output."""
+    def _pieces(
+        self, output: SublayerOutput, why: dict[str, str]
+    ) -> tuple[Heads | None, Neurons | None, Mixture | None]:
+        """The heads, neurons and experts that the output is the sum of."""
+        found: tuple[Heads | None, Neurons | None, Mixture | None] = (None, None, None)
+        for children in self._inner(output):
+            heads = (self._heads(child, module, output, why) for child, module in children)
+            neurons = (self._neurons(child, module, output, why) for child, module in children)
+            experts = (self._experts(child, module, output, why) for child, module in children)
+            found = (_first(heads), _first(neurons), _first(experts))
+            if any(pieces is not None for pieces in found):
+                break
+        return found
+
+    def _inner(self, output: SublayerOutput) -> Iterator[list[tuple[str, nn.Module]]]:
+        """The modules that may have made the output: those that put it out, then any."""
         children = list(self.model.children[self.layer].items())
-        if bool(output.put_out.any()):
-            return children
-        # Any heads or neurons that write zeros add up to zeros, so only the module of that name can be meant.
-        return [(name, module) for name, module in children if output.label.kind == f"{name}_out"]
+        if not bool(output.put_out.any()):
+            # Any heads or neurons that write zeros add up to zeros, so only the module of that name can be meant.
+            yield [(name, module) for name, module in children if output.label.kind == f"{name}_out"]
+            return
+        own = [(name, module) for name, module in children if self._puts_out(name, output.put_out)]
+        yield from (each for each in (own, [child for child in children if child not in own]) if each)
 
     def _outputs(self, output: SublayerOutput) -> Iterator[tuple[Site, Route]]:
         """Every hook that shows what is added, or the sublayer's output before its post-norm."""
@@ -156,11 +164,13 @@ class BlockRecording:
         hook = name.split(".", 2)[2]
         if hook.startswith("hook_"):
             return hook.removeprefix("hook_")
-        for child in self.model.children[self.layer]:
-            value = like_stream(self.recording.outputs.get(f"blocks.{self.layer}.{child}"), self.stream)
-            if value is not None and cast_from(value, output):
-                return f"{child}_out"
-        return f"{hook.split('.')[0]}_out"
+        made = (child for child in self.model.children[self.layer] if self._puts_out(child, output))
+        return f"{next(made, hook.split('.')[0])}_out"
+
+    def _puts_out(self, child: str, output: Float[Tensor, "batch pos d_model"]) -> bool:
+        """Whether a module of the block puts out what was seen."""
+        value = like_stream(self.recording.outputs.get(f"blocks.{self.layer}.{child}"), self.stream)
+        return value is not None and cast_from(value, output)
 
     def _heads(self, child: str, module: nn.Module, output: SublayerOutput, why: dict[str, str]) -> Heads | None:
         """The child's heads, if their writes and the bias are the sublayer's output."""
@@ -264,6 +274,11 @@ class BlockRecording:
         return rounding_of_step(
             lambda precision: NormOutput(step(precision), norm, precision), seen, labels, self.recording, route
         )
+
+
+def _first(found: Iterator[_Pieces | None]) -> _Pieces | None:
+    """The first of several searches that finds something; those after it do not run."""
+    return next((each for each in found if each is not None), None)
 
 
 def _heads_in(
