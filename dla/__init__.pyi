@@ -49,6 +49,7 @@ from .errors import (
 from .labels import Label
 from .provenance import __version__
 from .results.attribution import Attribution, load
+from .results.direct_effects import DirectEffects
 from .results.part import Part, TokenEffects
 from .summaries import BootstrapInterval, Interval, NormalInterval, Summary
 from .sweeps import Engine, LocalEngine, RayEngine, SweepFolder, open_sweep, sweep
@@ -82,6 +83,7 @@ __all__ = [
     "DLAError",
     "DLAWarning",
     "Decomposer",
+    "DirectEffects",
     "Direction",
     "Directions",
     "EmbeddingDecomposer",

@@ -21,8 +21,8 @@ FILES = sorted(path for path in FOLDER.rglob("*.py"))
 
 PUBLIC = """
     Attribution Attributor BiasDecomposer BlockDecomposer BootstrapInterval CentredLogit Change
-    CoarseDecompositionWarning ComponentDecomposer Constant DLAError DLAWarning Decomposer Direction Directions
-    EmbeddingDecomposer Engine Entry ExpertDecomposer ExpertWrites FeatureDecomposer Features FileFormatError
+    CoarseDecompositionWarning ComponentDecomposer Constant DLAError DLAWarning Decomposer DirectEffects Direction
+    Directions EmbeddingDecomposer Engine Entry ExpertDecomposer ExpertWrites FeatureDecomposer Features FileFormatError
     FullOutput GroupDecomposer HeadDecomposer HeadWrites HookedTransformerAdapter Interval Label LayerDecomposer
     LensDecomposer LocalEngine LogProbability Logit LogitDifference LogitSet MissingPackageError MixedDecomposer
     ModelAdapter ModelMismatchWarning NeuronDecomposer NeuronWrites NextToken Norm NormalInterval Part PromptWarning

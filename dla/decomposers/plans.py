@@ -183,7 +183,7 @@ class Plan:
         values = room_for(sum(len(rows.labels) for rows in parts), parts[0].values)
         for place, rows in zip(values.split([len(rows.labels) for rows in parts]), parts, strict=True):
             place.copy_(rows.values)
-        labels = [self._merged(label) for rows in parts for label in rows.labels]
+        labels = [self.label_in_result(label) for rows in parts for label in rows.labels]
         rows = Rows(labels, values)
         if self.add_equal_labels or any(label.kind in (GROUP, ROUNDING) for label in labels):
             rows = added_up(rows)
@@ -212,12 +212,13 @@ class Plan:
     def _is_merged(self, labels: Sequence[Label]) -> bool:
         return not self.rounding_by_step and all(label.kind == ROUNDING for label in labels)
 
-    def _merged(self, label: Label) -> Label:
+    def label_in_result(self, label: Label) -> Label:
+        """The label of the row that a row becomes, or is added to."""
         return label if self.rounding_by_step else label_of_sum(label)
 
     def _shown(self, labels: Sequence[Label]) -> list[Label]:
         """The labels of the result: what is rounded away has one, the last."""
-        own = [label for label in labels if self._merged(label) is label]
+        own = [label for label in labels if self.label_in_result(label) is label]
         return own if len(own) == len(labels) else [*own, Label(ROUNDING)]
 
     def then(self, reduction: Reduction, add_equal_labels: bool = False) -> "Plan":

@@ -56,6 +56,7 @@ class ForwardResult:
         output_logit: The model's own answer after it.
         magnitude: How large the numbers are that cancel in the answer.
         scale: The final norm's scale; None where there is no norm.
+        stream: What enters the final norm; None where there is no norm.
         sketch: By what the stream that is unembedded is known again.
         eps: The model's rounding unit.
         row_kind: What the rows have to do with the total.
@@ -69,6 +70,7 @@ class ForwardResult:
     output_logit: Float[Tensor, "direction batch query"]
     magnitude: Float[Tensor, "direction batch query"]
     scale: Float[Tensor, "batch query"] | None
+    stream: Float[Tensor, "batch query d_model"] | None
     sketch: Float[Tensor, "batch query five"]
     eps: float
     row_kind: RowKind
@@ -99,17 +101,16 @@ class ForwardResult:
             return self
         if self.row_kind is not RowKind.ADDITIVE:
             return replace(self, constant=self.constant + self.lost, lost=None)
-        labels, values = with_rounding(self.labels), self.values
-        if len(labels) > len(self.labels):
+        labels, values, lost = self.labels, self.values, Label(ROUNDING)
+        # Backwards, since it is nearly always the last, and there may be 100,000 labels before it.
+        place = next(
+            (i for i in reversed(range(len(labels))) if labels[i].kind == ROUNDING and labels[i] == lost), None
+        )
+        if place is None:
+            place, labels = len(labels), [*labels, lost]
             values = torch.cat([values, torch.zeros_like(values[:1])])
-        values[labels.index(Label(ROUNDING))] += self.lost
+        values[place] += self.lost
         return replace(self, labels=labels, values=values, lost=None)
-
-
-def with_rounding(labels: Sequence[Label]) -> list[Label]:
-    """Labels with that of what is rounded away among them."""
-    rounding = Label(ROUNDING)
-    return list(labels) if rounding in labels else [*labels, rounding]
 
 
 def total_of(values: Float[Tensor, "part *more"], row_kind: RowKind) -> Float[Tensor, "*more"]:
@@ -142,7 +143,7 @@ def forward(query: Query, *, unembed: Unembed = Unembed.ALL) -> ForwardResult:
     into = None if labels is None else room_for(len(labels), reads.new_empty(0, len(directions), *shape))
     contraction = Contraction(steps, reads, query.select, plan.places(steps, into))
     with turn_on(query.model.source):
-        readings = _reader(query, directions, unembed).run(contraction.observers())
+        readings = logit_reader_of(query, directions, unembed).run(contraction.observers())
     parts = contraction.rows(*shape)
     rows = plan.merged(parts) if labels is None or into is None else Rows(labels, into)
     scale, names = readings.scale, [site.name for step in steps for site in step.write.reads]
@@ -155,6 +156,7 @@ def forward(query: Query, *, unembed: Unembed = Unembed.ALL) -> ForwardResult:
         output_logit=readings.output_logit,
         magnitude=readings.magnitude,
         scale=scale,
+        stream=readings.stream,
         sketch=readings.sketch,
         eps=max(query.model.anatomy.eps, _unit_of(query.cache, names, query.model)),
         row_kind=plan.row_kind,
@@ -171,7 +173,14 @@ def before_norm(directions: Sequence[DirectionAtReadout]) -> Float[Tensor, "dire
     return torch.stack(torch.broadcast_tensors(*(direction.before_norm() for direction in directions)))
 
 
-def _reader(query: Query, directions: Sequence[DirectionAtReadout], unembed: Unembed) -> LogitReader:
+def logit_reader_of(query: Query, directions: Sequence[DirectionAtReadout], unembed: Unembed) -> LogitReader:
+    """The reader that sees a query's logits with the least memory.
+
+    Args:
+        query: What is asked.
+        directions: Its directions.
+        unembed: How much the model unembeds.
+    """
     columns, width = unembed is not Unembed.ALL and can_sample(query), _slice_width(query)
     if columns and unembed is Unembed.SAMPLE:
         return SampledLogits(query, directions)

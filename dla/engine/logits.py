@@ -35,6 +35,7 @@ class Readings:
         magnitude: How large the numbers are that cancel in the answer; the model's rounding is a multiple of this.
         lost: What the readout itself rounds away, in logits; None where that is not seen.
         scale: The final norm's scale; None where there is no norm.
+        stream: What enters the final norm; None where there is no norm.
         sketch: By what the stream that is unembedded is known again; see `sketch_of`.
     """
 
@@ -43,6 +44,7 @@ class Readings:
     magnitude: Float[Tensor, "direction batch query"]
     lost: Float[Tensor, "direction batch query"] | None
     scale: Float[Tensor, "batch query"] | None
+    stream: Float[Tensor, "batch query d_model"] | None
     sketch: Float[Tensor, "batch query five"]
 
 
@@ -133,23 +135,29 @@ class SlicedLogits(LogitReader):
 
 @final
 class NormWatch:
-    """What is seen between the last stream and what is unembedded: the final norm's scale, and what it rounds away."""
+    """What is seen between the last block and what is unembedded: the final norm's scale, and what it rounds away."""
 
     def __init__(self, query: Query) -> None:
         """Sees nothing yet."""
         self._unembedding, self._select = query.unembedding, query.select
+        self._last = None if self._unembedding.norm is None else query.model.anatomy.blocks[-1].resid_post
         self._arrived: dict[Site, Tensor] = {}
 
     def observers(self) -> dict[str, Observer]:
         """What to call with activations, by hook name."""
         norm, rounding = self._unembedding.norm, self._unembedding.rounding
-        sites = [*(() if norm is None else (norm.scale,)), *(() if rounding is None else rounding.normalised.reads)]
-        return {site.name: partial(self._keep, site) for site in dict.fromkeys(sites)}
+        sites = [*(() if norm is None else (norm.scale,)), *(() if self._last is None else self._last.reads)]
+        sites += [] if rounding is None else rounding.normalised.reads
+        return merged_observers([{site.name: partial(self._keep, site)} for site in dict.fromkeys(sites)])
 
     def scale(self) -> Float[Tensor, "batch query"] | None:
         """The final norm's scale; None where there is no norm."""
         norm = self._unembedding.norm
         return None if norm is None else self._arrived[norm.scale]
+
+    def stream(self) -> Float[Tensor, "batch query d_model"] | None:
+        """What enters the final norm; None where there is no norm."""
+        return None if self._last is None else self._last.vectors(self._arrived)[0]
 
     def lost(self, stream: Float[Tensor, "batch some d_model"], start: int = 0) -> Tensor | None:
         """What rounding took from the stream that is unembedded, from a position on; None where that is not seen."""
@@ -196,7 +204,7 @@ class ReadoutWatch:
         if logits is not None:
             rows = self._select.rows_of(logits, 1)
             seen = replace(seen, output_logit=each_of(self._directions, lambda direction: direction.weigh(rows)))
-        return readings_of(self._query, self._directions, self._norm.scale(), torch.cat(self._streams, 1), seen)
+        return readings_of(self._query, self._directions, self._norm, torch.cat(self._streams, 1), seen)
 
     def _see_stream(self, normalised: Tensor) -> None:
         stream = self._select(self._unembedding.normalised, normalised).to(self._unembedding.W_U.device)
@@ -233,7 +241,7 @@ def each_of(
 def readings_of(
     query: Query,
     directions: Sequence[DirectionAtReadout],
-    scale: Float[Tensor, "batch query"] | None,
+    norm: NormWatch,
     stream: Float[Tensor, "batch query d_model"],
     weighed: WeighedLogits,
 ) -> Readings:
@@ -242,7 +250,7 @@ def readings_of(
     Args:
         query: What was asked.
         directions: Its directions.
-        scale: The final norm's scale; None where there is no norm.
+        norm: What was seen at the final norm.
         stream: What was unembedded.
         weighed: The logits asked about.
     """
@@ -254,7 +262,8 @@ def readings_of(
         output_logit=weighed.output_logit + vectors,
         magnitude=weighed.size + spread,
         lost=weighed.lost,
-        scale=scale,
+        scale=norm.scale(),
+        stream=norm.stream(),
         sketch=sketch_of(stream),
     )
 

@@ -54,7 +54,7 @@ class SampledLogits(LogitReader):
         with in_sample(unembedding.module, index, sample, seen.append):
             query.model.run(query.prompts.tokens, merged_observers([observers, norm.observers(), compare]), None)
         stream = self._widened(seen[0])
-        return readings_of(query, self._directions, norm.scale(), stream, self._weighed(stream))
+        return readings_of(query, self._directions, norm, stream, self._weighed(stream))
 
     def _widened(self, stream: Float[Tensor, "batch query d_model"]) -> Float[Tensor, "batch query d_model"]:
         unembedding = self._query.unembedding

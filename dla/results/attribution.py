@@ -1,6 +1,6 @@
 """The result: how much each part contributed, and the proof that the parts add up."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,9 +19,10 @@ from dla.engine.forward import ForwardResult
 from dla.engine.query import Query
 from dla.errors import ReconstructionError
 from dla.inputs.given import Count, count, shown
-from dla.inputs.prompts import Positions
 from dla.labels import Label
-from dla.provenance import Provenance, versions
+from dla.provenance import Provenance
+from dla.results.axes import provenance_of, without_axes
+from dla.results.direct_effects import DirectEffects
 from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen
 from dla.results.part import Part
 from dla.results.rerun import Rerun
@@ -88,7 +89,7 @@ class Attribution:
         positions, rerun = query.positions, Rerun.of(query, run)
         asked = {"direction": bool(query.names), "batch": query.batched, "position": not positions.single}
         axes = [i for i, there in enumerate(asked.values(), start=-3) if not there]
-        shaped = partial(_shaped, positions, axes)
+        shaped = partial(without_axes, positions, axes)
         return Attribution(
             parts=tuple(run.labels),
             values=shaped(run.values),
@@ -98,7 +99,7 @@ class Attribution:
             output_logit=shaped(run.output_logit),
             tolerance=shaped(rerun.tolerance),
             positions=torch.where(positions.valid, positions.index, -1).squeeze([axis for axis in axes if axis > -3]),
-            provenance=_provenance(query, tuple(name for name, there in asked.items() if there)),
+            provenance=provenance_of(query, tuple(name for name, there in asked.items() if there)),
             rerun=rerun,
         )
 
@@ -222,6 +223,20 @@ class Attribution:
             provenance=replace(self.provenance, decomposer=finer.query.plan.name),
             rerun=finer,
         )
+
+    def direct_effects(self) -> DirectEffects:
+        """What the logit would lose without each row, given how the final norm reacts; runs the model once more.
+
+        `effect = value + (scale / scale_without - 1) * (value - all)`: the scale of the final norm, divided by the one
+        that it has without the row's vector, and what the direction reads of the whole stream. Where there is no final
+        norm, effects are the values.
+
+        Raises:
+            RunChangedError: If the model does not run any more as it ran for this result.
+            ValueError: If the rows do not add up, the result was read from a file, or reads a place before the end of
+                the stream.
+        """
+        return DirectEffects.of(self, self._rerun("direct_effects"))
 
     def group_by(self, key: str | Mapping[str, Selector] | Renaming) -> "Attribution":
         """The same attribution with coarser rows, each the sum of its members.
@@ -362,27 +377,6 @@ def load(path: str | Path) -> Attribution:
     parts, tensors, provenance = from_dataset(read_dataset(Path(path)), _TENSORS)
     fields: dict[str, Any] = {name: tensors[name] for name in _TENSORS}
     return Attribution(parts=parts, provenance=provenance, **fields)
-
-
-def _provenance(query: Query, dims: tuple[str, ...]) -> Provenance:
-    anatomy = query.model.anatomy
-    return Provenance(
-        tokens=tuple(tuple(prompt) for prompt in query.prompts.texts()),
-        direction=query.direction,
-        decomposer=query.plan.name,
-        row_kind=query.plan.row_kind.value,
-        model=anatomy.name,
-        dtype=str(anatomy.unembedding.W_U.dtype).removeprefix("torch."),
-        dims=dims,
-        versions=versions(),
-        directions=query.names,
-    )
-
-
-def _shaped(positions: Positions, unwanted: Sequence[int], tensor: Float[Tensor, "*more"]) -> Float[Tensor, "*fewer"]:
-    if not bool(positions.valid.all()):
-        tensor = tensor.masked_fill(~positions.valid.to(tensor.device), torch.nan)
-    return tensor.squeeze(tuple(axis for axis in unwanted if -axis <= tensor.ndim))
 
 
 _PROOF = ("total", "constant", "logit", "output_logit", "tolerance")

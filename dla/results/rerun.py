@@ -3,7 +3,7 @@
 A result knows its run by what that run computed. A later question is answered for that run, or refused.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import final
 
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dla.adapters.base import Observer
 from dla.adapters.turns import turn_on
 from dla.adapters.user_hooks import UserHook, user_hooks
 from dla.decomposers.base import Decomposer
@@ -18,8 +19,7 @@ from dla.decomposers.groups import Grouping, Renaming
 from dla.decomposers.plans import Entry, Item, Plan, RowKind, Rows, label_of_sum, rows_where
 from dla.engine.autocast import autocast_on, refuse_autocast
 from dla.engine.contraction import Contraction
-from dla.engine.forward import ForwardResult, before_norm, directions_of, forward
-from dla.engine.logits import AllLogits
+from dla.engine.forward import ForwardResult, Unembed, before_norm, directions_of, forward, logit_reader_of
 from dla.engine.query import Query
 from dla.errors import RunChangedError
 from dla.labels import ROUNDING, Label
@@ -36,6 +36,7 @@ class Rerun:
     Attributes:
         query: What was asked of which model.
         scale: The final norm's scale then; None where there is no norm.
+        stream: What entered the final norm then; None where there is no norm.
         sketch: By what the stream that was unembedded is known again.
         logit: The model's own answer then.
         tolerance: How much of it is rounding.
@@ -46,6 +47,7 @@ class Rerun:
 
     query: Query
     scale: Float[Tensor, "batch query"] | None
+    stream: Float[Tensor, "batch query d_model"] | None
     sketch: Float[Tensor, "batch query five"]
     logit: Float[Tensor, "direction batch query"]
     tolerance: Float[Tensor, "direction batch query"]
@@ -57,7 +59,8 @@ class Rerun:
     def of(query: Query, result: ForwardResult) -> "Rerun":
         """The rerun of what one pass gave."""
         hooks = () if query.cache is not None else user_hooks(query.model)
-        return Rerun(query, result.scale, result.sketch, result.logit, result.tolerance, result.eps, hooks)
+        proof = (result.sketch, result.logit, result.tolerance, result.eps, hooks)
+        return Rerun(query, result.scale, result.stream, *proof)
 
     def of_direction(self, i: int) -> "Rerun":
         """The same, asked only one of several directions."""
@@ -115,22 +118,39 @@ class Rerun:
                 f"{str(label)!r} holds what many steps of the model round away, also those of the readout; "
                 "that is no one vector of the stream. Look at another part."
             )
-        refuse_autocast(autocast_on(), self.query.unembedding.W_U.device)
-        self._check_weights()
-        query, plan = self.query, self.query.plan
-        steps = [step for step in plan.steps(query.prompts) if step.reductions or label in step.write.labels]
-        shape, directions = query.positions.index.shape, directions_of(query)
-        reads = before_norm(directions).detach().expand(-1, *shape, -1).clone().requires_grad_()
+        query, shape = self.query, self.query.positions.index.shape
+        steps = [step for step in query.plan.steps(query.prompts) if step.reductions or label in step.write.labels]
+        reads = self.reads().requires_grad_()
         contraction = Contraction(steps, reads, query.select)
-        with turn_on(query.model.source):
-            readings = AllLogits(query, directions).run(contraction.observers())
-        self._check_run(readings.logit, readings.sketch)
+        self.again(contraction.observers())
         with torch.enable_grad():
             row = torch.stack([_rows_of(label, rows) for rows in contraction.rows(*shape)]).sum(0)
             self._check_row(label, row.detach(), values)
             (gradient,) = torch.autograd.grad(row.sum(), reads)
         vector: Tensor = gradient[0]
         return vector
+
+    def reads(self) -> Float[Tensor, "direction batch query d_model"]:
+        """What the directions read of the stream before the final norm, at each position."""
+        shape = self.query.positions.index.shape
+        return before_norm(directions_of(self.query)).detach().expand(-1, *shape, -1).clone()
+
+    def again(self, observers: Mapping[str, Observer], unembed: Unembed = Unembed.ALL) -> None:
+        """Runs the model once more, and checks that it is the run that the result comes from.
+
+        Args:
+            observers: What to call with activations, by hook name.
+            unembed: How much the model unembeds.
+
+        Raises:
+            RunChangedError: If the model does not run any more as it did.
+            ValueError: If autocast would round what is computed.
+        """
+        refuse_autocast(autocast_on(), self.query.unembedding.W_U.device)
+        self._check_weights()
+        with turn_on(self.query.model.source):
+            readings = logit_reader_of(self.query, directions_of(self.query), unembed).run(observers)
+        self._check_run(readings.logit, readings.sketch)
 
     def frozen_scale(self) -> Float[Tensor, "batch query"] | None:
         """What the final norm divides `vector` by; 1 where that was done; None where there is no norm."""

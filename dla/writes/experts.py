@@ -66,19 +66,19 @@ class ExpertWrites(Write):
         pulled = self.route.pull_back(direction)
         rows = self._zeros(dot(activations[self.x], pulled).unsqueeze(-3))
         # The slots of one token are different experts, so each row gets at most one value per token.
-        for index, vectors in self._slots(activations):
+        for index, vectors in self.slots(activations):
             values = dot(vectors, pulled).unsqueeze(-3)
             rows = rows.scatter_add(-3, index.expand_as(values), values)
         if self.shared is not None:
-            rows = torch.cat([rows, dot(self._shared(activations), pulled).unsqueeze(-3)], -3)
+            rows = torch.cat([rows, dot(self.shared_output(activations), pulled).unsqueeze(-3)], -3)
         return self.route.rescale(rows, activations)
 
     def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
         rows = self._zeros(activations[self.x].unsqueeze(0), -4)  # [expert batch pos d_model]
-        for index, vectors in self._slots(activations):
+        for index, vectors in self.slots(activations):
             rows = rows.scatter_add(0, index.unsqueeze(-1).expand_as(vectors).unsqueeze(0), vectors.unsqueeze(0))
         if self.shared is not None:
-            rows = torch.cat([rows, self._shared(activations).unsqueeze(0)])
+            rows = torch.cat([rows, self.shared_output(activations).unsqueeze(0)])
         return self.route.push_forward(rows, activations)
 
     def _zeros(self, like: Float[Tensor, "..."], axis: int = -3) -> Float[Tensor, "..."]:
@@ -87,7 +87,7 @@ class ExpertWrites(Write):
         shape[axis] = len(self.parts) - (self.shared is not None)
         return like.new_zeros(shape)
 
-    def _slots(
+    def slots(
         self, activations: Activations
     ) -> Iterator[tuple[Int[Tensor, "batch pos"], Float[Tensor, "batch pos d_model"]]]:
         """For each place in the list of chosen experts: which expert every token has there, and what it adds."""
@@ -101,7 +101,8 @@ class ExpertWrites(Write):
                 output = self.call(x.flatten(0, 1), index[..., slot].reshape(-1, 1)).to(x)
             yield index[..., slot], output.unflatten(0, x.shape[:2]) * weight[..., slot, None]
 
-    def _shared(self, activations: Activations) -> Float[Tensor, "batch pos d_model"]:
+    def shared_output(self, activations: Activations) -> Float[Tensor, "batch pos d_model"]:
+        """What the shared experts add together, gate included, before the route."""
         assert self.shared is not None
         output = activations[self.shared]
         return output if self.gate is None else output * activations[self.gate].sigmoid()

@@ -7,10 +7,10 @@ from typing import final
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import linear
 
 from dla.labels import Label
 from dla.writes.base import Write, dot
+from dla.writes.blocks import product
 from dla.writes.dictionaries import Dictionary
 from dla.writes.routes import DIRECT, Activations, Route
 from dla.writes.sites import Site
@@ -54,21 +54,21 @@ class Features(Write):
         self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
     ) -> Float[Tensor, "*more part #batch #pos"]:
         pulled = self.route.pull_back(direction)
-        pulled = pulled if self.weight is None else linear(pulled, self.weight.to(pulled))
-        features, rest = self._explained(activations)
-        values = features * linear(pulled, self.dictionary.W_dec.to(pulled))
+        pulled = pulled if self.weight is None else product(pulled, self.weight.T)
+        features, rest = self.explained(activations)
+        values = features * product(pulled, self.dictionary.W_dec.T)
         others = dot(rest, pulled.unsqueeze(-4))  # [*more rest batch pos]
         # [*more batch pos feature] -> [*more feature batch pos], then the rest after the features
         rows = torch.cat([values.movedim(-1, -3), others.expand(*values.shape[:-3], *others.shape[-3:])], -3)
         return self.route.rescale(rows, activations)
 
     def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
-        features, rest = self._explained(activations)
+        features, rest = self.explained(activations)
         vectors = torch.cat([torch.einsum("bpf,fd->fbpd", features, self.dictionary.W_dec.to(features)), rest])
         vectors = vectors if self.weight is None else vectors @ self.weight.to(vectors)
         return self.route.push_forward(vectors, activations)
 
-    def _explained(
+    def explained(
         self, activations: Activations
     ) -> tuple[Float[Tensor, "batch pos feature"], Float[Tensor, "rest batch pos d_out"]]:
         """The features, and the rest: `b_dec`, the skip connection, the error."""

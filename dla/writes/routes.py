@@ -37,7 +37,7 @@ class Norm:
     def scale_of(self, vectors: Float[Tensor, "*more d_model"]) -> Float[Tensor, "*more"]:
         """The scale that the norm would have for other inputs; `eps` must be known."""
         assert self.eps is not None
-        vectors = _centre(vectors) if self.centred else vectors
+        vectors = centre(vectors) if self.centred else vectors
         return (vectors.pow(2).mean(-1) + self.eps).sqrt()
 
     def pull_back(self, direction: Float[Tensor, "*more d_model"]) -> Float[Tensor, "*more d_model"]:
@@ -45,13 +45,13 @@ class Norm:
         # C is symmetric, so direction · (weight * C(x)) = C(weight * direction) · x.
         if self.weight is not None:
             direction = direction * self.weight.to(direction)
-        return _centre(direction) if self.centred else direction
+        return centre(direction) if self.centred else direction
 
     def push_forward(
         self, vectors: Float[Tensor, "*part #batch #pos d_model"], scale: Float[Tensor, "batch pos"]
     ) -> Float[Tensor, "*part batch pos d_model"]:
         """`weight * C(x) / scale`: the norm without its bias, applied to parts of its input."""
-        vectors = (_centre(vectors) if self.centred else vectors) / scale.unsqueeze(-1)
+        vectors = (centre(vectors) if self.centred else vectors) / scale.unsqueeze(-1)
         return vectors if self.weight is None else vectors * self.weight.to(vectors)
 
 
@@ -103,5 +103,6 @@ DIRECT = Route()
 """The route of what is added to the final stream as it is."""
 
 
-def _centre(vectors: Float[Tensor, "*more d_model"]) -> Float[Tensor, "*more d_model"]:
+def centre(vectors: Float[Tensor, "*more d_model"]) -> Float[Tensor, "*more d_model"]:
+    """The vectors minus their own mean, which LayerNorm subtracts."""
     return vectors - vectors.mean(-1, keepdim=True)

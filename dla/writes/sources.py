@@ -75,7 +75,7 @@ class Sources(Write):
     ) -> Float[Tensor, "*more part batch pos"]:
         # b batch, q position, s source, g group of heads with the same values, r head in its group, d d_head
         pattern = pattern.unflatten(1, (v.shape[2], -1))
-        values = torch.einsum("...bqgrd,bsgd->...bgrqs", pulled, self._without_bias(v)) * pattern
+        values = torch.einsum("...bqgrd,bsgd->...bgrqs", pulled, self.without_bias(v)) * pattern
         # [... b g r q s] -> [... b head q s] -> [... head s b q] -> [... part b q]
         rows = values.flatten(-4, -3).movedim((-3, -1), (-4, -3)).flatten(-4, -3)
         if self.b_V is None:
@@ -86,14 +86,13 @@ class Sources(Write):
     def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
         v, pattern = activations[self.v], activations[self.pattern]
         W_O, share = self.W_O.to(v), self.W_O.shape[0] // v.shape[2]
-        carried = self._without_bias(v).repeat_interleave(share, 2)
+        carried = self.without_bias(v).repeat_interleave(share, 2)
         rows = torch.einsum("bhqs,bshi,hid->hsbqd", pattern, carried, W_O).flatten(0, 1)
         if self.b_V is not None:
             bias = self.b_V.to(v).repeat_interleave(share, 0)
             rows = torch.cat([rows, torch.einsum("bhqs,hi,hid->hbqd", pattern, bias, W_O)])
         return self.route.push_forward(rows, activations)
 
-    def _without_bias(
-        self, v: Float[Tensor, "batch source group d_head"]
-    ) -> Float[Tensor, "batch source group d_head"]:
+    def without_bias(self, v: Float[Tensor, "batch source group d_head"]) -> Float[Tensor, "batch source group d_head"]:
+        """The values without the value bias, which is a part of its own."""
         return v if self.b_V is None else v - self.b_V.to(v)

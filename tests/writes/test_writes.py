@@ -14,6 +14,7 @@ from write_samples import KINDS, OTHER_SCALE, ROUTES, Shape, sample, shapes
 
 import dla
 from dla.testing.laws.planning import problem_of_write
+from dla.writes.lengths import squared_lengths
 
 EPS = torch.finfo(torch.float64).eps
 
@@ -33,6 +34,10 @@ def test_a_write_is_its_dense_truth(data: st.DataObject, kind: str, route: str, 
     direction = torch.randn(*more, batch, positions, shape.d_model, generator=generator, dtype=torch.float64)
     assert_near(write.contract(activations, direction), (truth * direction.unsqueeze(-4)).sum(-1))
     assert problem_of_write(write, activations, direction, EPS) is None
+    stream = torch.zeros(shape.batch, shape.pos, shape.d_model, dtype=torch.float64)
+    for centred in (False, True):
+        vectors = truth - truth.mean(-1, keepdim=True) if centred else truth
+        assert_near(squared_lengths(write, activations, stream, centred), vectors.square().sum(-1))
     both = dla.SumOf((write, write), dla.Label("both"))
     assert [str(label) for label in both.labels] == ["both"]
     assert set(both.reads) == set(write.reads)
@@ -40,7 +45,8 @@ def test_a_write_is_its_dense_truth(data: st.DataObject, kind: str, route: str, 
 
 
 def test_every_kind_of_write_is_tested() -> None:
-    concrete = {kind for kind in dla.Write.__subclasses__() if kind.__module__.startswith("dla.")}
+    kinds = (kind for kind in dla.Write.__subclasses__() if kind.__module__.startswith("dla."))
+    concrete = {kind for kind in kinds if not kind.__name__.startswith("_")}
     assert concrete == {type(sample(kind, "direct", Shape(), 0).write) for kind in KINDS}
 
 

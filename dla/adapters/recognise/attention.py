@@ -118,3 +118,27 @@ def _maps(module: nn.Module, shown: Linear) -> Iterator[Linear]:
     computed = None if computing is None else linear_from_unit_vectors(computing, shown.weight.shape[0])
     if computed is not None and computed.weight.shape == shown.weight.shape:
         yield with_update(computed, shown)
+
+
+def heads_in(
+    module: nn.Module, z: Shaped[Tensor, "..."], pattern: Shaped[Tensor, "..."] | None
+) -> tuple[int, int] | None:
+    """How many heads there are, and how wide they are: by `W_O`, or by the pattern where no weight is shown."""
+    W_O, width = tensor_of(module, "W_O"), z.shape[2:].numel()
+    if W_O is not None:
+        fits = W_O.ndim == 3 and width == W_O.shape[0] * W_O.shape[1]
+        return (W_O.shape[0], W_O.shape[1]) if fits else None
+    heads = 0 if pattern is None or pattern.ndim != 4 else pattern.shape[1]
+    return (heads, width // heads) if heads and width % heads == 0 else None
+
+
+@final
+@dataclass(frozen=True)
+class Unflatten:
+    """`z` with an axis for heads, also where the hook shows all heads in one row."""
+
+    n_heads: int
+    d_head: int
+
+    def __call__(self, z: Float[Tensor, "batch pos ..."]) -> Float[Tensor, "batch pos head d_head"]:
+        return z.reshape(*z.shape[:2], self.n_heads, self.d_head)

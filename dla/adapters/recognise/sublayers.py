@@ -10,7 +10,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from dla.adapters.anatomy import Heads, Mixture, Neurons, PieceKind, Sublayer, full_output
-from dla.adapters.recognise.attention import recognise_values
+from dla.adapters.recognise.attention import Unflatten, heads_in, recognise_values
 from dla.adapters.recognise.block_sums import BlockSum
 from dla.adapters.recognise.experts import recognise_experts
 from dla.adapters.recognise.linear import candidate_linears, reader_of
@@ -176,10 +176,10 @@ class BlockRecording:
         """The child's heads, if their writes and the bias are the sublayer's output."""
         path = f"blocks.{self.layer}.{child}"
         z = self._seen(f"{path}.hook_z")
-        shape = None if z is None else _heads_in(module, z, self.recording.activation(f"{path}.hook_pattern"))
+        shape = None if z is None else heads_in(module, z, self.recording.activation(f"{path}.hook_pattern"))
         if shape is None:
             return None
-        site = self.site(f"{path}.hook_z", _Unflatten(*shape))
+        site = self.site(f"{path}.hook_z", Unflatten(*shape))
         for linear in candidate_linears(
             module, self._reader(child, "hook_z", output), "W_O", "b_O", shape[0] * shape[1]
         ):
@@ -279,27 +279,3 @@ class BlockRecording:
 def _first(found: Iterator[_Pieces | None]) -> _Pieces | None:
     """The first of several searches that finds something; those after it do not run."""
     return next((each for each in found if each is not None), None)
-
-
-def _heads_in(
-    module: nn.Module, z: Shaped[Tensor, "..."], pattern: Shaped[Tensor, "..."] | None
-) -> tuple[int, int] | None:
-    """How many heads there are, and how wide they are: by `W_O`, or by the pattern where no weight is shown."""
-    W_O, width = tensor_of(module, "W_O"), z.shape[2:].numel()
-    if W_O is not None:
-        fits = W_O.ndim == 3 and width == W_O.shape[0] * W_O.shape[1]
-        return (W_O.shape[0], W_O.shape[1]) if fits else None
-    heads = 0 if pattern is None or pattern.ndim != 4 else pattern.shape[1]
-    return (heads, width // heads) if heads and width % heads == 0 else None
-
-
-@final
-@dataclass(frozen=True)
-class _Unflatten:
-    """`z` with an axis for heads, also where the hook shows all heads in one row."""
-
-    n_heads: int
-    d_head: int
-
-    def __call__(self, z: Float[Tensor, "batch pos ..."]) -> Float[Tensor, "batch pos head d_head"]:
-        return z.reshape(*z.shape[:2], self.n_heads, self.d_head)

@@ -1,0 +1,202 @@
+"""What the logit would lose without each part, the final norm's reaction included."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, final
+
+import torch
+from jaxtyping import Float
+from rich.console import Console, ConsoleOptions, Group
+from rich.table import Table
+from torch import Tensor
+
+from dla.decomposers.plans import RowKind
+from dla.inputs.given import Count, count, shown
+from dla.labels import Label
+from dla.provenance import Provenance
+from dla.results.removal import reactions
+from dla.results.rerun import Rerun
+from dla.views.brief import shortened
+from dla.views.grid import Grid, Line, printed, signed
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+_SHOWN = 20  # rows of a printed table
+
+
+class AttributedRows(Protocol):
+    """What direct effects need of an `Attribution`, each as it is described there."""
+
+    @property
+    def parts(self) -> tuple[Label, ...]: ...
+
+    @property
+    def labels(self) -> list[str]: ...
+
+    @property
+    def values(self) -> Float[Tensor, "part *direction_batch_and_pos"]: ...
+
+    @property
+    def tolerance(self) -> Float[Tensor, "*direction_batch_and_pos"]: ...
+
+    @property
+    def directions(self) -> list[str]: ...
+
+    @property
+    def provenance(self) -> Provenance: ...
+
+    def direction(self, name: str) -> "AttributedRows": ...
+
+    def to_xarray(self) -> "xarray.Dataset": ...
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class DirectEffects:
+    """What the logit would lose without each part: the part is taken out of the stream that enters the final norm.
+
+    Nothing else changes: later parts stay as they are, and only the norm's scale reacts. Effects of several parts do
+    not add up, since each has a reaction of its own; group the rows first to see the effect of a group.
+
+    All tensors are in logits and have the axes of the attribution's `values`.
+
+    Attributes:
+        attribution: The rows and their values.
+        effects: `logit(with all parts) - logit(without the part)`.
+        tolerance: How far rounding may have moved an effect.
+    """
+
+    attribution: AttributedRows
+    effects: Float[Tensor, "part *direction_batch_and_pos"]
+    tolerance: Float[Tensor, "part *direction_batch_and_pos"]
+
+    @staticmethod
+    def of(attribution: AttributedRows, rerun: Rerun) -> "DirectEffects":
+        """The effects of an attribution's rows, after one more run of the model.
+
+        Args:
+            attribution: The rows.
+            rerun: Where they come from.
+
+        Raises:
+            RunChangedError: If the model does not run any more as it did.
+            ValueError: If the rows do not add up.
+        """
+        values, row_kind = attribution.values, attribution.provenance.row_kind
+        if row_kind != RowKind.ADDITIVE.value:
+            raise ValueError(f"The rows are {row_kind}; none is a part that could be removed.")
+        found = reactions(rerun, attribution.parts)
+
+        def like_values(numbers: Float[Tensor, "part batch query"]) -> Float[Tensor, "part *direction_batch_and_pos"]:
+            directions = len(attribution.directions) or 1
+            return numbers.unsqueeze(1).expand(-1, directions, -1, -1).reshape(values.shape).to(values.device)
+
+        ratio, error = like_values(found.ratio), like_values(found.error)
+        others = values.double() - found.read.reshape(values.shape[1:])
+        effects, allowed = values + (ratio - 1) * others, ratio * (attribution.tolerance + error * others.abs())
+        return DirectEffects(attribution, effects.to(values), allowed.to(values))
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels of the rows."""
+        return self.attribution.labels
+
+    @property
+    def values(self) -> Float[Tensor, "part *direction_batch_and_pos"]:
+        """What each part contributes, with the norm's scale frozen."""
+        return self.attribution.values
+
+    @property
+    def reactions(self) -> Float[Tensor, "part *direction_batch_and_pos"]:
+        """What the norm's reaction adds to the value: `effects - values`."""
+        return self.effects - self.values
+
+    def direction(self, name: str) -> "DirectEffects":
+        """The effects on one of several directions.
+
+        Raises:
+            ValueError: If none has that name.
+        """
+        one, i = self.attribution.direction(name), self.attribution.directions.index(name)
+        return DirectEffects(one, self.effects[:, i], self.tolerance[:, i])
+
+    def top(self, k: Count = 5, *, by: str = "abs") -> list[tuple[str, float]]:
+        """The `k` parts with the largest effects, on average over prompts and positions.
+
+        Args:
+            k: How many.
+            by: "abs" for the largest of either sign, "value" for the most positive, "reaction" for those to whose
+                removal the norm reacts most, of either sign.
+
+        Raises:
+            TypeError: If `k` is not a whole number.
+            ValueError: If several directions were asked for, `k` is negative, or `by` is none of these.
+        """
+        k = count(k, "k", "parts", least=0)
+        effects, reactions = _mean(self.effects, self), _mean(self.reactions, self)
+        orders = {"abs": effects.abs(), "value": effects, "reaction": reactions.abs()}
+        if by not in orders:
+            raise ValueError(f"by={shown(by)}; pass 'abs', 'value' or 'reaction'.")
+        best = orders[by].argsort(descending=True, stable=True)[:k].tolist()
+        return [(self.labels[i], float((reactions if by == "reaction" else effects)[i])) for i in best]
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """The attribution's dataset, with the variables `direct_effect` and `norm_reaction`."""
+        data = self.attribution.to_xarray()
+        added: dict[str, Any] = {"direct_effect": self.effects, "norm_reaction": self.reactions}
+        dims = data["values"].dims
+        return data.assign({name: (dims, tensor.detach().cpu().numpy()) for name, tensor in added.items()})
+
+    def to_dataframe(self) -> "pandas.DataFrame":
+        """One row for each part, direction, prompt and position: value, direct_effect, norm_reaction."""
+        data = self.to_xarray()[["values", "direct_effect", "norm_reaction", "position_in_prompt", "token"]]
+        frame = data.to_dataframe().reset_index().rename(columns={"values": "value"})
+        return frame.dropna(subset="value").reset_index(drop=True)
+
+    def table(self, shown: int = _SHOWN) -> Table:
+        """The table that is printed: the rows with the largest effects of either sign."""
+        return self._grid(shown).rich()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Group]:
+        yield Group(*(one.table() for one in self._each()))
+
+    def __str__(self) -> str:
+        return printed(self)
+
+    def __repr__(self) -> str:
+        provenance = self.attribution.provenance
+        return f"DirectEffects({shortened(provenance.direction)}, {provenance.decomposer}: {len(self.labels)} parts)"
+
+    def _repr_html_(self) -> str:
+        return "".join(one._grid(_SHOWN).html() for one in self._each())
+
+    def _each(self) -> list["DirectEffects"]:
+        return [self.direction(name) for name in self.attribution.directions] or [self]
+
+    def _grid(self, shown: int) -> Grid:
+        values, effects = _mean(self.values, self), _mean(self.effects, self)
+        order = effects.abs().argsort(descending=True, stable=True)[:shown].tolist()
+        lines = tuple(
+            Line(
+                self.labels[i],
+                (signed(float(values[i])), signed(float(effects[i])), signed(float(effects[i] - values[i]))),
+                float(effects[i]),
+            )
+            for i in order
+        )
+        provenance = self.attribution.provenance
+        return Grid(
+            f"{provenance.direction}, {provenance.decomposer}: without each part",
+            ("value", "direct effect", "norm's reaction"),
+            (lines,),
+            note="Each effect is that of one part alone; effects of several do not add up.",
+        )
+
+
+def _mean(numbers: Float[Tensor, "part *more"], effects: DirectEffects) -> Float[Tensor, " part"]:
+    names = effects.attribution.directions
+    if names:
+        raise ValueError(f"Effects are ranked for one direction at a time: effects.direction({names[0]!r}).")
+    return numbers.flatten(1).to(torch.float64).nanmean(-1) if numbers.ndim > 1 else numbers

@@ -1,0 +1,210 @@
+"""How the final norm reacts when parts are removed, measured in one more run for all rows of an attribution.
+
+Without a part the stream is shorter or longer, the norm divides by another scale, and all other parts count for more or
+less. With `σ² = ‖Cx‖² / d + ε` that scale needs two numbers of a part `c`: `⟨Cx, c⟩`, which is what the direction `Cx`
+reads of it, and `‖Cc‖²`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dla.decomposers.plans import GROUP, Plan, PlanStep, Rows
+from dla.engine.activations import merged_observers
+from dla.engine.contraction import Contraction
+from dla.engine.forward import Unembed
+from dla.labels import Label
+from dla.results.rerun import Rerun
+from dla.tolerances import TOLERANCE
+from dla.writes import Activations, Norm, Site, Write
+from dla.writes.lengths import squared_lengths
+from dla.writes.routes import centre
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Reaction:
+    """The final norm's scale with all parts, divided by its scale without one.
+
+    Attributes:
+        read: What the directions read of the whole stream, in logits.
+        ratio: The quotient; 1 where there is no norm.
+        error: How far rounding may have moved it, relative to it.
+    """
+
+    read: Float[Tensor, "direction batch query"]
+    ratio: Float[Tensor, "part batch query"]
+    error: Float[Tensor, "part batch query"]
+
+
+@torch.no_grad()
+def reactions(rerun: Rerun, labels: Sequence[Label]) -> Reaction:
+    """How the norm reacts to the removal of each row.
+
+    Args:
+        rerun: Where the attribution comes from.
+        labels: Its rows.
+
+    Raises:
+        RunChangedError: If the model does not run any more as it did.
+        ValueError: If the norm's ε is not known.
+    """
+    shape, norm = rerun.query.positions.index.shape, rerun.query.unembedding.norm
+    if norm is None:
+        rerun.again({})
+        return Reaction(
+            rerun.logit, rerun.logit.new_ones(len(labels), *shape), rerun.logit.new_zeros(len(labels), *shape)
+        )
+    if norm.eps is None:
+        raise ValueError(
+            "The ε of the final norm is not known, so neither is its scale without a part. Give the adapter's Norm "
+            "its eps."
+        )
+    assert rerun.stream is not None and rerun.scale is not None
+    read = torch.linalg.vecdot(rerun.reads(), rerun.stream) / rerun.scale
+    stream = centre(rerun.stream) if norm.centred else rerun.stream
+    sums = _measured(rerun, labels, stream, norm)
+    d_model = stream.shape[-1]
+    squares, overlaps, lengths = stream.double().square().sum(-1), *sums.double()
+    before, after = squares / d_model + norm.eps, (squares - 2 * overlaps + lengths) / d_model + norm.eps
+    # What cancels in `after` was summed in float32; below ε it is nothing but rounding.
+    slack = TOLERANCE * rerun.eps * (squares + 2 * (squares * lengths).sqrt() + lengths) / d_model
+    after = after.clamp(min=norm.eps)
+    return Reaction(read, (before / after).sqrt(), 0.5 * slack / after)
+
+
+def _measured(
+    rerun: Rerun, labels: Sequence[Label], stream: Float[Tensor, "batch query d_model"], norm: Norm
+) -> Float[Tensor, "two part batch query"]:
+    """`⟨Cx, c⟩` and `‖Cc‖²` of each row."""
+    query, plan, shape = rerun.query, rerun.query.plan, rerun.query.positions.index.shape
+    steps = plan.steps(query.prompts)
+    summed = {i: _Remembered(step.write) for i, step in enumerate(steps) if _is_summed(plan, step)}
+    reads = rerun.reads().requires_grad_()
+    # Two numbers of each part of each write; and the rows that are sums, since which there are may depend on values.
+    numbers = Contraction(
+        [PlanStep(_Measured(step.write, norm.centred)) for step in steps], stream.unsqueeze(0), query.select
+    )
+    rows = Contraction([PlanStep(write, steps[i].reductions) for i, write in summed.items()], reads, query.select)
+    rerun.again(merged_observers([rows.observers(), numbers.observers()]), Unembed.SAMPLE)
+    of_parts = [found.values.movedim(1, 0) for found in numbers.rows(*shape)]
+    with torch.enable_grad():
+        sums = dict(zip(summed, rows.rows(*shape), strict=True))
+        terms: dict[Label, list[_Term]] = {}
+        for i, step in enumerate(steps):
+            for label, term in _terms(i, step.write, summed.get(i), sums.get(i)):
+                terms.setdefault(plan.label_in_result(label), []).append(term)
+        return torch.stack([_of_row(terms[label], of_parts, reads, stream, norm) for label in labels], 1)
+
+
+def _is_summed(plan: Plan, step: PlanStep) -> bool:
+    """Whether rows of a step may be sums of several parts."""
+    labels = step.write.labels
+    merged = any(label.kind == GROUP or plan.label_in_result(label) is not label for label in labels)
+    return bool(step.reductions) or plan.add_equal_labels or merged
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Term:
+    """What one step adds to a row.
+
+    Attributes:
+        step: Which step.
+        parts: Which parts of its write.
+        value: Their sum, as a function of the direction; None of a part that is a row of its own.
+    """
+
+    step: int
+    parts: Sequence[int]
+    value: Float[Tensor, "direction batch query"] | None
+
+
+def _terms(i: int, write: Write, remembered: "_Remembered | None", rows: Rows | None) -> Iterator[tuple[Label, _Term]]:
+    """What one step adds to the rows of the result, with the label of each."""
+    if remembered is None or rows is None:
+        yield from ((label, _Term(i, [part], None)) for part, label in enumerate(write.labels))
+        return
+    # A reduction adds rows up, so the derivative of row `i` times `i + 1` says where each part went; 0 is nowhere.
+    places = torch.arange(1, len(rows.labels) + 1, dtype=rows.values.dtype, device=rows.values.device)
+    (found,) = torch.autograd.grad(rows.values[:, 0, 0, 0] @ places, remembered.values, retain_graph=True)
+    members: list[list[int]] = [[] for _ in rows.labels]
+    for part, place in enumerate(found.movedim(-3, 0).flatten(1).sum(1).round().long().tolist()):
+        if place:
+            members[place - 1].append(part)
+    for label, parts, value in zip(rows.labels, members, rows.values, strict=True):
+        yield label, _Term(i, parts, value)
+
+
+def _of_row(
+    terms: Sequence[_Term],
+    of_parts: Sequence[Float[Tensor, "two part batch query"]],
+    reads: Float[Tensor, "direction batch query d_model"],
+    stream: Float[Tensor, "batch query d_model"],
+    norm: Norm,
+) -> Float[Tensor, "two batch query"]:
+    first = terms[0]
+    if len(terms) == 1 and len(first.parts) == 1:
+        return of_parts[first.step][:, first.parts[0]]
+    # Lengths do not add up: the vector of the sum is the gradient of its value by the direction.
+    total = torch.stack([term.value for term in terms if term.value is not None]).sum(0)
+    (gradient,) = torch.autograd.grad(total.sum(), reads, retain_graph=True)
+    vector = centre(gradient[0]) if norm.centred else gradient[0]
+    return torch.stack([torch.linalg.vecdot(stream, vector), torch.linalg.vecdot(vector, vector)])
+
+
+@final
+class _Remembered(Write):
+    """A write that keeps the values of its parts, for whoever asks where they went."""
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self.values: Float[Tensor, "direction part #batch #pos"]
+
+    @property
+    def labels(self) -> Sequence[Label]:
+        return self._write.labels
+
+    @property
+    def reads(self) -> tuple[Site, ...]:
+        return self._write.reads
+
+    def contract(
+        self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
+    ) -> Float[Tensor, "*more part #batch #pos"]:
+        self.values = self._write.contract(activations, direction)
+        return self.values
+
+    def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
+        return self._write.vectors(activations)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Measured(Write):
+    """A write whose parts are measured: what one direction reads of each, and its squared length."""
+
+    write: Write
+    centred: bool
+
+    @property
+    def labels(self) -> Sequence[Label]:
+        return self.write.labels
+
+    @property
+    def reads(self) -> tuple[Site, ...]:
+        return self.write.reads
+
+    def contract(
+        self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
+    ) -> Float[Tensor, "*more part #batch #pos"]:
+        overlaps = self.write.contract(activations, direction)
+        squares = squared_lengths(self.write, activations, direction[0], self.centred).unsqueeze(0)
+        return torch.cat(torch.broadcast_tensors(overlaps, squares))
+
+    def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
+        return self.write.vectors(activations)
