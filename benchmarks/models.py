@@ -40,6 +40,30 @@ TINY = Shape("tiny", "GPT2LMHeadModel", _gpt2(n_embd=64, n_layer=2, n_head=4, n_
 GPT2_SMALL = Shape(
     "GPT-2 small", "GPT2LMHeadModel", _gpt2(n_embd=768, n_layer=12, n_head=12, n_positions=1024, vocab_size=50257)
 )
+LONG = Shape(
+    "2 layers, context 8192",
+    "GPT2LMHeadModel",
+    _gpt2(n_embd=256, n_layer=2, n_head=4, n_positions=8192),
+    rewritable=False,
+)
+LLAMA_1B = Shape(
+    "Llama 1.1B, bfloat16",
+    "LlamaForCausalLM",
+    MappingProxyType(
+        {
+            "model_type": "llama",
+            "hidden_size": 2048,
+            "num_hidden_layers": 22,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 4,
+            "intermediate_size": 5632,
+            "vocab_size": 32000,
+            "max_position_embeddings": 2048,
+        }
+    ),
+    torch.bfloat16,
+    rewritable=False,
+)
 LLAMA_8B = Shape(
     "Llama 3 8B, bfloat16",
     "LlamaForCausalLM",

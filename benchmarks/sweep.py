@@ -1,15 +1,13 @@
-"""How fast a sweep is beside the bare forward pass over the same batches: `python -m benchmarks.sweep`.
+"""How fast a sweep is beside the bare forward pass over the same batches: `make bench ARGS="--sweep"`.
 
 The same prompts are run by the model alone, batch by batch as the sweep has them, and swept head by head into a folder
 of Parquet files; rounds are interleaved, and the figure is the median ratio of the throughputs. It should be at least
 0.95; a sweep may be faster than the forward pass, because it unembeds one position a prompt.
 """
 
-import argparse
 import statistics
 import tempfile
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,35 +17,39 @@ from torch import Tensor
 
 import dla
 from benchmarks.models import GPT2_SMALL, make_bridge
-from dla.demo import giving_prompts
+from dla.demo import giving_prompts, load_smollm2
 from dla.demo.tokenizer import build_tokenizer
 from dla.sweeps.batches import BatchSettings, split_batches
 from dla.sweeps.corpora import open_corpus
 from dla.sweeps.sweep_rows import RowTokenizer
 
+_PROMPTS, _BATCH_TOKENS = 256, 2048
 
-def main() -> None:
-    """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--prompts", type=int, default=256)
-    parser.add_argument("--batch-tokens", type=int, default=2048)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    warnings.filterwarnings("ignore")
-    model = make_bridge(GPT2_SMALL, "cpu", tokenizer=build_tokenizer())
-    attributor, corpus = dla.Attributor(model, dla.HeadDecomposer()), _corpus(options.prompts)
-    batches = _batches(attributor, corpus, options.batch_tokens)
-    ratios = []
-    for _ in range(options.rounds + 1):
-        plain = _seconds(lambda: [_forward(model, batch) for batch in batches])
-        with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / "out"
-            swept = _seconds(lambda o=out: dla.sweep(corpus, attributor, o, batch_tokens=options.batch_tokens))
-        ratios.append(plain / swept)
-    print(f"{options.prompts} prompts in {len(batches)} batches; {len(attributor.model.anatomy.blocks)} blocks")
-    print(f"throughput of the sweep / bare forward pass: {statistics.median(ratios[1:]):.2f}")
+
+def show_sweep(rounds: int) -> None:
+    """Measures and prints, for random weights in the shape of GPT-2 small and for a real language model.
+
+    Args:
+        rounds: Of which the median is shown.
+    """
+    corpus = _corpus(_PROMPTS)
+    for name, load in (
+        (GPT2_SMALL.name, lambda: make_bridge(GPT2_SMALL, "cpu", tokenizer=build_tokenizer())),
+        ("SmolLM2-135M", load_smollm2),
+    ):
+        model = load()
+        attributor = dla.Attributor(model, dla.HeadDecomposer())
+        batches = _batches(attributor, corpus, _BATCH_TOKENS)
+        ratios = [_ratio(model, attributor, corpus, batches) for _ in range(rounds + 1)]
+        print(f"{name}: {_PROMPTS} prompts in {len(batches)} batches; {len(attributor.model.anatomy.blocks)} blocks")
+        print(f"throughput of the sweep / bare forward pass: {statistics.median(ratios[1:]):.2f}")
+
+
+def _ratio(model: Any, attributor: dla.Attributor, corpus: pd.DataFrame, batches: list[Tensor]) -> float:
+    plain = _seconds(lambda: [_forward(model, batch) for batch in batches])
+    with tempfile.TemporaryDirectory() as folder:
+        swept = _seconds(lambda: dla.sweep(corpus, attributor, Path(folder) / "out", batch_tokens=_BATCH_TOKENS))
+    return plain / swept
 
 
 def _corpus(count: int) -> pd.DataFrame:
@@ -83,7 +85,3 @@ def _seconds(run: Any) -> float:
     begin = time.perf_counter()
     run()
     return time.perf_counter() - begin
-
-
-if __name__ == "__main__":
-    main()

@@ -33,7 +33,8 @@ class Task:
         name: What is attributed.
         shape: Prompts × tokens.
         ours: Runs this library, and gives its result.
-        sampled: The same, where the model unembeds a sample of the positions; None where few are asked about.
+        unsampled: The same with `unembed="all"`: the model unembeds every position that is asked about; None where that
+            is done anyway, since few are.
         plain: Runs the model that `ours` attributes.
         stream: Runs it, unembedding one position a prompt: what the blocks alone hold.
         block: Runs its first block.
@@ -45,7 +46,7 @@ class Task:
     name: str
     shape: tuple[int, int]
     ours: Callable[[], dla.Attribution]
-    sampled: Callable[[], dla.Attribution] | None
+    unsampled: Callable[[], dla.Attribution] | None
     plain: Callable[[], Any]
     stream: Callable[[], Any]
     block: Callable[[], Any]
@@ -77,14 +78,27 @@ def make_task(
     size: tuple[int, int],
     unit: tuple[str, dla.Decomposer, str | None, tuple[int | None, ...]],
     pos: int | None,
+    unequal: bool = False,
 ) -> Task:
-    """One task: random tokens, and a random pair of tokens to tell apart at each place that is asked about."""
+    """One task: random tokens, and a random pair of tokens to tell apart at each place that is asked about.
+
+    Args:
+        model: The model's name.
+        raw: The model that this library attributes.
+        compatible: The same in compatibility mode, which TransformerLens attributes; None to leave that out.
+        size: Prompts and tokens.
+        unit: What is attributed, as in `UNITS`.
+        pos: The position that is asked about; None for all.
+        unequal: Whether the prompts have different lengths, up to that of `size`.
+    """
     what, decomposer, theirs_unit, _ = unit
     vocabulary, device = int(raw.unembed.W_U.shape[1]), raw.unembed.W_U.device
     tokens, answers, others = (torch.randint(0, vocabulary, size, device=device) for _ in range(3))
     chosen = (slice(None), slice(None)) if pos is None else (slice(None), -1)
+    lengths = torch.linspace(size[1] // 16 + 1, size[1], size[0]).long().tolist()
+    prompts: Any = [row[:length] for row, length in zip(tokens, lengths, strict=True)] if unequal else tokens
     asked = dla.LogitDifference(answers[chosen], others[chosen])
-    attributor, sampling = dla.Attributor(raw, decomposer, unembed="all"), dla.Attributor(raw, decomposer)
+    attributor, whole = dla.Attributor(raw, decomposer), dla.Attributor(raw, decomposer, unembed="all")
 
     def theirs() -> Any:
         assert compatible is not None
@@ -94,10 +108,10 @@ def make_task(
     first = torch.zeros(size[0], 1, dtype=torch.long)
     return Task(
         model=model,
-        name=_name(what, pos),
+        name=_name(what, pos) + (", unequal prompts" if unequal else ""),
         shape=size,
-        ours=lambda: attributor.attribute(tokens, asked, pos=pos),
-        sampled=None if pos is not None else lambda: sampling.attribute(tokens, asked, pos=pos),
+        ours=lambda: attributor.attribute(prompts, asked, pos=pos),
+        unsampled=None if pos is not None else lambda: whole.attribute(prompts, asked, pos=pos),
         plain=_forward(raw, tokens),
         stream=lambda: attributor.model.run(tokens, {}, first),
         block=_block(raw, tokens),
