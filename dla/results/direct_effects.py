@@ -93,10 +93,10 @@ class DirectEffects:
             directions = len(attribution.directions) or 1
             return numbers.unsqueeze(1).expand(-1, directions, -1, -1).reshape(values.shape).to(values.device)
 
-        ratio, error = like_values(found.ratio), like_values(found.error)
-        others = values.double() - found.read.reshape(values.shape[1:])
-        effects, allowed = values + (ratio - 1) * others, ratio * (attribution.tolerance + error * others.abs())
-        return DirectEffects(attribution, effects.to(values), allowed.to(values))
+        change, error = like_values(found.change), like_values(found.error)
+        others = values - found.read.to(values).reshape(values.shape[1:])
+        effects, allowed = values + change * others, (1 + change) * (attribution.tolerance + error * others.abs())
+        return DirectEffects(attribution, effects, allowed.to(values))
 
     @property
     def labels(self) -> list[str]:

@@ -24,20 +24,22 @@ from dla.writes import Activations, Norm, Site, Write
 from dla.writes.lengths import squared_lengths
 from dla.writes.routes import centre
 
+_AT_A_TIME = 1024  # rows
+
 
 @final
 @dataclass(frozen=True, eq=False)
 class Reaction:
-    """The final norm's scale with all parts, divided by its scale without one.
+    """How much larger all other rows become when one part is removed.
 
     Attributes:
         read: What the directions read of the whole stream, in logits.
-        ratio: The quotient; 1 where there is no norm.
-        error: How far rounding may have moved it, relative to it.
+        change: The final norm's scale with all parts, divided by its scale without one, minus 1; 0 without a norm.
+        error: How far rounding may have moved that quotient, relative to it.
     """
 
     read: Float[Tensor, "direction batch query"]
-    ratio: Float[Tensor, "part batch query"]
+    change: Float[Tensor, "part batch query"]
     error: Float[Tensor, "part batch query"]
 
 
@@ -56,9 +58,8 @@ def reactions(rerun: Rerun, labels: Sequence[Label]) -> Reaction:
     shape, norm = rerun.query.positions.index.shape, rerun.query.unembedding.norm
     if norm is None:
         rerun.again({})
-        return Reaction(
-            rerun.logit, rerun.logit.new_ones(len(labels), *shape), rerun.logit.new_zeros(len(labels), *shape)
-        )
+        none = rerun.logit.new_zeros(len(labels), *shape)
+        return Reaction(rerun.logit, none, none)
     if norm.eps is None:
         raise ValueError(
             "The ε of the final norm is not known, so neither is its scale without a part. Give the adapter's Norm "
@@ -69,12 +70,16 @@ def reactions(rerun: Rerun, labels: Sequence[Label]) -> Reaction:
     stream = centre(rerun.stream) if norm.centred else rerun.stream
     sums = _measured(rerun, labels, stream, norm)
     d_model = stream.shape[-1]
-    squares, overlaps, lengths = stream.double().square().sum(-1), *sums.double()
-    before, after = squares / d_model + norm.eps, (squares - 2 * overlaps + lengths) / d_model + norm.eps
-    # What cancels in `after` was summed in float32; below ε it is nothing but rounding.
-    slack = TOLERANCE * rerun.eps * (squares + 2 * (squares * lengths).sqrt() + lengths) / d_model
-    after = after.clamp(min=norm.eps)
-    return Reaction(read, (before / after).sqrt(), 0.5 * slack / after)
+    size = stream.double().square().sum(-1)
+    # Some rows at a time, in float64: the scale without a part may be a small difference of large numbers.
+    for some in sums.split(_AT_A_TIME, 1):
+        overlaps, lengths = some.double()
+        before, after = size / d_model + norm.eps, (size - 2 * overlaps + lengths) / d_model + norm.eps
+        # What cancels was summed in the precision of the run; below ε there is nothing but rounding.
+        slack = TOLERANCE * rerun.eps * ((size.sqrt() + lengths.sqrt()) ** 2) / d_model
+        after = after.clamp(min=norm.eps)
+        some[0], some[1] = (before / after).sqrt() - 1, 0.5 * slack / after
+    return Reaction(read, sums[0], sums[1])
 
 
 def _measured(
@@ -92,13 +97,18 @@ def _measured(
     rows = Contraction([PlanStep(write, steps[i].reductions) for i, write in summed.items()], reads, query.select)
     rerun.again(merged_observers([rows.observers(), numbers.observers()]), Unembed.SAMPLE)
     of_parts = [found.values.movedim(1, 0) for found in numbers.rows(*shape)]
+    found, places = stream.new_zeros(2, len(labels), *shape), {label: i for i, label in enumerate(labels)}
+    for i in (i for i in range(len(steps)) if i not in summed):
+        kept = {places[label]: part for part, label in enumerate(steps[i].write.labels) if label in places}
+        found[:, list(kept)] = of_parts[i][:, list(kept.values())].to(found)
     with torch.enable_grad():
-        sums = dict(zip(summed, rows.rows(*shape), strict=True))
         terms: dict[Label, list[_Term]] = {}
-        for i, step in enumerate(steps):
-            for label, term in _terms(i, step.write, summed.get(i), sums.get(i)):
+        for (i, write), of_step in zip(summed.items(), rows.rows(*shape), strict=True):
+            for label, term in _terms(i, write, of_step):
                 terms.setdefault(plan.label_in_result(label), []).append(term)
-        return torch.stack([_of_row(terms[label], of_parts, reads, stream, norm) for label in labels], 1)
+        for label in (label for label in terms if label in places):
+            found[:, places[label]] = _of_row(terms[label], of_parts, reads, stream, norm).detach()
+    return found
 
 
 def _is_summed(plan: Plan, step: PlanStep) -> bool:
@@ -116,22 +126,19 @@ class _Term:
     Attributes:
         step: Which step.
         parts: Which parts of its write.
-        value: Their sum, as a function of the direction; None of a part that is a row of its own.
+        value: Their sum, as a function of the direction.
     """
 
     step: int
     parts: Sequence[int]
-    value: Float[Tensor, "direction batch query"] | None
+    value: Float[Tensor, "direction batch query"]
 
 
-def _terms(i: int, write: Write, remembered: "_Remembered | None", rows: Rows | None) -> Iterator[tuple[Label, _Term]]:
+def _terms(i: int, write: "_Remembered", rows: Rows) -> Iterator[tuple[Label, _Term]]:
     """What one step adds to the rows of the result, with the label of each."""
-    if remembered is None or rows is None:
-        yield from ((label, _Term(i, [part], None)) for part, label in enumerate(write.labels))
-        return
     # A reduction adds rows up, so the derivative of row `i` times `i + 1` says where each part went; 0 is nowhere.
     places = torch.arange(1, len(rows.labels) + 1, dtype=rows.values.dtype, device=rows.values.device)
-    (found,) = torch.autograd.grad(rows.values[:, 0, 0, 0] @ places, remembered.values, retain_graph=True)
+    (found,) = torch.autograd.grad(rows.values[:, 0, 0, 0] @ places, write.values, retain_graph=True)
     members: list[list[int]] = [[] for _ in rows.labels]
     for part, place in enumerate(found.movedim(-3, 0).flatten(1).sum(1).round().long().tolist()):
         if place:
@@ -151,7 +158,7 @@ def _of_row(
     if len(terms) == 1 and len(first.parts) == 1:
         return of_parts[first.step][:, first.parts[0]]
     # Lengths do not add up: the vector of the sum is the gradient of its value by the direction.
-    total = torch.stack([term.value for term in terms if term.value is not None]).sum(0)
+    total = torch.stack([term.value for term in terms]).sum(0)
     (gradient,) = torch.autograd.grad(total.sum(), reads, retain_graph=True)
     vector = centre(gradient[0]) if norm.centred else gradient[0]
     return torch.stack([torch.linalg.vecdot(stream, vector), torch.linalg.vecdot(vector, vector)])

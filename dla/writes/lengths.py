@@ -87,9 +87,9 @@ def _(
     share, rows, biases = write.W_O.shape[0] // v.shape[2], [], []
     for head, W_O in enumerate(write.W_O):
         weight = _carried(W_O.to(v), write.route, centred)
-        carried = write.without_bias(v)[:, :, head // share] @ weight  # [batch source d_model]
+        carried = _squares_of_products(write.without_bias(v)[:, :, head // share], weight)
         # [batch pos source] * [batch 1 source] -> [source batch pos]
-        rows.append((pattern[:, head].square() * carried.square().sum(-1).unsqueeze(1)).movedim(-1, 0))
+        rows.append((pattern[:, head].square() * carried.unsqueeze(1)).movedim(-1, 0))
         if write.b_V is not None:
             biases.append(pattern[:, head].sum(-1).square() * (write.b_V[head // share].to(v) @ weight).square().sum())
     squares = torch.cat(rows) if not biases else torch.cat([*rows, torch.stack(biases)])
@@ -128,8 +128,18 @@ def _of_each_head(
     centred: bool,
 ) -> Float[Tensor, "part batch pos"]:
     heads = zip(activation.unbind(2), weight, strict=True)
-    vectors = (route.push_forward(product(x, of_head), activations) for x, of_head in heads)
-    return torch.stack([_squares(vector, centred) for vector in vectors])
+    squares = [_squares_of_products(x, _carried(of_head.detach().to(x), route, centred)) for x, of_head in heads]
+    return _rescaled(torch.stack(squares), route, activations)
+
+
+def _squares_of_products(
+    x: Float[Tensor, "*more d_in"], weight: Float[Tensor, "d_in d_model"]
+) -> Float[Tensor, "*more"]:
+    """`‖x @ weight‖²`; of many vectors through the Gram matrix, which is far smaller than what they become."""
+    if x[..., 0].numel() > weight.shape[0]:
+        squares: Tensor = torch.linalg.vecdot(x @ (weight @ weight.T), x)
+        return squares
+    return _squares(x @ weight, False)
 
 
 def _lengths_of_rows(
