@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, final
+from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _SHOWN = 20  # rows of a printed table
 
 
+@runtime_checkable
 class AttributedRows(Protocol):
     """What direct effects need of an `Attribution`, each as it is described there."""
 

@@ -149,7 +149,7 @@ def _terms(i: int, write: "_Remembered", rows: Rows) -> Iterator[tuple[Label, _T
 
 def _of_row(
     terms: Sequence[_Term],
-    of_parts: Sequence[Float[Tensor, "two part batch query"]],
+    of_parts: Sequence[Float[Tensor, "two _ batch query"]],
     reads: Float[Tensor, "direction batch query d_model"],
     stream: Float[Tensor, "batch query d_model"],
     norm: Norm,
@@ -207,8 +207,8 @@ class _Measured(Write):
         return self.write.reads
 
     def contract(
-        self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
-    ) -> Float[Tensor, "*more part #batch #pos"]:
+        self, activations: Activations, direction: Float[Tensor, "1 #batch #pos d_model"]
+    ) -> Float[Tensor, "two part #batch #pos"]:
         overlaps = self.write.contract(activations, direction)
         squares = squared_lengths(self.write, activations, direction[0], self.centred).unsqueeze(0)
         return torch.cat(torch.broadcast_tensors(overlaps, squares))

@@ -53,7 +53,8 @@ def _in_blocks(
     result, by_column = x.new_zeros(len(x), weight.shape[1]), _by_column(weight)
     entries = _ENTRIES if x.device.type == "cpu" else _ENTRIES_ELSEWHERE
     # At least as wide as there are vectors, since the vectors or their results are gone through for each block.
-    width = max(len(x), entries // weight.shape[0 if by_column else 1], 1)
+    across, along = weight.shape if by_column else weight.shape[::-1]
+    width = min(along, max(len(x), entries // across, 1))
     if by_column:
         held = x.new_empty(width, weight.shape[0])
         for start in range(0, weight.shape[1], width):
