@@ -73,7 +73,7 @@ def sweep(
         ValueError: If the corpus lacks a column, the parts depend on the prompts, or the folder holds something else.
         TypeError: If an argument is of another type.
         FileFormatError: If a file of the folder was damaged, or is missing.
-        DLAError: If another process sweeps into the folder.
+        DLAError: If another process sweeps into the folder, or the corpus changes while it is read.
         OSError: If a file cannot be written. What is there stays whole.
         MissingPackageError: If an optional package is missing; names the extra.
     """
@@ -125,7 +125,8 @@ def _run(job: SweepJob, engine: Engine, manifest: dict[str, Any], progress: bool
 
 
 def _complete(job: SweepJob, manifest: Mapping[str, Any]) -> None:
-    """Writes the last manifest, if what it says is what lies there."""
+    """Writes the last manifest, if what it says is what lies there, and the corpus is still what it says."""
+    job.corpus.check()
     there = open_sweep(job.folder)
     results, rows = there.results(), job.settings.rows(job.corpus.size)
     found = sum(result.prompts + result.rejected for result in results)
