@@ -81,7 +81,7 @@ class Summary(GroupStatistics):
             ValueError: If the name has the ending of another format, such as `.csv`; says what writes that.
             OSError: If there is no such folder, or the file cannot be written there.
         """
-        check_target(Path(file), (".json",), "JSON")
+        check_target(file, (".json",), "JSON")
         write_summary(Path(file), self.about, self.settings, self.tallies)
 
     @property

@@ -11,7 +11,8 @@ from jaxtyping import Float
 
 from dla.errors import FileFormatError
 from dla.sweeps.layout import PARTS, PIECES, PROMPTS, REJECTED, RESULTS, shard_file, shard_numbers
-from dla.sweeps.manifest import PartOf, read_manifest
+from dla.sweeps.manifest import read_manifest
+from dla.sweeps.manifest_fields import PartOf
 from dla.sweeps.parquet import check_files, read_checked
 from dla.sweeps.rejections import RejectionReason, reasons_of, reported
 from dla.sweeps.shards import ShardResult, results_in

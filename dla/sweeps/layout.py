@@ -14,7 +14,7 @@ a shard is there when its result is.
 
 from pathlib import Path
 
-SWEEP_FORMAT = "dla.sweep/4"
+SWEEP_FORMAT = "dla.sweep/5"
 MANIFEST, REJECTED, LOCK, OWNER = "manifest.json", "rejected.parquet", ".lock", ".owner"
 PROMPTS, PARTS, PIECES, RESULTS = "prompts", "parts", "rejected", "results"
 SUM_COLUMNS = ("total", "constant", "logit", "output_logit", "gap", "tolerance")

@@ -1,6 +1,5 @@
 """Parquet files, and the checksums by which one that was damaged, lost or swapped is noticed."""
 
-import hashlib
 import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from dla.errors import FileFormatError, MissingPackageError
 from dla.views.files import replacing
+from dla.views.sealed import checksum
 
 
 def arrow(module: str = "") -> Any:
@@ -68,11 +68,6 @@ def check_files(folder: Path, files: Mapping[str, str], remedy: str) -> None:
     """
     for name, expected in files.items():
         _checked(folder / name, expected, remedy)
-
-
-def checksum(contents: bytes) -> str:
-    """Changes when a bit does."""
-    return hashlib.sha256(contents).hexdigest()
 
 
 def checksums_of(folder: Path, files: Iterable[Path]) -> dict[str, str]:

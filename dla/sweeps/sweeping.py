@@ -23,7 +23,7 @@ from dla.sweeps.parquet import arrow, checksums_of
 from dla.sweeps.progress import progress_bar
 from dla.sweeps.rejections import gather_rejections, reasons_of
 from dla.sweeps.static_plan import StaticPlan
-from dla.views.files import UNFINISHED
+from dla.views.files import is_unfinished
 
 ENGINES: Mapping[str, Callable[[], Engine]] = {"local": LocalEngine, "ray": RayEngine}
 """Engines by name, as they are if nothing else is said."""
@@ -150,8 +150,9 @@ def _complete(job: SweepJob, manifest: Mapping[str, Any]) -> None:
 
 def _remove_unfinished(folder: Path) -> None:
     """Removes what a process that was killed left half written."""
-    for file in folder.rglob(f".*{UNFINISHED}"):
-        file.unlink(missing_ok=True)
+    for place in (folder, *(folder / kind for kind in (PROMPTS, PARTS, PIECES, RESULTS))):
+        for file in filter(is_unfinished, place.glob(".*")):
+            file.unlink(missing_ok=True)
 
 
 def _engine(engine: Any) -> Engine:

@@ -1,14 +1,15 @@
 """What a folder holds is what the sweep wrote, or an error that names the file."""
 
-import json
 import shutil
 
 import pytest
+from handmade import alterations
 from sweep_subjects import Interrupted, assert_same, frame, stop
 
 import dla
 from dla.errors import FileFormatError
-from dla.sweeps.manifest import write_manifest
+from dla.sweeps.manifest import read_manifest, write_manifest
+from dla.views.sealed import sealed_json
 
 SETTINGS = {"window": 6, "batch_tokens": 100}
 
@@ -141,14 +142,30 @@ def test_every_bit_of_the_manifest_counts(folder):
         ("L1H2", "L1H3"),
         ('"complete": ', '"complete":  1 and '),
         ("{", ""),
+        ("\n", "\n "),
     ):
         path.write_text(text.replace(old, new, 1))
         with pytest.raises(FileFormatError, match=r"manifest.json' was not written by this library, or is damaged"):
             dla.open_sweep(folder)
         with pytest.raises(FileFormatError, match=r"manifest.json' was not written by this library, or is damaged"):
             dla.Summary.load(folder)
-    path.write_text(text.replace("\n", "\n  "))  # other blanks are the same manifest
-    assert dla.open_sweep(folder).parts
+
+
+def test_a_manifest_made_by_hand_is_read_or_refused(whole, tmp_path):
+    folder, told, refused = shutil.copytree(whole, tmp_path / "copy"), read_manifest(whole), 0
+    for altered in alterations(told):
+        write_manifest(folder, altered)
+        try:
+            opened = dla.open_sweep(folder)
+            assert str(opened)
+            assert opened.notes()
+            assert opened.results() or not opened.complete
+        except FileFormatError:
+            refused += 1
+    assert refused > 300
+    write_manifest(folder, {**told, "counts": {**told["counts"], "prompts": "22"}})
+    with pytest.raises(FileFormatError, match="is damaged .counts.prompts: Input should be a valid integer"):
+        dla.open_sweep(folder)
 
 
 def test_a_shard_of_another_sweep_is_noticed(whole, tmp_path):
@@ -161,7 +178,12 @@ def test_a_shard_of_another_sweep_is_noticed(whole, tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "00000000.json' is damaged"), ("[]", "is damaged"), ('{"number": 0}', "is damaged .'files'")],
+    [
+        ("{", "00000000.json' is damaged .it does not begin with a checksum"),
+        (sealed_json('{"number": 0}').replace("0}", "1}"), "is damaged .its checksum is .{8}, and .{8} was noted"),
+        (sealed_json('{"number": 0}'), "is damaged .prompts: Field required"),
+        (sealed_json('{"number": "0"}'), "is damaged .number: Input should be a valid integer"),
+    ],
 )
 def test_a_result_that_is_damaged(half, tmp_path, text, message):
     folder = shutil.copytree(half, tmp_path / "copy")
@@ -209,8 +231,6 @@ def test_what_the_manifest_claims_is_what_lies_there(whole):
 
 def test_a_manifest_that_is_complete_by_hand_is_checked(half, tmp_path):
     folder = shutil.copytree(half, tmp_path / "copy")
-    told = json.loads((folder / "manifest.json").read_text())
-    told.pop("checksum")
-    write_manifest(folder, {**told, "complete": True})
+    write_manifest(folder, {**read_manifest(folder), "complete": True})
     with pytest.raises(FileFormatError, match="is not of the sweep that its folder holds"):
         list(dla.open_sweep(folder).shards())

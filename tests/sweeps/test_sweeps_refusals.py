@@ -155,9 +155,9 @@ def test_folders_that_are_none(tmp_path, heads):
         dla.open_sweep(tmp_path)
     for contents, message in (
         ("{", "was not written by this library, or is damaged"),
-        ("[]", "its format is None and this library reads 'dla.sweep/4'"),
+        ("[]", "its format is None and this library reads 'dla.sweep/5'"),
         ('{"format": "dla.sweep/1"}', "its format is 'dla.sweep/1'.* Delete the folder, and sweep again"),
-        ('{"format": "dla.sweep/4"}', "its checksum is not that of what it holds"),
+        ('{"format": "dla.sweep/5"}', "it does not begin with a checksum"),
     ):
         (tmp_path / "manifest.json").write_text(contents)
         with pytest.raises(dla.FileFormatError, match=message):
