@@ -47,6 +47,7 @@ class ModelFields:
     weights: str
     settings: dict[str, str]
     tokenizer: str
+    hooks: list[str]
     samples: list[tuple[list[int], int, int | None]]
     numbers: list[list[ModelNumbers] | None]
 

@@ -20,6 +20,7 @@ MODEL = {
     "dtype": "float32",
     "settings": {},
     "tokenizer": "words",
+    "hooks": [],
     "samples": [[[1, 2], 1, None]],
     "numbers": [[{"numbers": [1.0, 2.0], "size": 3.0}]],
 }
