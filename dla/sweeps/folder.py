@@ -214,6 +214,8 @@ def open_sweep(folder: str | Path) -> SweepFolder:
     """
     if not isinstance(folder, str | Path):
         raise TypeError(f"A sweep's folder is {folder!r}, of type {type(folder).__name__}. Pass its path.")
+    if not str(folder):
+        raise FileFormatError("'' is not a sweep's folder. Pass the name of one; '.' is the one you are in.")
     path = Path(folder)
     manifest = read_manifest(path)
     return SweepFolder(path, manifest, tuple(PartOf(**part) for part in manifest["parts"]))

@@ -65,8 +65,8 @@ def new_manifest(
     }
 
 
-def agreed(folder: Path, new: dict[str, Any]) -> dict[str, Any]:
-    """The manifest that the folder has, or, where it is new, the one that it gets.
+def agreed(folder: Path, new: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The manifest that the folder has; None where it is new. Writes nothing.
 
     Raises:
         ValueError: If the folder holds another sweep, or something else.
@@ -78,8 +78,7 @@ def agreed(folder: Path, new: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(
                 f"{str(folder)!r} holds other things ({other[0]!r}) and no sweep. Pass a new folder, or an empty one."
             )
-        write_manifest(folder, new)
-        return new
+        return None
     old = read_manifest(folder)
     found = list(_differences(old, new)) or list(computes_otherwise(old["model"], new["model"]))
     if found:
@@ -136,7 +135,8 @@ def locked(folder: Path) -> Iterator[None]:
             "folder."
         ) from error
     try:
-        owner.write_text(f"pid {os.getpid()}", encoding="utf-8")
+        with replacing(owner) as unfinished:
+            unfinished.write_text(f"pid {os.getpid()}", encoding="utf-8")
         yield
     finally:
         owner.unlink(missing_ok=True)

@@ -78,8 +78,10 @@ def checksums_of(folder: Path, files: Iterable[Path]) -> dict[str, str]:
 def _checked(path: Path, expected: str, remedy: str) -> bytes:
     try:
         contents = path.read_bytes()
-    except FileNotFoundError as error:
-        raise FileFormatError(f"{str(path)!r} is missing or damaged (there is no such file). {remedy}") from error
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise FileFormatError(f"{str(path)!r} is missing or damaged ({error.strerror}). {remedy}") from error
     found = checksum(contents)
     if found != expected:
         raise FileFormatError(

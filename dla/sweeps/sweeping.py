@@ -84,8 +84,9 @@ def sweep(
     asked = samples(plan, rows, settings)
     new = new_manifest(attributor, plan, rows, settings, identity(plan, asked))
     _make(folder)
+    agreed(folder, new)  # without a lock: a folder that is refused stays as it was
     with locked(folder):
-        manifest = agreed(folder, new)
+        manifest = agreed(folder, new) or _begun(folder, new)
         open_sweep(folder).check()
         _remove_unfinished(folder)
         if not manifest["complete"]:
@@ -148,6 +149,11 @@ def _complete(job: SweepJob, manifest: Mapping[str, Any]) -> None:
     write_manifest(job.folder, {**manifest, **last})
 
 
+def _begun(folder: Path, new: dict[str, Any]) -> dict[str, Any]:
+    write_manifest(folder, new)
+    return new
+
+
 def _remove_unfinished(folder: Path) -> None:
     """Removes what a process that was killed left half written."""
     for place in (folder, *(folder / kind for kind in (PROMPTS, PARTS, PIECES, RESULTS))):
@@ -171,6 +177,8 @@ def _check_types(attributor: Any, out: Any) -> None:
         )
     if not isinstance(out, str | Path):
         raise TypeError(f"out={shown(out)}. Pass the path of a folder to write.")
+    if not str(out):
+        raise ValueError("out='' is no name of a folder. Pass the name of one to write; '.' is the one you are in.")
 
 
 def _make(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """What a folder holds is what the sweep wrote, or an error that names the file."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 from handmade import alterations
@@ -197,6 +198,28 @@ def test_a_result_of_another_shard(half, tmp_path):
     first, second = sorted((folder / "results").iterdir())[:2]
     shutil.copy(second, first)
     with pytest.raises(FileFormatError, match=f"{first.name}' is damaged .it is that of shard {int(second.stem)}"):
+        dla.Summary.load(folder)
+
+
+def test_shards_that_may_not_be_seen(half, tmp_path, monkeypatch):
+    folder, see = shutil.copytree(half, tmp_path / "copy"), Path.iterdir
+
+    def hidden(self):
+        if self.name == "results":
+            raise PermissionError(13, "Permission denied", str(self))
+        return see(self)
+
+    monkeypatch.setattr(Path, "iterdir", hidden)
+    with pytest.raises(PermissionError, match="Permission denied: '.*/results'"):
+        dla.Summary.load(folder)
+
+
+def test_a_folder_in_the_place_of_a_file(whole, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / "copy")
+    file = folder / "parts" / f"{numbers(folder)[0]}.parquet"
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(FileFormatError, match=f"{file.name}' is missing or damaged .Is a directory.. Delete"):
         dla.Summary.load(folder)
 
 
