@@ -1,7 +1,7 @@
 """A summary as a JSON file: small, readable elsewhere, and exact."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
@@ -55,6 +55,7 @@ class _Ends:
     keys: list[list[list[int]]]
     values: list[list[_Numbers]]
     texts: dict[int, tuple[Plain, Plain, Plain, Plain]]
+    k: int
 
 
 @final
@@ -131,12 +132,12 @@ def _plain(value: Any) -> Any:
 
 def _tally(group: _GroupFields, n: int, settings: SummarySettings) -> Tally:
     first, second = (_moments(half, n) for half in group.halves)
-    drawn, ends, k = group.replicates, group.extremes, settings.top_k
+    drawn, replicates = group.replicates, settings.bootstrap
     return Tally(
         (first, second),
-        Replicates(_floats(drawn.weights, settings.bootstrap), _floats(drawn.sums, settings.bootstrap, n)),
-        _extremes(_keys(ends.keys, 2, n, k), _floats(ends.values, 2, n, k), ends.texts),
-        _keys(group.sample, len(group.sample)),
+        Replicates(_floats(drawn.weights, replicates), _floats(drawn.sums, replicates, n)),
+        _extremes(group.extremes, n, settings.top_k),
+        np.array(group.sample, np.uint64),
     )
 
 
@@ -147,17 +148,14 @@ def _moments(half: _Half, n: int) -> Moments:
     return Moments(half.count, *arrays)
 
 
-def _extremes(keys: npt.NDArray[np.uint64], values: npt.NDArray[np.float64], texts: Mapping[int, Any]) -> Extremes:
-    nameless = {*keys[~np.isnan(values)].tolist()} - {*texts}
-    if nameless:
-        raise ValueError(f"of {len(nameless)} prompts it says nothing but their keys")
-    return Extremes(keys, values, texts)
+def _extremes(ends: _Ends, n: int, k: int) -> Extremes:
+    kept = len(ends.texts) if len(ends.texts) <= k else k
+    keys, values = np.array(ends.keys, np.uint64).reshape(2, n, kept), _floats(ends.values, 2, n, kept)
+    if {*keys.ravel().tolist()} - {*ends.texts} or np.isnan(values).any() or ends.k != k:
+        raise ValueError("its prompts at the ends are not those that it describes")
+    return Extremes(keys, values, ends.texts, k)
 
 
 def _floats(values: Any, *shape: int) -> npt.NDArray[np.float64]:
     """Numbers as an array of that shape; null is NaN."""
     return np.array(values, np.float64).reshape(shape)
-
-
-def _keys(values: Any, *shape: int) -> npt.NDArray[np.uint64]:
-    return np.array(values, np.uint64).reshape(shape)
