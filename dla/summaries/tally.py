@@ -78,7 +78,7 @@ class Tally:
         values: Float64[np.ndarray, "row measure"],
         keys: UInt64[np.ndarray, " row"],
         texts: Sequence[Text],
-        groups: Sequence[Int64[np.ndarray, " some"]],
+        groups: Sequence[Int64[np.ndarray, "_"]],
         settings: SummarySettings,
     ) -> list["Tally"]:
         """The tally of each of some groups of the rows, which are given by their places; each row is in one."""
