@@ -4,6 +4,7 @@ import hashlib
 from array import array
 from collections.abc import Iterator, Sequence
 from itertools import islice, zip_longest
+from pathlib import Path
 from typing import Any, final
 
 from dla.errors import DLAError
@@ -28,18 +29,20 @@ class Corpus:
         fingerprint: Changes when a row does, or the order of rows; not with the names of files.
     """
 
-    def __init__(self, reader: RowReader, name: str) -> None:
+    def __init__(self, reader: RowReader, name: str, files: Sequence[Path] = ()) -> None:
         """Reads every row once, and keeps eight bytes of each: by them a row that changes later is noticed.
 
         Args:
             reader: Reads the rows.
             name: What an error calls the corpus.
+            files: The files that it reads, if it does.
 
         Raises:
             ValueError: If a needed column is missing, or the name of one cannot be.
         """
         self.columns = check_column_names(reader.columns, name)
         self.size, self.compares, self._name = 0, False, name
+        self._files, self._states = files, _states(files)
         self._digests = array("Q")
         digest = hashlib.sha256(repr(self.columns).encode("utf-8", "backslashreplace"))
         for row in reader.rows(0):
@@ -78,7 +81,9 @@ class Corpus:
         return rows
 
     def check(self) -> None:
-        """Reads every row again; raises as `rows` does, also where rows were added."""
+        """Reads every row again if a file was written to; raises as `rows` does, also where rows were added."""
+        if _states(self._files) == self._states:
+            return
         for start in range(0, self.size + 1, _ROWS):
             self.rows(start, start + _ROWS)
 
@@ -92,6 +97,12 @@ class Corpus:
     def table(self, rows: Sequence[CorpusRow]) -> Any:
         """An Arrow table of rows that could be read, with all columns."""
         return self._reader.table(rows)
+
+
+def _states(files: Sequence[Path]) -> list[tuple[int, int]]:
+    """The size of each file and when it was written; of one that is gone, zeros."""
+    found = [file.stat() if file.is_file() else None for file in files]
+    return [(0, 0) if each is None else (each.st_size, each.st_mtime_ns) for each in found]
 
 
 def _told(row: CorpusRow) -> bytes:
