@@ -48,9 +48,10 @@ from .errors import (
 )
 from .labels import Label
 from .provenance import __version__
-from .results.attribution import Attribution, load
+from .results.attribution import Attribution
 from .results.direct_effects import DirectEffects
 from .results.part import Part, TokenEffects
+from .results.saved import load
 from .summaries import BootstrapInterval, Interval, NormalInterval, Summary
 from .sweeps import Engine, LocalEngine, RayEngine, SweepFolder, open_sweep, sweep
 from .writes import (

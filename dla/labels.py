@@ -29,6 +29,10 @@ class Label:
         parent: The label of the part that it is a piece of; None for a part of the stream itself. The pieces of a
             part add up to it.
 
+    Raises:
+        ValueError: If the kind or the text is empty: nobody could ask for such a part, and no file tells it from one
+            without a text.
+
     Example:
         >>> [str(label) for label in (Label("embed"), Label("attn_out", 3), Label("head", 9, 6))]
         ['embed', '3_attn_out', 'L9H6']
@@ -43,6 +47,10 @@ class Label:
     source: int | None = None
     # Not compared: the same head is found by its layer and number, whatever it was split from.
     parent: "Label | None" = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.kind or self.text == "":
+            raise ValueError("A part cannot be called ''. Give it a name; a label whose text is None has a spelling.")
 
     @property
     def head(self) -> int | None:

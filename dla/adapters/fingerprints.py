@@ -1,6 +1,9 @@
 """By what a sweep recognises its model: fingerprints of the weights and the tokenizer, and the settings."""
 
 import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from operator import itemgetter
 from typing import Any
 
@@ -22,6 +25,16 @@ _TEXTS = (
     "x = f(y_1)",
 )
 
+# What a configuration says that changes no logit: which hooks there are, tokens in front, how it was made.
+_NOT_COMPUTING = frozenset(
+    """
+    use_attn_result use_split_qkv_input use_hook_mlp_in use_attn_in use_hook_tokens ungroup_grouped_query_attention
+    default_prepend_bos tokenizer_prepends_bos tokenizer_appends_eos seed n_devices n_params init_weights
+    initializer_range from_checkpoint checkpoint_index checkpoint_value trust_remote_code use_cache output_attentions
+    output_hidden_states return_dict
+    """.split()
+)
+
 _TOKENS = 4096  # how many tokens are compared where the vocabulary cannot be listed
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -40,9 +53,9 @@ def fingerprint(model: ModelAdapter) -> str:
 
 
 def settings_of(model: ModelAdapter) -> dict[str, str]:
-    """Each norm's ε and each activation function, by the path of the module: settings that no weight shows.
+    """Each norm's ε and activation function, by the path of the module, and the numbers of the configuration.
 
-    Empty for adapters of other models than TransformerLens'.
+    They are settings that no weight shows. Empty for adapters of other models than TransformerLens'.
     """
     source = model.source
     if not isinstance(source, nn.Module):
@@ -53,8 +66,10 @@ def settings_of(model: ModelAdapter) -> dict[str, str]:
         place = path.replace("._original_component", "")
         found |= {f"{place}.{name}": repr(own[name]) for name in _EPSILONS if isinstance(own.get(name), float)}
         found |= {f"{place}.{name}": _name(own[name]) for name in _ACTIVATIONS if callable(own.get(name))}
-    eps = getattr(getattr(source, "cfg", None), "eps", None)
-    return found if eps is None else {**found, "cfg.eps": repr(eps)}
+    wrapped = getattr(getattr(source, "original_model", None), "config", None)
+    cfg = getattr(source, "cfg", None)
+    told = {"cfg": {} if cfg is None else vars(cfg), "config": {} if wrapped is None else wrapped.to_dict()}
+    return {**found, **{f"{where}.{name}": text for where in told for name, text in _numbers_in(told[where])}}
 
 
 def tokenizer_fingerprint(model: ModelAdapter) -> str:
@@ -70,6 +85,14 @@ def tokenizer_fingerprint(model: ModelAdapter) -> str:
         tokens = [vocabulary.decode(token) for token in range(0, vocabulary.input_size, step)]
     pieces = [tokens, *(vocabulary.encode(text, None) for text in _TEXTS)]
     return hashlib.sha256(repr(pieces).encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def _numbers_in(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The numbers and switches of a configuration, and the lists and tables of them; texts are names and places."""
+    for name, value in fields.items():
+        if name not in _NOT_COMPUTING and isinstance(value, int | float | list | tuple | dict):
+            with suppress(TypeError):  # what JSON cannot hold is no number
+                yield name, json.dumps(value, sort_keys=True)
 
 
 def _name(function: Any) -> str:

@@ -1,8 +1,9 @@
 """Loading models by name: folders in Hugging Face's format, without network and without pickles, or the hub."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformer_lens.model_bridge import TransformerBridge
@@ -13,6 +14,8 @@ from dla.errors import DLAError
 
 # Where there is no tokenizer transformers makes an empty one and says nothing, so its files are looked for.
 _TOKENIZERS = ("tokenizer*", "vocab*", "*.model", "*.tiktoken", "tekken.json")
+
+_NAMED = 3  # how many tensors an error names
 
 
 def load_model(name_or_folder: str) -> TransformerBridge:
@@ -41,17 +44,22 @@ def load_hugging_face(
 
     Raises:
         ValueError: If it is not a folder of a model and its tokenizer; see `checked_folder`.
+        DLAError: If the weights are not those of the configuration; names the tensors.
     """
     folder = checked_folder(Path(path))
     with without_progress_bars():
-        model = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
             dtype=dtype,
             attn_implementation="eager",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by their names
         )
+    model, found = loaded
+    _check_weights(folder, found)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     return model, tokenizer
 
@@ -101,6 +109,35 @@ def without_progress_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def _check_weights(folder: Path, found: Mapping[str, Any]) -> None:
+    """Refuses a model whose tensors are not those that its configuration asks for: transformers draws what is missing.
+
+    Args:
+        folder: The model's.
+        found: What `from_pretrained` tells of the tensors.
+
+    Raises:
+        DLAError: If tensors are missing, too many, or of other shapes.
+    """
+    shapes = [f"{name}, {list(there)} and not {list(asked)}" for name, there, asked in found["mismatched_keys"]]
+    wrong = {
+        "missing": found["missing_keys"],
+        "of no part of the model": found["unexpected_keys"],
+        "of another shape": shapes,
+    }
+    told = [f"{len(names)} {what} ({_some(names)})" for what, names in wrong.items() if names]
+    if told:
+        raise DLAError(
+            f"The tensors in {str(folder)!r} are not those that its config.json asks for: {'; '.join(told)}. Put the "
+            "model's own config.json there, or save model and configuration again with save_pretrained(folder)."
+        )
+
+
+def _some(names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    return ", ".join(ordered[:_NAMED]) + (", ..." if len(ordered) > _NAMED else "")
+
+
 def _is_path(name: str) -> bool:
     """Whether a name was meant as a folder: the names of hub models are `model` or `owner/model`."""
     return name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1 or "\\" in name
@@ -109,6 +146,8 @@ def _is_path(name: str) -> bool:
 def _from_folder(folder: Path) -> TransformerBridge:
     try:
         return boot(*load_hugging_face(folder))
+    except DLAError:
+        raise
     except (
         Exception
     ) as error:  # transformers and TransformerLens raise errors of many classes for what they do not know

@@ -8,6 +8,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from threading import RLock
 from typing import Any, final
 
 from torch import nn
@@ -15,6 +16,7 @@ from torch.nn.modules import module as torch_module
 
 from dla.adapters.base import ModelAdapter
 from dla.adapters.functions import digest_of, name_of, package_of
+from dla.adapters.turns import turn_on
 from dla.inputs.given import is_a
 
 # Packages whose hooks on a module are part of how the model computes: TransformerLens' captures, weight norms,
@@ -96,9 +98,10 @@ def user_hooks(model: Any) -> tuple[UserHook, ...]:
         model: A model, or an adapter of one.
     """
     roots = _roots(model)
-    hooked = [module for module in modules_below(roots) if module._forward_hooks or module._forward_pre_hooks]
-    there = [(module, function) for module in hooked for function in _users(module)]
-    everywhere = list(_globals())
+    with _turn(model):
+        hooked = [module for module in modules_below(roots) if module._forward_hooks or module._forward_pre_hooks]
+        there = [(module, function) for module in hooked for function in _users(module)]
+        everywhere = list(_globals())
     if not there and not everywhere:
         return ()
     names = _names(roots)
@@ -114,7 +117,8 @@ def is_readout_hooked(model: Any, unembed: nn.Module | None) -> bool:
         unembed: The unembedding; None if it is not known.
     """
     seeing = [*_roots(model), *([] if unembed is None else modules_below([unembed]))]
-    return any(True for _ in itertools.chain(_globals(), *map(_users, seeing)))
+    with _turn(model):
+        return any(True for _ in itertools.chain(_globals(), *map(_users, seeing)))
 
 
 @contextlib.contextmanager
@@ -194,6 +198,11 @@ def _given(module: nn.Module, key: int, function: Any) -> Any:
 
 def _described(function: Any, names: tuple[str, ...]) -> UserHook:
     return UserHook(names[0], name_of(function), digest_of(function), names)
+
+
+def _turn(model: Any) -> RLock:
+    """The turn on a model: while another thread has it, the observers of its run are on the model too."""
+    return turn_on(model.source if isinstance(model, ModelAdapter) else model)
 
 
 def _roots(model: Any) -> list[nn.Module]:

@@ -23,7 +23,7 @@ def sweep_command(
         ),
     ],
     model: ModelName,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write; a sweep that was stopped is resumed.")],
+    out: Annotated[str, typer.Option(metavar="DIR", help="The folder to write; a sweep that was stopped is resumed.")],
     decompose: Annotated[
         Literal["component", "layer", "head", "neuron", "block"],
         typer.Option(help="The parts: sublayers, the stream as it grows, heads, neurons, or each block as a whole."),

@@ -44,6 +44,7 @@ def load_folder(path: str | Path, kind: str = "bridge", dtype: torch.dtype = tor
 
     Raises:
         ValueError: If there is no such kind or model folder, or the dtype is another.
+        DLAError: If the weights are not those of the configuration; names the tensors.
     """
     check_choice(kind, dtype)
     return _LOADERS[kind](*load_hugging_face(path, dtype))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
 import torch
 from jaxtyping import Float, Int
@@ -26,11 +26,12 @@ from dla.results.direct_effects import DirectEffects
 from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen
 from dla.results.part import Part
 from dla.results.rerun import Rerun
+from dla.results.sums import adds_up
 from dla.tolerances import TOLERANCE
 from dla.views.brief import mean_of, shortened
-from dla.views.dataset import from_dataset, to_dataset
+from dla.views.dataset import to_dataset
 from dla.views.endings import NETCDF, check_target
-from dla.views.files import read_dataset, write_dataset
+from dla.views.files import write_dataset
 from dla.views.grid import Grid, Line, printed, signed
 
 if TYPE_CHECKING:
@@ -265,8 +266,9 @@ class Attribution:
 
     def to_xarray(self) -> "xarray.Dataset":
         """A dataset with dimensions `part`, `direction`, `batch`, `position`, and coordinates for what labels say."""
-        tensors = {name: getattr(self, name) for name in _TENSORS}
-        return to_dataset(self.parts, {**tensors, "gap": self.gap}, self.provenance)
+        tensors = {name: getattr(self, name) for name in TENSORS}
+        whole = adds_up(self.values, self.total, self.tolerance, self.provenance.row_kind)
+        return to_dataset(self.parts, tensors, self.provenance, whole)
 
     def to_dataframe(self) -> "pandas.DataFrame":
         """One row for each part, direction, prompt and position."""
@@ -281,7 +283,7 @@ class Attribution:
             ValueError: If the name has the ending of another format, such as `.csv`; says what writes that.
             OSError: If there is no such folder, or the file cannot be written there.
         """
-        check_target(Path(path), NETCDF, "netCDF")
+        check_target(path, NETCDF, "netCDF")
         write_dataset(self.to_xarray(), Path(path))
 
     def table(self, shown: int = ROWS_SHOWN) -> Table:
@@ -367,20 +369,10 @@ class Attribution:
         ]
 
 
-def load(path: str | Path) -> Attribution:
-    """Reads an attribution that `Attribution.save` wrote.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        FileFormatError: If the file is not one of ours, or was cut short.
-    """
-    parts, tensors, provenance = from_dataset(read_dataset(Path(path)), _TENSORS)
-    fields: dict[str, Any] = {name: tensors[name] for name in _TENSORS}
-    return Attribution(parts=parts, provenance=provenance, **fields)
-
-
 _PROOF = ("total", "constant", "logit", "output_logit", "tolerance")
-_TENSORS = ("values", *_PROOF, "positions")
+
+TENSORS = ("values", *_PROOF, "gap", "positions")
+"""The tensors of an attribution, as a dataset has them."""
 
 
 def _mean(values: Tensor) -> float:

@@ -1,11 +1,14 @@
 """The numbers of a summary as a data frame."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float64
 
 from dla.summaries.intervals import Interval
+from dla.summaries.row_batches import Plain
 from dla.summaries.subject import SUM_MEASURES
 from dla.summaries.tally import Tallies, Tally, sorted_groups
 from dla.sweeps import PartOf
@@ -32,20 +35,26 @@ def statistics_frame(
     known = pd.DataFrame(rows, columns=[*PART_COLUMNS, "sum"])
     if not tallies:
         return pd.DataFrame(columns=[*names, *known.columns, *_STATISTICS])
-    frames = []
-    for group in sorted_groups(tallies):
-        values = pd.DataFrame({name: [value] * len(known) for name, value in zip(names, group, strict=True)})
-        frames.append(pd.concat([values, known, _statistics(tallies[group], interval)], axis=1))
-    return pd.concat(frames, ignore_index=True)
+    groups, size = sorted_groups(tallies), len(known)
+    split = {name: _values([group[i] for group in groups], size) for i, name in enumerate(names)}
+    statistics = np.concatenate([_statistics(tallies[group], interval) for group in groups], 1)
+    columns: dict[str, Any] = dict(zip(_STATISTICS, statistics, strict=True))
+    columns["count"] = columns["count"].astype(np.int64)
+    return pd.DataFrame({**split, **pd.concat([known] * len(groups), ignore_index=True), **columns})
 
 
-def _statistics(tally: Tally, interval: Interval) -> pd.DataFrame:
+def _values(groups: Sequence[Plain], size: int) -> "pd.Series[Any]":
+    """The value of each group, in as many rows as a group has."""
+    values: pd.Series[Any] = pd.Series([*groups], dtype=object)
+    return values.infer_objects().repeat(size).reset_index(drop=True)
+
+
+def _statistics(tally: Tally, interval: Interval) -> Float64[np.ndarray, "statistic measure"]:
     moments = tally.moments
     low, high = interval.bounds(moments, tally.replicates)
-    count = np.full_like(moments.mean, moments.count, np.int64)
+    count = np.full_like(moments.mean, moments.count)
     spread = moments.variance, moments.standard_error, moments.low, moments.high
-    columns = (count, moments.mean, low, high, *spread, moments.share_positive)
-    return pd.DataFrame(dict(zip(_STATISTICS, columns, strict=True)))
+    return np.stack([count, moments.mean, low, high, *spread, moments.share_positive])
 
 
 def _index(value: int | None) -> int:

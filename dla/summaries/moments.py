@@ -1,10 +1,14 @@
 """Count, mean, variance and range of a set of rows, in a form that can be merged."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import final
 
 import numpy as np
 from jaxtyping import Float64, Int64
+
+_MANY = 8  # rows in a set on average; then each is done for itself
 
 
 @final
@@ -43,6 +47,64 @@ class Moments:
             low=np.fmin.reduce(values, 0, initial=np.nan),
             high=np.fmax.reduce(values, 0, initial=np.nan),
             positive=(values > 0).sum(0).astype(np.float64),
+        )
+
+    @classmethod
+    def of_each(
+        cls, values: Float64[np.ndarray, "row measure"], sets: Int64[np.ndarray, " row"], n: int
+    ) -> list["Moments"]:
+        """The moments of each of `n` sets of rows, in one pass over them.
+
+        Args:
+            values: The rows.
+            sets: The set that each belongs to, from 0.
+            n: How many sets there are; one may be empty.
+        """
+        counts = np.bincount(sets, minlength=n)
+        ordered = values[np.argsort(sets, kind="stable")]
+        if len(values) >= _MANY * n:
+            return [cls.of(some) for some in np.split(ordered, np.cumsum(counts)[:-1])]
+        there, found = np.flatnonzero(counts), [cls.of(values[:0])] * n
+        for place, moments in zip(there.tolist(), cls._of_small(ordered, counts[there]), strict=True):
+            found[place] = moments
+        return found
+
+    @classmethod
+    def _of_small(
+        cls, values: Float64[np.ndarray, "row measure"], counts: Int64[np.ndarray, " set"]
+    ) -> Iterator["Moments"]:
+        """The moments of sets of rows that stand one after the other: of many small ones all at once."""
+        if not len(counts):
+            return
+        starts = np.cumsum(counts) - counts
+        mean = np.add.reduceat(values, starts) / counts[:, None]
+        arrays = (
+            mean,
+            np.add.reduceat(np.square(values - np.repeat(mean, counts, 0)), starts),
+            np.minimum.reduceat(values, starts),
+            np.maximum.reduceat(values, starts),
+            np.add.reduceat((values > 0).astype(np.float64), starts),
+        )
+        for count, *each in zip(counts.tolist(), *arrays, strict=True):
+            # copies: a view would keep the arrays of all sets in memory
+            yield cls(count, *(array.copy() for array in each))
+
+    @classmethod
+    def together(cls, several: Sequence["Moments"]) -> "Moments":
+        """The moments of the rows of all, of which there is at least one."""
+        there = [one for one in several if one.count]
+        if len(there) < 3:
+            return reduce(cls.merge, several)
+        counts = np.array([one.count for one in there], np.float64)
+        means, squares = np.stack([one.mean for one in there]), np.stack([one.squares for one in there])
+        mean = counts @ means / counts.sum()
+        return cls(
+            count=sum(one.count for one in there),
+            mean=mean,
+            squares=squares.sum(0) + counts @ np.square(means - mean),
+            low=np.minimum.reduce([one.low for one in there]),
+            high=np.maximum.reduce([one.high for one in there]),
+            positive=np.sum([one.positive for one in there], 0),
         )
 
     def merge(self, other: "Moments") -> "Moments":

@@ -1,6 +1,8 @@
 """Bootstrap replicates of a mean, in a form that can be merged."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import final
 
 import numpy as np
@@ -43,6 +45,11 @@ class Replicates:
     def merge(self, other: "Replicates") -> "Replicates":
         """The replicates of the rows of both."""
         return Replicates(self.weights + other.weights, self.sums + other.sums)
+
+    @classmethod
+    def together(cls, several: Sequence["Replicates"]) -> "Replicates":
+        """The replicates of the rows of all, of which there is at least one."""
+        return reduce(cls.merge, several)
 
     def select(self, measures: Int64[np.ndarray, " some"]) -> "Replicates":
         """Only some of the measures."""

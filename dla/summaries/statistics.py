@@ -54,7 +54,7 @@ class GroupStatistics(abc.ABC):
     @property
     def count(self) -> int:
         """How many prompts there are, or pairs of them."""
-        return sum(tally.moments.count for tally in self.tallies.values())
+        return sum(tally.count for tally in self.tallies.values())
 
     def top(self, k: Count = 5, *, by: str = "value") -> list[tuple[str, float]]:
         """The `k` parts with the largest mean over all prompts, or with `by="abs"` the largest of either sign.
@@ -119,7 +119,7 @@ class GroupStatistics(abc.ABC):
     def _overall_of_some(self) -> Tally:
         """The numbers of all prompts; refuses to rank what is zero because there is nothing."""
         tally = self._overall()
-        if not tally.moments.count:
+        if not tally.count:
             raise ValueError(self.about.nothing())
         return tally
 

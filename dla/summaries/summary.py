@@ -20,7 +20,7 @@ from dla.summaries.row_batches import Plain, read_rows
 from dla.summaries.stability import Stability
 from dla.summaries.statistics import USUAL_INTERVAL, GroupStatistics
 from dla.summaries.subject import SummarySubject
-from dla.summaries.tables import grouped_grid, many_groups_grid, plain_grid
+from dla.summaries.tables import GROUP_ROWS, grouped_grid, many_groups_grid, plain_grid
 from dla.summaries.tally import SummarySettings, Tallies, merge_tallies, rows_seen_twice, sorted_groups, tally_rows
 from dla.sweeps import PartOf, open_sweep
 from dla.views.endings import check_target
@@ -81,7 +81,7 @@ class Summary(GroupStatistics):
             ValueError: If the name has the ending of another format, such as `.csv`; says what writes that.
             OSError: If there is no such folder, or the file cannot be written there.
         """
-        check_target(Path(file), (".json",), "JSON")
+        check_target(file, (".json",), "JSON")
         write_summary(Path(file), self.about, self.settings, self.tallies)
 
     @property
@@ -216,6 +216,14 @@ class Summary(GroupStatistics):
         names = (", ".join(map(str, group)) for group in self.groups)
         return [(name, numbers[i * n : (i + 1) * n].reset_index(drop=True)) for i, name in enumerate(names)]
 
+    def _largest(self, n: int, interval: Interval) -> list[tuple[str, pd.DataFrame]]:
+        """The numbers of all groups, or, where there are more than `n`, of the largest, largest first."""
+        if len(self.tallies) <= n:
+            return self._group_numbers(interval)
+        groups = sorted(self.groups, key=lambda group: -self.tallies[group].count)[:n]
+        some = replace(self, tallies={group: self.tallies[group] for group in groups})
+        return sorted(some._group_numbers(interval), key=lambda each: -each[1]["count"].iloc[0])
+
     def _title(self) -> str:
         split = self.settings.split
         if not self.count:
@@ -231,9 +239,9 @@ class Summary(GroupStatistics):
         overall = self.overall()._numbers(interval)
         if len(self.tallies) < 2:
             return plain_grid(self._title(), overall, self.about, shown, interval.level)
-        groups = [("all", overall), *self._group_numbers(interval)]
+        groups = [("all", overall), *self._largest(GROUP_ROWS, interval)]
         if len(self.tallies) > _COLUMNS:
-            return many_groups_grid(self._title(), groups, self.about, shown)
+            return many_groups_grid(self._title(), groups, self.about, shown, len(self.tallies))
         return grouped_grid(self._title(), groups, self.about, shown, interval.level)
 
 

@@ -16,7 +16,9 @@ Column = tuple[str, pd.DataFrame, Callable[[Statistics], str]]
 """What stands above a column of a table, the numbers that it shows, and what it shows of them in one row."""
 
 _PARTS = 5  # how many parts fit in a row
-_ROWS = 20  # how many groups a table shows
+
+GROUP_ROWS = 20
+"""How many groups a table shows."""
 
 
 def plain_grid(title: str, numbers: pd.DataFrame, about: SummarySubject, shown: int, level: float) -> Grid:
@@ -51,17 +53,27 @@ def compared_grid(title: str, numbers: pd.DataFrame, about: SummarySubject, show
     return _parts_as_rows(title, columns, about, shown, note=_reach(level))
 
 
-def many_groups_grid(title: str, groups: Sequence[tuple[str, pd.DataFrame]], about: SummarySubject, shown: int) -> Grid:
-    """A row per group, and all rows first; the columns are the parts that are strongest in any of them."""
+def many_groups_grid(
+    title: str, groups: Sequence[tuple[str, pd.DataFrame]], about: SummarySubject, shown: int, there: int
+) -> Grid:
+    """A row per group, and all rows first; the columns are the parts that are strongest in any of them.
+
+    Args:
+        title: What stands above.
+        groups: All rows, and the largest groups.
+        about: What the summary is of.
+        shown: How many parts to show at most.
+        there: How many groups there are.
+    """
     means = np.stack([numbers["mean"].to_numpy() for _, numbers in groups])
     strongest = np.argsort(-np.abs(means[:, : len(about.parts)]).max(0), kind="stable")[: min(shown, _PARTS)].tolist()
     measures = [*strongest, len(about.parts) + SUM_MEASURES.index("logit")]
     lines = [
         Line(name, (str(numbers["count"].iloc[0]), *(f"{mean:+.2f}" for mean in of_group[measures])))
-        for (name, numbers), of_group in zip(groups[: _ROWS + 1], means, strict=False)
+        for (name, numbers), of_group in zip(groups, means, strict=True)
     ]
-    labels, left = [*about.labels, *SUM_MEASURES], len(groups) - len(lines)
-    more = f"{left} more groups: see to_dataframe(). " if left else ""
+    labels, left = [*about.labels, *SUM_MEASURES], there + 1 - len(lines)
+    more = f"These are the largest groups; {left} more are in to_dataframe(). " if left else ""
     note = (more + _note(about, groups[0][1])).strip()
     header = ("prompts", *(labels[i] for i in measures))
     return Grid(title, header, (tuple(lines[:1]), tuple(lines[1:])), note, rows="group")

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import final
 
 import numpy as np
@@ -70,8 +69,44 @@ class Tally:
     ) -> "Tally":
         """The tally of some rows, or of none: their measures, their keys and what they say."""
         half = halves(keys, settings.seed)
+        first, second = Moments.of_each(values, half, 2)
+        return cls._with_moments((first, second), values, keys, texts, settings)
+
+    @classmethod
+    def of_each(
+        cls,
+        values: Float64[np.ndarray, "row measure"],
+        keys: UInt64[np.ndarray, " row"],
+        texts: Sequence[Text],
+        groups: Sequence[Int64[np.ndarray, "_"]],
+        settings: SummarySettings,
+    ) -> list["Tally"]:
+        """The tally of each of some groups of the rows, which are given by their places; each row is in one."""
+        sets = np.empty(len(keys), np.int64)
+        sets[np.concatenate(groups)] = np.repeat(np.arange(len(groups)), [len(places) for places in groups])
+        moments = Moments.of_each(values, 2 * sets + halves(keys, settings.seed), 2 * len(groups))
+        return [
+            cls._with_moments(
+                (moments[2 * i], moments[2 * i + 1]),
+                values[places],
+                keys[places],
+                [texts[place] for place in places.tolist()],
+                settings,
+            )
+            for i, places in enumerate(groups)
+        ]
+
+    @classmethod
+    def _with_moments(
+        cls,
+        moments: tuple[Moments, Moments],
+        values: Float64[np.ndarray, "row measure"],
+        keys: UInt64[np.ndarray, " row"],
+        texts: Sequence[Text],
+        settings: SummarySettings,
+    ) -> "Tally":
         return cls(
-            (Moments.of(values[half == 0]), Moments.of(values[half == 1])),
+            moments,
             Replicates.of(values, keys, settings.bootstrap, settings.seed),
             Extremes.of(values, keys, texts, settings.top_k),
             np.sort(keys)[:_SAMPLE],
@@ -82,20 +117,30 @@ class Tally:
         """No rows of `n` measures."""
         return cls.of(np.zeros((0, n)), np.zeros(0, np.uint64), [], settings)
 
+    @classmethod
+    def together(cls, several: Sequence["Tally"]) -> "Tally":
+        """The tally of the rows of all, of which there is at least one."""
+        first, second = (Moments.together([tally.halves[i] for tally in several]) for i in (0, 1))
+        return cls(
+            (first, second),
+            Replicates.together([tally.replicates for tally in several]),
+            Extremes.together([tally.extremes for tally in several]),
+            np.sort(np.concatenate([tally.sample for tally in several]))[:_SAMPLE],
+        )
+
     def merge(self, other: "Tally") -> "Tally":
         """The tally of the rows of both."""
-        first, second = (mine.merge(yours) for mine, yours in zip(self.halves, other.halves, strict=True))
-        return Tally(
-            (first, second),
-            self.replicates.merge(other.replicates),
-            self.extremes.merge(other.extremes),
-            np.sort(np.concatenate([self.sample, other.sample]))[:_SAMPLE],
-        )
+        return self.together([self, other])
 
     def select(self, measures: Int64[np.ndarray, " some"]) -> "Tally":
         """Only some of the measures."""
         first, second = (moments.select(measures) for moments in self.halves)
         return Tally((first, second), self.replicates.select(measures), self.extremes.select(measures), self.sample)
+
+    @property
+    def count(self) -> int:
+        """How many rows."""
+        return self.halves[0].count + self.halves[1].count
 
     @property
     def moments(self) -> Moments:
@@ -115,8 +160,9 @@ def tally_rows(batches: Iterable[RowBatch], settings: SummarySettings) -> Tallie
     """
     tallies: Tallies = {}
     for rows in batches:
-        tallies = merge_tallies(tallies, tallies_of(rows, settings))
-        twice = rows_seen_twice(tallies)
+        found = tallies_of(rows, settings)
+        tallies = merge_tallies(tallies, found)
+        twice = rows_seen_twice({group: tallies[group] for group in found})
         if twice:
             raise FileFormatError(
                 f"The shards hold {twice} rows or more twice, the same row of the same corpus. Files were copied into "
@@ -127,12 +173,12 @@ def tally_rows(batches: Iterable[RowBatch], settings: SummarySettings) -> Tallie
 
 def tallies_of(rows: RowBatch, settings: SummarySettings) -> Tallies:
     """The tally of each group of some rows."""
-    keys = row_keys(rows.prompts)
+    keys, groups = row_keys(rows.prompts), settings.split.groups(rows.prompts)
     texts = list(zip(*(plain_values(rows.prompts, name) for name in _TEXTS), strict=True))
-    return {
-        group: Tally.of(rows.values[places], keys[places], [texts[place] for place in places], settings)
-        for group, places in settings.split.groups(rows.prompts).items()
-    }
+    if not groups:
+        return {}
+    each = Tally.of_each(rows.values, keys, texts, [*groups.values()], settings)
+    return dict(zip(groups, each, strict=True))
 
 
 def merge_tallies(one: Tallies, other: Tallies) -> Tallies:
@@ -143,7 +189,7 @@ def merge_tallies(one: Tallies, other: Tallies) -> Tallies:
 
 def overall_tally(tallies: Tallies, n: int, settings: SummarySettings) -> Tally:
     """One tally of all groups, of `n` measures."""
-    return reduce(Tally.merge, (tallies[group] for group in sorted_groups(tallies)), Tally.empty(n, settings))
+    return Tally.together([Tally.empty(n, settings), *(tallies[group] for group in sorted_groups(tallies))])
 
 
 def rows_seen_twice(*several: Tallies) -> int:

@@ -2,7 +2,7 @@
 
 from dla.sweeps.engines import Engine, LocalEngine, RayEngine
 from dla.sweeps.folder import Shard, SweepFolder, open_sweep
-from dla.sweeps.manifest import PartOf
+from dla.sweeps.manifest_fields import PartOf
 from dla.sweeps.sweeping import sweep
 
 __all__ = ["Engine", "LocalEngine", "PartOf", "RayEngine", "Shard", "SweepFolder", "open_sweep", "sweep"]

@@ -11,7 +11,8 @@ from jaxtyping import Float
 
 from dla.errors import FileFormatError
 from dla.sweeps.layout import PARTS, PIECES, PROMPTS, REJECTED, RESULTS, shard_file, shard_numbers
-from dla.sweeps.manifest import PartOf, read_manifest
+from dla.sweeps.manifest import read_manifest
+from dla.sweeps.manifest_fields import PartOf
 from dla.sweeps.parquet import check_files, read_checked
 from dla.sweeps.rejections import RejectionReason, reasons_of, reported
 from dla.sweeps.shards import ShardResult, results_in
@@ -213,6 +214,8 @@ def open_sweep(folder: str | Path) -> SweepFolder:
     """
     if not isinstance(folder, str | Path):
         raise TypeError(f"A sweep's folder is {folder!r}, of type {type(folder).__name__}. Pass its path.")
+    if not str(folder):
+        raise FileFormatError("'' is not a sweep's folder. Pass the name of one; '.' is the one you are in.")
     path = Path(folder)
     manifest = read_manifest(path)
     return SweepFolder(path, manifest, tuple(PartOf(**part) for part in manifest["parts"]))

@@ -14,7 +14,7 @@ a shard is there when its result is.
 
 from pathlib import Path
 
-SWEEP_FORMAT = "dla.sweep/4"
+SWEEP_FORMAT = "dla.sweep/5"
 MANIFEST, REJECTED, LOCK, OWNER = "manifest.json", "rejected.parquet", ".lock", ".owner"
 PROMPTS, PARTS, PIECES, RESULTS = "prompts", "parts", "rejected", "results"
 SUM_COLUMNS = ("total", "constant", "logit", "output_logit", "gap", "tolerance")
@@ -28,5 +28,12 @@ def shard_file(folder: Path, kind: str, number: int) -> Path:
 
 
 def shard_numbers(folder: Path, kind: str) -> list[int]:
-    """The numbers of the shards that have a file of that kind, in order."""
-    return sorted(int(file.stem) for file in (folder / kind).glob("[0-9]*.*") if file.stem.isdecimal())
+    """The numbers of the shards that have a file of that kind, in order.
+
+    Raises:
+        PermissionError: If that cannot be seen.
+    """
+    there = folder / kind
+    # not `glob`, which finds nothing where it may not look
+    files = there.iterdir() if there.is_dir() else ()
+    return sorted(int(file.stem) for file in files if file.suffix and file.stem.isdecimal())

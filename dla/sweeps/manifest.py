@@ -5,10 +5,10 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -19,35 +19,17 @@ from dla.sweeps.batches import BatchSettings
 from dla.sweeps.corpora import Corpus
 from dla.sweeps.identity import computes_otherwise, differences
 from dla.sweeps.layout import LOCK, MANIFEST, OWNER, SWEEP_FORMAT
-from dla.sweeps.parquet import checksum
+from dla.sweeps.manifest_fields import ManifestFields, PartOf
 from dla.sweeps.static_plan import StaticPlan
+from dla.views.declared import declared_of
 from dla.views.files import replacing
+from dla.views.sealed import sealed_json, unsealed_json
 
 _SHOWN = 300
 """How many characters of a decomposer's `repr` are kept."""
 
 LOGIT, DIFFERENCE = "logit of answer", "logit of answer - logit of incorrect"
 """What a sweep asks for: one or the other, for all rows."""
-
-
-@final
-@dataclass(frozen=True)
-class PartOf:
-    """One part of the model, as a sweep's manifest names it.
-
-    Attributes:
-        label: Its label, as in `Attribution.labels`.
-        kind: What sort of part it is, such as "head".
-        layer: The block that it belongs to, if it belongs to one.
-        index: Which of several parts of that kind in that layer.
-        head: The head's number, where the part is a head or a piece of one.
-    """
-
-    label: str
-    kind: str
-    layer: int | None
-    index: int | None
-    head: int | None
 
 
 def new_manifest(
@@ -83,8 +65,8 @@ def new_manifest(
     }
 
 
-def agreed(folder: Path, new: dict[str, Any]) -> dict[str, Any]:
-    """The manifest that the folder has, or, where it is new, the one that it gets.
+def agreed(folder: Path, new: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The manifest that the folder has; None where it is new. Writes nothing.
 
     Raises:
         ValueError: If the folder holds another sweep, or something else.
@@ -96,8 +78,7 @@ def agreed(folder: Path, new: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(
                 f"{str(folder)!r} holds other things ({other[0]!r}) and no sweep. Pass a new folder, or an empty one."
             )
-        write_manifest(folder, new)
-        return new
+        return None
     old = read_manifest(folder)
     found = list(_differences(old, new)) or list(computes_otherwise(old["model"], new["model"]))
     if found:
@@ -110,10 +91,9 @@ def agreed(folder: Path, new: dict[str, Any]) -> dict[str, Any]:
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Writes the manifest with its checksum; the old one stays until the new one is whole."""
-    plain = json.loads(json.dumps(manifest, allow_nan=False))
+    text = json.dumps(manifest, indent=1, allow_nan=False) + "\n"
     with replacing(folder / MANIFEST) as unfinished:
-        contents = {**plain, "checksum": _checksum(plain)}
-        unfinished.write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
+        unfinished.write_text(sealed_json(text), encoding="utf-8")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -128,18 +108,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{str(folder)!r} is not a sweep's folder: it has no {MANIFEST}. Pass one that sweep wrote."
         )
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        found = manifest.get("format") if isinstance(manifest, dict) else None
-        if found != SWEEP_FORMAT:
-            raise ValueError(f"its format is {found!r} and this library reads {SWEEP_FORMAT!r}")
-        if manifest.pop("checksum", None) != _checksum(manifest):
-            raise ValueError("its checksum is not that of what it holds")
+        contents = path.read_bytes()
+        declared_of(contents, ManifestFields, SWEEP_FORMAT)
     except ValueError as error:
         raise FileFormatError(
             f"{str(path)!r} was not written by this library, or is damaged ({error}). Delete the folder, and sweep "
             "again."
         ) from error
-    return dict(manifest)
+    return dict(json.loads(unsealed_json(contents)))
 
 
 @contextmanager
@@ -159,16 +135,12 @@ def locked(folder: Path) -> Iterator[None]:
             "folder."
         ) from error
     try:
-        owner.write_text(f"pid {os.getpid()}", encoding="utf-8")
+        with replacing(owner) as unfinished:
+            unfinished.write_text(f"pid {os.getpid()}", encoding="utf-8")
         yield
     finally:
         owner.unlink(missing_ok=True)
         lock.release()
-
-
-def _checksum(manifest: Mapping[str, Any]) -> str:
-    """The checksum of all that a manifest holds except this."""
-    return checksum(json.dumps(manifest, sort_keys=True).encode())
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """Parquet files, and the checksums by which one that was damaged, lost or swapped is noticed."""
 
-import hashlib
 import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from dla.errors import FileFormatError, MissingPackageError
 from dla.views.files import replacing
+from dla.views.sealed import checksum
 
 
 def arrow(module: str = "") -> Any:
@@ -70,11 +70,6 @@ def check_files(folder: Path, files: Mapping[str, str], remedy: str) -> None:
         _checked(folder / name, expected, remedy)
 
 
-def checksum(contents: bytes) -> str:
-    """Changes when a bit does."""
-    return hashlib.sha256(contents).hexdigest()
-
-
 def checksums_of(folder: Path, files: Iterable[Path]) -> dict[str, str]:
     """The checksum of each of a folder's files, by its path in the folder."""
     return {file.relative_to(folder).as_posix(): checksum(file.read_bytes()) for file in files}
@@ -83,8 +78,10 @@ def checksums_of(folder: Path, files: Iterable[Path]) -> dict[str, str]:
 def _checked(path: Path, expected: str, remedy: str) -> bytes:
     try:
         contents = path.read_bytes()
-    except FileNotFoundError as error:
-        raise FileFormatError(f"{str(path)!r} is missing or damaged (there is no such file). {remedy}") from error
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise FileFormatError(f"{str(path)!r} is missing or damaged ({error.strerror}). {remedy}") from error
     found = checksum(contents)
     if found != expected:
         raise FileFormatError(

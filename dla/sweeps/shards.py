@@ -15,7 +15,9 @@ from dla.sweeps.measuring import Measurement
 from dla.sweeps.parquet import arrow, checksums_of, write_parquet
 from dla.sweeps.rejections import RejectedRow, rejections
 from dla.sweeps.sweep_rows import SweepRow
+from dla.views.declared import declared
 from dla.views.files import replacing
+from dla.views.sealed import sealed_json, unsealed_json
 
 
 @final
@@ -47,7 +49,7 @@ def write_result(folder: Path, result: ShardResult) -> None:
     path = shard_file(folder, RESULTS, result.number)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as unfinished:
-        unfinished.write_text(json.dumps(asdict(result)), encoding="utf-8")
+        unfinished.write_text(sealed_json(json.dumps(asdict(result))), encoding="utf-8")
 
 
 def read_result(folder: Path, number: int) -> ShardResult | None:
@@ -60,11 +62,10 @@ def read_result(folder: Path, number: int) -> ShardResult | None:
     if not path.exists():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        result = ShardResult(**{**found, "files": dict(found["files"])})
+        result: ShardResult = declared(ShardResult, unsealed_json(path.read_bytes()))
         if result.number != number:
             raise ValueError(f"it is that of shard {result.number}")
-    except (KeyError, TypeError, ValueError) as error:
+    except ValueError as error:
         raise FileFormatError(
             f"{str(path)!r} is damaged ({error}). Delete it: the same call of sweep does its batch again."
         ) from error

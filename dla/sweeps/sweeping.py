@@ -23,7 +23,7 @@ from dla.sweeps.parquet import arrow, checksums_of
 from dla.sweeps.progress import progress_bar
 from dla.sweeps.rejections import gather_rejections, reasons_of
 from dla.sweeps.static_plan import StaticPlan
-from dla.views.files import UNFINISHED
+from dla.views.files import is_unfinished
 
 ENGINES: Mapping[str, Callable[[], Engine]] = {"local": LocalEngine, "ray": RayEngine}
 """Engines by name, as they are if nothing else is said."""
@@ -73,7 +73,7 @@ def sweep(
         ValueError: If the corpus lacks a column, the parts depend on the prompts, or the folder holds something else.
         TypeError: If an argument is of another type.
         FileFormatError: If a file of the folder was damaged, or is missing.
-        DLAError: If another process sweeps into the folder.
+        DLAError: If another process sweeps into the folder, or the corpus changes while it is read.
         OSError: If a file cannot be written. What is there stays whole.
         MissingPackageError: If an optional package is missing; names the extra.
     """
@@ -84,8 +84,9 @@ def sweep(
     asked = samples(plan, rows, settings)
     new = new_manifest(attributor, plan, rows, settings, identity(plan, asked))
     _make(folder)
+    agreed(folder, new)  # without a lock: a folder that is refused stays as it was
     with locked(folder):
-        manifest = agreed(folder, new)
+        manifest = agreed(folder, new) or _begun(folder, new)
         open_sweep(folder).check()
         _remove_unfinished(folder)
         if not manifest["complete"]:
@@ -125,7 +126,8 @@ def _run(job: SweepJob, engine: Engine, manifest: dict[str, Any], progress: bool
 
 
 def _complete(job: SweepJob, manifest: Mapping[str, Any]) -> None:
-    """Writes the last manifest, if what it says is what lies there."""
+    """Writes the last manifest, if what it says is what lies there, and the corpus is still what it says."""
+    job.corpus.check()
     there = open_sweep(job.folder)
     results, rows = there.results(), job.settings.rows(job.corpus.size)
     found = sum(result.prompts + result.rejected for result in results)
@@ -147,10 +149,16 @@ def _complete(job: SweepJob, manifest: Mapping[str, Any]) -> None:
     write_manifest(job.folder, {**manifest, **last})
 
 
+def _begun(folder: Path, new: dict[str, Any]) -> dict[str, Any]:
+    write_manifest(folder, new)
+    return new
+
+
 def _remove_unfinished(folder: Path) -> None:
     """Removes what a process that was killed left half written."""
-    for file in folder.rglob(f".*{UNFINISHED}"):
-        file.unlink(missing_ok=True)
+    for place in (folder, *(folder / kind for kind in (PROMPTS, PARTS, PIECES, RESULTS))):
+        for file in filter(is_unfinished, place.glob(".*")):
+            file.unlink(missing_ok=True)
 
 
 def _engine(engine: Any) -> Engine:
@@ -169,6 +177,8 @@ def _check_types(attributor: Any, out: Any) -> None:
         )
     if not isinstance(out, str | Path):
         raise TypeError(f"out={shown(out)}. Pass the path of a folder to write.")
+    if not str(out):
+        raise ValueError("out='' is no name of a folder. Pass the name of one to write; '.' is the one you are in.")
 
 
 def _make(folder: Path) -> None:

@@ -6,27 +6,32 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from dla.errors import FileFormatError
 from dla.labels import Label
 from dla.provenance import Provenance
+from dla.views.dataset_checks import OF_PARTS, check_axes, check_names, check_tokens, tokens_at
+from dla.views.declared import declared
 
 if TYPE_CHECKING:
     import xarray
 
-DATASET_FORMAT = "dla.attribution/3"
+DATASET_FORMAT = "dla.attribution/4"
 _NO_INDEX = -1  # netCDF has no None
+
+COORDINATES = ("part", *OF_PARTS, "position_in_prompt", "token", "direction", "batch", "position")
+"""The variables of a dataset beside its tensors, and the names of its axes."""
+
+_Parents = dict[str, tuple[str, int | None, int | None, str | None, int | None, str]]
 
 DatasetContents = tuple[tuple[Label, ...], dict[str, Shaped[Tensor, "..."]], Provenance]
 """The labels, tensors by name, and provenance of an attribution."""
 
 
 def to_dataset(
-    parts: Sequence[Label], tensors: Mapping[str, Shaped[Tensor, "..."]], provenance: Provenance
+    parts: Sequence[Label], tensors: Mapping[str, Shaped[Tensor, "..."]], provenance: Provenance, whole: bool
 ) -> "xarray.Dataset":
     """A dataset with every tensor as a variable, labels and tokens as coordinates, the provenance as an attribute.
 
@@ -35,6 +40,7 @@ def to_dataset(
         tensors: By name: "values" `[part ...]`, "positions" without the axis of directions, any others `[...]`; the
             axes `...` are the provenance's `dims`.
         provenance: Where they come from.
+        whole: Whether the rows are all those that make the total.
     """
     import xarray  # takes as long as all of this library: only who wants a dataset waits for it
 
@@ -53,7 +59,7 @@ def to_dataset(
         "source": ("part", _indices([part.source for part in parts])),
         "parent": ("part", [str(part.parent or "") for part in parts]),
         "position_in_prompt": positions,
-        "token": (provenance.places, _tokens(positions[1], provenance)),
+        "token": (provenance.places, tokens_at(positions[1], provenance).astype(str)),
     }
     if provenance.directions:
         coords["direction"] = list(provenance.directions)
@@ -61,6 +67,7 @@ def to_dataset(
         "format": DATASET_FORMAT,
         "provenance": json.dumps(asdict(provenance)),
         "parents": json.dumps(_parents(parts)),
+        "whole": int(whole),
     }
     return xarray.Dataset(arrays, coords=coords, attrs=attributes)
 
@@ -73,54 +80,51 @@ def from_dataset(data: "xarray.Dataset", needed: Sequence[str]) -> DatasetConten
         needed: The tensors that must be there.
 
     Raises:
-        FileFormatError: If the dataset is not an attribution, or is damaged.
+        KeyError: If something is missing.
+        ValueError: If the dataset is not an attribution, or what it holds does not go together.
     """
     if data.attrs.get("format") != DATASET_FORMAT:
-        raise FileFormatError(f"The dataset is not an attribution (format {data.attrs.get('format')!r}).")
-    try:
-        parts, tensors, provenance = _contents(data)
-        return parts, {name: tensors[name] for name in needed}, provenance
-    except (KeyError, TypeError, ValueError) as error:
-        raise FileFormatError(f"The attribution is incomplete or damaged ({error!r}). Save it again.") from error
+        raise ValueError(f"its format is {data.attrs.get('format')!r} and this library reads {DATASET_FORMAT!r}")
+    provenance = declared(Provenance, str(data.attrs["provenance"]))
+    check_axes(data, provenance, needed)
+    check_tokens(data, provenance)
+    parts = _labels(data)
+    check_names(data, parts)
+    tensors = {name: torch.from_numpy(np.array(data[name])) for name in needed if name != "positions"}
+    tensors["positions"] = torch.from_numpy(np.array(data["position_in_prompt"]))
+    return parts, tensors, provenance
 
 
-def _contents(data: "xarray.Dataset") -> DatasetContents:
-    fields = json.loads(data.attrs["provenance"])
-    fields["tokens"] = tuple(tuple(prompt) for prompt in fields["tokens"])
-    fields["dims"], fields["directions"] = tuple(fields["dims"]), tuple(fields["directions"])
-    tensors = {str(name): torch.from_numpy(np.array(array)) for name, array in data.data_vars.items()}
-    tensors["positions"] = torch.from_numpy(np.array(data.coords["position_in_prompt"]))
-    known = _labels_of(json.loads(data.attrs["parents"]))
-    columns = [data.coords[name].values.tolist() for name in ("kind", "layer", "index", "text", "source", "parent")]
-    parts = tuple(
-        Label(kind, _known(layer), _known(index), text or None, _known(source), known[parent] if parent else None)
+def _labels(data: "xarray.Dataset") -> tuple[Label, ...]:
+    known = _labels_of(declared(_Parents, str(data.attrs["parents"])))
+    columns = [data[name].values.tolist() for name in ("kind", "layer", "index", "text", "source", "parent")]
+    return tuple(
+        Label(kind, _known(layer), _known(index), text or None, _known(source), _above(parent, known))
         for kind, layer, index, text, source, parent in zip(*columns, strict=True)
     )
-    return parts, tensors, Provenance(**fields)
 
 
 def _parents(parts: Sequence[Label]) -> dict[str, list[Any]]:
-    """The labels that the parts are pieces of, by name: each label's fields, the last of them its parent's name."""
+    """The labels that the parts are pieces of, by name, parents first: each one's fields, then its parent's name."""
     above = {label for part in parts for label in part.path() if label is not part}
     return {
         str(label): [label.kind, label.layer, label.index, label.text, label.source, str(label.parent or "")]
-        for label in sorted(above, key=str)
+        for label in sorted(above, key=lambda label: (sum(1 for _ in label.path()), str(label)))
     }
 
 
-def _labels_of(parents: Mapping[str, Sequence[Any]]) -> dict[str, Label]:
-    """The labels of `_parents`."""
+def _labels_of(parents: _Parents) -> dict[str, Label]:
+    """The labels of `_parents`; as each stands after its parent, none can be above itself."""
     known: dict[str, Label] = {}
-
-    def label(name: str) -> Label:
-        if name not in known:
-            kind, layer, index, text, source, parent = parents[name]
-            known[name] = Label(kind, layer, index, text, source, label(parent) if parent else None)
-        return known[name]
-
-    for name in parents:
-        label(name)
+    for name, (kind, layer, index, text, source, parent) in parents.items():
+        known[name] = Label(kind, layer, index, text, source, _above(parent, known))
     return known
+
+
+def _above(name: str, known: Mapping[str, Label]) -> Label | None:
+    if name and name not in known:
+        raise ValueError(f"the part {name!r}, of which another is a piece, is not described")
+    return known[name] if name else None
 
 
 def _indices(values: Sequence[int | None]) -> list[int]:
@@ -129,12 +133,3 @@ def _indices(values: Sequence[int | None]) -> list[int]:
 
 def _known(value: int) -> int | None:
     return None if value == _NO_INDEX else int(value)
-
-
-def _tokens(positions: npt.NDArray[np.int64], provenance: Provenance) -> npt.NDArray[np.character]:
-    """The token at each position; empty where a short prompt has none."""
-    texts = np.empty(positions.shape, dtype=object)
-    for where, position in np.ndenumerate(positions):
-        row = provenance.tokens[where[0] if "batch" in provenance.dims else 0] if provenance.tokens else ()
-        texts[where] = row[position] if 0 <= position < len(row) else ""
-    return texts.astype(str)

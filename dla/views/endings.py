@@ -30,7 +30,7 @@ NETCDF = (".nc", ".nc4", ".netcdf", ".h5", ".hdf5", ".cdf")
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 
 
-def check_target(path: Path, own: tuple[str, ...], format_: str, tabular: bool = True) -> None:
+def check_target(path: str | Path, own: tuple[str, ...], format_: str, tabular: bool = True) -> None:
     """Refuses the name of a folder, one in a folder that does not exist, and one with the ending of another format.
 
     Args:
@@ -42,8 +42,11 @@ def check_target(path: Path, own: tuple[str, ...], format_: str, tabular: bool =
     Raises:
         FileNotFoundError: If its folder does not exist.
         IsADirectoryError: If it is a folder.
-        ValueError: If the ending is that of another format.
+        ValueError: If there is no name, or its ending is that of another format.
     """
+    if not str(path):
+        raise ValueError("'' is no name of a file. Pass one.")
+    path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder. Pass the name of a file.")
     if not path.absolute().parent.is_dir():

@@ -1,18 +1,25 @@
 """Attributions on disk: netCDF, written completely or not at all. Reading a file cannot run code from it."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+import secrets
+from collections.abc import Container, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dla.errors import FileFormatError
+from dla.views.sealed import check_sealed_file, seal_file
 
 if TYPE_CHECKING:
     import xarray
 
-UNFINISHED = ".part"
-"""The ending of a file while it is written."""
+_UNFINISHED = re.compile(r"\.dla-[0-9a-f]{32}\.part")
+
+
+def is_unfinished(file: Path) -> bool:
+    """Whether it is a file that `replacing` began and did not end, and not another's."""
+    return _UNFINISHED.fullmatch(file.name) is not None and file.is_file() and not file.is_symlink()
 
 
 @contextmanager
@@ -22,41 +29,72 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: If it cannot be written; names `path`.
     """
-    # In the same folder, since only there it can be moved in one step; two processes may write the same file.
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
+    # In the same folder, since only there it can be moved in one step; a name that nobody can have taken before.
+    unfinished = path.with_name(f".dla-{secrets.token_hex(16)}.part")
     try:
-        yield unfinished
-        unfinished.replace(path)
+        unfinished.open("xb").close()
+        try:
+            yield unfinished
+            unfinished.replace(path)
+        finally:
+            with suppress(OSError):  # where the folder is gone, so is the file
+                unfinished.unlink(missing_ok=True)
     except OSError as error:
         # The user knows the name that was passed, not that of the unfinished file.
         if error.errno is None or unfinished.name not in str(error):
             raise
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def write_dataset(data: "xarray.Dataset", path: Path) -> None:
-    """Writes a dataset as netCDF."""
+    """Writes a dataset as netCDF, with a checksum after its end."""
     with replacing(path) as unfinished:
         data.to_netcdf(unfinished, engine="h5netcdf")
+        seal_file(unfinished)
 
 
-def read_dataset(path: Path) -> "xarray.Dataset":
+def read_dataset(path: Path, names: Container[str]) -> "xarray.Dataset":
     """Reads a whole dataset into memory.
+
+    Args:
+        path: The file.
+        names: The names that variables and dimensions may have.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        FileFormatError: If it is not netCDF, or was cut short.
+        FileFormatError: If it is not what `write_dataset` wrote.
+        OSError: If it may not be read.
     """
     import xarray  # slow to import; see `to_dataset`
 
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {str(path)!r}.")
     try:
+        check_sealed_file(path)  # before HDF5 reads it: one bit may send it round in circles
+        _check_variables(path, names)
         with xarray.open_dataset(path, engine="h5netcdf") as data:
             return data.load()
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except PermissionError:
+        raise
+    except Exception as error:  # HDF5 and xarray raise errors of many classes for what they do not expect
         raise FileFormatError(
-            f"{str(path)!r} is not an attribution saved by this library, or was cut short ({error}). Save it again."
+            f"{str(path)!r} is not an attribution saved by this library, or was cut short or edited ({error}). Save it "
+            "again."
         ) from error
+
+
+def _check_variables(path: Path, names: Container[str]) -> None:
+    """Looks at what a file says that it holds, before room is made for it.
+
+    Raises:
+        ValueError: If a variable has another name, lies in another file, or would be larger than the file.
+    """
+    import h5py
+
+    with h5py.File(path) as file:
+        for name in file:
+            inside = isinstance(file.get(name, getlink=True), h5py.HardLink)
+            if name not in names or not inside or not isinstance(file[name], h5py.Dataset):
+                raise ValueError(f"it holds {name[:40]!r}, which is not one of its variables")
+            if file[name].nbytes > path.stat().st_size or file[name].external or file[name].is_virtual:
+                raise ValueError(f"{name!r} of shape {file[name].shape} is more than the file can hold")

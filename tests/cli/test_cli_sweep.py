@@ -101,6 +101,13 @@ def test_a_folder_of_another_sweep(sweep, tmp_path):
     assert_line(sweep(), 1, "is missing or damaged", "Delete the folder, and sweep again")
 
 
+def test_a_folder_without_a_name_is_not_the_one_you_are_in(sweep, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert_line(sweep(out=""), 2, "out='' is no name of a folder")
+    assert list((tmp_path / "here").iterdir()) == []
+
+
 def test_ray_gets_a_model_to_load_in_its_actors(sweep, monkeypatch):
     seen = []
 

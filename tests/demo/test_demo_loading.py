@@ -3,10 +3,12 @@ import shutil
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 from transformers.utils import logging
 
+import dla
+from dla.adapters.loading import load_model
 from dla.demo import FOLDER, KINDS, evaluate, giving_prompts, load_folder, load_hugging_face, load_small
 from dla.demo.evaluation import last_logits, token_ids
 from dla.demo.loading import DTYPES
@@ -191,6 +193,32 @@ def test_pickles_are_refused(tmp_path):
     (tmp_path / "pytorch_model.bin").write_bytes(b"a pickle")
     with pytest.raises(ValueError, match=r"it has pytorch_model\.bin.*refused; save the model again"):
         load_folder(tmp_path)
+
+
+C_FC = "transformer.h.1.mlp.c_fc.weight"
+
+
+@pytest.mark.parametrize(
+    ("tensors", "fields", "told"),
+    [
+        ({C_FC: None}, {}, f"1 missing .{C_FC}."),
+        ({"strange": torch.zeros(3)}, {}, "1 of no part of the model .strange."),
+        ({C_FC: torch.zeros(3, 4)}, {}, rf"1 of another shape .{C_FC}, \[3, 4\] and not \[64, 256\]"),
+        ({}, {"n_layer": 4}, r"12 missing .transformer.h.3.attn.c_attn.bias, .*, \.\.\.\)"),
+        ({}, {"n_layer": 2}, r"1\d of no part of the model .transformer.h.2.attn.c_attn.weight, "),
+        ({C_FC: None, "strange": torch.zeros(3)}, {}, "1 missing .*; 1 of no part"),
+    ],
+)
+@pytest.mark.parametrize("load", [load_model, load_folder])
+def test_weights_that_are_not_those_of_the_configuration(load, tensors, fields, told, tmp_path):
+    folder = shutil.copytree(FOLDER, tmp_path / "model")
+    weights = {**load_file(folder / "model.safetensors"), **tensors}
+    weights = {name: tensor for name, tensor in weights.items() if tensor is not None}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **fields}))
+    with pytest.raises(dla.DLAError, match=f"are not those that its config.json asks for: {told}.*save_pretrained"):
+        load(str(folder))
 
 
 def other_architecture(folder, model_class=LlamaForCausalLM, config_class=LlamaConfig, **switches):

@@ -8,6 +8,7 @@ from subjects import GPT2, some_tokens
 
 import dla
 from dla.adapters.turns import turn_on
+from dla.adapters.user_hooks import hooks_of, is_readout_hooked
 
 WIDTH, CALLS = 20, 24
 
@@ -39,6 +40,16 @@ def test_threads_may_look_at_a_new_model_at_once() -> None:
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: dla.Attributor(model, dla.HeadDecomposer()), range(4)))
     assert len({id(attributor.model.anatomy) for attributor in found}) == 1
+
+
+def test_the_observers_of_another_thread_are_no_hooks_of_the_user() -> None:
+    model = GPT2.fresh()
+    with ThreadPoolExecutor(1) as pool:
+        with turn_on(model), model.hooks(fwd_hooks=[("blocks.0.hook_mlp_out", lambda x, hook: x)]):
+            asked = [pool.submit(hooks_of, model), pool.submit(is_readout_hooked, model, model.unembed)]
+            with pytest.raises(TimeoutError):
+                asked[0].result(timeout=0.2)
+        assert [each.result() for each in asked] == [(), False]
 
 
 def test_what_is_no_key_has_a_turn_too() -> None:

@@ -223,3 +223,14 @@ def test_choosing_among_many_parts_looks_at_each_once(monkeypatch: pytest.Monkey
     monkeypatch.setattr(type(result.parts[0]), "__str__", lambda part: looks.append(part) or part.kind)
     result.select(list(result.labels))
     assert len(looks) <= 4 * len(result.parts)
+
+
+def test_a_part_has_a_name() -> None:
+    result = dla.Attributor(GPT2.model(), dla.HeadDecomposer()).attribute(some_tokens(3), dla.Logit(9))
+    for call in (
+        lambda: result.group_by({"": ["L0H0", "L0H1"]}),
+        lambda: result.group_by(lambda label: dla.Label("group", text="")),
+        lambda: dla.Label(""),
+    ):
+        with pytest.raises(ValueError, match="A part cannot be called ''. Give it a name"):
+            call()

@@ -20,10 +20,15 @@ MODEL = {
     "dtype": "float32",
     "settings": {},
     "tokenizer": "words",
+    "hooks": [],
     "samples": [[[1, 2], 1, None]],
     "numbers": [[{"numbers": [1.0, 2.0], "size": 3.0}]],
 }
 """What a manifest says of the model."""
+
+
+SETTINGS = {"limit": None, "batch_tokens": 8192, "window": 1024, "prepend_bos": None, "check": "raise"}
+"""How a manifest says that the corpus was gone over."""
 
 
 def parts_of(labels):
@@ -91,18 +96,23 @@ def write_folder(folder, prompts, values, *, labels=LABELS, sizes=(), order=None
         write_parquet(pa.table(long), shard_file(folder, PARTS, number))
     usual = {
         "format": SWEEP_FORMAT,
+        "created": "2024-01-01T00:00:00+00:00",
+        "plan": "a plan",
+        "corpus": {"fingerprint": "a corpus", "rows": len(frame)},
+        "versions": {},
         "parts": list(parts_of(labels)),
         "model": {},
         "decomposer": "HeadDecomposer",
         "row_kind": "additive",
         "direction": DIFFERENCE if "incorrect" in prompts.columns else LOGIT,
-        "settings": {"prepend_bos": None},
+        "settings": {},
         "complete": True,
         "columns": [name for name in prompts.columns if name != "row"],
         "counts": {},
     }
     told = {**usual, **manifest}
     told["model"] = {**MODEL, **told["model"]}
+    told["settings"] = {**SETTINGS, **told["settings"]}
     told["counts"] = {"prompts": len(frame), "rejected": 0, "unknown": 0, "seconds": 1.0, **told["counts"]}
     seal(folder, told)
     return folder

@@ -4,11 +4,13 @@ import json
 
 import pandas as pd
 import pytest
-from folders import corpus, drawn, write_folder
+from folders import LABELS, corpus, drawn, write_folder
+from handmade import alterations
 from likeness import assert_alike
 
 import dla
 from dla.errors import FileFormatError
+from dla.views.sealed import sealed_json, unsealed_json
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def test_a_file_holds_all_of_it(summary, tmp_path):
 def test_a_file_is_json_that_anything_reads(summary, tmp_path):
     summary.save(tmp_path / "summary.json")
     text = (tmp_path / "summary.json").read_text()
-    assert json.loads(text, parse_constant=pytest.fail)["format"] == "dla.summary/4"
+    assert json.loads(text, parse_constant=pytest.fail)["format"] == "dla.summary/5"
 
 
 def test_a_file_in_no_folder_and_a_folder(summary, tmp_path):
@@ -76,9 +78,11 @@ def test_a_file_that_is_not_there(tmp_path):
     [
         ("{", "is not a summary saved by this library, or was cut short"),
         ("[1, 2]", "is not a summary saved by this library"),
-        ('{"format": "dla.sweep/1"}', "its format is 'dla.sweep/1' and this library reads 'dla.summary/4'"),
-        ('{"format": "dla.summary/4"}', r"was cut short \('about'\). Save it again"),
-        ('{"format": "dla.summary/4", "about": {"parts": [], "folders": []}, "settings": []}', "was cut short"),
+        ('{"format": "dla.sweep/1"}', "its format is 'dla.sweep/1' and this library reads 'dla.summary/5'"),
+        ('{"format": "dla.summary/5"}', "or edited .it does not begin with a checksum.. Save it again"),
+        (sealed_json('{"format": "dla.summary/5"}'), "or edited .about: Field required"),
+        ("[" * 100_000, "is not a summary"),
+        (sealed_json('{"about": ' + "[" * 100_000), "is not a summary"),
     ],
 )
 def test_a_file_that_is_no_summary(tmp_path, text, message):
@@ -87,13 +91,46 @@ def test_a_file_that_is_no_summary(tmp_path, text, message):
         dla.Summary.read(tmp_path / "x.json")
 
 
-def test_arrays_of_other_sizes_are_noticed(summary, tmp_path):
-    summary.save(tmp_path / "x.json")
-    contents = json.loads((tmp_path / "x.json").read_text())
-    contents["about"]["parts"].pop()
-    (tmp_path / "x.json").write_text(json.dumps(contents))
-    with pytest.raises(FileFormatError, match="was cut short"):
-        dla.Summary.read(tmp_path / "x.json")
+def test_every_bit_counts(summary, tmp_path):
+    path = tmp_path / "x.json"
+    summary.save(path)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 211):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(FileFormatError, match="checksum|its format is"):
+            dla.Summary.read(path)
+
+
+def test_a_file_made_by_hand_is_read_or_refused(tmp_path):
+    folder = write_folder(tmp_path / "s", corpus(4), drawn(4)[:, :2], labels=LABELS[:2])
+    path, refused = tmp_path / "x.json", 0
+    dla.Summary.load(folder, "order", top_k=1, bootstrap=1).save(path)
+    for altered in alterations(json.loads(unsealed_json(path.read_bytes()))):
+        path.write_text(sealed_json(json.dumps(altered)))
+        try:
+            read = dla.Summary.read(path)
+            assert str(read)
+            assert read.settings.top_k != 1 or not read.count or read.top_prompts("L0H0", 1)
+        except FileFormatError:
+            refused += 1
+    assert refused > 400
+
+
+def test_what_does_not_go_together(summary, tmp_path):
+    path = tmp_path / "x.json"
+    summary.save(path)
+    for change, message in (
+        (lambda told: told["about"]["parts"].pop(), "cannot reshape array"),
+        (lambda told: told["groups"][0]["group"].append("x"), "its groups are not those of rows that are split by"),
+        (lambda told: told["groups"].append(told["groups"][0]), "its groups are not those of rows that are split by"),
+        (lambda told: told["groups"][0]["extremes"]["texts"].popitem(), "cannot reshape array|its prompts at the ends"),
+    ):
+        told = json.loads(unsealed_json(path.read_bytes()))
+        change(told)
+        other = tmp_path / "other.json"
+        other.write_text(sealed_json(json.dumps(told)))
+        with pytest.raises(FileFormatError, match=f"cut short or edited .{message}"):
+            dla.Summary.read(other)
 
 
 def test_a_disk_that_is_full_leaves_the_old_file(summary, tmp_path, monkeypatch):

@@ -86,7 +86,17 @@ def test_a_part_that_is_strong_in_one_group_alone_is_a_column(tmp_path):
 
 
 def test_more_groups_than_fit_are_counted(tmp_path):
-    assert "10 more groups: see to_dataframe()." in str(load(tmp_path / "s", "prompt", n=30))
+    assert "the largest groups; 10 more are in to_dataframe()." in str(load(tmp_path / "s", "prompt", n=30))
+
+
+def test_the_largest_groups_are_shown_first(tmp_path):
+    sizes = [1 + (7 * i) % 30 for i in range(30)]
+    prompts = corpus(sum(sizes)).assign(name=np.repeat([f"n{i:02d}" for i in range(30)], sizes))
+    summary = dla.Summary.load(write_folder(tmp_path / "s", prompts, drawn(len(prompts))), "name")
+    table = rows(str(summary))
+    expected = sorted(range(30), key=lambda i: -sizes[i])[:20]
+    assert list(table) == ["all", *(f"n{i:02d}" for i in expected)]
+    assert [int(table[f"n{i:02d}"][0]) for i in expected] == [sizes[i] for i in expected]
 
 
 def test_a_trajectory_keeps_its_order(tmp_path):

@@ -1,6 +1,7 @@
 """What a summary says, beside formulas over the whole data."""
 
 import re
+import time
 from inspect import unwrap
 
 import numpy as np
@@ -76,6 +77,33 @@ def test_the_variance_of_large_values_is_not_lost():
     for piece in np.array_split(values, 50):
         merged = merged.merge(Moments.of(piece))
     np.testing.assert_allclose(merged.variance, values.var(0, ddof=1), rtol=1e-7)
+
+
+@given(n=st.integers(0, 40), sets=st.integers(1, 30), seed=st.integers(0, 99))
+def test_many_sets_at_once_are_each_by_itself(n, sets, seed):
+    rng = np.random.default_rng(seed)
+    values, dealt = rng.normal(size=(n, 3)), rng.integers(0, sets, n)
+    each = [Moments.of(values[dealt == i]) for i in range(sets)]
+    for found, expected in zip(Moments.of_each(values, dealt, sets), each, strict=True):
+        assert found.count == expected.count
+        for name in ("mean", "squares", "low", "high", "positive"):
+            np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-12, atol=1e-14)
+    together, whole = Moments.together(each), Moments.of(values)
+    assert together.count == n
+    for name in ("mean", "squares", "low", "high", "positive"):
+        np.testing.assert_allclose(getattr(together, name), getattr(whole, name), rtol=1e-12, atol=1e-13)
+
+
+def test_ten_thousand_groups_take_a_moment(tmp_path):
+    prompts = corpus(10_000).assign(name=[f"n{i}" for i in range(10_000)])
+    folder = write_folder(tmp_path / "s", prompts, drawn(10_000), sizes=[500] * 19)
+    begin = time.process_time()
+    summary = dla.Summary.load(folder, "name")
+    assert "9980 more are in to_dataframe()" in str(summary)
+    assert len(summary.to_dataframe()) == 50_000
+    assert time.process_time() - begin < 10  # one by one they take 30 s
+    kept = sum(array.nbytes for tally in summary.tallies.values() for array in (tally.extremes.values, tally.sample))
+    assert kept < 10_000 * 400
 
 
 def test_top_and_bottom_rank_by_the_mean(tmp_path):

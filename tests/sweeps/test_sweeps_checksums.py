@@ -1,14 +1,16 @@
 """What a folder holds is what the sweep wrote, or an error that names the file."""
 
-import json
 import shutil
+from pathlib import Path
 
 import pytest
+from handmade import alterations
 from sweep_subjects import Interrupted, assert_same, frame, stop
 
 import dla
 from dla.errors import FileFormatError
-from dla.sweeps.manifest import write_manifest
+from dla.sweeps.manifest import read_manifest, write_manifest
+from dla.views.sealed import sealed_json
 
 SETTINGS = {"window": 6, "batch_tokens": 100}
 
@@ -141,14 +143,30 @@ def test_every_bit_of_the_manifest_counts(folder):
         ("L1H2", "L1H3"),
         ('"complete": ', '"complete":  1 and '),
         ("{", ""),
+        ("\n", "\n "),
     ):
         path.write_text(text.replace(old, new, 1))
         with pytest.raises(FileFormatError, match=r"manifest.json' was not written by this library, or is damaged"):
             dla.open_sweep(folder)
         with pytest.raises(FileFormatError, match=r"manifest.json' was not written by this library, or is damaged"):
             dla.Summary.load(folder)
-    path.write_text(text.replace("\n", "\n  "))  # other blanks are the same manifest
-    assert dla.open_sweep(folder).parts
+
+
+def test_a_manifest_made_by_hand_is_read_or_refused(whole, tmp_path):
+    folder, told, refused = shutil.copytree(whole, tmp_path / "copy"), read_manifest(whole), 0
+    for altered in alterations(told):
+        write_manifest(folder, altered)
+        try:
+            opened = dla.open_sweep(folder)
+            assert str(opened)
+            assert opened.notes()
+            assert opened.results() or not opened.complete
+        except FileFormatError:
+            refused += 1
+    assert refused > 300
+    write_manifest(folder, {**told, "counts": {**told["counts"], "prompts": "22"}})
+    with pytest.raises(FileFormatError, match="is damaged .counts.prompts: Input should be a valid integer"):
+        dla.open_sweep(folder)
 
 
 def test_a_shard_of_another_sweep_is_noticed(whole, tmp_path):
@@ -161,7 +179,12 @@ def test_a_shard_of_another_sweep_is_noticed(whole, tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "00000000.json' is damaged"), ("[]", "is damaged"), ('{"number": 0}', "is damaged .'files'")],
+    [
+        ("{", "00000000.json' is damaged .it does not begin with a checksum"),
+        (sealed_json('{"number": 0}').replace("0}", "1}"), "is damaged .its checksum is .{8}, and .{8} was noted"),
+        (sealed_json('{"number": 0}'), "is damaged .prompts: Field required"),
+        (sealed_json('{"number": "0"}'), "is damaged .number: Input should be a valid integer"),
+    ],
 )
 def test_a_result_that_is_damaged(half, tmp_path, text, message):
     folder = shutil.copytree(half, tmp_path / "copy")
@@ -175,6 +198,28 @@ def test_a_result_of_another_shard(half, tmp_path):
     first, second = sorted((folder / "results").iterdir())[:2]
     shutil.copy(second, first)
     with pytest.raises(FileFormatError, match=f"{first.name}' is damaged .it is that of shard {int(second.stem)}"):
+        dla.Summary.load(folder)
+
+
+def test_shards_that_may_not_be_seen(half, tmp_path, monkeypatch):
+    folder, see = shutil.copytree(half, tmp_path / "copy"), Path.iterdir
+
+    def hidden(self):
+        if self.name == "results":
+            raise PermissionError(13, "Permission denied", str(self))
+        return see(self)
+
+    monkeypatch.setattr(Path, "iterdir", hidden)
+    with pytest.raises(PermissionError, match="Permission denied: '.*/results'"):
+        dla.Summary.load(folder)
+
+
+def test_a_folder_in_the_place_of_a_file(whole, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / "copy")
+    file = folder / "parts" / f"{numbers(folder)[0]}.parquet"
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(FileFormatError, match=f"{file.name}' is missing or damaged .Is a directory.. Delete"):
         dla.Summary.load(folder)
 
 
@@ -209,8 +254,6 @@ def test_what_the_manifest_claims_is_what_lies_there(whole):
 
 def test_a_manifest_that_is_complete_by_hand_is_checked(half, tmp_path):
     folder = shutil.copytree(half, tmp_path / "copy")
-    told = json.loads((folder / "manifest.json").read_text())
-    told.pop("checksum")
-    write_manifest(folder, {**told, "complete": True})
+    write_manifest(folder, {**read_manifest(folder), "complete": True})
     with pytest.raises(FileFormatError, match="is not of the sweep that its folder holds"):
         list(dla.open_sweep(folder).shards())

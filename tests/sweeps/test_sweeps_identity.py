@@ -113,6 +113,39 @@ def test_settings_that_are_no_weights(tmp_path, change, message):
         dla.sweep(frame(3), by_heads(model), tmp_path)
 
 
+def only_batches(z, hook):
+    """Does nothing to a prompt by itself, as the samples are run."""
+    return 0.5 * z if len(z) > 1 else z
+
+
+def only_large_batches(z, hook):
+    return 0.5 * z if len(z) > 2 else z
+
+
+def test_a_hook_that_does_nothing_to_the_samples(tmp_path):
+    model, corpus, place = bridge(), frame(9), "blocks.1.attn.hook_z"
+    with model.hooks(fwd_hooks=[(place, only_batches)]):
+        begin(by_heads(model), corpus, tmp_path)
+    for hook, here in (([], "none"), ([(place, only_large_batches)], ".*only_large_batches .*")):
+        with (
+            model.hooks(fwd_hooks=hook),
+            pytest.raises(ValueError, match=f"the model's hooks differ .{place}: .*only_batches .* and {here} here"),
+        ):
+            dla.sweep(corpus, by_heads(model), tmp_path, window=4)
+    with model.hooks(fwd_hooks=[(place, only_batches)]):
+        assert dla.sweep(corpus, by_heads(model), tmp_path, window=4).complete
+
+
+def test_the_configuration_is_a_setting(tmp_path):
+    model, other = (dla.demo.load_small("raw") for _ in range(2))
+    dla.sweep(frame(3), by_heads(model), tmp_path)
+    other.original_model.config.sliding_window = 16
+    assert dla.sweep(frame(3), by_heads(other), tmp_path).complete  # a field that only another version has
+    other.original_model.config.scale_attn_by_inverse_layer_idx = True
+    with pytest.raises(ValueError, match="the model's config.scale_attn_by_inverse_layer_idx is false there and true"):
+        dla.sweep(frame(3), by_heads(other), tmp_path)
+
+
 def test_another_tokenizer(heads, tmp_path, monkeypatch):
     dla.sweep(frame(3), heads, tmp_path)
     model = dla.demo.load_small("raw")

@@ -140,6 +140,33 @@ def test_a_folder_with_other_things_is_left_alone(heads, tmp_path):
         dla.sweep(frame(2), heads, tmp_path)
     with pytest.raises(ValueError, match="is a file. Pass the name of a folder"):
         dla.sweep(frame(2), heads, tmp_path / "thesis.tex")
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_that_is_refused_stays_as_it_was(heads, begun):
+    (begun / ".lock").unlink()
+    before = {file: file.read_bytes() for file in begun.rglob("*") if file.is_file()}
+    with pytest.raises(ValueError, match="the corpus differs"):
+        dla.sweep(frame(7), heads, begun, limit=5)
+    assert {file: file.read_bytes() for file in begun.rglob("*") if file.is_file()} == before
+
+
+def test_a_folder_without_a_name(heads, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="out='' is no name of a folder. Pass the name of one"):
+        dla.sweep(frame(2), heads, "")
+    for read in (dla.open_sweep, dla.Summary.load):
+        with pytest.raises(dla.FileFormatError, match="'' is not a sweep's folder. Pass the name of one"):
+            read("")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_file_of_another_is_written_through_a_link(heads, tmp_path):
+    (tmp_path / "precious").write_text("years of work")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".owner").symlink_to(tmp_path / "precious")
+    assert dla.sweep(frame(2), heads, tmp_path / "out").complete
+    assert (tmp_path / "precious").read_text() == "years of work"
 
 
 @pytest.mark.parametrize("package", ["pyarrow", "ray"])
@@ -155,9 +182,9 @@ def test_folders_that_are_none(tmp_path, heads):
         dla.open_sweep(tmp_path)
     for contents, message in (
         ("{", "was not written by this library, or is damaged"),
-        ("[]", "its format is None and this library reads 'dla.sweep/4'"),
+        ("[]", "its format is None and this library reads 'dla.sweep/5'"),
         ('{"format": "dla.sweep/1"}', "its format is 'dla.sweep/1'.* Delete the folder, and sweep again"),
-        ('{"format": "dla.sweep/4"}', "its checksum is not that of what it holds"),
+        ('{"format": "dla.sweep/5"}', "it does not begin with a checksum"),
     ):
         (tmp_path / "manifest.json").write_text(contents)
         with pytest.raises(dla.FileFormatError, match=message):

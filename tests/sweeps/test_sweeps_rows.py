@@ -58,7 +58,7 @@ def test_a_model_in_double_precision_keeps_its_digits(tmp_path):
 def test_the_manifest_says_where_the_numbers_come_from(heads, tmp_path):
     folder = dla.sweep(frame(5), heads, tmp_path, limit=4)
     told = folder.manifest
-    assert told["format"] == "dla.sweep/4"
+    assert told["format"] == "dla.sweep/5"
     assert told["direction"] == "logit of answer - logit of incorrect"
     assert told["decomposer"] == "HeadDecomposer(layers=None)"
     assert (told["row_kind"], told["complete"]) == ("additive", True)

@@ -18,6 +18,9 @@ ROWS = 1500
 KILLS = int(os.environ.get("DLA_KILLS", "20"))
 """How often the sweep is killed."""
 
+UNFINISHED = f".dla-{'0' * 32}.part"
+"""How a file is called while it is written."""
+
 SETTINGS = {"window": 64, "batch_tokens": 256}
 
 
@@ -115,16 +118,33 @@ def test_what_a_killed_sweep_left_half_written_is_removed(heads, failing_writes,
         failing_writes(1)
         with pytest.raises(OSError, match="No space left"):
             dla.sweep(frame(4), heads, tmp_path)
-    (tmp_path / "parts" / ".00000000.parquet.123.part").write_bytes(b"half")
+    (tmp_path / "parts" / UNFINISHED).write_bytes(b"half")
     (tmp_path / "parts" / "00000000.parquet").write_bytes(b"of a shard whose prompts were never written")
     assert list(dla.open_sweep(tmp_path).shards()) == []
     assert_every_row_once(dla.sweep(frame(4), heads, tmp_path), 4)
     assert unfinished(tmp_path) == []
 
 
+def test_what_others_left_half_written_is_theirs(heads, tmp_path):
+    out = tmp_path / "out"
+    dla.sweep(frame(4), heads, out)
+    others = [
+        out / ".thesis.tex.part",
+        out / "parts" / ".download.part",
+        out / ".dla-12.part",
+        out / "own" / UNFINISHED,
+    ]
+    (out / "own").mkdir()
+    for file in others:
+        file.write_text("years of work")
+    (out / "parts" / UNFINISHED).symlink_to(others[0])
+    assert dla.sweep(frame(4), heads, out).complete
+    assert {file.read_text() for file in others} == {"years of work"}
+
+
 def leave_a_file(folder):
     """As an actor does that dies while it writes."""
-    (folder / "rejected" / ".00000000.parquet.123.part").write_bytes(b"half")
+    (folder / "rejected" / UNFINISHED).write_bytes(b"half")
 
 
 def test_what_an_actor_that_died_left_half_written_is_removed(heads, tmp_path):

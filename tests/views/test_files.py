@@ -1,12 +1,16 @@
 """Attributions on disk: what comes back is what was saved; what is not ours, or not whole, is refused."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -17,6 +21,8 @@ from subjects import GPT2, LLAMA, each_decomposer, some_tokens
 import dla
 from dla.testing import TinyModel
 from dla.testing.models import PROMPT
+from dla.views.files import replacing, write_dataset
+from dla.views.sealed import check_sealed_file, seal_file
 
 HEADS = dla.HeadDecomposer()
 
@@ -144,25 +150,125 @@ def test_files_of_others(tmp_path: Path) -> None:
     text, netcdf = tmp_path / "text.nc", tmp_path / "other.nc"
     text.write_text("part,value\nembed,1.0\n")
     xr.Dataset({"values": ("x", [1.0])}).to_netcdf(netcdf, engine="h5netcdf")
+    for path in (text, netcdf):
+        with pytest.raises(
+            dla.FileFormatError, match=r"\.nc' is not an attribution saved .*there is no checksum at its"
+        ):
+            dla.load(path)
+    seal_file(text)
     with pytest.raises(dla.FileFormatError, match=r"text\.nc' is not an attribution saved by this library"):
         dla.load(text)
-    with pytest.raises(dla.FileFormatError, match=r"not an attribution \(format None\)"):
-        dla.load(netcdf)
-    xr.Dataset(attrs={"format": "dla.attribution/99"}).to_netcdf(netcdf, engine="h5netcdf")
-    with pytest.raises(dla.FileFormatError, match=r"format 'dla\.attribution/99'"):
-        dla.load(netcdf)
+    for other in ("dla.attribution/99", None):
+        write_dataset(xr.Dataset(attrs={} if other is None else {"format": other}), netcdf)
+        with pytest.raises(dla.FileFormatError, match=f"its format is {other!r} and this library reads 'dla.attrib"):
+            dla.load(netcdf)
 
 
-def test_a_file_of_ours_that_lacks_a_variable_or_has_a_broken_record(tmp_path: Path) -> None:
-    data, path = attribution().to_xarray(), tmp_path / "result.nc"
-    broken = [data.drop_vars(name) for name in ("values", "total", "tolerance", "kind", "position_in_prompt")]
-    broken += [data.assign_attrs(provenance=record) for record in ("{", "[]", '{"tokens": []}')]
-    broken.append(data.copy())
-    del broken[-1].attrs["provenance"]
-    for dataset in broken:
-        dataset.to_netcdf(path, engine="h5netcdf")
-        with pytest.raises(dla.FileFormatError):
+def test_every_bit_of_a_file_counts(tmp_path: Path) -> None:
+    path = tmp_path / "result.nc"
+    attribution("When Mary").save(path)
+    whole = path.read_bytes()
+    for place in [*range(0, len(whole), 97), *range(len(whole) - 90, len(whole), 7)]:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(dla.FileFormatError, match="checksum"):
             dla.load(path)
+    path.write_bytes(whole + b"\n")
+    with pytest.raises(dla.FileFormatError, match="there is no checksum at its end"):
+        dla.load(path)
+    path.write_bytes(whole)
+    check_sealed_file(path)
+
+
+Edit = Callable[[xr.Dataset], xr.Dataset]
+
+
+def added(name: str) -> Edit:
+    """One to a number of the first row."""
+    return lambda data: data.assign({name: data[name] + (np.arange(data[name].size) == 1).reshape(data[name].shape)})
+
+
+def told(**fields: object) -> Edit:
+    """Another provenance."""
+    return lambda data: data.assign_attrs(provenance=json.dumps({**json.loads(data.attrs["provenance"]), **fields}))
+
+
+def coordinate(name: str, first: object) -> Edit:
+    """Another value in the first place of a coordinate."""
+
+    def edit(data: xr.Dataset) -> xr.Dataset:
+        values = data[name].values.astype(object) if isinstance(first, str) else data[name].values.copy()
+        values.flat[0] = first
+        return data.assign_coords({name: (data[name].dims, values)})
+
+    return edit
+
+
+def parents(text: str) -> Edit:
+    return lambda data: data.assign_attrs(parents=text)
+
+
+EDITS: list[tuple[str, Edit, str]] = [
+    ("a value", added("values"), "its rows do not make their total"),
+    ("the total", added("total"), "its rows do not make their total"),
+    ("the gap", added("gap"), "its gap is not what its logit"),
+    ("the logit", added("logit"), "its gap is not what its logit"),
+    ("rows left out", lambda data: data.isel(part=slice(5)), "its rows do not make their total"),
+    ("no tolerance", lambda data: data.drop_vars("tolerance"), "tolerance"),
+    ("no kinds", lambda data: data.drop_vars("kind"), "kind"),
+    ("no provenance", lambda data: data.drop_attrs(), "its format is None"),
+    ("whole numbers", lambda data: data.assign(total=data["total"].astype(int)), "'total' has the axes .* type int"),
+    ("another kind of rows", told(row_kind="magic"), "'magic' is not a valid RowKind"),
+    ("a text that is none", told(direction=3), "direction: Input should be a valid string"),
+    ("other axes", told(dims=["position", "batch"]), "the axes .* are none that a result can have"),
+    ("an axis less", told(dims=["batch"]), "'position_in_prompt' has the axes"),
+    ("directions", told(directions=["a"]), r"the directions are \[\], and \['a'\]"),
+    ("other prompts", told(tokens=[["a", "b"], ["c", "d"]]), "the tokens at its positions are not those"),
+    ("more prompts", told(tokens=[["a"]] * 3), "numbers of 2 prompts, and tokens of 3"),
+    ("prompts of numbers", told(tokens=[[1], [2]]), "tokens.0.0: Input should be a valid string"),
+    ("a position", coordinate("position_in_prompt", 10**9), "the tokens at its positions|outside of the prompts"),
+    ("a label", coordinate("part", "embedding"), "the part 'embedding' is described as 'embed'"),
+    ("a layer", coordinate("layer", 7), "the part 'embed' is described as '7_embed'"),
+    ("deep JSON", parents("[" * 50_000), "recursion limit exceeded"),
+    (
+        "a circle",
+        parents('{"a": ["k", 0, 0, null, null, "b"], "b": ["k", 0, 0, null, null, "a"]}'),
+        "the part 'b', of which another is a piece, is",
+    ),
+    ("many variables", lambda data: data.assign({f"v{i}": 0.0 for i in range(2000)}), "'v0', which is not one of its"),
+]
+
+
+@pytest.mark.parametrize(("edit", "message"), [pytest.param(*case, id=name) for name, *case in EDITS])
+def test_what_was_edited_and_given_a_new_checksum(edit: Edit, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "result.nc"
+    write_dataset(edit(attribution([PROMPT, "When Mary"], [0, -1]).to_xarray()), path)
+    begin = time.monotonic()
+    with pytest.raises(dla.FileFormatError, match=rf"result\.nc' is not an attribution saved .*{message}.*Save it"):
+        dla.load(path)
+    assert time.monotonic() - begin < 5
+
+
+def test_more_numbers_than_the_file_can_hold(tmp_path: Path) -> None:
+    path = tmp_path / "result.nc"
+    attribution().save(path)
+    with h5py.File(path, "r+") as file:
+        del file["values"]
+        file.create_dataset("values", (2**40,), "f4", chunks=(2**20,), compression="gzip")
+    seal_file(path)
+    with pytest.raises(dla.FileFormatError, match=r"'values' of shape .1099511627776,. is more than the file can hold"):
+        dla.load(path)
+
+
+def test_a_variable_that_lies_elsewhere(tmp_path: Path) -> None:
+    path, other = tmp_path / "result.nc", tmp_path / "other.nc"
+    attribution().save(path)
+    shutil.copy(path, other)
+    with h5py.File(path, "r+") as file:
+        del file["values"]
+        file["values"] = h5py.ExternalLink(str(other), "/values")
+    seal_file(path)
+    with pytest.raises(dla.FileFormatError, match="'values', which is not one of its variables"):
+        dla.load(path)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +307,8 @@ def test_a_file_that_cannot_be_written_is_called_as_the_user_called_it(
         result.save(path)
     with pytest.raises(IsADirectoryError, match=r"' is a folder\. Pass the name of a file\.$"):
         result.save(tmp_path)
+    with pytest.raises(ValueError, match=r"^'' is no name of a file\. Pass one\.$"):
+        result.save("")
 
     def refuse(self: Path, target: Path) -> None:
         raise PermissionError(13, "no", str(self))
@@ -209,6 +317,21 @@ def test_a_file_that_cannot_be_written_is_called_as_the_user_called_it(
     with pytest.raises(PermissionError, match=r"Permission denied: '.*/y\.nc'$"):
         result.save(tmp_path / "y.nc")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_written_through_a_link_that_was_planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "precious").write_text("years of work")
+    names = []
+    for number in range(3):
+        with replacing(tmp_path / "result.nc") as unfinished:
+            names.append(unfinished.name)
+            unfinished.write_text(str(number))
+    assert len({*names}) == 3
+    monkeypatch.setattr("secrets.token_hex", lambda _: "0" * 32)
+    (tmp_path / f".dla-{'0' * 32}.part").symlink_to(tmp_path / "precious")
+    with pytest.raises(FileExistsError, match=r"File exists: '.*/result\.nc'$"):
+        attribution("When Mary").save(tmp_path / "result.nc")
+    assert (tmp_path / "precious").read_text() == "years of work"
 
 
 def test_no_file(tmp_path: Path) -> None:

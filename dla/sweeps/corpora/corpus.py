@@ -1,19 +1,25 @@
 """A corpus: what its rows are in all, and some of them at a time."""
 
 import hashlib
+from array import array
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import islice, zip_longest
+from pathlib import Path
 from typing import Any, final
 
+from dla.errors import DLAError
 from dla.sweeps.corpora.base import CorpusRow, RowReader, is_missing
 from dla.sweeps.layout import RESERVED
+
+_ROWS = 1024  # how many rows are compared at a time
 
 
 @final
 class Corpus:
     """A table of prompts.
 
-    Law: `rows(start, stop)` depends on `start` and `stop` alone. A corpus can be pickled, as its reader can.
+    Law: `rows(start, stop)` depends on `start` and `stop` alone: it gives the rows that were there when the corpus was
+    opened, or an error. A corpus can be pickled, as its reader can.
 
     Attributes:
         columns: The names of the columns.
@@ -23,23 +29,28 @@ class Corpus:
         fingerprint: Changes when a row does, or the order of rows; not with the names of files.
     """
 
-    def __init__(self, reader: RowReader, name: str) -> None:
-        """Reads every row once, and keeps none.
+    def __init__(self, reader: RowReader, name: str, files: Sequence[Path] = ()) -> None:
+        """Reads every row once, and keeps eight bytes of each: by them a row that changes later is noticed.
 
         Args:
             reader: Reads the rows.
             name: What an error calls the corpus.
+            files: The files that it reads, if it does.
 
         Raises:
             ValueError: If a needed column is missing, or the name of one cannot be.
         """
         self.columns = check_column_names(reader.columns, name)
-        self.size, self.compares = 0, False
+        self.size, self.compares, self._name = 0, False, name
+        self._files, self._states = files, _states(files)
+        self._digests = array("Q")
         digest = hashlib.sha256(repr(self.columns).encode("utf-8", "backslashreplace"))
         for row in reader.rows(0):
             self.size += 1
             self.compares = self.compares or not is_missing(row.values.get("incorrect"))
-            digest.update(repr((row.values, row.fault)).encode("utf-8", "backslashreplace"))
+            told = _told(row)
+            digest.update(told)
+            self._digests.append(_digest(told))
         self.fingerprint = digest.hexdigest()
         self._reader, self._at = reader, 0
         self._coming: Iterator[CorpusRow] | None = None
@@ -52,16 +63,55 @@ class Corpus:
 
         Where they come after those of the call before, reading continues from there: text has no index, and to begin
         at the top of a file for each window would cost the square of its length.
+
+        Raises:
+            DLAError: If they are not those that were there when the corpus was opened, or cannot be read any more.
         """
-        if self._coming is None or start < self._at:
-            self._coming, self._at = self._reader.rows(start), start
-        rows = list(islice(self._coming, start - self._at, stop - self._at))
+        try:
+            if self._coming is None or start < self._at:
+                self._coming, self._at = self._reader.rows(start), start
+            rows = list(islice(self._coming, start - self._at, stop - self._at))
+        except Exception as error:  # each reader has errors of its own for a file that is gone, or another one
+            raise self._changed(f"it cannot be read any more ({error})") from error
+        found, expected = [_digest(_told(row)) for row in rows], self._digests[start:stop].tolist()
+        if found != expected:
+            pairs = enumerate(zip_longest(found, expected), start)
+            raise self._changed(f"row {next(i for i, (now, then) in pairs if now != then)} is not what it was")
         self._at = stop
         return rows
+
+    def check(self) -> None:
+        """Reads every row again if a file was written to; raises as `rows` does, also where rows were added."""
+        if _states(self._files) == self._states:
+            return
+        for start in range(0, self.size + 1, _ROWS):
+            self.rows(start, start + _ROWS)
+
+    def _changed(self, how: str) -> DLAError:
+        self._coming = None
+        return DLAError(
+            f"{self._name} changed while it was read: {how}. No row of it was mixed with the old ones. Bring the old "
+            "rows back, and the same call resumes the sweep; for the new ones pass another folder."
+        )
 
     def table(self, rows: Sequence[CorpusRow]) -> Any:
         """An Arrow table of rows that could be read, with all columns."""
         return self._reader.table(rows)
+
+
+def _states(files: Sequence[Path]) -> list[tuple[int, int]]:
+    """The size of each file and when it was written; of one that is gone, zeros."""
+    found = [file.stat() if file.is_file() else None for file in files]
+    return [(0, 0) if each is None else (each.st_size, each.st_mtime_ns) for each in found]
+
+
+def _told(row: CorpusRow) -> bytes:
+    """All that a row says."""
+    return repr((row.values, row.fault)).encode("utf-8", "backslashreplace")
+
+
+def _digest(told: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(told, digest_size=8).digest(), "little")
 
 
 def check_column_names(columns: Sequence[Any], name: str) -> tuple[str, ...]:

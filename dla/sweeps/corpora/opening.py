@@ -35,7 +35,7 @@ def open_corpus(source: Any) -> Corpus:
     paths = source if isinstance(source, list | tuple) else [source]
     if paths and all(isinstance(path, str | Path) for path in paths):
         files = [file for path in paths for file in _files(Path(path))]
-        return Corpus(_reader(files), " and ".join(repr(str(file)) for file in files[:2]))
+        return Corpus(_reader(files), " and ".join(repr(str(file)) for file in files[:2]), files)
     raise TypeError(
         f"A corpus cannot be a {type(source).__name__}. Pass a pandas DataFrame, a datasets.Dataset (one split, not "
         "streamed: a sweep that resumes reads it again), or the path of a .jsonl, .csv or .parquet file or a folder."

@@ -1,0 +1,42 @@
+"""Attributions read from files."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dla.errors import FileFormatError
+from dla.results.attribution import TENSORS, Attribution
+from dla.results.sums import adds_up
+from dla.views.dataset import COORDINATES, from_dataset
+from dla.views.files import read_dataset
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def load(path: str | Path) -> Attribution:
+    """Reads an attribution that `Attribution.save` wrote, and proves again that its rows add up.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        FileFormatError: If the file is not one of ours, was cut short or edited, or its rows do not add up any more.
+    """
+    path = Path(path)
+    data = read_dataset(path, {*COORDINATES, *TENSORS})
+    try:
+        return _proven(data)
+    except (KeyError, ValueError) as error:
+        raise FileFormatError(
+            f"{str(path)!r} is not an attribution saved by this library, or was edited ({error}). Save it again."
+        ) from error
+
+
+def _proven(data: "xarray.Dataset") -> Attribution:
+    parts, tensors, provenance = from_dataset(data, TENSORS)
+    fields: dict[str, Any] = {**tensors}
+    gap = fields.pop("gap")
+    result = Attribution(parts=parts, provenance=provenance, **fields)
+    if adds_up(result.values, result.total, result.tolerance, provenance.row_kind) != bool(data.attrs["whole"]):
+        raise ValueError("its rows do not make their total as they did when it was saved")
+    if bool(((gap - result.gap).abs() > result.tolerance).any()):
+        raise ValueError("its gap is not what its logit, total and constant leave")
+    return result
