@@ -28,6 +28,7 @@ from dla.errors import (
     UnsupportedModelError,
     warn_caller,
 )
+from dla.inputs.arguments import choice
 from dla.inputs.given import shown
 from dla.inputs.prompts import Mask, Position, Prompts, Text, read_positions
 from dla.results.attribution import Attribution
@@ -90,13 +91,9 @@ class Attributor:
             TypeError: If the decomposer is none.
             ValueError: If `check` or `unembed` is neither, or the model is in training mode.
         """
-        if check not in ("raise", "warn"):
-            raise ValueError(f"check={check!r}; pass 'raise' or 'warn'.")
-        if unembed not in ("all", "sample"):
-            raise ValueError(f"unembed={unembed!r}; pass 'all' or 'sample'.")
+        self.check = choice(check, "check", ("raise", "warn"))
+        self._sampled = choice(unembed, "unembed", ("all", "sample")) == "sample"
         self.decomposer = as_decomposer(decomposer)
-        self.check = check
-        self._sampled = unembed == "sample"
         self._proven: Anatomy | None = None
         self._plans: dict[str | None, tuple[Anatomy, ModelAdapter, Plan]] = {}
         self._reported: Anatomy | None = None

@@ -10,6 +10,8 @@ from rich.console import Console, ConsoleOptions
 from rich.table import Table
 from torch import Tensor
 
+from dla.inputs.given import Count, count
+from dla.inputs.text import as_text
 from dla.labels import Label
 from dla.results.rerun import Rerun
 from dla.views.brief import listed, mean_of
@@ -41,7 +43,7 @@ class TokenEffects:
         return printed(self)
 
     def __repr__(self) -> str:
-        return f"TokenEffects({self.part}, up: {listed(self.up)}; down: {listed(self.down)})"
+        return f"TokenEffects({as_text(self.part)}, up: {listed(self.up)}; down: {listed(self.down)})"
 
     def _repr_html_(self) -> str:
         return self._grid().html()
@@ -69,7 +71,7 @@ class Part:
     rerun: Rerun | None = field(repr=False)
 
     def __repr__(self) -> str:
-        return f"Part({self.label}, logits {mean_of(self.values)})"
+        return f"Part({as_text(str(self.label))}, logits {mean_of(self.values)})"
 
     def _repr_html_(self) -> str:
         rows = [(str(label), label.kind) for label in self.label.path()]
@@ -87,7 +89,7 @@ class Part:
         """
         return self._rerun().vector(self.label, self.values)
 
-    def top_tokens(self, k: int = 5) -> TokenEffects:
+    def top_tokens(self, k: Count = 5) -> TokenEffects:
         """The tokens whose logits the part pushes up and down most, on average over prompts and positions.
 
         Its vector is read through the final norm, with the scale that it has in this run (the row of a lens with its
@@ -98,10 +100,12 @@ class Part:
             k: How many of each.
 
         Raises:
-            ValueError: If the result was read from a file, or is about a place before the end of the stream.
+            TypeError: If `k` is not a whole number.
+            ValueError: If `k` is less than one, or the result was read from a file, or is about a place before the
+                end of the stream.
             RunChangedError: As `vector`.
         """
-        rerun = self._rerun()
+        k, rerun = count(k, "k", "token"), self._rerun()
         if rerun.query.at is not None:
             raise ValueError(
                 f"What is written to {rerun.query.at!r} is not read by the unembedding. Ask about a token to see "
