@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.inputs.arguments import instance
+from dla.inputs.arguments import check_fields, function, instance
 from dla.inputs.given import items, shown
 from dla.inputs.prompts import Prompts
 from dla.labels import ROUNDING, Label
@@ -49,6 +49,9 @@ class Rows:
     labels: Sequence[Label]
     values: Float[Tensor, "part *more"]
 
+    def __post_init__(self) -> None:
+        check_fields(self, labels=Sequence, values=Tensor)
+
 
 Reduction = Callable[[Rows], Rows]
 """Makes fewer rows of some, with the same sum."""
@@ -68,6 +71,10 @@ class Entry:
     parent: Label
     resolve: Callable[[Prompts], Write]
     reductions: tuple[Reduction, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self, parent=Label, reductions=tuple)
+        function(self.resolve, "Entry: resolve", "one from prompts to a Write")
 
     def write(self, prompts: Prompts) -> Write:
         """The write for some prompts, checked.

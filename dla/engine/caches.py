@@ -57,7 +57,7 @@ def read_cache(model: ModelAdapter, cache: object) -> Cache | None:
     """
     if isinstance(cache, Mapping):
         final_stream = cache.get(model.anatomy.unembedding.normalised.name)
-        return CachedActivations(cache, has_batch_dim=final_stream is None or final_stream.ndim > 2)
+        return CachedActivations(cache, has_batch_dim=not isinstance(final_stream, Tensor) or final_stream.dim() > 2)
     if cache is None or isinstance(cache, Cache):
         return cache
     raise TypeError(f"The cache is {shown(cache)}. Pass the second of what run_with_cache returns, or leave it out.")
@@ -158,6 +158,8 @@ def _agreeing(
     now = _embedded(model, tokens, list(held))
     agree = torch.ones(tokens.shape, dtype=torch.bool, device="cpu")
     for name in list(held)[:1] if first else held:
+        if held[name].numel() != now[name].numel():  # of another model, or of other prompts
+            return torch.zeros_like(agree)
         cached, given = (each.detach().cpu().reshape(*tokens.shape, -1) for each in (held[name], now[name]))
         eps = max(torch.finfo(each.dtype).eps for each in (cached, given))
         given = given.double()

@@ -64,6 +64,23 @@ def instance(value: object, kinds: type[_Kind] | tuple[type[_Kind], ...], what: 
     return value
 
 
+def check_fields(of: object, **kinds: type | tuple[type, ...]) -> None:
+    """Checks the fields of an object that was just made.
+
+    Args:
+        of: The object.
+        kinds: The class, or the classes, of each field by its name.
+
+    Raises:
+        TypeError: If a field is of another class.
+    """
+    for field, kind in kinds.items():
+        value = getattr(of, field)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            kinds_in_words = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
+            raise TypeError(f"{type(of).__name__}: {field} is {shown(value)}. Pass a {kinds_in_words}.")
+
+
 def name(value: object, what: str) -> str:
     """A text of at least one character, checked.
 

@@ -139,13 +139,15 @@ def count(value: object, what: str, of: str, least: int = 1) -> int:
 
     Raises:
         TypeError: If it is not a whole number.
-        ValueError: If it is less than `least`.
+        ValueError: If it is less than `least`, or too large for any list.
     """
     number = whole_number(value)
     if number is None:
         raise TypeError(f"{what}={shown(value)} is not a whole number. Pass how many, such as 5.")
     if number < least:
         raise ValueError(f"{what}={shown(number)}: ask for at least {'one' if least == 1 else least} {of}.")
+    if number > sys.maxsize:  # more than lists and files can count
+        raise ValueError(f"{what}={shown(number)}: ask for at most {sys.maxsize} {of}.")
     return number
 
 

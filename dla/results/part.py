@@ -10,6 +10,7 @@ from rich.console import Console, ConsoleOptions
 from rich.table import Table
 from torch import Tensor
 
+from dla.inputs.arguments import check_fields
 from dla.inputs.given import Count, count
 from dla.inputs.text import as_text
 from dla.labels import Label
@@ -35,6 +36,9 @@ class TokenEffects:
     part: str
     up: tuple[tuple[str, float], ...]
     down: tuple[tuple[str, float], ...]
+
+    def __post_init__(self) -> None:
+        check_fields(self, part=str, up=tuple, down=tuple)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
         yield self._grid().rich()
@@ -69,6 +73,9 @@ class Part:
     label: Label
     values: Float[Tensor, "*direction_batch_and_pos"]
     rerun: Rerun | None = field(repr=False)
+
+    def __post_init__(self) -> None:
+        check_fields(self, label=Label, values=Tensor, rerun=(Rerun, type(None)))
 
     def __repr__(self) -> str:
         return f"Part({as_text(str(self.label))}, logits {mean_of(self.values)})"

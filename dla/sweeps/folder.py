@@ -10,6 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from dla.errors import FileFormatError
+from dla.inputs.arguments import file_path
 from dla.sweeps.layout import PARTS, PIECES, PROMPTS, REJECTED, RESULTS, shard_file, shard_numbers
 from dla.sweeps.manifest import PartOf, read_manifest
 from dla.sweeps.parquet import check_files, read_checked
@@ -211,9 +212,7 @@ def open_sweep(folder: str | Path) -> SweepFolder:
         FileFormatError: If it is no sweep's folder, or its manifest is damaged.
         TypeError: If it is no path.
     """
-    if not isinstance(folder, str | Path):
-        raise TypeError(f"A sweep's folder is {folder!r}, of type {type(folder).__name__}. Pass its path.")
-    path = Path(folder)
+    path = file_path(folder, "a sweep's folder")
     manifest = read_manifest(path)
     return SweepFolder(path, manifest, tuple(PartOf(**part) for part in manifest["parts"]))
 

@@ -1,6 +1,7 @@
 """A corpus: what its rows are in all, and some of them at a time."""
 
 import hashlib
+import pickle
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, final
@@ -39,7 +40,7 @@ class Corpus:
         for row in reader.rows(0):
             self.size += 1
             self.compares = self.compares or not is_missing(row.values.get("incorrect"))
-            digest.update(repr((row.values, row.fault)).encode("utf-8", "backslashreplace"))
+            digest.update(_in_full(row))
         self.fingerprint = digest.hexdigest()
         self._reader, self._at = reader, 0
         self._coming: Iterator[CorpusRow] | None = None
@@ -62,6 +63,14 @@ class Corpus:
     def table(self, rows: Sequence[CorpusRow]) -> Any:
         """An Arrow table of rows that could be read, with all columns."""
         return self._reader.table(rows)
+
+
+def _in_full(row: CorpusRow) -> bytes:
+    """All that a row says, as bytes."""
+    try:
+        return repr((row.values, row.fault)).encode("utf-8", "backslashreplace")
+    except ValueError:  # a whole number of more digits than Python writes
+        return pickle.dumps((dict(row.values), row.fault))
 
 
 def check_column_names(columns: Sequence[Any], name: str) -> tuple[str, ...]:
