@@ -251,8 +251,8 @@ def _diagnosis(result: Attribution, excess: Tensor) -> str:
     likely = edits_by_hooks(rerun.query)
     if not math.isfinite(gap):
         return (
-            f"The model's logit, or a part of it, is not finite at {place}: a weight, a hook or an overflow in half "
-            "precision makes NaN or infinity of it. "
+            f"The model's logit, or a part of it, is not finite at {place}: a weight, a hook, a direction of huge "
+            "numbers or an overflow in half precision makes NaN or infinity of it. "
             f"{likely or _LOOK_CLOSER}"
         )
     return (

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging
 
 from dla.errors import DLAError
+from dla.text import as_text
 
 # Where there is no tokenizer transformers makes an empty one and says nothing, so its files are looked for.
 _TOKENIZERS = ("tokenizer*", "vocab*", "*.model", "*.tiktoken", "tekken.json")
@@ -131,4 +132,4 @@ def _from_hub(name: str) -> TransformerBridge:
 def _reason(error: Exception) -> str:
     """The first line of what went wrong."""
     lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    return as_text(lines[0].rstrip(".")) if lines else type(error).__name__

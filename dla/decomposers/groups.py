@@ -9,8 +9,8 @@ import torch
 from dla.decomposers.plans import GROUP, Rows, added_up
 from dla.inputs.arguments import name, truth
 from dla.inputs.given import items, shown
-from dla.inputs.text import some_of
 from dla.labels import Label
+from dla.text import some_of
 
 Selector = str | re.Pattern[str] | Collection[str] | Callable[[Label], bool]
 """Which rows: a label, a regular expression that matches all of a label, several labels, or a function."""

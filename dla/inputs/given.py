@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-from dla.inputs.text import as_text
+from dla.text import as_text
 
 if TYPE_CHECKING:
     Count = SupportsIndex

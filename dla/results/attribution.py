@@ -21,12 +21,12 @@ from dla.errors import ReconstructionError
 from dla.inputs.arguments import choice, file_path
 from dla.inputs.given import Count, count
 from dla.inputs.prompts import Positions
-from dla.inputs.text import shortened
 from dla.labels import Label
 from dla.provenance import Provenance, versions
 from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen, place_of_direction
 from dla.results.part import Part
 from dla.results.rerun import Rerun
+from dla.text import shortened
 from dla.tolerances import TOLERANCE
 from dla.views.brief import mean_of
 from dla.views.dataset import from_dataset, to_dataset

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from dla.inputs.arguments import function, truth
 from dla.inputs.given import items, shown, whole_number
-from dla.inputs.text import some_of
+from dla.text import some_of
 
 if TYPE_CHECKING:
     OneLabel = str

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from dla.inputs.arguments import check_fields
 from dla.inputs.given import Count, count
-from dla.inputs.text import as_text
 from dla.labels import Label
 from dla.results.rerun import Rerun
+from dla.text import as_text
 from dla.views.brief import listed, mean_of
 from dla.views.grid import Grid, printed, signed
 

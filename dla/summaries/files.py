@@ -17,6 +17,7 @@ from dla.summaries.replicates import Replicates
 from dla.summaries.subject import SummarySubject
 from dla.summaries.tally import SummarySettings, Tallies, Tally, sorted_groups
 from dla.sweeps import PartOf
+from dla.text import as_text
 from dla.views.files import replacing
 
 SUMMARY_FORMAT = "dla.summary/4"
@@ -51,7 +52,8 @@ def read_summary(path: Path) -> tuple[SummarySubject, SummarySettings, Tallies]:
         return _decoded(contents)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise FileFormatError(
-            f"{str(path)!r} is not a summary saved by this library, or was cut short ({error}). Save it again."
+            f"{str(path)!r} is not a summary saved by this library, or was cut short "
+            f"({as_text(str(error))}). Save it again."
         ) from error
 
 

@@ -12,8 +12,8 @@ from jaxtyping import Int64
 
 from dla.inputs.arguments import function, name
 from dla.inputs.given import items, shown
-from dla.inputs.text import some_of
 from dla.summaries.row_batches import Plain, plain_values
+from dla.text import some_of
 
 Derived = Callable[[pd.DataFrame], pd.Series]
 """Computes a column from some of the prompts, row by row."""

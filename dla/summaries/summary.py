@@ -10,7 +10,6 @@ import pandas as pd
 
 from dla.inputs.arguments import file_path
 from dla.inputs.given import Count, count, shown, whole_number
-from dla.inputs.text import shortened
 from dla.results.label_index import Kind, Labels, Layer, chosen
 from dla.summaries.comparison import Comparison, compared
 from dla.summaries.files import read_summary, write_summary
@@ -25,6 +24,7 @@ from dla.summaries.subject import SUM_MEASURES, SummarySubject
 from dla.summaries.tables import grouped_grid, many_groups_grid, plain_grid
 from dla.summaries.tally import SummarySettings, Tallies, merge_tallies, rows_seen_twice, sorted_groups, tally_rows
 from dla.sweeps import PartOf, open_sweep
+from dla.text import as_text, shortened
 from dla.views.endings import check_target
 from dla.views.grid import Grid
 
@@ -207,7 +207,7 @@ class Summary(GroupStatistics):
         return figure_of(self._title(), [(name, numbers[:n_parts]) for name, numbers in groups])
 
     def __repr__(self) -> str:
-        return f"Summary({self._title()}, {len(self.labels)} parts)"
+        return f"Summary({as_text(self._title())}, {len(self.labels)} parts)"
 
     def _numbers(self, interval: Interval) -> pd.DataFrame:
         names = self.settings.split.names

@@ -24,6 +24,7 @@ from dla.sweeps.parquet import arrow, checksums_of
 from dla.sweeps.progress import progress_bar
 from dla.sweeps.rejections import gather_rejections, reasons_of
 from dla.sweeps.static_plan import StaticPlan
+from dla.text import as_text
 from dla.views.files import UNFINISHED
 
 ENGINES: Mapping[str, Callable[[], Engine]] = {"local": LocalEngine, "ray": RayEngine}
@@ -103,7 +104,7 @@ def sweep(
             shutil.rmtree(folder / kind, ignore_errors=True)
     done = open_sweep(folder)
     if done.notes():
-        warn_caller("\n  ".join([f"{folder}:", *done.notes()]), SweepWarning)
+        warn_caller("\n  ".join([f"{as_text(str(folder))}:", *done.notes()]), SweepWarning)
     return done
 
 

@@ -8,6 +8,7 @@ from dla.decomposers.plans import RowKind
 from dla.results.attribution import Attribution
 from dla.testing.laws.compare import Deviation, deviation, largest_size, sum_size
 from dla.testing.laws.rows import key_of
+from dla.text import some_of
 
 
 def assert_close(
@@ -83,7 +84,7 @@ def assert_refines(child: Attribution, parent: Attribution, *, eps: float | None
         if place is None:
             raise AssertionError(
                 f"{str(label)!r} is a piece of no row of the coarser attribution, whose rows are "
-                f"{', '.join(parent.labels[:4])}, ... Make its label with parent=...."
+                f"{some_of(parent.labels)}. Make its label with parent=...."
             )
         pieces[place].append(i)
     size = largest_size(child, parent)
@@ -92,7 +93,7 @@ def assert_refines(child: Attribution, parent: Attribution, *, eps: float | None
         if not rows:
             raise AssertionError(f"{name!r} has no pieces in the finer attribution: something is left out.")
         missed = deviation(child.values[rows].sum(0), parent.values[place], size, eps)
-        some = ", ".join(child.labels[i] for i in rows[:4]) + (", ..." if len(rows) > 4 else "")
+        some = some_of(child.labels[i] for i in rows)
         _check(f"the {len(rows)} pieces of {name!r} ({some}) do not add up to it", missed, parent)
 
 

@@ -1,6 +1,7 @@
 """An attribution as an xarray dataset, and back."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,17 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from dla.errors import FileFormatError
+from dla.inputs.given import shown
 from dla.labels import Label
 from dla.provenance import Provenance
+from dla.text import as_text
 
 if TYPE_CHECKING:
     import xarray
 
 DATASET_FORMAT = "dla.attribution/3"
 _NO_INDEX = -1  # netCDF has no None
+_UNSTORABLE = re.compile("[\\0\\ud800-\\udfff]")
 
 DatasetContents = tuple[tuple[Label, ...], dict[str, Shaped[Tensor, "..."]], Provenance]
 """The labels, tensors by name, and provenance of an attribution."""
@@ -44,19 +48,19 @@ def to_dataset(
     }
     positions = arrays.pop("positions")
     coords: dict[str, Any] = {
-        "part": [str(part) for part in parts],
-        "kind": ("part", [part.kind for part in parts]),
+        "part": [_storable(str(part)) for part in parts],
+        "kind": ("part", [_storable(part.kind) for part in parts]),
         "layer": ("part", _indices([part.layer for part in parts])),
         "index": ("part", _indices([part.index for part in parts])),
         "head": ("part", _indices([part.head for part in parts])),
-        "text": ("part", [part.text or "" for part in parts]),
+        "text": ("part", [_storable(part.text or "") for part in parts]),
         "source": ("part", _indices([part.source for part in parts])),
-        "parent": ("part", [str(part.parent or "") for part in parts]),
+        "parent": ("part", [_storable(str(part.parent or "")) for part in parts]),
         "position_in_prompt": positions,
         "token": (provenance.places, _tokens(positions[1], provenance)),
     }
     if provenance.directions:
-        coords["direction"] = list(provenance.directions)
+        coords["direction"] = [_storable(name) for name in provenance.directions]
     attributes = {
         "format": DATASET_FORMAT,
         "provenance": json.dumps(asdict(provenance)),
@@ -76,7 +80,9 @@ def from_dataset(data: "xarray.Dataset", needed: Sequence[str]) -> DatasetConten
         FileFormatError: If the dataset is not an attribution, or is damaged.
     """
     if data.attrs.get("format") != DATASET_FORMAT:
-        raise FileFormatError(f"The dataset is not an attribution (format {data.attrs.get('format')!r}).")
+        raise FileFormatError(
+            f"The dataset is not an attribution (format {shown(data.attrs.get('format'))}). Pass one that `save` wrote."
+        )
     try:
         parts, tensors, provenance = _contents(data)
         return parts, {name: tensors[name] for name in needed}, provenance
@@ -103,8 +109,7 @@ def _parents(parts: Sequence[Label]) -> dict[str, list[Any]]:
     """The labels that the parts are pieces of, by name: each label's fields, the last of them its parent's name."""
     above = {label for part in parts for label in part.path() if label is not part}
     return {
-        str(label): [label.kind, label.layer, label.index, label.text, label.source, str(label.parent or "")]
-        for label in sorted(above, key=str)
+        _storable(str(label)): [*_fields(label), _storable(str(label.parent or ""))] for label in sorted(above, key=str)
     }
 
 
@@ -123,6 +128,15 @@ def _labels_of(parents: Mapping[str, Sequence[Any]]) -> dict[str, Label]:
     return known
 
 
+def _fields(label: Label) -> list[Any]:
+    return [label.kind, label.layer, label.index, label.text, label.source]
+
+
+def _storable(text: str) -> str:
+    """A text as files can hold it: a zero byte or half of a character, as single bytes decode to, is escaped."""
+    return _UNSTORABLE.sub(lambda found: as_text(found[0]), text)
+
+
 def _indices(values: Sequence[int | None]) -> list[int]:
     return [_NO_INDEX if value is None else value for value in values]
 
@@ -136,5 +150,5 @@ def _tokens(positions: npt.NDArray[np.int64], provenance: Provenance) -> npt.NDA
     texts = np.empty(positions.shape, dtype=object)
     for where, position in np.ndenumerate(positions):
         row = provenance.tokens[where[0] if "batch" in provenance.dims else 0] if provenance.tokens else ()
-        texts[where] = row[position] if 0 <= position < len(row) else ""
+        texts[where] = _storable(row[position]) if 0 <= position < len(row) else ""
     return texts.astype(str)

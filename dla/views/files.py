@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dla.errors import FileFormatError
+from dla.text import as_text
 
 if TYPE_CHECKING:
     import xarray
@@ -58,5 +59,6 @@ def read_dataset(path: Path) -> "xarray.Dataset":
             return data.load()
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise FileFormatError(
-            f"{str(path)!r} is not an attribution saved by this library, or was cut short ({error}). Save it again."
+            f"{str(path)!r} is not an attribution saved by this library, or was cut short "
+            f"({as_text(str(error))}). Save it again."
         ) from error

@@ -8,7 +8,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dla.inputs.text import as_text
+from dla.text import as_text
 from dla.views.text import as_html
 
 _PIXELS = 120  # of the longest bar in a notebook

@@ -1,11 +1,18 @@
-"""Text that the library did not make, in HTML, in a figure and in a CSV file."""
+"""Text that the library did not make, on a terminal, in HTML, in a figure and in a CSV file."""
 
 from html import escape
 
-from dla.inputs.text import as_text
+from rich.text import Text
+
+from dla.text import as_text
 
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """How a cell begins that a spreadsheet computes."""
+
+
+def as_printed(text: str) -> Text:
+    """A text as a terminal shows it, line by line: rich reads neither markup nor names of emoji in it."""
+    return Text("\n".join(map(as_text, text.split("\n"))))
 
 
 def as_html(text: str) -> str:

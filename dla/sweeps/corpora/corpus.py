@@ -1,8 +1,7 @@
 """A corpus: what its rows are in all, and some of them at a time."""
 
 import hashlib
-import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, final
 
@@ -70,7 +69,16 @@ def _in_full(row: CorpusRow) -> bytes:
     try:
         return repr((row.values, row.fault)).encode("utf-8", "backslashreplace")
     except ValueError:  # a whole number of more digits than Python writes
-        return pickle.dumps((dict(row.values), row.fault))
+        return repr((_in_hexadecimal(row.values), row.fault)).encode("utf-8", "backslashreplace")
+
+
+def _in_hexadecimal(value: Any) -> Any:
+    """The same with its whole numbers in a form that has no longest."""
+    if isinstance(value, Mapping):
+        return {key: _in_hexadecimal(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_in_hexadecimal(each) for each in value]
+    return hex(value) if isinstance(value, int) else value
 
 
 def check_column_names(columns: Sequence[Any], name: str) -> tuple[str, ...]:

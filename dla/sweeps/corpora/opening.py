@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 
 from dla.inputs.arguments import file_path
-from dla.inputs.text import as_text
 from dla.sweeps.corpora.base import RowReader
 from dla.sweeps.corpora.corpus import Corpus
 from dla.sweeps.corpora.tables import read_frame, read_hugging_face, read_parquet
 from dla.sweeps.corpora.text_files import CsvReader, JsonReader
+from dla.text import as_text
 
 _READERS: dict[str, Callable[[Sequence[Path]], RowReader]] = {
     ".jsonl": JsonReader,
