@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging
 
 from dla.errors import DLAError
+from dla.inputs.arguments import file_path
 from dla.text import as_text
 
 # Where there is no tokenizer transformers makes an empty one and says nothing, so its files are looked for.
@@ -29,7 +30,8 @@ def load_model(name_or_folder: str) -> TransformerBridge:
         ValueError: If it is a path and there is no model folder.
         DLAError: If the model cannot be loaded, or fetched. Says why.
     """
-    path = Path(name_or_folder)
+    path = file_path(name_or_folder, "a model")
+    name_or_folder = str(name_or_folder)
     if path.exists() or _is_path(name_or_folder):
         return _from_folder(checked_folder(path))
     return _from_hub(name_or_folder)
@@ -43,7 +45,7 @@ def load_hugging_face(
     Raises:
         ValueError: If it is not a folder of a model and its tokenizer; see `checked_folder`.
     """
-    folder = checked_folder(Path(path))
+    folder = checked_folder(file_path(path, "a model's folder"))
     with without_progress_bars():
         model = AutoModelForCausalLM.from_pretrained(
             folder,
