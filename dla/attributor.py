@@ -17,7 +17,7 @@ from dla.decomposers.base import Decomposer, as_decomposer, plan_of
 from dla.decomposers.plans import Plan
 from dla.directions import Direction, Directions, question
 from dla.engine.autocast import refuse_autocast, without_autocast
-from dla.engine.caches import read_cache, read_prompts_or_cache
+from dla.engine.caches import fitting, read_cache, read_prompts_or_cache
 from dla.engine.forward import ForwardResult, Unembed, forward
 from dla.engine.query import Query
 from dla.engine.sampling import can_sample
@@ -145,7 +145,9 @@ class Attributor:
             if cache is None:
                 refuse_autocast(on, self.model.anatomy.unembedding.W_U.device)
             query = self._query(prompts, question(direction), pos, cache, attention_mask, prepend_bos)
-            return self._checked(Attribution.of(query, self._forward(query).with_readout()))
+            with fitting(query.cache):
+                run = self._forward(query).with_readout()
+            return self._checked(Attribution.of(query, run))
 
     def explain_gap(
         self,

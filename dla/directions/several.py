@@ -60,7 +60,7 @@ class DirectionSet(Directions):
             ValueError: If there is no direction, or two of a list have the same name.
         """
         if isinstance(directions, Mapping):
-            return DirectionSet({called: _logit(direction) for called, direction in directions.items()})
+            return DirectionSet({name(called, "A direction"): _logit(each) for called, each in directions.items()})
         several = [_one(direction) for direction in directions]
         names = [direction.describe() for direction in several]
         twice = next((called for called, times in Counter(names).items() if times > 1), None)

@@ -1,6 +1,7 @@
 """Prompts, where a precomputed cache may stand in for a run."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, final, runtime_checkable
 
@@ -98,6 +99,24 @@ def read_prompts_or_cache(
     filled = _as_wide(read, width)
     _check_same(model, cache, filled, "The cache was not made from these prompts." if filled is read else sizes)
     return filled
+
+
+@contextmanager
+def fitting(cache: Cache | None) -> Iterator[None]:
+    """Says so where activations of a cache have other shapes than the model's.
+
+    Raises:
+        ValueError: If they do not fit together.
+    """
+    try:
+        yield
+    except (RuntimeError, IndexError) as error:
+        if cache is None or isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise ValueError(
+            f"The activations in the cache do not fit the model ({shown(str(error))}). Make the cache again with "
+            "run_with_cache, or leave it out."
+        ) from error
 
 
 def cache_size(model: ModelAdapter, cache: Any) -> tuple[int, int]:

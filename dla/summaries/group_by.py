@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,10 @@ from dla.text import some_of
 Derived = Callable[[pd.DataFrame], pd.Series]
 """Computes a column from some of the prompts, row by row."""
 
-By = str | Sequence[str] | Mapping[str, str | Derived] | None
+if TYPE_CHECKING:
+    By = str | Sequence[str] | Mapping[str, str | Derived] | None
+else:  # a type checker at run time would refuse a wrong argument before `GroupBy.by` can explain what is wrong
+    By = object
 """A column of the corpus, several, or names with a column or a function each."""
 
 Group = tuple[Plain, ...]

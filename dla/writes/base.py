@@ -53,9 +53,9 @@ def check_labels(parts: Sequence[object], count: int | None = None) -> None:
         TypeError: If one is no label.
         ValueError: If there are more or fewer than parts.
     """
-    wrong = [part for part in parts if not isinstance(part, Label)]
-    if wrong:
-        raise TypeError(f"{shown(wrong[0])} is no label of a part. Pass a Label, such as Label('head', 9, 6).")
+    for part in parts:
+        if not isinstance(part, Label):
+            raise TypeError(f"{shown(part)} is no label of a part. Pass a Label, such as Label('head', 9, 6).")
     if count is not None and count != len(parts):
         raise ValueError(f"There are {len(parts)} labels for {count} parts. Pass one for each.")
 

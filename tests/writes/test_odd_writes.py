@@ -1,5 +1,6 @@
 """What a decomposer, an adapter or a cache is made of is checked where it is made, and not where it is used."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,14 @@ COMPONENTS = dla.Attributor(GPT2.model(), dla.ComponentDecomposer())
 CACHE = dict(cached(GPT2.model(), TOKENS).items())
 SITE, LABEL = dla.Site("blocks.0.hook_attn_out"), dla.Label("attn_out", 0)
 WRITE = dla.FullOutput(SITE, LABEL)
+
+
+def as_users_have_it(kind: type, *given: Any) -> Any:
+    """An object, made without the type checks that the test-suite adds, which would be the first to object."""
+    made = object.__new__(kind)
+    inspect.unwrap(kind.__init__)(made, *given)
+    return made
+
 
 MADE: dict[str, Callable[[Any], Any]] = {
     "Label: kind": lambda v: dla.Label(v),
@@ -55,6 +64,7 @@ def test_an_odd_value_is_taken_or_told(what: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["Label: parent", "Site: read", "SumOf", "Entry: parent", "hook_embed in a cache"])
+@pytest.mark.filterwarnings("ignore")  # some odd values warn of themselves
 def test_where_nothing_odd_can_be_meant_nothing_is_taken(what: str) -> None:
     meant = {"Label: parent": ("nothing", "a label"), "Site: read": ("a function",), "Entry: parent": ("a label",)}
     for name, make in ODD.items():
@@ -66,13 +76,13 @@ def test_where_nothing_odd_can_be_meant_nothing_is_taken(what: str) -> None:
 def test_a_sum_of_a_generator_is_the_sum_of_all() -> None:
     model = dla.adapt(GPT2.model())
     writes = model.sublayers(0)
-    total = dla.SumOf((write for write in writes), LABEL)
+    total = as_users_have_it(dla.SumOf, (write for write in writes), LABEL)
     assert total.reads == total.reads == dla.SumOf(writes, LABEL).reads != ()
 
 
 def test_labels_take_whole_numbers_of_other_libraries() -> None:
-    assert str(dla.Label("head", np.int64(9), np.int32(6))) == "L9H6"
-    assert dla.Label("head", np.int64(9), 6) == dla.Label("head", 9, 6)
+    assert str(as_users_have_it(dla.Label, "head", np.int64(9), np.int32(6))) == "L9H6"
+    assert as_users_have_it(dla.Label, "head", np.int64(9), 6) == dla.Label("head", 9, 6)
 
 
 def test_as_many_labels_as_parts() -> None:
