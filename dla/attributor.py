@@ -17,7 +17,7 @@ from dla.decomposers.base import Decomposer, as_decomposer, plan_of
 from dla.decomposers.plans import Plan
 from dla.directions import Direction, Directions, question
 from dla.engine.autocast import refuse_autocast, without_autocast
-from dla.engine.caches import read_cache, read_prompts_or_cache
+from dla.engine.caches import fitting, read_cache, read_prompts_or_cache
 from dla.engine.forward import ForwardResult, Unembed, forward
 from dla.engine.query import Query
 from dla.engine.sampling import can_sample
@@ -28,6 +28,7 @@ from dla.errors import (
     UnsupportedModelError,
     warn_caller,
 )
+from dla.inputs.arguments import choice
 from dla.inputs.given import shown
 from dla.inputs.prompts import Mask, Position, Prompts, Text, read_positions
 from dla.results.attribution import Attribution
@@ -90,13 +91,9 @@ class Attributor:
             TypeError: If the decomposer is none.
             ValueError: If `check` or `unembed` is neither, or the model is in training mode.
         """
-        if check not in ("raise", "warn"):
-            raise ValueError(f"check={check!r}; pass 'raise' or 'warn'.")
-        if unembed not in ("all", "sample"):
-            raise ValueError(f"unembed={unembed!r}; pass 'all' or 'sample'.")
+        self.check = choice(check, "check", ("raise", "warn"))
+        self._sampled = choice(unembed, "unembed", ("all", "sample")) == "sample"
         self.decomposer = as_decomposer(decomposer)
-        self.check = check
-        self._sampled = unembed == "sample"
         self._proven: Anatomy | None = None
         self._plans: dict[str | None, tuple[Anatomy, ModelAdapter, Plan]] = {}
         self._reported: Anatomy | None = None
@@ -148,7 +145,9 @@ class Attributor:
             if cache is None:
                 refuse_autocast(on, self.model.anatomy.unembedding.W_U.device)
             query = self._query(prompts, question(direction), pos, cache, attention_mask, prepend_bos)
-            return self._checked(Attribution.of(query, self._forward(query).with_readout()))
+            with fitting(query.cache):
+                run = self._forward(query).with_readout()
+            return self._checked(Attribution.of(query, run))
 
     def explain_gap(
         self,
@@ -254,8 +253,8 @@ def _diagnosis(result: Attribution, excess: Tensor) -> str:
     likely = edits_by_hooks(rerun.query)
     if not math.isfinite(gap):
         return (
-            f"The model's logit, or a part of it, is not finite at {place}: a weight, a hook or an overflow in half "
-            "precision makes NaN or infinity of it. "
+            f"The model's logit, or a part of it, is not finite at {place}: a weight, a hook, a direction of huge "
+            "numbers or an overflow in half precision makes NaN or infinity of it. "
             f"{likely or _LOOK_CLOSER}"
         )
     return (

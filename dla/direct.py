@@ -74,8 +74,7 @@ def direct_logit_attribution(
         ValueError: If the unit is unknown, an argument is missing or does not fit, or a bridge is raw.
         ReconstructionError: If the parts do not add up to the model's own logit.
     """
-    if unit not in tuple(UNITS):
-        raise ValueError(f"unit must be one of {tuple(UNITS)}, got {shown(unit)}.")
+    decomposer = _decomposer(unit)
     if answer_tokens is None:
         raise ValueError("answer_tokens is required: pass the token whose logit is to be attributed.")
     if input is None and cache is None:
@@ -85,13 +84,19 @@ def direct_logit_attribution(
             "This TransformerBridge is not in compatibility mode. Call model.enable_compatibility_mode() first, or "
             "use dla.Attributor, which attributes a raw bridge exactly."
         )
-    attributor, pos = Attributor(model, UNITS[unit]()), _position(pos)
+    attributor, pos = Attributor(model, decomposer), _position(pos)
     cache = read_cache(attributor.model, cache)
     read = read_prompts_or_cache(attributor.model, input, cache, None, None)
     direction = _direction(answer_tokens, incorrect_tokens, pos, read.batch)
     result = attributor.attribute(read if read.known else None, direction, pos=pos, cache=cache)
     values, labels = (_with_remainder(result)) if unit == "head" else (result.values, result.labels)
     return DirectLogitAttribution(values, labels, unit, result)
+
+
+def _decomposer(unit: object) -> Decomposer:
+    if not isinstance(unit, str) or unit not in UNITS:
+        raise ValueError(f"unit must be one of {tuple(UNITS)}, got {shown(unit)}.")
+    return UNITS[unit]()
 
 
 def _direction(answer: Tokens, incorrect: Tokens | None, pos: Position, batch: int) -> Direction:

@@ -1,5 +1,6 @@
 """The name of one row of an attribution, spelled as TransformerLens spells it."""
 
+import numbers
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import final
@@ -49,6 +50,15 @@ class Label:
     parent: "Label | None" = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        """Checks the fields, quickly: a result may have a million labels.
+
+        Raises:
+            TypeError: If one is of another kind.
+            ValueError: If the label would have no name.
+        """
+        texts = type(self.kind), type(self.text), type(self.parent)
+        if texts not in _TEXTS or not {type(self.layer), type(self.index), type(self.source)} <= _NUMBER:
+            _check(self)
         if not self.kind or self.text == "":
             raise ValueError("A part cannot be called ''. Give it a name; a label whose text is None has a spelling.")
 
@@ -71,3 +81,20 @@ class Label:
             return _SPELLINGS[self.kind].format(layer=self.layer, index=self.index, source=self.source)
         words = (self.layer, self.kind, self.index)
         return "_".join(str(word) for word in words if word is not None)
+
+
+_TEXT, _LABEL, _NUMBER = (str, type(None)), (Label, type(None)), {int, type(None)}
+_TEXTS = {(str, text, label) for text in _TEXT for label in _LABEL}
+
+
+def _check(label: Label) -> None:
+    """Makes whole numbers of other libraries Python's; refuses all else."""
+    for name in ("layer", "index", "source"):
+        value = getattr(label, name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Integral)):
+            raise TypeError(f"Label: {name} is of type {type(value).__name__}. Pass a whole number, or None.")
+        object.__setattr__(label, name, None if value is None else int(value))
+    for name, kinds, such_as in (("kind", str, "a text"), ("text", _TEXT, "a text"), ("parent", _LABEL, "a Label")):
+        value = getattr(label, name)
+        if not isinstance(value, kinds):
+            raise TypeError(f"Label: {name} is of type {type(value).__name__}. Pass {such_as}.")

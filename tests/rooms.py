@@ -12,6 +12,7 @@ LIBRARY, PAGE = PROJECT / "dla", PROJECT / "docs/architecture.md"
 
 ROOMS = (
     *(
+        "text",
         "labels",
         "errors",
         "tolerances",

@@ -9,6 +9,15 @@ from torch import Tensor
 
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.transformer_lens import TransformerLensAdapter
+from dla.errors import UnsupportedModelError
+from dla.inputs.given import shown
+
+
+def is_hooked_transformer(model: object) -> bool:
+    """Whether a model is TransformerLens' own, of 3.x."""
+    # By name, since TransformerLens 4 has no such class to import.
+    kinds = type(model).__mro__
+    return any(k.__name__ == "HookedTransformer" and k.__module__.startswith("transformer_lens") for k in kinds)
 
 
 @final
@@ -20,7 +29,14 @@ class HookedTransformerAdapter(TransformerLensAdapter):
 
         Args:
             model: A `HookedTransformer` in evaluation mode.
+
+        Raises:
+            UnsupportedModelError: If it is none.
         """
+        if not is_hooked_transformer(model):
+            raise UnsupportedModelError(
+                f"{shown(model)} is not a HookedTransformer. Pass one, or call dla.adapt(model)."
+            )
         super().__init__(model, lambda: model.hook_dict)
 
     def _forward(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch query d_vocab"]:

@@ -11,6 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging
 
 from dla.errors import DLAError
+from dla.inputs.arguments import file_path
+from dla.text import as_text
 
 # Where there is no tokenizer transformers makes an empty one and says nothing, so its files are looked for.
 _TOKENIZERS = ("tokenizer*", "vocab*", "*.model", "*.tiktoken", "tekken.json")
@@ -31,7 +33,8 @@ def load_model(name_or_folder: str) -> TransformerBridge:
         ValueError: If it is a path and there is no model folder.
         DLAError: If the model cannot be loaded, or fetched. Says why.
     """
-    path = Path(name_or_folder)
+    path = file_path(name_or_folder, "a model")
+    name_or_folder = str(name_or_folder)
     if path.exists() or _is_path(name_or_folder):
         return _from_folder(checked_folder(path))
     return _from_hub(name_or_folder)
@@ -46,7 +49,7 @@ def load_hugging_face(
         ValueError: If it is not a folder of a model and its tokenizer; see `checked_folder`.
         DLAError: If the weights are not those of the configuration; names the tensors.
     """
-    folder = checked_folder(Path(path))
+    folder = checked_folder(file_path(path, "a model's folder"))
     with without_progress_bars():
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -170,4 +173,4 @@ def _from_hub(name: str) -> TransformerBridge:
 def _reason(error: Exception) -> str:
     """The first line of what went wrong."""
     lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    return as_text(lines[0].rstrip(".")) if lines else type(error).__name__

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dla.adapters.anatomy import Block, Sublayer, biases
 from dla.adapters.base import ModelAdapter
+from dla.inputs.given import shown
 from dla.labels import Label
 from dla.writes import Write
 from dla.writes.routes import Route
@@ -51,8 +52,8 @@ def stream_activation(model: ModelAdapter, name: str) -> StreamActivation:
                 return found
     some = ", ".join(repr(known.site.name) for known in _stream_activations(model.anatomy.blocks[-1]))
     raise ValueError(
-        f"What the hook {name!r} shows is not known to be added to the stream of this model. Places of the last block "
-        f"that are: {some}."
+        f"What the hook {shown(name)} shows is not known to be added to the stream of this model. Places of the last "
+        f"block that are: {some}."
     )
 
 

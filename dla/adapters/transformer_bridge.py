@@ -13,6 +13,13 @@ from dla.adapters.anatomy import Anatomy
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.transformer_lens import TransformerLensAdapter
 from dla.errors import UnsupportedModelError
+from dla.inputs.given import is_a, shown
+
+
+def is_bridge(model: object) -> bool:
+    """Whether a model is TransformerLens' wrapper of a Hugging Face model."""
+    return is_a(model, "transformer_lens.model_bridge", "TransformerBridge")
+
 
 # Models that do not run without a key-value cache: linear attention on TransformerLens 3.9.
 _WITH_CACHE: WeakSet[Any] = WeakSet()
@@ -29,8 +36,12 @@ class TransformerBridgeAdapter(TransformerLensAdapter):
             model: A `TransformerBridge` of a decoder, in evaluation mode.
 
         Raises:
-            UnsupportedModelError: If the bridge has no plain stack of blocks, final norm and unembedding.
+            UnsupportedModelError: If it is none, or has no plain stack of blocks, final norm and unembedding.
         """
+        if not is_bridge(model):
+            raise UnsupportedModelError(
+                f"{shown(model)} is not a TransformerBridge. Pass one, or call dla.adapt(model)."
+            )
         _check_shape(model)
         self._options = _run_options(model)
         super().__init__(model, partial(_hook_points, model))

@@ -6,6 +6,7 @@ from dla.adapters.anatomy import Block
 from dla.adapters.base import ModelAdapter
 from dla.adapters.unembedding import Unembedding
 from dla.adapters.view import AdapterView
+from dla.inputs.given import shown
 from dla.writes import FullOutput
 from dla.writes.sites import Site
 
@@ -45,6 +46,6 @@ def _end(blocks: tuple[Block, ...], at: str) -> tuple[FullOutput, int, int]:
             return block.resid_pre, layer, 0
     known = blocks[-1].resid_post.site.name
     raise ValueError(
-        f"There is no residual stream at {at!r} in this model of {len(blocks)} blocks. Pass the hook name of a stream "
-        f"before, in or after a block, such as {known!r}."
+        f"There is no residual stream at {shown(at)} in this model of {len(blocks)} blocks. Pass the hook name of a "
+        f"stream before, in or after a block, such as {known!r}."
     )

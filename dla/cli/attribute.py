@@ -11,6 +11,7 @@ from dla.cli.command import ModelName, PrependBos
 from dla.cli.json_file import write_json
 from dla.cli.quiet import load_attributor, notes_in_a_line
 from dla.cli.targets import check_option
+from dla.views.text import as_printed
 
 if TYPE_CHECKING:
     import dla.inputs
@@ -52,7 +53,7 @@ def attribute_command(
     console = Console()
     position = int(result.positions)
     place = f"{model}, at token {position} of the prompt ({result.tokens[0][position]!r})\n"
-    console.print(place, highlight=False, markup=False)
+    console.print(as_printed(place))
     console.print(result.table() if top is None else result.table(top))
     if json is not None:
         write_json(result, json)

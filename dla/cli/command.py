@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from dla.errors import DLAError
+from dla.text import as_text
 
 FAILED, WRONG_USE, STOPPED = 1, 2, 130
 """The exit codes besides 0."""
@@ -39,16 +40,28 @@ class DlaCommand(TyperCommand):
         Raises:
             BadParameter: If an option that is not made to be repeated is given twice; without this the last one counts.
         """
-        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
-        for option, times in Counter[Any](given).items():
-            if times > 1 and isinstance(option, TyperOption) and not option.multiple:
-                raise typer.BadParameter(f"{option.opts[0]} is given {times} times. Give it once.", ctx=ctx)
-        return super().parse_args(ctx, args)
+        with _usage_as_text():
+            _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+            for option, times in Counter[Any](given).items():
+                if times > 1 and isinstance(option, TyperOption) and not option.multiple:
+                    raise typer.BadParameter(f"{option.opts[0]} is given {times} times. Give it once.", ctx=ctx)
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command; an expected error becomes one line on stderr and an exit code."""
         with _errors_in_a_line():
             return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _usage_as_text() -> Iterator[None]:
+    """Shows what was given on a command line that cannot be read as text."""
+    usage: Any = typer.BadParameter.__base__  # typer gives no name to the class of all such errors
+    try:
+        yield
+    except usage as error:
+        error.message = as_text(error.message)
+        raise
 
 
 @contextlib.contextmanager
@@ -67,5 +80,5 @@ def _errors_in_a_line() -> Iterator[None]:
 
 
 def _fail(message: str, code: int) -> None:
-    typer.echo(f"dla: {' '.join(message.split())}", err=True)
+    typer.echo(f"dla: {as_text(' '.join(message.split()))}", err=True)
     raise typer.Exit(code)

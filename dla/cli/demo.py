@@ -9,6 +9,7 @@ from rich.console import Console
 
 import dla
 from dla.cli.quiet import loading
+from dla.views.text import as_printed
 
 
 @final
@@ -98,13 +99,14 @@ def print_report(console: Console, example: DemoExample, result: "dla.Attributio
     heads = result.select(kind="head")
     about = example.about.format(layers=len({part.layer for part in heads.parts}), heads=len(heads.parts))
     console.print(
-        f"{about} The prompt:\n"
-        f"  {example.prompt}\n"
-        f"How much does each part favour{example.answer} over{example.incorrect} as the next word?\n",
-        highlight=False,
+        as_printed(
+            f"{about} The prompt:\n"
+            f"  {example.prompt}\n"
+            f"How much does each part favour{example.answer} over{example.incorrect} as the next word?\n"
+        )
     )
     console.print(result.table())
-    console.print("\n".join([_strongest_heads(heads), *reads, _proof(result)]), highlight=False)
+    console.print(as_printed("\n".join([_strongest_heads(heads), *reads, _proof(result)])))
 
 
 def _strongest_heads(heads: "dla.Attribution") -> str:

@@ -11,6 +11,8 @@ from rich.console import Console
 
 import dla
 from dla.errors import DLAWarning
+from dla.text import as_text
+from dla.views.text import as_printed
 
 
 @contextlib.contextmanager
@@ -19,7 +21,7 @@ def loading(what: str) -> Iterator[None]:
     logging.disable(logging.WARNING)
     try:
         with (
-            Console(stderr=True).status(what),
+            Console(stderr=True).status(as_printed(what)),
             contextlib.redirect_stdout(io.StringIO()),
             warnings.catch_warnings(record=True) as caught,
             _without_progress_bars(),
@@ -75,5 +77,5 @@ def _tell(caught: Sequence[warnings.WarningMessage]) -> list[warnings.WarningMes
     """Says the library's own warnings; gives back the others."""
     own = [warning for warning in caught if issubclass(warning.category, DLAWarning)]
     for message in dict.fromkeys(str(warning.message) for warning in own):
-        print(f"dla: note: {message}", file=sys.stderr)
+        print(f"dla: note: {as_text(message)}", file=sys.stderr)
     return [warning for warning in caught if warning not in own]

@@ -10,6 +10,7 @@ import dla
 from dla.cli.targets import check_option
 from dla.errors import DLAError
 from dla.views.files import replacing
+from dla.views.text import as_cell, as_printed
 
 if TYPE_CHECKING:
     import dla.summaries
@@ -48,13 +49,14 @@ def summary_command(
     examples = [] if prompts is None else _examples(result, prompts)  # a part that is not there raises before the table
     console = Console()
     if compare is not None:
-        console.print(f"first: {folder}\nsecond: {compare}\n", highlight=False, markup=False)
+        console.print(as_printed(f"first: {folder}\nsecond: {compare}\n"))
     console.print(result.table() if top is None else result.table(top))
     for line in examples:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(as_printed(line), soft_wrap=True)
     if csv is not None:
         with replacing(csv) as unfinished:
-            result.to_dataframe().to_csv(unfinished, index=False)
+            cells = result.to_dataframe().rename(columns=as_cell).map(as_cell)
+            cells.to_csv(unfinished, index=False)
 
 
 def _examples(result: "dla.Summary | dla.summaries.Comparison", part: str) -> list[str]:

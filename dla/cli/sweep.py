@@ -12,6 +12,7 @@ import dla
 from dla.cli.command import ModelName, PrependBos
 from dla.cli.quiet import load_attributor
 from dla.errors import DLAError, SweepWarning
+from dla.views.text import as_printed
 
 
 def sweep_command(
@@ -50,7 +51,7 @@ def sweep_command(
         )
     if not done.count:
         raise DLAError(f"{out}: {' '.join(done.notes())}")
-    Console(soft_wrap=True).print(str(done), highlight=False, markup=False)
+    Console(soft_wrap=True).print(as_printed(str(done)))
 
 
 def _ray_engine(model: str, actors: int) -> "dla.Engine":

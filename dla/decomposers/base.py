@@ -7,8 +7,8 @@ from typing import final
 
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.cover import merged_plans
-from dla.decomposers.plans import Item, Plan, RowKind
-from dla.inputs.given import shown
+from dla.decomposers.plans import Item, Plan, RowKind, checked_items
+from dla.inputs.given import items, shown
 
 
 class Decomposer(abc.ABC):
@@ -38,7 +38,19 @@ def plan_of(decomposer: Decomposer, model: ModelAdapter) -> Plan:
         TypeError: If an item is neither a write nor an entry.
         ValueError: If there is no item, or two rows have the same label.
     """
-    return Plan.of(type(decomposer).__name__, decomposer.writes(model), decomposer.row_kind)
+    name, row_kind = type(decomposer).__name__, decomposer.row_kind
+    if not isinstance(row_kind, RowKind):
+        raise TypeError(f"{name}.row_kind is {shown(row_kind)}. Set one of dla.RowKind, such as RowKind.ADDITIVE.")
+    return Plan.of(name, items_of(decomposer, model), row_kind)
+
+
+def items_of(decomposer: Decomposer, model: ModelAdapter) -> tuple[Item, ...]:
+    """What `writes` of a decomposer gives, checked. It may be a generator, which can be read once only.
+
+    Raises:
+        TypeError: If it is not a list, or an item of it is neither a write nor an entry.
+    """
+    return checked_items(type(decomposer).__name__, decomposer.writes(model))
 
 
 def as_decomposer(given: object) -> Decomposer:
@@ -68,6 +80,8 @@ class MixedDecomposer(Decomposer):
     decomposers: tuple[Decomposer, ...]
 
     def __post_init__(self) -> None:
+        if not items(self.decomposers):
+            raise TypeError(f"The decomposers are {shown(self.decomposers)}. Pass several in a tuple, or write a | b.")
         for decomposer in map(as_decomposer, self.decomposers):
             if decomposer.row_kind is not RowKind.ADDITIVE:
                 name = type(decomposer).__name__
@@ -79,5 +93,5 @@ class MixedDecomposer(Decomposer):
         Raises:
             ValueError: If two of the decomposers split the same embedding or sublayer; names it.
         """
-        named = [(type(decomposer).__name__, decomposer.writes(model)) for decomposer in self.decomposers]
+        named = [(type(decomposer).__name__, items_of(decomposer, model)) for decomposer in self.decomposers]
         return merged_plans(named, model)

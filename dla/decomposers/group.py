@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import final
 
 from dla.adapters.base import ModelAdapter
-from dla.decomposers.base import Decomposer, as_decomposer
+from dla.decomposers.base import Decomposer, as_decomposer, items_of
 from dla.decomposers.groups import Grouping, Selector, check_groups, named_groups
 from dla.decomposers.plans import Entry, Item, RowKind
 from dla.labels import ROUNDING
@@ -45,7 +45,7 @@ class GroupDecomposer(Decomposer):
         Raises:
             ValueError: If a row belongs to two groups, or a group has no row.
         """
-        renamed, items = named_groups(self.groups), self.inner.writes(model)
+        renamed, items = named_groups(self.groups), items_of(self.inner, model)
         # The labels of an entry are known only when the prompts are, so a plan with entries is not checked beforehand.
         writes = [item for item in items if isinstance(item, Write)]
         if len(writes) == len(items):

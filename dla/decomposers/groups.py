@@ -4,15 +4,22 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import final
 
+import torch
+
 from dla.decomposers.plans import GROUP, Rows, added_up
+from dla.inputs.arguments import name, truth
 from dla.inputs.given import items, shown
 from dla.labels import Label
+from dla.text import some_of
 
 Selector = str | re.Pattern[str] | Collection[str] | Callable[[Label], bool]
 """Which rows: a label, a regular expression that matches all of a label, several labels, or a function."""
 
 Renaming = Callable[[Label], Label]
 """The label of the group that a row belongs to; the row's own label if it belongs to none."""
+
+
+_SUCH_AS = "{'name movers': ['L9H6', 'L9H9']}"
 
 
 @final
@@ -37,14 +44,18 @@ def named_groups(groups: Mapping[str, Selector]) -> Renaming:
         TypeError: If a group does not say which rows are in it.
         ValueError: If there is no group; later, if a row belongs to two.
     """
+    if not isinstance(groups, Mapping):
+        raise TypeError(f"The groups are {shown(groups)}. Pass a dict, such as {_SUCH_AS}.")
     if not groups:
-        raise ValueError("No group was given. Pass at least one, such as {'name movers': ['L9H6', 'L9H9']}.")
-    tests = {name: _test(selector) for name, selector in groups.items()}
+        raise ValueError(f"No group was given. Pass at least one, such as {_SUCH_AS}.")
+    tests = {name(group, "A group"): _test(selector) for group, selector in groups.items()}
 
     def renamed(label: Label) -> Label:
-        names = [name for name, belongs in tests.items() if belongs(label)]
+        names = [group for group, belongs in tests.items() if belongs(label)]
         if len(names) > 1:
-            raise ValueError(f"{str(label)!r} is in the groups {names[0]!r} and {names[1]!r}. Put every row into one.")
+            raise ValueError(
+                f"{shown(str(label))} is in the groups {shown(names[0])} and {shown(names[1])}. Put every row into one."
+            )
         return Label(GROUP, text=names[0]) if names else label
 
     return renamed
@@ -60,18 +71,20 @@ def check_groups(groups: Mapping[str, Selector], labels: Sequence[Label]) -> Non
     Raises:
         ValueError: If a group has no row, lists a label that is not a row, or a row is in two groups.
     """
-    texts, some, renamed = set(map(str, labels)), ", ".join(map(str, labels[:4])), named_groups(groups)
+    texts, some, renamed = set(map(str, labels)), some_of(labels), named_groups(groups)
     for label in labels:
         renamed(label)  # raises where the row is in two groups
-    for name, selector in groups.items():
+    for group, selector in groups.items():
         if not any(map(_test(selector), labels)):
             raise ValueError(
-                f"The group {name!r} has no row; the rows are {some}, ... Leave it out, or mend it.{_hint(selector)}"
+                f"The group {shown(group)} has no row; the rows are {some}. Leave it out, or mend it.{_hint(selector)}"
             )
-        listed = [] if isinstance(selector, str | re.Pattern) or callable(selector) else list(selector)
-        missing = [label for label in listed if label not in texts]
+        members = [] if isinstance(selector, str | re.Pattern) or callable(selector) else list(selector)
+        missing = [label for label in members if label not in texts]
         if missing:
-            raise ValueError(f"The group {name!r} lists {missing[0]!r}, and there is no such row; they are {some}, ...")
+            raise ValueError(
+                f"The group {shown(group)} lists {shown(missing[0])}, and there is no such row; they are {some}."
+            )
 
 
 def rule_of_function(rule: object) -> Renaming:
@@ -80,14 +93,14 @@ def rule_of_function(rule: object) -> Renaming:
     Raises:
         TypeError: If it is not a function; later, if it returns something else than a label.
     """
-    if not callable(rule):
+    if not callable(rule) or isinstance(rule, type | torch.nn.Module):
         raise TypeError(f"There is no grouping {shown(rule)}. Pass one of {list(GROUPINGS)}, a dict, or a function.")
 
     def renamed(label: Label) -> Label:
         group = rule(label)
         if not isinstance(group, Label):
             raise TypeError(
-                f"The function gave {shown(group)} for {str(label)!r}. It must give the label of a group, such as "
+                f"The function gave {shown(group)} for {shown(str(label))}. It must give the label of a group, such as "
                 f"Label('group', text='early'), or for a row of no group the row's own."
             )
         return group
@@ -106,7 +119,7 @@ def rule_of(word: str, labels: Sequence[Label]) -> Renaming:
         ValueError: If there is no such grouping.
     """
     if word not in GROUPINGS:
-        raise ValueError(f"There is no grouping {word!r}. Pass one of {list(GROUPINGS)}, a dict, or a function.")
+        raise ValueError(f"There is no grouping {shown(word)}. Pass one of {list(GROUPINGS)}, a dict, or a function.")
     if word != "parent":
         return {"layer": _layer, "kind": _kind, "component": _component}[word]
     # Only the finest rows are joined: the sources of a head, say, and not the heads of other layers next to them.
@@ -140,8 +153,8 @@ def _test(selector: object) -> Callable[[Label], bool]:
         return lambda label: str(label) == selector
     if isinstance(selector, re.Pattern):
         return lambda label: selector.fullmatch(str(label)) is not None
-    if callable(selector):
-        return lambda label: bool(selector(label))
+    if callable(selector) and not isinstance(selector, type | torch.nn.Module):
+        return lambda label: truth(selector(label), f"The function of a group for {shown(str(label))}")
     several = list(selector) if isinstance(selector, set | frozenset) else items(selector)
     if several is None or not all(isinstance(one, str) for one in several):
         raise TypeError(
@@ -155,7 +168,7 @@ def _test(selector: object) -> Callable[[Label], bool]:
 def _hint(selector: Selector) -> str:
     """How a group that matches no row may have been meant."""
     if isinstance(selector, str):
-        return f" A text is one whole label; all labels that begin with it are re.compile({selector + '.*'!r})."
+        return f" A text is one whole label; all labels that begin with it are re.compile({shown(selector + '.*')})."
     if isinstance(selector, re.Pattern):
         return " A regular expression has to match the whole label."
     return ""

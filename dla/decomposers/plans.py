@@ -2,7 +2,7 @@
 
 import enum
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, final
@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dla.inputs.arguments import check_fields, function, instance
+from dla.inputs.given import items, shown
 from dla.inputs.prompts import Prompts
 from dla.labels import ROUNDING, Label
 from dla.writes import Write
@@ -47,6 +49,9 @@ class Rows:
     labels: Sequence[Label]
     values: Float[Tensor, "part *more"]
 
+    def __post_init__(self) -> None:
+        check_fields(self, labels=Sequence, values=Tensor)
+
 
 Reduction = Callable[[Rows], Rows]
 """Makes fewer rows of some, with the same sum."""
@@ -66,6 +71,18 @@ class Entry:
     parent: Label
     resolve: Callable[[Prompts], Write]
     reductions: tuple[Reduction, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self, parent=Label, reductions=tuple)
+        function(self.resolve, "Entry: resolve", "one from prompts to a Write")
+
+    def write(self, prompts: Prompts) -> Write:
+        """The write for some prompts, checked.
+
+        Raises:
+            TypeError: If `resolve` gives something else.
+        """
+        return instance(self.resolve(prompts), Write, f"What `resolve` of an entry of {self.parent} gave", "a Write")
 
     def then(self, reduction: Reduction) -> "Entry":
         """This entry, with one more reduction."""
@@ -98,7 +115,7 @@ class PlanStep:
         """The rows of contracted values."""
         rows = Rows(self.write.labels, values)
         for reduction in self.reductions:
-            rows = reduction(rows)
+            rows = instance(reduction(rows), Rows, "What a reduction gave", "labels with their values, as dla.Rows")
         return rows
 
 
@@ -122,7 +139,7 @@ class Plan:
     rounding_by_step: bool = False
 
     @staticmethod
-    def of(name: str, items: Sequence[Any], row_kind: RowKind = RowKind.ADDITIVE) -> "Plan":
+    def of(name: str, items: Iterable[Any], row_kind: RowKind = RowKind.ADDITIVE) -> "Plan":
         """The plan of what a decomposer returned, checked.
 
         Args:
@@ -131,15 +148,13 @@ class Plan:
             row_kind: How the rows make the total.
 
         Raises:
-            TypeError: If an item is neither a write nor an entry.
+            TypeError: If it is no list, or an item is neither a write nor an entry.
             ValueError: If there is no item, or two rows have the same label.
         """
-        for item in items:
-            if not isinstance(item, Write | Entry):
-                raise TypeError(f"{name}.writes returned {item!r}; every item must be a Write or an Entry.")
-        if not items:
+        checked = checked_items(name, items)
+        if not checked:
             raise ValueError(f"{name} names no part. Return at least one write.")
-        plan = Plan(name, tuple(items), row_kind)
+        plan = Plan(name, checked, row_kind)
         _ = plan.static_labels  # checks labels that do not depend on the prompts before anything runs
         return plan
 
@@ -154,7 +169,7 @@ class Plan:
     def steps(self, prompts: Prompts) -> tuple[PlanStep, ...]:
         """The writes for some prompts."""
         return tuple(
-            PlanStep(item) if isinstance(item, Write) else PlanStep(item.resolve(prompts), item.reductions)
+            PlanStep(item) if isinstance(item, Write) else PlanStep(item.write(prompts), item.reductions)
             for item in self.items
         )
 
@@ -232,6 +247,25 @@ class Plan:
         return replace(self, items=items, add_equal_labels=add_equal_labels or self.add_equal_labels)
 
 
+def checked_items(name: str, given: object) -> tuple[Item, ...]:
+    """What a decomposer returned, checked. It may be a generator, which can be read only once.
+
+    Args:
+        name: The decomposer's.
+        given: What it returned.
+
+    Raises:
+        TypeError: If it is no list, or an item is neither a write nor an entry.
+    """
+    found = list(given) if isinstance(given, Iterator) else items(given)
+    if found is None:
+        raise TypeError(f"{name}.writes returned {shown(given)}. Return a list of Write and Entry objects.")
+    for item in found:
+        if not isinstance(item, Write | Entry):
+            raise TypeError(f"{name}.writes returned {shown(item)}; every item must be a Write or an Entry.")
+    return tuple(found)
+
+
 def unique_labels(labels: Sequence[Label], whose: str) -> tuple[Label, ...]:
     """The labels, checked.
 
@@ -245,7 +279,7 @@ def unique_labels(labels: Sequence[Label], whose: str) -> tuple[Label, ...]:
     # As texts, by which users name rows: labels that differ only in fields that are not written are no two names.
     twice = [label for label, count in Counter(map(str, labels)).items() if count > 1]
     if twice:
-        raise ValueError(f"{whose} names two parts {twice[0]!r}. Give every part a label of its own.")
+        raise ValueError(f"{whose} names two parts {shown(twice[0])}. Give every part a label of its own.")
     return tuple(labels)
 
 

@@ -37,7 +37,7 @@ def read_layers(layers: Layers) -> frozenset[int] | None:
     several = list(layers) if isinstance(layers, set | frozenset) else items(layers)
     if several is None:
         alone = whole_number(layers)
-        pass_ = "their numbers, such as [0, 1], or None for all" if alone is None else f"layers=[{alone}]"
+        pass_ = "their numbers, such as [0, 1], or None for all" if alone is None else f"layers=[{shown(alone)}]"
         raise TypeError(f"layers={shown(layers)} is not a list of layers. Pass {pass_}.")
     if not several:
         raise ValueError(f"layers={shown(layers)} names no layer to split. Pass at least one, or None for all.")
@@ -72,7 +72,7 @@ def split_sublayers(
     named = read_layers(layers)
     for layer in sorted(named or ()):
         if not 0 <= layer < model.n_layers:
-            raise ValueError(f"There is no layer {layer}; the model has layers 0 to {model.n_layers - 1}.")
+            raise ValueError(f"There is no layer {shown(layer)}; the model has layers 0 to {model.n_layers - 1}.")
     yield from model.embeddings()
     unsplit: list[Sublayer] = []
     for layer in range(model.n_layers):

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 from dla.demo.words import OBJECTS, PEOPLE, PLACES
+from dla.inputs.given import count, shown, whole_number
+
+_MOST = 10_000_000
 
 Order = Literal["ABBA", "BABA"]
 ORDERS: tuple[Order, ...] = ("ABBA", "BABA")
@@ -62,8 +65,11 @@ def giving_prompts(n: int, seed: int = 0, *, held_out: bool = True) -> list[Prom
         >>> giving_prompts(1)[0].template
         'went'
     """
-    if n < 0:
-        raise ValueError(f"n is {n}; the number of prompts cannot be negative.")
+    n = count(n, "n", "prompts", least=0)
+    if n > _MOST:
+        raise ValueError(f"n={n}: ask for at most {_MOST} prompts.")
+    if whole_number(seed) is None:
+        raise TypeError(f"seed={shown(seed)} is not a whole number. Pass one, such as 0.")
     return list(itertools.islice(_endless(random.Random(seed), name_pairs(held_out=held_out)), n))
 
 

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dla.adapters.loading import boot, load_hugging_face
 from dla.demo.hooked import hooked_transformer
+from dla.inputs.given import shown
 
 FOLDER = Path(__file__).parent / "model"
 KINDS = ("hooked", "bridge", "raw")
@@ -56,10 +57,15 @@ def check_choice(kind: str, dtype: torch.dtype) -> None:
     Raises:
         ValueError: If there is no such kind, or models are not run in that dtype.
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(map(repr, KINDS))}.")
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype is {dtype}; it must be one of {', '.join(map(str, DTYPES))}.")
+    if not _is_one_of(KINDS, kind):
+        raise ValueError(f"kind is {shown(kind)}; it must be one of {', '.join(map(repr, KINDS))}.")
+    if not _is_one_of(DTYPES, dtype):
+        raise ValueError(f"dtype is {shown(dtype)}; it must be one of {', '.join(map(str, DTYPES))}.")
+
+
+def _is_one_of(choices: tuple[object, ...], value: object) -> bool:
+    """Whether a value is one of some, where comparing an array or a frame gives no truth."""
+    return any(type(value) is type(each) and value == each for each in choices)
 
 
 def _bridge(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> TransformerBridge:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dla.inputs.arguments import instance
 from dla.inputs.given import items, number, shown, whole_number
 from dla.inputs.prompts import Positions, Prompts
 
@@ -60,6 +61,16 @@ class Direction(abc.ABC):
     def describe(self) -> str:
         """The direction in words, for tables and files."""
 
+    @final
+    def resolved(self, prompts: Prompts, positions: Positions) -> "ResolvedDirection":
+        """What `resolve` gives, checked.
+
+        Raises:
+            TypeError: If it is something else.
+        """
+        whose = f"What {type(self).__name__}.resolve gave"
+        return instance(self.resolve(prompts, positions), ResolvedDirection, whose, "a ResolvedDirection")
+
     def __add__(self, other: object) -> "Direction":
         return Combination(((1.0, self), (1.0, _direction(other, "+"))))
 
@@ -68,6 +79,15 @@ class Direction(abc.ABC):
 
     def __sub__(self, other: object) -> "Direction":
         return Combination(((1.0, self), (-1.0, _direction(other, "-"))))
+
+    def __rsub__(self, other: object) -> "Direction":
+        return _direction(other, "-") - self
+
+    def __truediv__(self, divisor: object) -> "Direction":
+        by = number(divisor, "a divisor")
+        if by == 0:
+            raise ValueError("A direction is divided by 0. Pass another number.")
+        return self * (1 / by)
 
     def __mul__(self, factor: object) -> "Direction":
         return Combination(((number(factor, "a factor"), self),))
@@ -88,10 +108,16 @@ class Combination(Direction):
     needs_answers: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        terms = items(self.terms)
+        if not terms or not all(isinstance(term, list | tuple) and len(term) == 2 for term in terms):
+            raise TypeError(f"The terms are {shown(self.terms)}. Pass pairs of a factor and a direction, or add them.")
+
+        checked = tuple((number(factor, "a factor"), _direction(each, "a term")) for factor, each in terms)
+        object.__setattr__(self, "terms", checked)
         object.__setattr__(self, "needs_answers", any(direction.needs_answers for _, direction in self.terms))
 
     def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
-        resolved = [(factor, direction.resolve(prompts, positions)) for factor, direction in self.terms]
+        resolved = [(factor, direction.resolved(prompts, positions)) for factor, direction in self.terms]
         # Ids of one term may be the same for all prompts and those of another not: all get the larger shape.
         shape = torch.broadcast_shapes(*(one.ids.shape[:2] for _, one in resolved))
         ids = torch.cat([one.ids.expand(*shape, -1) for _, one in resolved], -1)

@@ -1,12 +1,14 @@
 """Several directions in one pass, as an axis of the result."""
 
 import abc
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
 from dla.directions.base import Direction
 from dla.directions.tokens import Logit
+from dla.inputs.arguments import name
 from dla.inputs.given import Count, count, items, shown, token, whole_number
 from dla.inputs.prompts import Positions, Prompts
 
@@ -37,6 +39,7 @@ class DirectionSet(Directions):
     """Directions by name.
 
     Raises:
+        TypeError: If a name is not a text, or an item is not a direction.
         ValueError: If there is no direction.
     """
 
@@ -44,9 +47,8 @@ class DirectionSet(Directions):
     needs_answers: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not self.directions:
-            raise ValueError("No direction was given. Pass at least one.")
-        needed = any(direction.needs_answers for direction in self.directions.values())
+        named = named_directions(self.directions)
+        needed = any(direction.needs_answers for direction in named.values())
         object.__setattr__(self, "needs_answers", needed)
 
     @staticmethod
@@ -58,12 +60,12 @@ class DirectionSet(Directions):
             ValueError: If there is no direction, or two of a list have the same name.
         """
         if isinstance(directions, Mapping):
-            return DirectionSet({_name(name): _logit(direction) for name, direction in directions.items()})
+            return DirectionSet({name(called, "A direction"): _logit(each) for called, each in directions.items()})
         several = [_one(direction) for direction in directions]
         names = [direction.describe() for direction in several]
-        twice = next((name for name in names if names.count(name) > 1), None)
+        twice = next((called for called, times in Counter(names).items() if times > 1), None)
         if twice is not None:
-            raise ValueError(f"Two directions are called {twice!r}. Pass a dict, with a name of its own for each.")
+            raise ValueError(f"Two directions are called {shown(twice)}. Pass a dict, with a name of its own for each.")
         return DirectionSet(dict(zip(names, several, strict=True)))
 
     def named(self, prompts: Prompts, positions: Positions) -> Mapping[str, Direction]:
@@ -112,6 +114,20 @@ class TopTokens(Directions):
         return f"logits of the model's own top {self.k} tokens"
 
 
+def named_directions(given: object) -> Mapping[str, Direction]:
+    """Directions by name, checked.
+
+    Raises:
+        TypeError: If it is no dict of directions, or a name is no text.
+        ValueError: If there is no direction, or a name is empty.
+    """
+    if not isinstance(given, Mapping):
+        raise TypeError(f"The directions are {shown(given)}. Pass a dict, with a name for each.")
+    if not given:
+        raise ValueError("No direction was given. Pass at least one.")
+    return {name(called, "A direction"): _one(direction) for called, direction in given.items()}
+
+
 def question(direction: object) -> Direction | Directions:
     """A direction from its short forms: a token stands for its logit, a dict or a list for several directions.
 
@@ -129,12 +145,6 @@ def question(direction: object) -> Direction | Directions:
     if given is None:
         raise TypeError(f"The direction is {shown(direction)}. Pass an instance, such as dla.Logit(' Mary').")
     return DirectionSet.of(given)
-
-
-def _name(name: object) -> str:
-    if not isinstance(name, str):
-        raise TypeError(f"A direction is called {shown(name)}. Pass a text as its name.")
-    return name
 
 
 def _logit(direction: object) -> Direction:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from dla.inputs.given import items, shown, token, whole_number
+from dla.inputs.given import ids_in, items, shown, token, whole_number
 from dla.inputs.prompts import Positions, Prompts
 
 if TYPE_CHECKING:
@@ -30,14 +30,11 @@ def read_tokens(tokens: Tokens) -> str | int | list[str | int] | Tensor:
     """
     if isinstance(tokens, str) or whole_number(tokens) is not None:
         return token(tokens)
-    if isinstance(tokens, np.ndarray) and tokens.dtype.kind in "iufcb":
-        tokens = torch.tensor(tokens, device="cpu")
-    if isinstance(tokens, Tensor) and not tokens.is_nested:
-        if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
-            raise TypeError(f"Token ids must be integers; the tensor has dtype {tokens.dtype}.")
-        if not tokens.numel():
-            raise ValueError(f"The token tensor is empty, of shape {tuple(tokens.shape)}. Pass at least one token.")
-        return tokens.detach().long().cpu()
+    ids = ids_in(tokens)
+    if ids is not None:
+        if not ids.numel():
+            raise ValueError(f"The token tensor is empty, of shape {tuple(ids.shape)}. Pass at least one token.")
+        return ids
     given = items(tokens)
     if given is None:
         return token(tokens)
@@ -66,9 +63,9 @@ def ids_of(tokens: Tokens, prompts: Prompts, positions: Positions) -> Int[Tensor
     read = read_tokens(tokens)
     if isinstance(read, str | int):
         return torch.tensor([[prompts.vocabulary.token(read)]], device="cpu")
+    check_shape((len(read),) if isinstance(read, list) else read.shape, prompts, positions, "The token tensor")
     if isinstance(read, list):
         read = torch.tensor([prompts.vocabulary.token(one) for one in read], device="cpu")
-    check_shape(read.shape, prompts, positions, "The token tensor")
     for extreme in (read.min(), read.max()):  # if these are in the vocabulary, all are
         prompts.vocabulary.token(int(extreme))
     return read[:, None] if read.ndim == 1 else read
@@ -105,5 +102,6 @@ def words(tokens: Tokens) -> str:
 
 def few(tokens: Sequence[str | int]) -> str:
     """The first of some tokens, and how many there are."""
-    words = [repr(one) for one in tokens]
-    return ", ".join(words if len(words) <= 4 else [*words[:3], f"... ({len(words)} tokens)"])
+    several = len(tokens)
+    words = [repr(one) for one in (tokens if several <= 4 else tokens[:3])]
+    return ", ".join(words if several <= 4 else [*words, f"... ({several} tokens)"])

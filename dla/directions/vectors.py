@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, final
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from dla.directions.base import Direction, ResolvedDirection
 from dla.directions.shapes import check_shape
-from dla.inputs.given import items, shown
+from dla.inputs.given import items, plain_tensor, shown
 from dla.inputs.prompts import Positions, Prompts
 
 if TYPE_CHECKING:
@@ -63,16 +63,28 @@ class ResidualVector(Direction):
 
     def _read(self) -> Float[Tensor, "... d_model"]:
         """The vector as a tensor, in float32 or finer."""
-        given = self.vector
-        if not isinstance(given, Tensor):
-            numbers = np.asarray(items(given))
-            if numbers.dtype.kind not in "iuf":
-                raise TypeError(f"The vector is {shown(given)}. Pass a tensor of numbers [d_model].")
-            given = torch.tensor(numbers, device="cpu")
-        if given.is_complex() or given.dtype == torch.bool:
-            raise TypeError(f"The vector has dtype {given.dtype}. Pass a tensor of numbers [d_model].")
+        given = _numbers(self.vector)
+        if given is None or given.is_complex() or given.dtype == torch.bool:
+            found = f"is {shown(self.vector)}" if given is None else f"has dtype {given.dtype}"
+            raise TypeError(f"The vector {found}. Pass a tensor of numbers [d_model].")
         if not given.ndim:
             raise ValueError(f"The vector is the single number {shown(given)}. Pass a tensor [d_model].")
+        if not given.shape[-1]:
+            raise ValueError(f"The vector is empty, of shape {list(given.shape)}. Pass a tensor [d_model].")
         if not bool(given.isfinite().all()):
             raise ValueError("The vector holds numbers that are infinite or NaN. Pass finite ones.")
         return given.detach().to(torch.promote_types(given.dtype, torch.float32))
+
+
+def _numbers(given: object) -> Shaped[Tensor, "..."] | None:
+    """A vector as a tensor; None where it holds no numbers."""
+    if isinstance(given, Tensor):
+        plain = plain_tensor(given)
+        # Where it is already: what is sparse or quantised is written out on the CPU.
+        return given if plain is not None and given.layout == torch.strided and not given.is_quantized else plain
+    listed = items(given)
+    try:
+        numbers = np.asarray(listed)
+    except ValueError:  # lists of different lengths
+        return None
+    return torch.tensor(numbers, device="cpu") if listed is not None and numbers.dtype.kind in "iufcb" else None

@@ -5,12 +5,15 @@ from functools import partial
 from typing import Any, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from dla.adapters.base import ModelAdapter, Observer
+from dla.inputs.given import shown
 from dla.inputs.prompts import Positions, Prompts
 from dla.writes.sites import Site, take_rows
+
+_AGAIN = "Make the cache again with run_with_cache, or leave it out."
 
 
 @final
@@ -80,7 +83,8 @@ def replay(cache: Any, observe: Mapping[str, Observer]) -> None:
     """Feeds the observers from a precomputed cache instead of a run.
 
     Raises:
-        ValueError: If the cache lacks an activation that is needed; names it.
+        TypeError: If what it holds is no activation.
+        ValueError: If it lacks an activation that is needed, or holds one of another shape; names it.
     """
     for name, observer in observe.items():
         try:
@@ -90,7 +94,27 @@ def replay(cache: Any, observe: Mapping[str, Observer]) -> None:
                 f"The cache lacks {name!r}, which this attribution reads. Make it with run_with_cache without a "
                 "names_filter, or leave the cache out."
             ) from None
-        observer(activation if cache.has_batch_dim else activation.unsqueeze(0))
+        _shown_to(observer, name, _checked_activation(activation, name, cache.has_batch_dim))
+
+
+def _checked_activation(held: object, name: str, batched: bool) -> Shaped[Tensor, "..."]:
+    if not isinstance(held, Tensor) or held.is_meta or held.is_nested or held.layout != torch.strided:
+        raise TypeError(f"The cache holds {shown(held)} as {name!r}. Pass what run_with_cache returned.")
+    activation = held if batched else held.unsqueeze(0)
+    if activation.ndim < 2 or not activation.numel() or activation.is_quantized:
+        raise ValueError(f"The cache holds {shown(held)} as {name!r}, and not one vector a position. {_AGAIN}")
+    return activation
+
+
+def _shown_to(observer: Observer, name: str, activation: Shaped[Tensor, "..."]) -> None:
+    try:
+        observer(activation)
+    except (RuntimeError, IndexError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise ValueError(
+            f"The cache holds {shown(activation)} as {name!r}, which does not fit the model. {_AGAIN}"
+        ) from error
 
 
 def merged_observers(groups: Sequence[Mapping[str, Observer]]) -> dict[str, Observer]:

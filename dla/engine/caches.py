@@ -1,6 +1,7 @@
 """Prompts, where a precomputed cache may stand in for a run."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, final, runtime_checkable
 
@@ -57,7 +58,7 @@ def read_cache(model: ModelAdapter, cache: object) -> Cache | None:
     """
     if isinstance(cache, Mapping):
         final_stream = cache.get(model.anatomy.unembedding.normalised.name)
-        return CachedActivations(cache, has_batch_dim=final_stream is None or final_stream.ndim > 2)
+        return CachedActivations(cache, has_batch_dim=not isinstance(final_stream, Tensor) or final_stream.dim() > 2)
     if cache is None or isinstance(cache, Cache):
         return cache
     raise TypeError(f"The cache is {shown(cache)}. Pass the second of what run_with_cache returns, or leave it out.")
@@ -98,6 +99,24 @@ def read_prompts_or_cache(
     filled = _as_wide(read, width)
     _check_same(model, cache, filled, "The cache was not made from these prompts." if filled is read else sizes)
     return filled
+
+
+@contextmanager
+def fitting(cache: Cache | None) -> Iterator[None]:
+    """Says so where activations of a cache have other shapes than the model's.
+
+    Raises:
+        ValueError: If they do not fit together.
+    """
+    try:
+        yield
+    except (RuntimeError, IndexError) as error:
+        if cache is None or isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise ValueError(
+            f"The activations in the cache do not fit the model ({shown(str(error))}). Make the cache again with "
+            "run_with_cache, or leave it out."
+        ) from error
 
 
 def cache_size(model: ModelAdapter, cache: Any) -> tuple[int, int]:
@@ -158,6 +177,8 @@ def _agreeing(
     now = _embedded(model, tokens, list(held))
     agree = torch.ones(tokens.shape, dtype=torch.bool, device="cpu")
     for name in list(held)[:1] if first else held:
+        if held[name].numel() != now[name].numel():  # of another model, or of other prompts
+            return torch.zeros_like(agree)
         cached, given = (each.detach().cpu().reshape(*tokens.shape, -1) for each in (held[name], now[name]))
         eps = max(torch.finfo(each.dtype).eps for each in (cached, given))
         given = given.double()

@@ -12,7 +12,9 @@ from dla.adapters.turns import turn_on
 from dla.adapters.unembedding import Unembedding
 from dla.decomposers.plans import Plan
 from dla.directions import Direction, Directions, ResolvedDirection, one_place
+from dla.directions.several import named_directions
 from dla.engine.activations import PositionSelector, selector_of, watch
+from dla.inputs.arguments import instance
 from dla.inputs.prompts import Positions, Prompts
 
 Planned = Callable[[str | None], tuple[ModelAdapter, Plan]]
@@ -58,15 +60,18 @@ class Query:
             cache: An `ActivationCache` to use instead of running, or None.
 
         Raises:
+            TypeError: If a direction does not give what a direction gives.
             ValueError: If a direction does not fit the prompts, or two read different places of the stream.
         """
         if direction.needs_answers:
             prompts = answered(planned(None)[0], prompts, positions, cache)
-        several = {} if isinstance(direction, Direction) else direction.named(prompts, positions)
+        several = {} if isinstance(direction, Direction) else named_directions(direction.named(prompts, positions))
         each = [direction] if isinstance(direction, Direction) else several.values()
-        resolved = tuple(one.resolve(prompts, positions) for one in each)
+        resolved = tuple(one.resolved(prompts, positions) for one in each)
         model, plan = planned(one_place(resolved))
-        return Query(model, plan, prompts, positions, direction.describe(), tuple(several), resolved, cache)
+        whose = f"What {type(direction).__name__}.describe gave"
+        words = instance(direction.describe(), str, whose, "a text, the direction in words")
+        return Query(model, plan, prompts, positions, words, tuple(several), resolved, cache)
 
     @property
     def at(self) -> str | None:

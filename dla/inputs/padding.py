@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Shaped
+from jaxtyping import Int
 from torch import Tensor
 
-from dla.inputs.given import items, shown, whole_number
+from dla.inputs.given import ids_in, items, number, shown, whole_number
 from dla.inputs.vocabulary import Vocabulary
 
 # A tokenizer's output may hold these. They would change the run, and are not supported.
@@ -61,8 +60,8 @@ def rows_of_ids(ids: object, mask: object, vocabulary: Vocabulary) -> list[list[
         for extreme in (min(row), max(row)):  # if these are in the vocabulary, all are
             if not 0 <= extreme < vocabulary.input_size:
                 raise ValueError(
-                    f"Token id {extreme} is outside the vocabulary (0 to {vocabulary.input_size - 1}). Pass ids of "
-                    "the model's own tokenizer."
+                    f"Token id {shown(extreme)} is outside the vocabulary (0 to {vocabulary.input_size - 1}). Pass ids "
+                    "of the model's own tokenizer."
                 )
     return rows
 
@@ -86,17 +85,11 @@ def first_doubtful(rows: Sequence[Sequence[int]], vocabulary: Vocabulary) -> int
 
 
 def _rows(ids: object) -> list[list[int]]:
-    if isinstance(ids, np.ndarray) and ids.dtype != object:
-        kind = ids.dtype.kind
-        if kind not in "iu":
-            raise TypeError(f"Token ids must be integers; the array has dtype {ids.dtype}. Pass `ids.astype(int)`.")
-        ids = torch.tensor(ids.astype(np.int64), device="cpu")  # PyTorch hardly computes with unsigned integers
-    return _rows_of_tensor(ids) if isinstance(ids, Tensor) and not ids.is_nested else _rows_of_lists(ids)
+    tensor = ids_in(ids)
+    return _rows_of_lists(ids) if tensor is None else _rows_of_tensor(tensor)
 
 
-def _rows_of_tensor(ids: Shaped[Tensor, "..."]) -> list[list[int]]:
-    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
-        raise TypeError(f"Token ids must be integers; the tensor has dtype {ids.dtype}. Pass `tokens.long()`.")
+def _rows_of_tensor(ids: Int[Tensor, "..."]) -> list[list[int]]:
     if ids.ndim not in (1, 2):
         raise ValueError(f"Token ids have shape {tuple(ids.shape)}; pass [pos] or [batch, pos].")
     if ids.numel() == 0:
@@ -106,7 +99,9 @@ def _rows_of_tensor(ids: Shaped[Tensor, "..."]) -> list[list[int]]:
 
 
 def _rows_of_lists(ids: object) -> list[list[int]]:
-    outer = items(ids) or []
+    outer = items(ids)
+    if outer is None:
+        raise TypeError(f"The prompts are {shown(ids)}. Pass a string, several in a list, or token ids.")
     rows = [outer] if all(whole_number(item) is not None for item in outer) else [items(item) for item in outer]
     read = []
     for i, row in enumerate(rows):
@@ -130,27 +125,39 @@ def _rows_of_mask(mask: object, rows: Sequence[Sequence[int]]) -> list[list[Any]
     found = [given] if given and items(given[0]) is None else [items(row) or [] for row in given]
     sizes, wanted = [len(row) for row in found], [len(row) for row in rows]
     if sizes != wanted:
-        raise ValueError(f"attention_mask has shape {_shape(sizes)}, the tokens {_shape(wanted)}.")
+        raise ValueError(
+            f"attention_mask has shape {_shape(sizes)}, the tokens {_shape(wanted)}. Pass 1 or 0 for each token."
+        )
     return found
 
 
 def _masked(rows: Sequence[Sequence[int]], mask: Sequence[Sequence[Any]]) -> list[list[int]]:
     kept = []
     for i, (row, marks) in enumerate(zip(rows, mask, strict=True)):
-        for mark in marks:
-            if mark not in (0, 1):
-                raise ValueError(
-                    f"attention_mask holds {shown(mark)} for prompt {i}. Pass 1 for real tokens and 0 for padding."
-                )
-        real = [place for place, mark in enumerate(marks) if mark]
+        flags = [_real(mark) for mark in marks]
+        if None in flags:
+            wrong = shown(marks[flags.index(None)])
+            raise ValueError(f"attention_mask holds {wrong} for prompt {i}. Pass 1 for real tokens and 0 for padding.")
+        real = [place for place, flag in enumerate(flags) if flag]
         if real and real[-1] - real[0] >= len(real):
-            hole = next(place for place in range(real[0], real[-1]) if not marks[place])
+            hole = next(place for place in range(real[0], real[-1]) if not flags[place])
             raise ValueError(
                 f"attention_mask has a hole: it masks position {hole} of prompt {i}, between real tokens. Only padding "
                 "at the ends can be left out. Take the token out of the prompt, or let the mask keep it."
             )
         kept.append([row[place] for place in real])
     return kept
+
+
+def _real(mark: object) -> bool | None:
+    """Whether a mark stands for a real token; None where it is no mark."""
+    if isinstance(mark, bool | np.bool_):
+        return bool(mark)
+    try:
+        size = number(mark, "a mark")
+    except (TypeError, ValueError):
+        return None
+    return bool(size) if size in (0, 1) else None
 
 
 def _without_padding(rows: list[list[int]], vocabulary: Vocabulary) -> list[list[int]]:
@@ -193,4 +200,4 @@ def _ends(row: Sequence[int], pad: int) -> tuple[int, int]:
 
 def _shape(sizes: Sequence[int]) -> str:
     """The shape of rows, or their lengths where these differ."""
-    return str((len(sizes), sizes[0])) if len(set(sizes)) == 1 else f"of {len(sizes)} rows of {list(sizes)}"
+    return str((len(sizes), sizes[0])) if len(set(sizes)) == 1 else f"of {len(sizes)} rows of {shown(list(sizes))}"

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from dla.errors import PromptWarning, warn_caller
+from dla.inputs.arguments import flag
 from dla.inputs.given import items, shown, whole_number
 from dla.inputs.padding import filler_of, ids_and_mask, rows_of_ids
 from dla.inputs.vocabulary import Vocabulary
@@ -117,8 +118,7 @@ def read_prompts(
     """
     if isinstance(prompts, Prompts):
         return prompts
-    if not isinstance(prepend_bos, bool | None):
-        raise TypeError(f"prepend_bos={shown(prepend_bos)}; pass True, False or None.")
+    flag(prepend_bos, "prepend_bos", "the model's default")
     if isinstance(prompts, Mapping):
         prompts, attention_mask = ids_and_mask(prompts, attention_mask)
     texts = _texts(prompts)
@@ -249,7 +249,7 @@ def _wanted(pos: Position) -> tuple[bool, slice | list[int]]:
 def _within(position: int, length: int) -> int:
     if not -length <= position < length:
         raise ValueError(
-            f"pos={position} is out of range for a prompt of {length} tokens (from {-length} to {length - 1})."
+            f"pos={shown(position)} is out of range for a prompt of {length} tokens (from {-length} to {length - 1})."
         )
     return position % length
 

@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from typing import final
 
 from dla.errors import PromptWarning, warn_caller
+from dla.inputs.given import shown
 from dla.inputs.given import token as text_or_id
+
+_SHOWN = 8
+"""How many tokens of a text that is several an error lists."""
 
 
 @final
@@ -53,13 +57,14 @@ class Vocabulary:
         """
         if self.encode is None:
             raise ValueError(
-                f"The prompt {text!r} is text and the model has no tokenizer. Pass a tensor of token ids instead."
+                f"The prompt {shown(text)} is text and the model has no tokenizer. Pass a tensor of token ids instead."
             )
         if not text:
             raise ValueError("The prompt is empty (''). Pass at least one token.")
+        _check_whole(text)
         ids = self.encode(text, prepend_bos)
         if not ids:
-            raise ValueError(f"The prompt {text!r} has no tokens. Pass at least one token.")
+            raise ValueError(f"The prompt {shown(text)} has no tokens. Pass at least one token.")
         return self._with_one_bos(text, ids, prepend_bos)
 
     def unknown_words(self, text: str) -> list[str]:
@@ -80,7 +85,7 @@ class Vocabulary:
             return self._token_of_text(token)
         if not 0 <= token < self.size:
             raise ValueError(
-                f"Token id {token} is outside the vocabulary (0 to {self.size - 1}). Pass an id in that range."
+                f"Token id {shown(token)} is outside the vocabulary (0 to {self.size - 1}). Pass an id in that range."
             )
         return token
 
@@ -112,18 +117,34 @@ class Vocabulary:
 
     def _token_of_text(self, text: str) -> int:
         if self.encode is None:
-            raise ValueError(f"The token {text!r} is text and the model has no tokenizer. Pass its id instead.")
+            raise ValueError(f"The token {shown(text)} is text and the model has no tokenizer. Pass its id instead.")
+        _check_whole(text)
         ids = self.encode(text, False) if text else []
         if len(ids) != 1:
-            pieces = ", ".join(repr(self.text(i)) for i in ids)
-            space = "" if text.startswith(" ") else f" Many tokenizers want the leading space: {' ' + text!r}."
+            pieces = ", ".join([*(repr(self.text(i)) for i in ids[:_SHOWN]), *["..."] * (len(ids) > _SHOWN)])
+            space = "" if text.startswith(" ") else f" Many tokenizers want the leading space: {shown(f' {text}')}."
             raise ValueError(
-                f"{text!r} is {len(ids)} tokens ({pieces}); a logit belongs to one token. "
+                f"{shown(text)} is {len(ids)} tokens ({pieces}); a logit belongs to one token. "
                 f"Pass one of them, or its id.{space}"
             )
         if ids[0] == self.unknown and text.strip() != self.text(ids[0]).strip():
             raise ValueError(
-                f"{text!r} is not in the model's vocabulary (it becomes {self.text(ids[0])!r}). "
+                f"{shown(text)} is not in the model's vocabulary (it becomes {self.text(ids[0])!r}). "
                 "Pass a token that the model knows, or its id."
             )
         return self.token(ids[0])
+
+
+def _check_whole(text: str) -> None:
+    """Refuses a text with half a character in it, which no tokenizer reads.
+
+    Raises:
+        ValueError: If there is one; says where.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"The text {shown(text)} holds half of a character, {text[error.start]!r}, at place {error.start}. Decode "
+            "its bytes as UTF-8 again, or take that out."
+        ) from None

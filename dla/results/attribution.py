@@ -18,17 +18,19 @@ from dla.decomposers.plans import RowKind, Rows, rounding_last, unique_labels
 from dla.engine.forward import ForwardResult
 from dla.engine.query import Query
 from dla.errors import ReconstructionError
-from dla.inputs.given import Count, count, shown
+from dla.inputs.arguments import choice, file_path
+from dla.inputs.given import Count, count
 from dla.labels import Label
 from dla.provenance import Provenance
 from dla.results.axes import provenance_of, without_axes
 from dla.results.direct_effects import DirectEffects
-from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen
+from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen, place_of_direction
 from dla.results.part import Part
 from dla.results.rerun import Rerun
 from dla.results.sums import adds_up
+from dla.text import shortened
 from dla.tolerances import TOLERANCE
-from dla.views.brief import mean_of, shortened
+from dla.views.brief import mean_of
 from dla.views.dataset import to_dataset
 from dla.views.endings import NETCDF, check_target
 from dla.views.files import write_dataset
@@ -130,9 +132,7 @@ class Attribution:
         Raises:
             ValueError: If none has that name.
         """
-        if name not in self.directions:
-            raise ValueError(f"There is no direction {name!r}; there are {self.directions}.")
-        i = self.directions.index(name)
+        i = place_of_direction(name, self.directions)
         dims = tuple(dim for dim in self.provenance.dims if dim != "direction")
         provenance = replace(self.provenance, direction=name, directions=(), dims=dims)
         tensors = {key: getattr(self, key)[i] for key in _PROOF}
@@ -283,12 +283,18 @@ class Attribution:
             ValueError: If the name has the ending of another format, such as `.csv`; says what writes that.
             OSError: If there is no such folder, or the file cannot be written there.
         """
-        check_target(path, NETCDF, "netCDF")
-        write_dataset(self.to_xarray(), Path(path))
+        file = file_path(path, "the file")
+        check_target(file, NETCDF, "netCDF")
+        write_dataset(self.to_xarray(), file)
 
-    def table(self, shown: int = ROWS_SHOWN) -> Table:
-        """The table that is printed, with at most `shown` rows at each end; cumulative rows are all shown."""
-        return self._grid(shown).rich()
+    def table(self, shown: Count = ROWS_SHOWN) -> Table:
+        """The table that is printed, with at most `shown` rows at each end; cumulative rows are all shown.
+
+        Raises:
+            TypeError: If `shown` is not a whole number.
+            ValueError: If it is negative, or several directions were asked for.
+        """
+        return self._grid(count(shown, "shown", "rows", least=0)).rich()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table | Group]:
         each = [self.direction(name) for name in self.directions] or [self]
@@ -336,10 +342,8 @@ class Attribution:
         return self.values.flatten(1).nanmean(-1) if self.values.ndim > 1 else self.values
 
     def _ranked(self, by: str, k: object, sign: int) -> list[tuple[str, float]]:
-        if by not in ("value", "abs"):
-            raise ValueError(f"by={shown(by)}; pass 'value' or 'abs'.")
         means, k = self._means(), count(k, "k", "parts", least=0)
-        order = sign * (means.abs() if by == "abs" else means)
+        order = sign * (means.abs() if choice(by, "by", ("value", "abs")) == "abs" else means)
         best = order.argsort(descending=True, stable=True)[:k].tolist()
         return [(str(self.parts[i]), float(means[i])) for i in best]
 

@@ -16,7 +16,7 @@ from dla.labels import Label
 from dla.provenance import Provenance
 from dla.results.removal import reactions
 from dla.results.rerun import Rerun
-from dla.views.brief import shortened
+from dla.text import shortened
 from dla.views.grid import Grid, Line, printed, signed
 
 if TYPE_CHECKING:

@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, final
 
+from dla.inputs.arguments import function, truth
 from dla.inputs.given import items, shown, whole_number
+from dla.text import some_of
 
 if TYPE_CHECKING:
     OneLabel = str
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 else:  # what is passed is looked at here, and a sentence says what is wrong with it
     OneLabel = Labels = Kind = Layer = object
 
+
+_COMPARED = 200
+"""How many characters of a label that is not there are compared with those that are."""
 
 _TOKEN = re.compile(r" ['\"]")
 """Where the token begins in the label of a source."""
@@ -70,10 +75,25 @@ def no_part(label: str, labels: Sequence[str], known: Sequence[str]) -> ValueErr
         labels: The parts that are there.
         known: What else it may have been meant to be as well.
     """
-    close = get_close_matches(label, known, 3)
-    likely = f" Close to it: {', '.join(close)}." if close else ""
-    some = ", ".join(labels[:4])
-    return ValueError(f"There is no part {label!r}; the parts are {some}, ... (see `labels`).{likely}")
+    close = get_close_matches(label[:_COMPARED], known, 3)
+    likely = f" Close to it: {some_of(close)}." if close else ""
+    return ValueError(f"There is no part {shown(label)}; the parts are {some_of(labels)} (see `labels`).{likely}")
+
+
+def place_of_direction(name: object, names: Sequence[str]) -> int:
+    """Where a direction is.
+
+    Args:
+        name: Its name.
+        names: Those of all.
+
+    Raises:
+        ValueError: If none is called so.
+    """
+    if not isinstance(name, str) or name not in names:
+        there = f"there are [{some_of(map(repr, names), 20)}]" if names else "one was asked for alone"
+        raise ValueError(f"There is no direction {shown(name)}; {there}.")
+    return names.index(name)
 
 
 def chosen(parts: Sequence[Any], asked: Mapping[str, object], place: Callable[[str], int], where: Any) -> list[int]:
@@ -98,12 +118,12 @@ def chosen(parts: Sequence[Any], asked: Mapping[str, object], place: Callable[[s
         if (places is None or i in places)
         and (asked["kind"] is None or part.kind == asked["kind"])
         and (layer is None or part.layer == layer)
-        and (where is None or where(part))
+        and (where is None or truth(where(part), f"`where` for {shown(str(part))}"))
     ]
     if not found:
         told = [f"{name}={shown(value)}" for name, value in asked.items() if value is not None]
         told += [] if where is None else ["the function `where`"]
-        kinds = ", ".join(sorted({part.kind for part in parts}))
+        kinds = some_of(sorted({part.kind for part in parts}), 20)
         raise ValueError(f"No part matches {' and '.join(told)}; the kinds here are {kinds}.")
     return found
 
@@ -121,5 +141,5 @@ def _check(asked: Mapping[str, object], where: object) -> None:
         raise TypeError(f"kind={shown(kind)} is not a kind. Pass one, such as 'head'; for several use where=...")
     if layer is not None and whole_number(layer) is None:
         raise TypeError(f"layer={shown(layer)} is not a layer. Pass its number, such as 1; for several use where=...")
-    if where is not None and not callable(where):
-        raise TypeError(f"where={shown(where)} is not a function. Pass one that says of a label whether to keep it.")
+    if where is not None:
+        function(where, "where", "one that says of a label whether to keep it")

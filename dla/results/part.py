@@ -10,8 +10,11 @@ from rich.console import Console, ConsoleOptions
 from rich.table import Table
 from torch import Tensor
 
+from dla.inputs.arguments import check_fields
+from dla.inputs.given import Count, count
 from dla.labels import Label
 from dla.results.rerun import Rerun
+from dla.text import as_text
 from dla.views.brief import listed, mean_of
 from dla.views.grid import Grid, printed, signed
 
@@ -34,6 +37,9 @@ class TokenEffects:
     up: tuple[tuple[str, float], ...]
     down: tuple[tuple[str, float], ...]
 
+    def __post_init__(self) -> None:
+        check_fields(self, part=str, up=tuple, down=tuple)
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
         yield self._grid().rich()
 
@@ -41,7 +47,7 @@ class TokenEffects:
         return printed(self)
 
     def __repr__(self) -> str:
-        return f"TokenEffects({self.part}, up: {listed(self.up)}; down: {listed(self.down)})"
+        return f"TokenEffects({as_text(self.part)}, up: {listed(self.up)}; down: {listed(self.down)})"
 
     def _repr_html_(self) -> str:
         return self._grid().html()
@@ -68,8 +74,11 @@ class Part:
     values: Float[Tensor, "*direction_batch_and_pos"]
     rerun: Rerun | None = field(repr=False)
 
+    def __post_init__(self) -> None:
+        check_fields(self, label=Label, values=Tensor, rerun=(Rerun, type(None)))
+
     def __repr__(self) -> str:
-        return f"Part({self.label}, logits {mean_of(self.values)})"
+        return f"Part({as_text(str(self.label))}, logits {mean_of(self.values)})"
 
     def _repr_html_(self) -> str:
         rows = [(str(label), label.kind) for label in self.label.path()]
@@ -87,7 +96,7 @@ class Part:
         """
         return self._rerun().vector(self.label, self.values)
 
-    def top_tokens(self, k: int = 5) -> TokenEffects:
+    def top_tokens(self, k: Count = 5) -> TokenEffects:
         """The tokens whose logits the part pushes up and down most, on average over prompts and positions.
 
         Its vector is read through the final norm, with the scale that it has in this run (the row of a lens with its
@@ -98,10 +107,12 @@ class Part:
             k: How many of each.
 
         Raises:
-            ValueError: If the result was read from a file, or is about a place before the end of the stream.
+            TypeError: If `k` is not a whole number.
+            ValueError: If `k` is less than one, or the result was read from a file, or is about a place before the
+                end of the stream.
             RunChangedError: As `vector`.
         """
-        rerun = self._rerun()
+        k, rerun = count(k, "k", "token"), self._rerun()
         if rerun.query.at is not None:
             raise ValueError(
                 f"What is written to {rerun.query.at!r} is not read by the unembedding. Ask about a token to see "

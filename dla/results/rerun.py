@@ -14,7 +14,7 @@ from torch import Tensor
 from dla.adapters.base import Observer
 from dla.adapters.turns import turn_on
 from dla.adapters.user_hooks import UserHook, user_hooks
-from dla.decomposers.base import Decomposer
+from dla.decomposers.base import Decomposer, items_of
 from dla.decomposers.groups import Grouping, Renaming
 from dla.decomposers.plans import Entry, Item, Plan, RowKind, Rows, label_of_sum, rows_where
 from dla.engine.autocast import autocast_on, refuse_autocast
@@ -83,7 +83,7 @@ class Rerun:
         if by.row_kind is not RowKind.ADDITIVE:
             raise ValueError(f"The rows of {name} do not add up, so they cannot be the pieces of a part.")
         self._check_weights()
-        items = [item for item in by.writes(self.query.model) if _may_hold_pieces(item, label)]
+        items = [item for item in items_of(by, self.query.model) if _may_hold_pieces(item, label)]
         if not items:
             raise ValueError(_no_pieces(name, label))
         pieces = Plan(name, tuple(Entry.of(item).then(lambda rows: rows_where(rows, _below(label))) for item in items))

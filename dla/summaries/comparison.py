@@ -17,6 +17,7 @@ from dla.summaries.subject import SummarySubject
 from dla.summaries.tables import compared_grid
 from dla.summaries.tally import SummarySettings, Tallies, merge_tallies, overall_tally, tallies_of
 from dla.sweeps import PartOf, open_sweep
+from dla.text import as_text, some_of
 from dla.views.grid import Grid
 
 
@@ -48,7 +49,7 @@ class Comparison(GroupStatistics):
 
     def __repr__(self) -> str:
         names = f"{self.about.name} - {self.other.name}"
-        return f"Comparison({names}, {self.pairs} prompts of both, {len(self.labels)} parts)"
+        return f"Comparison({as_text(names)}, {self.pairs} prompts of both, {len(self.labels)} parts)"
 
     def _numbers(self, interval: Interval) -> pd.DataFrame:
         names, parts = self.settings.split.names, self.about.parts
@@ -99,7 +100,7 @@ def compared(first: SummarySubject, second: SummarySubject, settings: SummarySet
         both = merge_tallies(both[0], one), merge_tallies(both[1], other)
     if not differences:
         raise ValueError(
-            f"The sweeps in {', '.join(first.folders)} and {', '.join(second.folders)} have no prompt in common: none "
+            f"The sweeps in {some_of(first.folders)} and {some_of(second.folders)} have no prompt in common: none "
             "has the same text in the same row. Differences are taken prompt by prompt; sweep the same corpus twice."
         )
     about = replace(first, parts=parts, complete=first.complete and second.complete)
@@ -117,7 +118,7 @@ def _common(first: SummarySubject, second: SummarySubject) -> tuple[PartOf, ...]
     if not parts:
         raise ValueError(
             f"{first.decomposer} on {first.model!r} and {second.decomposer} on {second.model!r} have no part in common "
-            f"({', '.join(first.labels[:3])}, ... and {', '.join(second.labels[:3])}, ...). Sweep with one decomposer."
+            f"({some_of(first.labels, 3)}; and {some_of(second.labels, 3)}). Sweep with one decomposer."
         )
     return parts
 

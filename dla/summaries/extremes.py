@@ -7,7 +7,7 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Float64, Int64, UInt64
 
-from dla.views.brief import shortened
+from dla.text import shortened
 from dla.views.grid import Grid, signed
 
 Text = tuple[Any, ...]

@@ -17,6 +17,7 @@ from dla.summaries.replicates import Replicates
 from dla.summaries.row_batches import Plain
 from dla.summaries.subject import SummarySubject
 from dla.summaries.tally import SummarySettings, Tallies, Tally, sorted_groups
+from dla.text import as_text
 from dla.views.declared import declared_of
 from dla.views.files import replacing
 from dla.views.sealed import sealed_json
@@ -106,8 +107,8 @@ def read_summary(path: Path) -> tuple[SummarySubject, SummarySettings, Tallies]:
         return fields.about, settings, {each.group: _tally(each, n, settings) for each in fields.groups}
     except (OverflowError, TypeError, ValueError) as error:
         raise FileFormatError(
-            f"{str(path)!r} is not a summary saved by this library, or was cut short or edited ({error}). Save it "
-            "again."
+            f"{str(path)!r} is not a summary saved by this library, or was cut short or edited "
+            f"({as_text(str(error))}). Save it again."
         ) from error
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 from scipy.special import stdtrit
 
+from dla.inputs.given import number
 from dla.summaries.moments import Moments
 from dla.summaries.replicates import Replicates
 
@@ -28,10 +29,10 @@ class Interval(abc.ABC):
     level: float = 0.95
 
     def __post_init__(self) -> None:
-        if not 0 < self.level < 1:
-            raise ValueError(
-                f"The level of an interval is a share between 0 and 1, not {self.level}. Pass 0.95 for 95 %."
-            )
+        level = number(self.level, "the level of an interval")
+        if not 0 < level < 1:
+            raise ValueError(f"The level of an interval is a share between 0 and 1, not {level}. Pass 0.95 for 95 %.")
+        object.__setattr__(self, "level", level)
 
     @abc.abstractmethod
     def bounds(self, moments: Moments, replicates: Replicates) -> Bounds:

@@ -10,8 +10,8 @@ from jaxtyping import Float64, Int64, UInt64
 
 from dla.summaries.row_keys import poisson_weights
 
-# How many rows' weights are drawn at once: those of a thousand replicates take 1 MB, which stays in the cache.
-_ROWS = 128
+ROWS_DRAWN = 128
+"""How many rows' weights are drawn at once: those of a thousand replicates take 1 MB, which stays in the cache."""
 
 
 @final
@@ -36,10 +36,10 @@ class Replicates:
     ) -> "Replicates":
         """`n` replicates of some rows, or of none."""
         weights, sums = np.zeros(n), np.zeros((n, values.shape[1]))
-        for start in range(0, len(keys) if n else 0, _ROWS):
-            drawn = poisson_weights(keys[start : start + _ROWS], seed, n)
+        for start in range(0, len(keys) if n else 0, ROWS_DRAWN):
+            drawn = poisson_weights(keys[start : start + ROWS_DRAWN], seed, n)
             weights += drawn.sum(0)
-            sums += drawn.T @ values[start : start + _ROWS]
+            sums += drawn.T @ values[start : start + ROWS_DRAWN]
         return cls(weights, sums)
 
     def merge(self, other: "Replicates") -> "Replicates":

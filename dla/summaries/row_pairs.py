@@ -10,6 +10,7 @@ from jaxtyping import UInt64
 from dla.summaries.row_batches import Plain, RowBatch, joined, plain_values
 from dla.summaries.row_keys import PAIRING, row_keys
 from dla.summaries.subject import SUM_MEASURES, SummarySubject
+from dla.text import some_of
 
 _REMEDY = "Differences are taken between sweeps that ask the same of each prompt; sweep again with the same corpus."
 
@@ -81,8 +82,8 @@ def check_directions(first: SummarySubject, second: SummarySubject) -> None:
     """
     if first.direction != second.direction:
         raise ValueError(
-            f"The sweep in {', '.join(first.folders)} asks for the {first.direction}, and the one in "
-            f"{', '.join(second.folders)} for the {second.direction}. {_REMEDY}"
+            f"The sweep in {some_of(first.folders)} asks for the {first.direction}, and the one in "
+            f"{some_of(second.folders)} for the {second.direction}. {_REMEDY}"
         )
 
 
@@ -98,8 +99,8 @@ def check_pairs(pairs: tuple[RowBatch, RowBatch], first: SummarySubject, second:
     for row, one, other in sorted(each, key=lambda pair: pair[0]):
         if one != other:
             raise ValueError(
-                f"Row {row} asks for {_words(one)} in {', '.join(first.folders)}, and for {_words(other)} in "
-                f"{', '.join(second.folders)}. {_REMEDY}"
+                f"Row {row} asks for {_words(one)} in {some_of(first.folders)}, and for {_words(other)} in "
+                f"{some_of(second.folders)}. {_REMEDY}"
             )
         if another_tokenizer and any(isinstance(token, int) for token in one[:2]):
             raise ValueError(

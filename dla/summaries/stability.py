@@ -6,6 +6,7 @@ from typing import final
 import numpy as np
 import pandas as pd
 
+from dla.inputs.given import Count, count, shown
 from dla.summaries.tally import Tally
 
 
@@ -27,14 +28,16 @@ class Stability:
     counts: tuple[int, int]
 
     @classmethod
-    def of(cls, tally: Tally, n_parts: int, k: int) -> "Stability":
+    def of(cls, tally: Tally, n_parts: int, k: Count) -> "Stability":
         """How stable the ranking of the first `n_parts` measures is.
 
         Raises:
+            TypeError: If `k` is not a whole number.
             ValueError: If `k` is not a number of parts.
         """
+        k = count(k, "k", "parts", least=0)
         if not 0 < k <= n_parts:
-            raise ValueError(f"k is {k}; pass how many of the {n_parts} parts are to be looked at.")
+            raise ValueError(f"k is {shown(k)}; pass how many of the {n_parts} parts are to be looked at.")
         counts = (tally.halves[0].count, tally.halves[1].count)
         if not all(counts):
             return cls(np.nan, np.nan, k, counts)

@@ -9,6 +9,7 @@ import pandas as pd
 from rich.console import Console, ConsoleOptions
 from rich.table import Table
 
+from dla.inputs.arguments import choice, instance
 from dla.inputs.given import Count, count, shown
 from dla.results.label_index import OneLabel
 from dla.summaries.extremes import ExtremePrompt
@@ -87,7 +88,7 @@ class GroupStatistics(abc.ABC):
 
         In a comparison these are of the differences, and `first` and `second` are the means of either sweep.
         """
-        numbers = self._numbers(interval)
+        numbers = self._numbers(check_interval(interval))
         return numbers[numbers["sum"].isna()].drop(columns="sum").reset_index(drop=True)
 
     def sums(self, interval: Interval = USUAL_INTERVAL) -> pd.DataFrame:
@@ -96,12 +97,12 @@ class GroupStatistics(abc.ABC):
         The sums are `total`, `constant`, `logit`, `output_logit` and `gap` as in `Attribution`, and `misfit`, which is
         `|gap| / tolerance`: its largest value is the proof that the parts add up on every prompt.
         """
-        numbers = self._numbers(interval)
+        numbers = self._numbers(check_interval(interval))
         return numbers[numbers["part"].isna()].drop(columns=PART_COLUMNS).reset_index(drop=True)
 
-    def table(self, shown: int = _SHOWN, interval: Interval = USUAL_INTERVAL) -> Table:
+    def table(self, shown: Count = _SHOWN, interval: Interval = USUAL_INTERVAL) -> Table:
         """The table that is printed, with at most `shown` parts at each end."""
-        return self._grid(shown, interval).rich()
+        return self._grid(count(shown, "shown", "parts", least=0), check_interval(interval)).rich()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
         yield self.table()
@@ -125,14 +126,24 @@ class GroupStatistics(abc.ABC):
 
     def _ranked(self, k: object, by: str, sign: int) -> list[tuple[str, float]]:
         k, labels = count(k, "k", "parts"), self.labels
-        if by not in ("value", "abs"):
-            raise ValueError(f"by={shown(by)}; pass 'value' or 'abs'.")
+        absolute = choice(by, "by", ("value", "abs")) == "abs"
         means = self._overall_of_some().moments.mean[: len(labels)]
-        order = np.argsort(sign * (np.abs(means) if by == "abs" else means), kind="stable")
+        order = np.argsort(sign * (np.abs(means) if absolute else means), kind="stable")
         return [(labels[i], float(means[i])) for i in order[:k]]
 
     def _prompts(self, label: OneLabel, k: object, end: int) -> list[ExtremePrompt]:
         k, measure, kept = count(k, "k", "prompts"), self.about.places(label), self.settings.top_k
         if k > kept:
-            raise ValueError(f"The summary keeps {kept} prompts at each end, not {k}. Pass top_k={k} to Summary.load.")
+            raise ValueError(
+                f"The summary keeps {kept} prompts at each end, not {shown(k)}. Pass top_k={shown(k)} to Summary.load."
+            )
         return self._overall().extremes.prompts(measure, end, k)
+
+
+def check_interval(interval: object) -> Interval:
+    """An interval, checked.
+
+    Raises:
+        TypeError: If it is none.
+    """
+    return instance(interval, Interval, "The interval", "one, such as dla.NormalInterval(0.95)")

@@ -10,6 +10,7 @@ from dla.results.label_index import LabelIndex
 from dla.sweeps import PartOf, SweepFolder
 from dla.sweeps.identity import computes_otherwise, differences
 from dla.sweeps.layout import REJECTED
+from dla.text import some_of
 
 SUM_MEASURES = ("total", "constant", "logit", "output_logit", "gap", "misfit")
 """What is measured next to the parts: what they add up to, the model's own logit, and `|gap| / tolerance`."""
@@ -93,7 +94,7 @@ class SummarySubject:
 
     def nothing(self) -> str:
         """Why there is nothing to rank, where no prompt was kept."""
-        folders = ", ".join(self.folders)
+        folders = some_of(self.folders)
         if not self.complete:
             return f"The sweep in {folders} is not complete, and has no prompt yet. The same call of sweep resumes it."
         if not self.rejected:
@@ -133,7 +134,7 @@ class SummarySubject:
     def _differences(self, other: "SummarySubject") -> Iterator[str]:
         """What is not alike in two sweeps of one model's weights, in words."""
         if self.parts != other.parts:
-            some = ", ".join(sorted({*self.labels} ^ {*other.labels})[:4]) or "in another order"
+            some = some_of(sorted({*self.labels} ^ {*other.labels})) or "in another order"
             yield f"their parts differ ({some})"
         if self.prepend_bos != other.prepend_bos:
             yield f"prepend_bos was {self.prepend_bos} there and is {other.prepend_bos} here"

@@ -8,6 +8,7 @@ from typing import Any, final
 import numpy as np
 import pandas as pd
 
+from dla.inputs.arguments import file_path
 from dla.inputs.given import Count, count, shown, whole_number
 from dla.results.label_index import Kind, Labels, Layer, chosen
 from dla.summaries.comparison import Comparison, compared
@@ -18,14 +19,16 @@ from dla.summaries.intervals import Interval
 from dla.summaries.plots import figure_of
 from dla.summaries.row_batches import Plain, read_rows
 from dla.summaries.stability import Stability
-from dla.summaries.statistics import USUAL_INTERVAL, GroupStatistics
-from dla.summaries.subject import SummarySubject
+from dla.summaries.statistics import USUAL_INTERVAL, GroupStatistics, check_interval
+from dla.summaries.subject import SUM_MEASURES, SummarySubject
 from dla.summaries.tables import GROUP_ROWS, grouped_grid, many_groups_grid, plain_grid
 from dla.summaries.tally import SummarySettings, Tallies, merge_tallies, rows_seen_twice, sorted_groups, tally_rows
 from dla.sweeps import PartOf, open_sweep
+from dla.text import as_text, shortened
 from dla.views.endings import check_target
 from dla.views.grid import Grid
 
+_PLAIN = {str, int, float, bool, type(None)}
 _COLUMNS = 2  # with more groups than that a table has a row for each
 
 
@@ -55,12 +58,11 @@ class Summary(GroupStatistics):
         Raises:
             FileFormatError: If it is no sweep's folder, or a file of it is damaged.
             TypeError: If a number is not a whole number.
-            ValueError: If there is no such column, or a number is less than 0.
+            ValueError: If there is no such column, or a number is less than 0, or so large that memory would not do.
         """
         numbers = count(top_k, "top_k", "prompts", least=0), count(bootstrap, "bootstrap", "replicates", least=0)
-        if whole_number(seed) is None:
-            raise TypeError(f"seed={shown(seed)} is not a whole number. Pass one, such as 0.")
-        settings, opened = SummarySettings(GroupBy.by(by), *numbers, int(seed)), open_sweep(folder)
+        settings, opened = SummarySettings(GroupBy.by(by), *numbers, _seed(seed)), open_sweep(folder)
+        settings.check_size(len(opened.parts) + len(SUM_MEASURES))
         settings.split.check(opened.columns)
         return cls(SummarySubject.of(opened), settings, tally_rows(read_rows(opened), settings))
 
@@ -72,7 +74,7 @@ class Summary(GroupStatistics):
             FileNotFoundError: If there is no such file.
             FileFormatError: If it is no summary, or was cut short.
         """
-        return cls(*read_summary(Path(file)))
+        return cls(*read_summary(file_path(file, "the file")))
 
     def save(self, file: str | Path) -> None:
         """Writes all that is kept to one JSON file. The file appears whole or not at all.
@@ -81,8 +83,9 @@ class Summary(GroupStatistics):
             ValueError: If the name has the ending of another format, such as `.csv`; says what writes that.
             OSError: If there is no such folder, or the file cannot be written there.
         """
-        check_target(file, (".json",), "JSON")
-        write_summary(Path(file), self.about, self.settings, self.tallies)
+        path = file_path(file, "the file")
+        check_target(path, (".json",), "JSON")
+        write_summary(path, self.about, self.settings, self.tallies)
 
     @property
     def groups(self) -> list[Group]:
@@ -98,9 +101,9 @@ class Summary(GroupStatistics):
         Raises:
             ValueError: If there is no such group.
         """
-        if values not in self.tallies:
-            some = "; ".join(map(self.settings.split.title, self.groups[:6]))
-            raise ValueError(f"There is no group {values}. The groups are {some or 'none: pass `by` to load'}.")
+        if not set(map(type, values)) <= _PLAIN or values not in self.tallies:
+            some = "; ".join(shortened(self.settings.split.title(group)) for group in self.groups[:6])
+            raise ValueError(f"There is no group {shown(values)}. The groups are {some or 'none: pass `by` to load'}.")
         return replace(self, tallies={values: self.tallies[values]})
 
     def overall(self) -> "Summary":
@@ -160,12 +163,13 @@ class Summary(GroupStatistics):
             tallies={group: tally.select(measures) for group, tally in self.tallies.items()},
         )
 
-    def stability(self, k: int = 5) -> Stability:
+    def stability(self, k: Count = 5) -> Stability:
         """How alike the parts rank in two halves of the prompts, and how many of the top `k` both share.
 
         A prompt's half depends on the prompt and the seed alone.
 
         Raises:
+            TypeError: If `k` is not a whole number.
             ValueError: If there is no prompt, or `k` is not a number of parts.
         """
         return Stability.of(self._overall_of_some(), len(self.labels), k)
@@ -196,13 +200,14 @@ class Summary(GroupStatistics):
 
         Groups stand next to each other, as bars. For a map of heads, ask for `summary.select(kind="head").overall()`.
         """
+        check_interval(interval)
         self._overall_of_some()
         n_parts = len(self.labels)
         groups = self._group_numbers(interval) if len(self.tallies) > 1 else [("all", self._numbers(interval))]
         return figure_of(self._title(), [(name, numbers[:n_parts]) for name, numbers in groups])
 
     def __repr__(self) -> str:
-        return f"Summary({self._title()}, {len(self.labels)} parts)"
+        return f"Summary({as_text(self._title())}, {len(self.labels)} parts)"
 
     def _numbers(self, interval: Interval) -> pd.DataFrame:
         names = self.settings.split.names
@@ -248,3 +253,12 @@ class Summary(GroupStatistics):
 def _check_summary(other: object) -> None:
     if not isinstance(other, Summary):
         raise TypeError(f"{shown(other)} is no Summary, but of type {type(other).__name__}. Pass Summary.load(folder).")
+
+
+def _seed(seed: object) -> int:
+    number = whole_number(seed)
+    if number is None:
+        raise TypeError(f"seed={shown(seed)} is not a whole number. Pass one, such as 0.")
+    if abs(number) >= 2**63:
+        raise ValueError(f"seed={shown(seed)} has more than 64 bits. Pass a smaller number, such as 0.")
+    return number

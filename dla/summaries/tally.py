@@ -8,13 +8,15 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt64
 
 from dla.errors import FileFormatError
+from dla.inputs.given import shown
 from dla.summaries.extremes import Extremes, Text
 from dla.summaries.group_by import Group, GroupBy
 from dla.summaries.moments import Moments
-from dla.summaries.replicates import Replicates
+from dla.summaries.replicates import ROWS_DRAWN, Replicates
 from dla.summaries.row_batches import RowBatch, plain_values
 from dla.summaries.row_keys import halves, row_keys
 
+_NUMBERS = 2**27  # how many numbers may be kept for one group: 1 GB
 _SAMPLE = 4096  # how many keys are kept
 _TEXTS = ("row", "prompt", "answer", "incorrect")
 
@@ -35,6 +37,24 @@ class SummarySettings:
     top_k: int
     bootstrap: int
     seed: int
+
+    def check_size(self, measures: int) -> None:
+        """Refuses what would fill the memory.
+
+        Args:
+            measures: How many numbers each row has.
+
+        Raises:
+            ValueError: If more would be kept, for one group, than anyone looks at.
+        """
+        for what, wanted, most in (
+            ("top_k", self.top_k, _NUMBERS // (4 * measures)),
+            ("bootstrap", self.bootstrap, _NUMBERS // max(measures, ROWS_DRAWN)),
+        ):
+            if wanted > most:
+                raise ValueError(
+                    f"{what}={shown(wanted)}: for {measures} numbers a row, {most} can be kept. Ask for fewer."
+                )
 
 
 @final

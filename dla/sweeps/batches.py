@@ -8,6 +8,7 @@ from typing import Any, TypeVar, final
 import torch
 
 from dla.errors import ReconstructionError
+from dla.inputs.arguments import flag
 from dla.inputs.given import count
 from dla.sweeps.measuring import Measurement
 from dla.sweeps.sweep_rows import SweepRow
@@ -51,8 +52,7 @@ class BatchSettings:
             ValueError: If a number is too small.
             TypeError: If one is no whole number, or `prepend_bos` is none of True, False and None.
         """
-        if not isinstance(prepend_bos, bool | None):
-            raise TypeError(f"prepend_bos={prepend_bos!r}; pass True, False, or None for the model's default.")
+        flag(prepend_bos, "prepend_bos", "the model's default")
         rows = None if limit is None else count(limit, "limit", "row")
         tokens = count(batch_tokens, "batch_tokens", "token")
         return BatchSettings(rows, tokens, count(window, "window", "row"), prepend_bos, check)

@@ -10,12 +10,14 @@ import pandas as pd
 from jaxtyping import Float
 
 from dla.errors import FileFormatError
+from dla.inputs.arguments import file_path
 from dla.sweeps.layout import PARTS, PIECES, PROMPTS, REJECTED, RESULTS, shard_file, shard_numbers
 from dla.sweeps.manifest import read_manifest
 from dla.sweeps.manifest_fields import PartOf
 from dla.sweeps.parquet import check_files, read_checked
 from dla.sweeps.rejections import RejectionReason, reasons_of, reported
 from dla.sweeps.shards import ShardResult, results_in
+from dla.text import as_text
 from dla.views.grid import Grid
 
 
@@ -135,7 +137,7 @@ class SweepFolder:
             lines.append("No row was kept: there is nothing to summarise.")
         if rejected:
             lines += [f"{rejected} of {self.count + rejected} rows were rejected:", *reported(self.reasons())]
-            lines.append(f"The rejected rows, with their reasons, are in {self.rejected_file}")
+            lines.append(f"The rejected rows, with their reasons, are in {as_text(str(self.rejected_file))}")
         if unknown:
             lines.append(f"Prompts with words that the model does not know, and reads as its unknown token: {unknown}")
         return lines
@@ -149,16 +151,17 @@ class SweepFolder:
 
     def __str__(self) -> str:
         counts = self.manifest["counts"]
+        what = f"{self.manifest['decomposer']} on {self.manifest['model']['name']}"
         state = "complete" if self.complete else "not complete: the same call resumes it"
         lines = [
-            f"{self.path}: {self.manifest['decomposer']} on {self.manifest['model']['name']}, {len(self.parts)} parts",
+            f"{as_text(str(self.path))}: {as_text(what)}, {len(self.parts)} parts",
             f"{counts['prompts']} prompts, {counts['rejected']} rejected, {counts['seconds']:.1f} s ({state})",
             *self.notes(),
         ]
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return f"SweepFolder({', '.join(' '.join(row) for row in self._facts())})"
+        return f"SweepFolder({', '.join(as_text(' '.join(row)) for row in self._facts())})"
 
     def _repr_html_(self) -> str:
         return Grid.of_rows(str(self.path), ("", ""), self._facts()).html()
@@ -212,11 +215,7 @@ def open_sweep(folder: str | Path) -> SweepFolder:
         FileFormatError: If it is no sweep's folder, or its manifest is damaged.
         TypeError: If it is no path.
     """
-    if not isinstance(folder, str | Path):
-        raise TypeError(f"A sweep's folder is {folder!r}, of type {type(folder).__name__}. Pass its path.")
-    if not str(folder):
-        raise FileFormatError("'' is not a sweep's folder. Pass the name of one; '.' is the one you are in.")
-    path = Path(folder)
+    path = file_path(folder, "a sweep's folder")
     manifest = read_manifest(path)
     return SweepFolder(path, manifest, tuple(PartOf(**part) for part in manifest["parts"]))
 

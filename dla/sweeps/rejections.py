@@ -11,6 +11,7 @@ import pandas as pd
 from dla.sweeps.corpora import CorpusRow, value_as_text
 from dla.sweeps.layout import REJECTED
 from dla.sweeps.parquet import arrow, read_checked
+from dla.text import as_text
 from dla.views.files import replacing
 
 _ROWS, _KINDS = 5, 20
@@ -83,7 +84,7 @@ class RejectionReason:
     rows: tuple[int, ...]
 
     def __str__(self) -> str:
-        text = " ".join(self.reason.split())
+        text = as_text(" ".join(self.reason.split()))
         text = text if len(text) <= _LENGTH else f"{text[:_LENGTH]}..."
         rows = ", ".join(map(str, self.rows)) + (", ..." if self.count > len(self.rows) else "")
         return f"{self.count} × {text} ({'row' if self.count == 1 else 'rows'} {rows})"

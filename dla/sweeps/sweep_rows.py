@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from dla.adapters.base import ModelAdapter
+from dla.inputs.given import shown
 from dla.sweeps.corpora import CorpusRow, is_missing
 from dla.sweeps.rejections import RejectedRow
 
@@ -87,7 +88,7 @@ class RowTokenizer:
             raise ValueError(row.fault)
         prompt, position = row.values.get("prompt"), row.values.get("position")
         if not isinstance(prompt, str):
-            raise TypeError(f"The prompt is {prompt!r}, of type {type(prompt).__name__}. A prompt is a text.")
+            raise TypeError(f"The prompt is {shown(prompt)}, of type {type(prompt).__name__}. A prompt is a text.")
         ids = self._vocabulary.prompt(prompt, self._prepend_bos)
         answer, incorrect = self._token_of(row, "answer"), self._token_of(row, "incorrect")
         end = len(ids) if is_missing(position) else 1 + _place(position, len(ids))
@@ -134,11 +135,13 @@ def _place(position: Any, length: int) -> int:
         try:
             position = int(position)
         except ValueError:
-            raise ValueError(f"The position is {position!r}. Give a whole number, or nothing for the last.") from None
+            raise ValueError(
+                f"The position is {shown(position)}. Give a whole number, or nothing for the last."
+            ) from None
     place = _whole(position, "'position', a whole number")
     if not -length <= place < length:
         raise ValueError(
-            f"pos={place} is out of range for a prompt of {length} tokens (from {-length} to {length - 1})."
+            f"pos={shown(place)} is out of range for a prompt of {length} tokens (from {-length} to {length - 1})."
         )
     return place % length
 
@@ -147,5 +150,5 @@ def _whole(value: Any, what: str) -> int:
     """A whole number; a column with nothing in some rows may hold it as a fraction."""
     whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
     if isinstance(value, bool) or not whole:
-        raise TypeError(f"The row has {value!r}, of type {type(value).__name__}, for {what}.")
+        raise TypeError(f"The row has {shown(value)}, of type {type(value).__name__}, for {what}.")
     return int(value)

@@ -11,6 +11,7 @@ from typing import Any
 
 from dla.attributor import Attributor
 from dla.errors import DLAError, FileFormatError, SweepWarning, warn_caller
+from dla.inputs.arguments import file_path, flag, instance
 from dla.inputs.given import shown
 from dla.sweeps.batches import BatchSettings
 from dla.sweeps.corpora import open_corpus
@@ -23,6 +24,7 @@ from dla.sweeps.parquet import arrow, checksums_of
 from dla.sweeps.progress import progress_bar
 from dla.sweeps.rejections import gather_rejections, reasons_of
 from dla.sweeps.static_plan import StaticPlan
+from dla.text import as_text
 from dla.views.files import is_unfinished
 
 ENGINES: Mapping[str, Callable[[], Engine]] = {"local": LocalEngine, "ray": RayEngine}
@@ -78,9 +80,12 @@ def sweep(
         MissingPackageError: If an optional package is missing; names the extra.
     """
     arrow()
-    _check_types(attributor, out)
+    such_as = "an Attributor of a model and a decomposer: Attributor(model, HeadDecomposer())"
+    instance(attributor, Attributor, "The attributor", such_as)
+    flag(progress, "progress", "on a terminal only")
+    folder = file_path(out, "the folder to write")
     settings, chosen = BatchSettings.of(limit, batch_tokens, window, prepend_bos, attributor.check), _engine(engine)
-    plan, rows, folder = StaticPlan(attributor), open_corpus(corpus), Path(out)
+    plan, rows = StaticPlan(attributor), open_corpus(corpus)
     asked = samples(plan, rows, settings)
     new = new_manifest(attributor, plan, rows, settings, identity(plan, asked))
     _make(folder)
@@ -100,7 +105,7 @@ def sweep(
             shutil.rmtree(folder / kind, ignore_errors=True)
     done = open_sweep(folder)
     if done.notes():
-        warn_caller("\n  ".join([f"{folder}:", *done.notes()]), SweepWarning)
+        warn_caller("\n  ".join([f"{as_text(str(folder))}:", *done.notes()]), SweepWarning)
     return done
 
 
@@ -165,20 +170,10 @@ def _engine(engine: Any) -> Engine:
     if isinstance(engine, Engine):
         return engine
     if not isinstance(engine, str) or engine not in ENGINES:
-        raise ValueError(f"engine={engine!r}; pass one of {list(ENGINES)}, or an engine such as RayEngine(actors=2).")
-    return ENGINES[engine]()
-
-
-def _check_types(attributor: Any, out: Any) -> None:
-    if not isinstance(attributor, Attributor):
-        raise TypeError(
-            f"The attributor is {shown(attributor)}. Pass an Attributor of a model and a decomposer: "
-            "Attributor(model, HeadDecomposer())."
+        raise ValueError(
+            f"engine={shown(engine)}; pass one of {list(ENGINES)}, or an engine such as RayEngine(actors=2)."
         )
-    if not isinstance(out, str | Path):
-        raise TypeError(f"out={shown(out)}. Pass the path of a folder to write.")
-    if not str(out):
-        raise ValueError("out='' is no name of a folder. Pass the name of one to write; '.' is the one you are in.")
+    return ENGINES[engine]()
 
 
 def _make(folder: Path) -> None:

@@ -5,9 +5,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dla.decomposers.plans import RowKind
+from dla.inputs.arguments import instance
+from dla.inputs.given import number, shown
 from dla.results.attribution import Attribution
 from dla.testing.laws.compare import Deviation, deviation, largest_size, sum_size
 from dla.testing.laws.rows import key_of
+from dla.text import some_of
 
 
 def assert_close(
@@ -29,7 +32,10 @@ def assert_close(
     Raises:
         AssertionError: If they are not; says where they differ most, and by how much.
     """
-    missed = deviation(got, expected, size, eps)
+    check_alike(got, expected, name)
+    if not isinstance(size, Tensor):
+        number(size, "a size")
+    missed = deviation(got, expected, size, _unit(eps))
     if missed is not None:
         raise AssertionError(f"{name} at {list(missed.where)}: {missed}.")
 
@@ -49,6 +55,8 @@ def assert_reconstructs(
         AssertionError: If they do not; says where, what was expected and what there is.
     """
     eps = _eps_of(result, eps)
+    if own is not None:
+        check_alike(result.logit, own, "The model's own logit")
     rows = result.values.sum(0) if result.provenance.row_kind == RowKind.ADDITIVE.value else result.values[-1]
     own = result.logit if own is None else own
     size = sum_size(result) + own.abs().to(result.values)
@@ -76,6 +84,7 @@ def assert_refines(child: Attribution, parent: Attribution, *, eps: float | None
     Raises:
         AssertionError: If a row has no pieces, a piece has no row, or they do not add up; says which.
     """
+    _eps_of(parent, eps)
     eps, wanted = _eps_of(child, eps), {key_of(label): i for i, label in enumerate(parent.parts)}
     pieces: dict[int, list[int]] = {i: [] for i in wanted.values()}
     for i, label in enumerate(child.parts):
@@ -83,7 +92,7 @@ def assert_refines(child: Attribution, parent: Attribution, *, eps: float | None
         if place is None:
             raise AssertionError(
                 f"{str(label)!r} is a piece of no row of the coarser attribution, whose rows are "
-                f"{', '.join(parent.labels[:4])}, ... Make its label with parent=...."
+                f"{some_of(parent.labels)}. Make its label with parent=...."
             )
         pieces[place].append(i)
     size = largest_size(child, parent)
@@ -92,7 +101,7 @@ def assert_refines(child: Attribution, parent: Attribution, *, eps: float | None
         if not rows:
             raise AssertionError(f"{name!r} has no pieces in the finer attribution: something is left out.")
         missed = deviation(child.values[rows].sum(0), parent.values[place], size, eps)
-        some = ", ".join(child.labels[i] for i in rows[:4]) + (", ..." if len(rows) > 4 else "")
+        some = some_of(child.labels[i] for i in rows)
         _check(f"the {len(rows)} pieces of {name!r} ({some}) do not add up to it", missed, parent)
 
 
@@ -110,7 +119,8 @@ def assert_attributions_equal(
     Raises:
         AssertionError: If they are not; says which row differs, where and by how much.
     """
-    eps = _eps_of(got, eps)
+    _eps_of(expected, eps)
+    eps, factor = _eps_of(got, eps), number(factor, "a factor")
     if got.labels != expected.labels:
         missing = [label for label in expected.labels if label not in set(got.labels)]
         extra = [label for label in got.labels if label not in set(expected.labels)]
@@ -128,8 +138,32 @@ def assert_attributions_equal(
         _check(f"`{name}` is another", deviation(getattr(got, name), factor * getattr(expected, name), size, eps), got)
 
 
-def _eps_of(result: Attribution, eps: float | None) -> float:
-    return torch.finfo(result.values.dtype).eps if eps is None else eps
+def check_alike(got: object, expected: object, name: str) -> None:
+    """Checks that two things can be compared.
+
+    Raises:
+        TypeError: If one is no tensor.
+        AssertionError: If their shapes differ.
+    """
+    one, other = (instance(each, Tensor, name, "a tensor of numbers") for each in (got, expected))
+    if any(
+        each.is_meta or each.is_nested or each.is_quantized or each.layout != torch.strided for each in (one, other)
+    ):
+        raise TypeError(f"{name}: {shown(one)} and {shown(other)} cannot be compared. Pass dense tensors.")
+    if one.shape != other.shape:
+        raise AssertionError(f"{name} has shape {list(one.shape)}, expected {list(other.shape)}.")
+
+
+def _eps_of(result: object, eps: object) -> float:
+    checked = instance(result, Attribution, "The attribution", "what `attribute` gave")
+    return torch.finfo(checked.values.dtype).eps if eps is None else _unit(eps)
+
+
+def _unit(eps: object) -> float:
+    unit = number(eps, "a rounding unit")
+    if unit <= 0:
+        raise ValueError(f"eps={unit:g} is no rounding unit. Pass one, such as torch.finfo(torch.float32).eps.")
+    return unit
 
 
 def _check(said: str, missed: Deviation | None, result: Attribution) -> None:

@@ -13,10 +13,12 @@ from torch import Tensor
 from dla.decomposers.base import Decomposer, as_decomposer
 from dla.directions import Logit
 from dla.errors import UnsupportedModelError
+from dla.inputs.arguments import instance
+from dla.inputs.given import count
 from dla.testing.laws import LAWS, Case, Law, Problem
 from dla.testing.profiles import Profile, subjects_of, subjects_of_precision
 from dla.testing.report import CheckResult, Report
-from dla.testing.subjects import Subject, as_subject, rebuilt_if_changed
+from dla.testing.subjects import Subject, as_subject, rebuilt_if_changed, subjects_given
 
 _BATCH, _WIDTH = 2, 6
 """How many prompts are tried, and how many tokens each has."""
@@ -30,8 +32,8 @@ def check_decomposer(
 ) -> Report:
     """Tries every law that a decomposer must keep, on tiny models whose every parameter is random.
 
-    Nothing is raised: the report says of each law whether it is kept, and of the first case that breaks it the
-    smallest model and prompt, what was expected and what there is, and the likely cause.
+    What is wrong with the decomposer is not raised: the report says of each law whether it is kept, and of the first
+    case that breaks it the smallest model and prompt, what was expected and what there is, and the likely cause.
 
     Args:
         decomposer: What is checked. A model that it refuses with an `UnsupportedModelError` is passed over.
@@ -39,6 +41,10 @@ def check_decomposer(
             (`dla.testing.models.HUGGING_FACE`).
         profile: How much is tried.
         seed: Selects the prompts.
+
+    Raises:
+        TypeError: If the decomposer is none, or an argument is of another kind.
+        ValueError: If there is no model to try it on, or `seed` is negative.
 
     Returns:
         A report that prints itself, and ends where nothing else can be tried. `raise_for_failure()` makes a failing
@@ -51,12 +57,27 @@ def check_decomposer(
         >>> report.ok, len(report.steps)
         (True, 14)
     """
+    as_decomposer(decomposer)
+    check_options(models, profile)
+    count(seed, "seed", "of them", least=0)
     steps: list[CheckResult] = []
     for law in LAWS:
         steps.append(_tried(law, decomposer, models, profile, seed))
         if not steps[-1].ok and law.name in _NEEDED and not _runs(decomposer, models, profile):
             break
     return Report(f"check_decomposer: {type(decomposer).__name__}", tuple(steps))
+
+
+def check_options(models: object, profile: object) -> None:
+    """Checks on what something is to be tried.
+
+    Raises:
+        TypeError: If the models are no list, or the profile is none.
+        ValueError: If there is no model, or none of a name.
+    """
+    instance(profile, Profile, "The profile", "Profile.FULL or Profile.QUICK")
+    if models is not None:
+        subjects_given(models)
 
 
 def check_law(
@@ -70,7 +91,7 @@ def check_law(
 def _tried(law: Law, decomposer: Decomposer, models: Sequence[Any] | None, profile: Profile, seed: int) -> CheckResult:
     if as_decomposer(decomposer).row_kind not in law.row_kinds:
         return CheckResult(law.name, f"not asked of {decomposer.row_kind.value} rows")
-    subjects = [as_subject(model) for model in models] if models is not None else _subjects(law, profile)
+    subjects = subjects_given(models) if models is not None else _subjects(law, profile)
     tried, refused = 0, ""
     for subject in subjects:
         with rebuilt_if_changed(subject):

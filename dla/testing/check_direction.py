@@ -12,13 +12,15 @@ from torch import Tensor
 from dla.decomposers import ComponentDecomposer
 from dla.directions import Direction, ResolvedDirection
 from dla.engine.query import answered
+from dla.inputs.arguments import function, instance
+from dla.inputs.given import ids_in, shown
 from dla.inputs.prompts import Position, Prompts, read_positions, read_prompts
 from dla.results.attribution import Attribution
 from dla.testing.laws.case import Case
 from dla.testing.laws.compare import Deviation, deviation, sum_size
 from dla.testing.laws.invariance import filled_up
 from dla.testing.report import CheckResult, Report
-from dla.testing.subjects import TinyModel, as_subject
+from dla.testing.subjects import TinyModel, subjects_given
 
 Meaning = Callable[[Float[Tensor, "batch pos d_vocab"]], Float[Tensor, "batch pos"]]
 """What a direction asks for, worked out from a model's logits."""
@@ -43,6 +45,10 @@ def check_direction(
         tokens: Prompts to ask about; some that are made up if None. A direction with a token for each prompt needs
             as many prompts.
 
+    Raises:
+        TypeError: If the direction is none, or an argument is of another kind.
+        ValueError: If there is no model to try it on.
+
     Returns:
         A report that prints itself; `raise_for_failure()` makes a failing test of it.
 
@@ -52,14 +58,24 @@ def check_direction(
         >>> check_direction(dla.LogitDifference(9, 7), lambda logits: logits[..., 9] - logits[..., 7]).ok
         True
     """
-    subjects = [as_subject(model) for model in models or (TinyModel("gpt2"), TinyModel("llama-biases"))]
-    prompts = torch.tensor([[9, 20, 31, 12], [45, 7, 16, 28]]) if tokens is None else tokens
+    instance(direction, Direction, "The direction", "an instance, such as dla.Logit(' Mary')")
+    if means is not None:
+        function(means, "means", "one from logits [batch, pos, d_vocab] to numbers [batch, pos]")
+    subjects = subjects_given((TinyModel("gpt2"), TinyModel("llama-biases")) if models is None else models)
+    prompts = torch.tensor([[9, 20, 31, 12], [45, 7, 16, 28]]) if tokens is None else _prompts(tokens)
     steps: dict[str, CheckResult] = {}
     for subject in subjects:
         for step in _guarded(Case(ComponentDecomposer(), subject, prompts), direction, means):
             if step.name not in steps or steps[step.name].ok:
                 steps[step.name] = step if step.ok else replace(step, problem=f"On {subject}: {step.problem}")
     return Report(f"check_direction: {direction.describe()}", tuple(steps.values()))
+
+
+def _prompts(tokens: object) -> Int[Tensor, "batch pos"]:
+    ids = ids_in(tokens)
+    if ids is None or ids.ndim != 2 or not ids.numel():
+        raise TypeError(f"tokens is {shown(tokens)}. Pass a tensor of ids [batch, pos].")
+    return ids
 
 
 def _guarded(case: Case, direction: Direction, means: Meaning | None) -> Iterator[CheckResult]:

@@ -7,8 +7,9 @@ from typing import Any, final
 
 from dla.decomposers.base import Decomposer
 from dla.directions import Direction
+from dla.inputs.given import items, shown
 from dla.testing.check_adapter import check_adapter
-from dla.testing.check_decomposer import check_law
+from dla.testing.check_decomposer import check_law, check_options
 from dla.testing.check_direction import check_direction
 from dla.testing.laws import LAWS
 from dla.testing.profiles import Profile
@@ -57,13 +58,18 @@ def parametrize_with_checks(
         profile: As in `check_decomposer`.
 
     Raises:
+        TypeError: If an argument is of another kind.
         ValueError: If there is nothing to check.
     """
     import pytest  # noqa: PLC0415 only who writes tests needs it
 
-    if not len(subjects):
+    given = items(subjects)
+    if given is None:
+        raise TypeError(f"The subjects are {shown(subjects)}. Pass decomposers, models or directions in a list.")
+    if not given:
         raise ValueError("No subject was given. Pass at least one decomposer, adapter, model or direction.")
-    pairs = [(subject, check) for subject in subjects for check in _checks_of(subject, models, profile)]
+    check_options(models, profile)
+    pairs = [(subject, check) for subject in given for check in _checks_of(subject, models, profile)]
     names = [f"{type(subject).__name__}-{check}" for subject, check in pairs]
     return pytest.mark.parametrize(("subject", "check"), pairs, ids=names)
 

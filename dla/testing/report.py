@@ -8,6 +8,9 @@ from rich.console import Console, ConsoleOptions
 from rich.table import Table
 from rich.text import Text
 
+from dla.text import as_text
+from dla.views.text import as_printed
+
 
 @final
 @dataclass(frozen=True)
@@ -70,20 +73,20 @@ class Report:
             raise AssertionError("\n\n".join((self.title, *(f"{s.name}: {s.problem}" for s in self.failures()))))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table | Text]:
-        table = Table(title=self.title, title_justify="left", title_style="bold", show_lines=False)
+        table = Table(title=Text(as_text(self.title)), title_justify="left", title_style="bold", show_lines=False)
         table.add_column("", width=1)
         table.add_column("step", no_wrap=True)
         table.add_column("what was found", overflow="fold")
         for step in self.steps:
             mark = Text("✓", style="green") if step.ok else Text("✗", style="bold red")
-            found = Text(step.found)
-            if step.problem:
-                found.append(("\n" if step.found else "") + step.problem, style="red")
-            table.add_row(mark, Text(step.name), found)
+            found, problem = as_printed(step.found), as_printed(step.problem)
+            problem.stylize("red")
+            found = Text("\n").join(text for text in (found, problem) if text)
+            table.add_row(mark, Text(as_text(step.name)), found)
         yield table
         failure = self.first_failure()
         if failure is not None:
-            yield Text(f"First wrong: {failure.name}.", style="bold red")
+            yield Text(f"First wrong: {as_text(failure.name)}.", style="bold red")
 
     def __str__(self) -> str:
         console = Console(width=120, no_color=True, highlight=False)

@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import dla
+from dla.inputs.arguments import instance
+from dla.inputs.given import count, items, shown
 from dla.testing.models.drawn import FAMILIES, HOOKED_FAMILY, ModelConfig, Sizes
 from dla.testing.subjects import LINE
 
@@ -52,15 +54,19 @@ def model_configs(
     Raises:
         ValueError: If there is no such family, or nothing to draw from.
     """
+    named, dtypes = None if families is None else _listed(families, "families"), _listed(dtypes, "dtypes")
+    if not all(isinstance(family, str) for family in named or ()):
+        raise TypeError(f"families={shown(families)} are no names. Pass some of {list(FAMILIES)}.")
+    if not all(isinstance(dtype, torch.dtype) and dtype.is_floating_point for dtype in dtypes):
+        raise TypeError(f"dtypes={shown(dtypes)}. Pass dtypes of floating point numbers in a list.")
+    max_layers = count(max_layers, "max_layers", "block")
     known = [*FAMILIES, *([HOOKED_FAMILY] if LINE < 4 else [])]
-    chosen = known if families is None else [family for family in known if family in families]
-    unknown = sorted(set(families or ()) - set(known))
+    chosen = known if named is None else [family for family in known if family in named]
+    unknown = sorted(set(named or ()) - set(known))
     if unknown:
         raise ValueError(f"There is no family {unknown[0]!r} with TransformerLens {LINE}. Pass some of {known}.")
     if not chosen or not dtypes:
         raise ValueError("There is nothing to draw from: name at least one family and one dtype.")
-    if max_layers < 1:
-        raise ValueError(f"max_layers={max_layers}; a model has at least one block.")
     return _configs(tuple(chosen), max_layers, processed, tuple(dtypes))
 
 
@@ -94,7 +100,8 @@ def models(configs: st.SearchStrategy[ModelConfig] | None = None) -> st.SearchSt
     Args:
         configs: Of what kind, as `model_configs` makes it; None for any.
     """
-    return (model_configs() if configs is None else configs).map(_quietly(lambda config: config.model()))
+    chosen = model_configs() if configs is None else instance(configs, st.SearchStrategy, "configs", "a strategy")
+    return chosen.map(_quietly(lambda config: config.model()))
 
 
 def prompts(model: Any, *, max_batch: int = 3, max_width: int = 9) -> st.SearchStrategy[Tensor]:
@@ -108,8 +115,7 @@ def prompts(model: Any, *, max_batch: int = 3, max_width: int = 9) -> st.SearchS
     Raises:
         ValueError: If there would be no prompt or no token.
     """
-    if max_batch < 1 or max_width < 1:
-        raise ValueError(f"max_batch={max_batch}, max_width={max_width}; a batch holds at least one token.")
+    max_batch, max_width = count(max_batch, "max_batch", "prompt"), count(max_width, "max_width", "token")
     size = dla.adapt(model).vocabulary.input_size
     token = st.integers(min(_FIRST_WORD, size - 1), size - 1)
 
@@ -148,8 +154,7 @@ def positions(width: int = 1) -> st.SearchStrategy[Any]:
     Raises:
         ValueError: If it has no token.
     """
-    if width < 1:
-        raise ValueError(f"width={width}; a prompt has at least one token.")
+    width = count(width, "width", "token")
     one = st.integers(-width, width - 1)
     from_to = st.builds(lambda start: slice(start, None), st.integers(0, width - 1))
     return st.one_of(st.just(-1), st.none(), one, st.lists(one, min_size=1, max_size=4), from_to)
@@ -161,6 +166,8 @@ def decomposers(law: dla.RowKind | None = None) -> st.SearchStrategy[dla.Decompo
     Args:
         law: Only those whose rows are this; None for all.
     """
+    if law is not None:
+        instance(law, dla.RowKind, "The law", "one of dla.RowKind, or None for all")
     embeds = {"the start": lambda label: label.kind.endswith("embed")}
     additive = st.one_of(
         st.just(dla.ComponentDecomposer()),
@@ -179,6 +186,13 @@ def decomposers(law: dla.RowKind | None = None) -> st.SearchStrategy[dla.Decompo
         dla.RowKind.LENS: st.just(dla.LensDecomposer()),
     }
     return st.one_of(*found.values()) if law is None else found[law]
+
+
+def _listed(value: object, what: str) -> list[Any]:
+    found = list(value) if isinstance(value, set | frozenset) else items(value)
+    if found is None:
+        raise TypeError(f"{what}={shown(value)} is not a list. Pass several in one.")
+    return found
 
 
 def _quietly(make: Callable[..., Any]) -> Callable[..., Any]:

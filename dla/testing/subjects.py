@@ -13,9 +13,13 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from dla.adapters import ModelAdapter, adapt
+from dla.inputs.arguments import check_fields, choice
+from dla.inputs.given import count, items, shown
 from dla.testing.altered_adapter import AlteredAdapter
 from dla.testing.models import HookedArchitecture, HuggingFaceArchitecture, architecture, bridge_of, hooked_architecture
 from dla.testing.models.hugging_face import Mode
+
+_MOST_LAYERS = 1000
 
 LINE = int(version("transformer-lens").split(".")[0])
 """The major version of TransformerLens."""
@@ -73,6 +77,15 @@ class TinyModel(Subject):
     n_layers: int | None = None
     seed: int = 0
     keeps_value_biases: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, name=str, processed=bool, dtype=torch.dtype, keeps_value_biases=bool)
+        choice(self.family, "TinyModel: family", ("bridge", "hooked"))
+        if not self.dtype.is_floating_point:
+            raise ValueError(f"TinyModel: dtype={self.dtype}. Pass one of floating point numbers.")
+        count(self.seed, "TinyModel: seed", "of them", least=0)
+        if self.n_layers is not None and count(self.n_layers, "TinyModel: n_layers", "layer") > _MOST_LAYERS:
+            raise ValueError(f"TinyModel: n_layers={self.n_layers}; a tiny model has at most {_MOST_LAYERS}.")
 
     def __str__(self) -> str:
         kinds = {"bridge": ("a raw bridge", "in compatibility mode"), "hooked": ("a HookedTransformer", "processed")}
@@ -184,6 +197,22 @@ def copied_weights(model: Any) -> dict[str, Shaped[Tensor, "..."]]:
     if not isinstance(model, nn.Module):
         return {}
     return {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
+
+
+def subjects_given(models: object) -> list[Subject]:
+    """The subjects of a list that a user passes.
+
+    Raises:
+        TypeError: If it is no list.
+        ValueError: If it is empty, or there is no entry of a name.
+        UnsupportedModelError: If one is no model.
+    """
+    given = items(models)
+    if given is None:
+        raise TypeError(f"models={shown(models)} is not a list. Pass models, adapters or names of entries in one.")
+    if not given:
+        raise ValueError("models is empty, so there is nothing to try on. Pass at least one, or leave it out.")
+    return [as_subject(model) for model in given]
 
 
 def as_subject(model: Any) -> Subject:

@@ -7,15 +7,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dla.views.grid import signed
-from dla.views.text import as_text
-
-_LONGEST = 80
-
-
-def shortened(text: str, longest: int = _LONGEST) -> str:
-    """A text, without its middle if it is too long."""
-    text, half = as_text(text), longest // 2 - 2
-    return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"
 
 
 def mean_of(values: Float[Tensor, "..."]) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,10 +10,12 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from dla.inputs.given import shown
 from dla.labels import Label
 from dla.provenance import Provenance
 from dla.views.dataset_checks import OF_PARTS, check_axes, check_names, check_tokens, tokens_at
 from dla.views.declared import declared
+from dla.views.stored_text import restored, storable, stored
 
 if TYPE_CHECKING:
     import xarray
@@ -50,23 +52,23 @@ def to_dataset(
     }
     positions = arrays.pop("positions")
     coords: dict[str, Any] = {
-        "part": [str(part) for part in parts],
-        "kind": ("part", [part.kind for part in parts]),
+        "part": [storable(str(part)) for part in parts],
+        "kind": ("part", [storable(part.kind) for part in parts]),
         "layer": ("part", _indices([part.layer for part in parts])),
         "index": ("part", _indices([part.index for part in parts])),
         "head": ("part", _indices([part.head for part in parts])),
-        "text": ("part", [part.text or "" for part in parts]),
+        "text": ("part", [storable(part.text or "") for part in parts]),
         "source": ("part", _indices([part.source for part in parts])),
-        "parent": ("part", [str(part.parent or "") for part in parts]),
+        "parent": ("part", [storable(str(part.parent or "")) for part in parts]),
         "position_in_prompt": positions,
         "token": (provenance.places, tokens_at(positions[1], provenance).astype(str)),
     }
     if provenance.directions:
-        coords["direction"] = list(provenance.directions)
+        coords["direction"] = [storable(name) for name in provenance.directions]
     attributes = {
         "format": DATASET_FORMAT,
-        "provenance": json.dumps(asdict(provenance)),
-        "parents": json.dumps(_parents(parts)),
+        "provenance": json.dumps(stored(asdict(provenance))),
+        "parents": json.dumps(stored(_parents(parts))),
         "whole": int(whole),
     }
     return xarray.Dataset(arrays, coords=coords, attrs=attributes)
@@ -84,8 +86,9 @@ def from_dataset(data: "xarray.Dataset", needed: Sequence[str]) -> DatasetConten
         ValueError: If the dataset is not an attribution, or what it holds does not go together.
     """
     if data.attrs.get("format") != DATASET_FORMAT:
-        raise ValueError(f"its format is {data.attrs.get('format')!r} and this library reads {DATASET_FORMAT!r}")
-    provenance = declared(Provenance, str(data.attrs["provenance"]))
+        raise ValueError(f"its format is {shown(data.attrs.get('format'))} and this library reads {DATASET_FORMAT!r}")
+    said = declared(Provenance, str(data.attrs["provenance"]))
+    provenance = Provenance(**{field.name: restored(getattr(said, field.name)) for field in fields(said)})
     check_axes(data, provenance, needed)
     check_tokens(data, provenance)
     parts = _labels(data)
@@ -96,7 +99,7 @@ def from_dataset(data: "xarray.Dataset", needed: Sequence[str]) -> DatasetConten
 
 
 def _labels(data: "xarray.Dataset") -> tuple[Label, ...]:
-    known = _labels_of(declared(_Parents, str(data.attrs["parents"])))
+    known = _labels_of(restored(declared(_Parents, str(data.attrs["parents"]))))
     columns = [data[name].values.tolist() for name in ("kind", "layer", "index", "text", "source", "parent")]
     return tuple(
         Label(kind, _known(layer), _known(index), text or None, _known(source), _above(parent, known))
@@ -108,7 +111,7 @@ def _parents(parts: Sequence[Label]) -> dict[str, list[Any]]:
     """The labels that the parts are pieces of, by name, parents first: each one's fields, then its parent's name."""
     above = {label for part in parts for label in part.path() if label is not part}
     return {
-        str(label): [label.kind, label.layer, label.index, label.text, label.source, str(label.parent or "")]
+        storable(str(label)): [*_fields(label), storable(str(label.parent or ""))]
         for label in sorted(above, key=lambda label: (sum(1 for _ in label.path()), str(label)))
     }
 
@@ -125,6 +128,10 @@ def _above(name: str, known: Mapping[str, Label]) -> Label | None:
     if name and name not in known:
         raise ValueError(f"the part {name!r}, of which another is a piece, is not described")
     return known[name] if name else None
+
+
+def _fields(label: Label) -> list[Any]:
+    return [label.kind, label.layer, label.index, label.text, label.source]
 
 
 def _indices(values: Sequence[int | None]) -> list[int]:

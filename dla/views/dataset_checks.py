@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from dla.labels import Label
 from dla.provenance import Provenance
+from dla.views.stored_text import storable
 
 if TYPE_CHECKING:
     import xarray
@@ -41,7 +42,7 @@ def check_axes(data: "xarray.Dataset", provenance: Provenance, tensors: Sequence
         if data[name].dims != axes or not _holds(name, data[name].values):
             raise ValueError(f"{name!r} has the axes {data[name].dims} and the type {data[name].dtype}")
     asked = data["direction"].values.tolist() if "direction" in dims else []
-    if asked != [*provenance.directions]:
+    if asked != [storable(name) for name in provenance.directions]:
         raise ValueError(f"the directions are {asked}, and {[*provenance.directions]} were asked for")
     size = data.sizes.get("batch", 1)
     if provenance.tokens and size != len(provenance.tokens):
@@ -78,7 +79,7 @@ def tokens_at(positions: npt.NDArray[np.int64], provenance: Provenance) -> npt.N
     texts = np.empty(positions.shape, dtype=object)
     for where, position in np.ndenumerate(positions):
         row = provenance.tokens[where[0] if "batch" in provenance.dims else 0] if provenance.tokens else ()
-        texts[where] = row[position] if 0 <= position < len(row) else ""
+        texts[where] = storable(row[position]) if 0 <= position < len(row) else ""
     return texts
 
 

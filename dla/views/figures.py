@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from dla.errors import MissingPackageError
+from dla.views.text import as_label
 
 _RED_TO_GREEN = ((0.0, "#c8402f"), (0.5, "#ffffff"), (1.0, "#2a9d4e"))
 
@@ -27,7 +28,7 @@ def heat_map(title: str, values: Float64[np.ndarray, "layer head"], texts: Seque
     # plotly draws no cell for None.
     cells = _plotly().Heatmap(
         z=[[None if value != value else value for value in row] for row in values.tolist()],
-        text=[list(row) for row in texts],
+        text=[list(map(as_label, row)) for row in texts],
         hovertemplate="%{text}<extra></extra>",
         colorscale=[list(stop) for stop in _RED_TO_GREEN],
         zmin=-largest,
@@ -35,7 +36,7 @@ def heat_map(title: str, values: Float64[np.ndarray, "layer head"], texts: Seque
         colorbar={"title": {"text": "logits"}},
     )
     axes = {"xaxis": {"title": {"text": "head"}, "dtick": 1}, "yaxis": {"title": {"text": "layer"}, "dtick": 1}}
-    return _plotly().Figure(cells, layout={"title": {"text": title}, **axes})
+    return _plotly().Figure(cells, layout={"title": {"text": as_label(title)}, **axes})
 
 
 def bars(
@@ -55,14 +56,16 @@ def bars(
     """
     traces = [
         _plotly().Bar(
-            name=name,
-            x=list(labels),
+            name=as_label(name),
+            x=list(map(as_label, labels)),
             y=means.tolist(),
             error_y={"array": (ends[1] - means).tolist(), "arrayminus": (means - ends[0]).tolist(), "thickness": 1},
         )
         for name, means, ends in groups
     ]
-    layout = {"title": {"text": title}, "yaxis": {"title": {"text": "logits"}}, "showlegend": len(groups) > 1}
+    # A category each: plotly makes numbers or dates of labels that look like them.
+    axes = {"xaxis": {"type": "category"}, "yaxis": {"title": {"text": "logits"}}}
+    layout = {"title": {"text": as_label(title)}, **axes, "showlegend": len(groups) > 1}
     return _plotly().Figure(traces, layout=layout)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dla.errors import FileFormatError
+from dla.text import as_text
 from dla.views.sealed import check_sealed_file, seal_file
 
 if TYPE_CHECKING:
@@ -78,8 +79,8 @@ def read_dataset(path: Path, names: Container[str]) -> "xarray.Dataset":
         raise
     except Exception as error:  # HDF5 and xarray raise errors of many classes for what they do not expect
         raise FileFormatError(
-            f"{str(path)!r} is not an attribution saved by this library, or was cut short or edited ({error}). Save it "
-            "again."
+            f"{str(path)!r} is not an attribution saved by this library, or was cut short or edited "
+            f"({as_text(str(error))}). Save it again."
         ) from error
 
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import final
 
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dla.views.text import as_text
+from dla.text import as_text
+from dla.views.text import as_html
 
 _PIXELS = 120  # of the longest bar in a notebook
 
@@ -100,10 +100,10 @@ class Grid:
     def html(self) -> str:
         """For a notebook."""
         names = (self.rows, *self.header, *([""] if self._lengths else []))
-        head = "".join(f"<th>{_html(name)}</th>" for name in names)
+        head = "".join(f"<th>{as_html(name)}</th>" for name in names)
         rows = "".join(self._row(line) for lines in self.sections for line in lines)
-        note = f"<p>{_html(self.note)}</p>" if self.note else ""
-        return f"<table><caption>{_html(self.title)}</caption><tr>{head}</tr>{rows}</table>{note}"
+        note = f"<p>{as_html(self.note)}</p>" if self.note else ""
+        return f"<table><caption>{as_html(self.title)}</caption><tr>{head}</tr>{rows}</table>{note}"
 
     def _bar(self, value: float | None) -> Text:
         length = round(self.bar * abs(value or 0.0) / self._largest)
@@ -111,14 +111,14 @@ class Grid:
 
     def _row(self, line: Line) -> str:
         cells = "".join(
-            _cell(_html(cell), "left" if name in self.words else "right")
+            _cell(as_html(cell), "left" if name in self.words else "right")
             for name, cell in zip(self.header, line.cells, strict=True)
         )
         bar = ""
         if line.value:
             colour, width = "#2a9d4e" if line.value > 0 else "#c8402f", _PIXELS * abs(line.value) / self._largest
             bar = f'<div style="width:{width:.0f}px;height:10px;background:{colour}"></div>'
-        return f"<tr>{_cell(_html(line.label))}{cells}{_cell(bar) if self._lengths else ''}</tr>"
+        return f"<tr>{_cell(as_html(line.label))}{cells}{_cell(bar) if self._lengths else ''}</tr>"
 
 
 def printed(renderable: RenderableType) -> str:
@@ -136,10 +136,6 @@ def signed(value: float) -> str:
 
 def _text(text: str, style: str = "") -> Text:
     return Text(as_text(text), style=style)
-
-
-def _html(text: str) -> str:
-    return escape(as_text(text))
 
 
 def _cell(content: str, align: str = "left") -> str:

@@ -1,29 +1,43 @@
-"""Text from models and corpora, made safe to show: nothing in it is a command to a terminal or a browser."""
+"""Text that the library did not make, on a terminal, in HTML, in a figure and in a CSV file."""
 
-import re
-import unicodedata
+from html import escape
 
-# Categories of characters that control the display: C0 and C1 controls (with them every ANSI and OSC sequence), bidi
-# and other format characters, lone surrogates, characters that are not assigned, line separators.
-_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-_JOINERS = "\u200c\u200d"  # format characters that whole scripts and emoji need
+from rich.text import Text
 
-_HARMLESS = re.compile(r"[ -~]*")
+from dla.text import as_text
+
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""How a cell begins that a spreadsheet computes."""
 
 
-def as_text(text: str) -> str:
-    r"""A text with invisible characters written as escapes, such as `\x1b` or `\u202e`.
+def as_printed(text: str) -> Text:
+    """A text as a terminal shows it, line by line: rich reads neither markup nor names of emoji in it."""
+    return Text("\n".join(map(as_text, text.split("\n"))))
 
-    All text that the library did not make is shown through this function: labels, tokens, names of directions, prompts,
-    paths. (It does not escape markup: pass `rich.text.Text` or `markup=False` to rich, and escape the result in HTML.)
+
+def as_html(text: str) -> str:
+    """A text as HTML shows it."""
+    return escape(as_text(text))
+
+
+def as_label(text: str) -> str:
+    """A text as plotly shows it, which reads some tags and entities, and TeX between two dollars."""
+    return escape(as_text(text), quote=False).replace("$", "&#36;")
+
+
+def as_cell(value: object) -> object:
+    """A value of a CSV file: a text that a spreadsheet would take for a formula has an apostrophe in front.
+
+    A number is one even as a text: `-0.5` stays.
     """
-    if _HARMLESS.fullmatch(text):
-        return text
-    return "".join(_escaped(c) if unicodedata.category(c) in _UNSEEN and c not in _JOINERS else c for c in text)
+    if not isinstance(value, str) or not value.startswith(_FORMULAS) or _is_number(value):
+        return value
+    return f"'{value}"
 
 
-def _escaped(character: str) -> str:
-    code = ord(character)
-    if code < 0x100:
-        return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(character, f"\\x{code:02x}")
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

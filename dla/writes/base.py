@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dla.inputs.given import shown
 from dla.labels import Label
 from dla.writes.blocks import product
 from dla.writes.routes import Activations
@@ -39,6 +40,24 @@ class Write(abc.ABC):
     @abc.abstractmethod
     def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
         """The vector that each part adds to the residual stream that enters the final norm."""
+
+
+def check_labels(parts: Sequence[object], count: int | None = None) -> None:
+    """Checks the labels of a write.
+
+    Args:
+        parts: The labels.
+        count: How many parts there are, where that is known.
+
+    Raises:
+        TypeError: If one is no label.
+        ValueError: If there are more or fewer than parts.
+    """
+    for part in parts:
+        if not isinstance(part, Label):
+            raise TypeError(f"{shown(part)} is no label of a part. Pass a Label, such as Label('head', 9, 6).")
+    if count is not None and count != len(parts):
+        raise ValueError(f"There are {len(parts)} labels for {count} parts. Pass one for each.")
 
 
 def pull_through(

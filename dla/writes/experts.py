@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dla.inputs.arguments import check_fields, function
 from dla.labels import Label
 from dla.tolerances import EXPERT_ROUNDINGS
 from dla.writes.arithmetic import BoundedValue, Computation, Precision
-from dla.writes.base import Write, dot
+from dla.writes.base import Write, check_labels, dot
 from dla.writes.routes import DIRECT, Activations, Route
 from dla.writes.sites import Site
 
@@ -50,6 +51,13 @@ class ExpertWrites(Write):
     gate: Site | None
     parts: Sequence[Label]
     route: Route = DIRECT
+
+    def __post_init__(self) -> None:
+        optional = (Site, type(None))
+        check_fields(self, x=Site, index=Site, weight=Site, normalised=bool, shared=optional, gate=optional)
+        check_fields(self, parts=Sequence, route=Route)
+        function(self.call, "ExpertWrites: call", "one that runs the experts")
+        check_labels(self.parts)
 
     @property
     def labels(self) -> Sequence[Label]:

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dla.inputs.arguments import check_fields
 from dla.labels import Label
-from dla.writes.base import Write, dot, pull_through
+from dla.writes.base import Write, check_labels, dot, pull_through
 from dla.writes.blocks import product
 from dla.writes.routes import DIRECT, Activations, Route
 from dla.writes.sites import Site
@@ -35,6 +36,10 @@ class HeadWrites(Write):
     weight: Float[Tensor, "part d_in d_model"]
     parts: Sequence[Label]
     route: Route = DIRECT
+
+    def __post_init__(self) -> None:
+        check_fields(self, site=Site, weight=Tensor, parts=Sequence, route=Route)
+        check_labels(self.parts, len(self.weight))
 
     @property
     def labels(self) -> Sequence[Label]:
@@ -74,6 +79,10 @@ class NeuronWrites(Write):
     weight: Float[Tensor, "part d_model"]
     parts: Sequence[Label]
     route: Route = DIRECT
+
+    def __post_init__(self) -> None:
+        check_fields(self, site=Site, weight=Tensor, parts=Sequence, route=Route)
+        check_labels(self.parts, len(self.weight))
 
     @property
     def labels(self) -> Sequence[Label]:

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dla.inputs.arguments import check_fields
 from dla.labels import Label
-from dla.writes.base import Write, dot
+from dla.writes.base import Write, check_labels, dot
 from dla.writes.blocks import product
 from dla.writes.dictionaries import Dictionary
 from dla.writes.routes import DIRECT, Activations, Route
@@ -41,6 +42,11 @@ class Features(Write):
     weight: Float[Tensor, "d_out d_model"] | None
     parts: Sequence[Label]
     route: Route = DIRECT
+
+    def __post_init__(self) -> None:
+        optional = (Tensor, type(None))
+        check_fields(self, dictionary=Dictionary, read=Site, written=Site, weight=optional, parts=Sequence, route=Route)
+        check_labels(self.parts)
 
     @property
     def labels(self) -> Sequence[Label]:

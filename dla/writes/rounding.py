@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dla.inputs.arguments import check_fields
 from dla.labels import Label
 from dla.writes.arithmetic import BoundedValue, Computation
-from dla.writes.base import Write, dot, pull_through
+from dla.writes.base import Write, check_labels, dot, pull_through
 from dla.writes.routes import DIRECT, Activations, Route
 from dla.writes.sites import Site
 
@@ -36,6 +37,11 @@ class Rounding(Write):
     parts: Sequence[Label]
     weight: Float[Tensor, "part d_in d_model"] | None = None
     route: Route = DIRECT
+
+    def __post_init__(self) -> None:
+        optional = (Tensor, type(None))
+        check_fields(self, step=Computation, seen=Site, parts=Sequence, weight=optional, route=Route)
+        check_labels(self.parts)
 
     @property
     def labels(self) -> Sequence[Label]:

@@ -7,6 +7,8 @@ from typing import final
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from dla.inputs.arguments import check_fields
+from dla.inputs.given import number
 from dla.writes.sites import Site
 
 Activations = Mapping[Site, Shaped[Tensor, "..."]]
@@ -33,6 +35,10 @@ class Norm:
     bias: Float[Tensor, " d_model"] | None = None
     centred: bool = False
     eps: float | None = None
+
+    def __post_init__(self) -> None:
+        optional = (Tensor, type(None))
+        check_fields(self, scale=Site, weight=optional, bias=optional, centred=bool, eps=(float, int, type(None)))
 
     def scale_of(self, vectors: Float[Tensor, "*more d_model"]) -> Float[Tensor, "*more"]:
         """The scale that the norm would have for other inputs; `eps` must be known."""
@@ -67,6 +73,10 @@ class Route:
 
     norm: Norm | None = None
     multiplier: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_fields(self, norm=(Norm, type(None)), multiplier=(float, int))
+        number(self.multiplier, "a multiplier")
 
     @property
     def reads(self) -> tuple[Site, ...]:

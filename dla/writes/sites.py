@@ -7,6 +7,8 @@ from typing import final
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
+from dla.inputs.arguments import check_fields, function
+
 
 def as_it_is(activation: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
     """The activation, unchanged."""
@@ -30,6 +32,10 @@ class Site:
     position_axis: int | None = 1
     read: Callable[[Shaped[Tensor, "..."]], Shaped[Tensor, "..."]] = as_it_is
     flattened: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, name=str, position_axis=(int, type(None)), flattened=bool)
+        function(self.read, "Site: read", "one that brings an activation into the layout of a write")
 
 
 def take_rows(

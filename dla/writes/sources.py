@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dla.inputs.arguments import check_fields
 from dla.labels import Label
-from dla.writes.base import Write, pull_through
+from dla.writes.base import Write, check_labels, pull_through
 from dla.writes.routes import DIRECT, Activations, Route
 from dla.writes.sites import Site
 
@@ -43,6 +44,10 @@ class Sources(Write):
     b_V: Float[Tensor, "group d_head"] | None
     parts: Sequence[Label]
     route: Route = DIRECT
+
+    def __post_init__(self) -> None:
+        check_fields(self, pattern=Site, v=Site, W_O=Tensor, b_V=(Tensor, type(None)), parts=Sequence, route=Route)
+        check_labels(self.parts)
 
     @property
     def labels(self) -> Sequence[Label]:

@@ -1,6 +1,6 @@
 """Several writes as one part."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dla.inputs.arguments import check_fields
+from dla.inputs.given import items, shown
 from dla.labels import Label
 from dla.writes.base import Write
 from dla.writes.routes import Activations
@@ -21,6 +23,13 @@ class SumOf(Write):
 
     writes: Sequence[Write]
     label: Label
+
+    def __post_init__(self) -> None:
+        check_fields(self, label=Label)
+        given = list(self.writes) if isinstance(self.writes, Iterator) else items(self.writes)
+        if not given or not all(isinstance(write, Write) for write in given):
+            raise TypeError(f"SumOf: writes is {shown(self.writes)}. Pass a list of at least one Write.")
+        object.__setattr__(self, "writes", tuple(given))  # a generator could be read only once
 
     @property
     def labels(self) -> Sequence[Label]:

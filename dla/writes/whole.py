@@ -7,6 +7,8 @@ from typing import final
 from jaxtyping import Float
 from torch import Tensor
 
+from dla.inputs.arguments import check_fields
+from dla.inputs.given import number, shown
 from dla.labels import Label
 from dla.writes.base import Write, dot
 from dla.writes.routes import DIRECT, Activations, Norm, Route
@@ -21,6 +23,9 @@ class FullOutput(Write):
     site: Site
     label: Label
     route: Route = DIRECT
+
+    def __post_init__(self) -> None:
+        check_fields(self, site=Site, label=Label, route=Route)
 
     @property
     def labels(self) -> Sequence[Label]:
@@ -51,6 +56,10 @@ class Change(Write):
     route: Route = DIRECT
     carry: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_fields(self, before=Site, after=Site, label=Label, route=Route, carry=(float, int))
+        number(self.carry, "what is carried on")
+
     @property
     def labels(self) -> Sequence[Label]:
         return (self.label,)
@@ -80,6 +89,11 @@ class Constant(Write):
     vector: Float[Tensor, " d_model"]
     label: Label
     route: Route = DIRECT
+
+    def __post_init__(self) -> None:
+        check_fields(self, vector=Tensor, label=Label, route=Route)
+        if self.vector.is_nested or self.vector.ndim != 1:
+            raise ValueError(f"Constant: vector is {shown(self.vector)}. Pass a tensor [d_model].")
 
     @property
     def labels(self) -> Sequence[Label]:
@@ -117,6 +131,9 @@ class OwnScale(Write):
 
     stream: FullOutput
     norm: Norm
+
+    def __post_init__(self) -> None:
+        check_fields(self, stream=FullOutput, norm=Norm)
 
     @property
     def labels(self) -> Sequence[Label]:

@@ -57,7 +57,7 @@ def test_the_seed_decides():
 
 
 def test_a_negative_number_is_refused():
-    with pytest.raises(ValueError, match=r"n is -1; the number of prompts cannot be negative"):
+    with pytest.raises(ValueError, match=r"n=-1: ask for at least 0 prompts\."):
         giving_prompts(-1)
 
 

@@ -112,7 +112,7 @@ MADE: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "an array of floats": (
         lambda: dla.Logit(np.ones(2)),
         TypeError,
-        r"must be integers; the tensor has dtype torch\.f",
+        r"must be integers; the array has dtype float64\. Pass `ids\.astype\(int\)`",
     ),
     "lists of ids": (
         lambda: dla.LogitDifference([[5, 7], [9, 8]], [1, 2]),

@@ -176,7 +176,7 @@ def test_nothing_is_not_ranked(tmp_path, by, manifest, message):
             "'folder' is no Summary, but of type str. Pass Summary.load",
         ),
         (lambda s: unwrap(dla.Summary.merge)(s, 3), TypeError, "3 is no Summary, but of type int"),
-        (lambda s: unwrap(dla.open_sweep)(5), TypeError, "A sweep's folder is 5, of type int. Pass its path"),
+        (lambda s: unwrap(dla.open_sweep)(5), TypeError, "The path of a sweep's folder is 5. Pass it as"),
         (lambda s: dla.Summary.load("x", top_k=True), TypeError, "top_k=True is not a whole number. Pass how many"),
         (lambda s: dla.Summary.load("x", seed=True), TypeError, "seed=True is not a whole number. Pass one, such as 0"),
     ],

@@ -114,13 +114,13 @@ def test_options_that_cannot_be(heads, tmp_path, options, message):
         ({"limit": 2.0}, "limit=2.0 is not a whole number"),
         ({"batch_tokens": "64"}, "batch_tokens='64' is not a whole number"),
         ({"window": None}, "window=None is not a whole number"),
-        ({"prepend_bos": 1}, "prepend_bos=1; pass True, False, or None"),
+        ({"prepend_bos": 1}, "prepend_bos=1; pass True, False or None, which is the model"),
         (
             {"attributor": dla.Attributor},
             "The attributor is the class Attributor. Pass an Attributor of a model",
         ),
         ({"attributor": None}, "The attributor is None. Pass an Attributor"),
-        ({"out": 3}, "out=3. Pass the path of a folder"),
+        ({"out": 3}, r"The path of the folder to write is 3\. Pass it as a text or a pathlib\.Path"),
     ],
 )
 def test_arguments_of_another_type(heads, tmp_path, options, message):

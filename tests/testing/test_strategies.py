@@ -97,9 +97,9 @@ def test_prompts_hold_no_special_token() -> None:
         ),
         (lambda: dst.model_configs(families=[]), "nothing to draw from: name at least one family and one dtype"),
         (lambda: dst.model_configs(dtypes=[]), "nothing to draw from"),
-        (lambda: dst.model_configs(max_layers=0), "max_layers=0; a model has at least one block"),
-        (lambda: dst.prompts(SMALL.model(), max_width=0), "max_width=0; a batch holds at least one token"),
-        (lambda: dst.positions(0), "width=0; a prompt has at least one token"),
+        (lambda: dst.model_configs(max_layers=0), "max_layers=0: ask for at least one block"),
+        (lambda: dst.prompts(SMALL.model(), max_width=0), "max_width=0: ask for at least one token"),
+        (lambda: dst.positions(0), "width=0: ask for at least one token"),
         (lambda: ModelConfig("gpt7"), r"There is no family 'gpt7'\. Pass one of \['gpt2', 'gptj'"),
     ],
 )

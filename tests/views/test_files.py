@@ -307,7 +307,7 @@ def test_a_file_that_cannot_be_written_is_called_as_the_user_called_it(
         result.save(path)
     with pytest.raises(IsADirectoryError, match=r"' is a folder\. Pass the name of a file\.$"):
         result.save(tmp_path)
-    with pytest.raises(ValueError, match=r"^'' is no name of a file\. Pass one\.$"):
+    with pytest.raises(ValueError, match=r"^The path of the file is ''\. Pass the name of one;"):
         result.save("")
 
     def refuse(self: Path, target: Path) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
+from dla.inputs.given import shown
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -55,7 +57,10 @@ def value_as_text(value: Any) -> str | None:
     """A value as text: itself, or as JSON; None stays None. What UTF-8 cannot hold is escaped."""
     if value is None:
         return None
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    except (TypeError, ValueError):  # keys that are no text, a whole number of 5,000 digits
+        text = shown(value)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

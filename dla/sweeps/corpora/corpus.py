@@ -2,7 +2,7 @@
 
 import hashlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, final
@@ -106,8 +106,20 @@ def _states(files: Sequence[Path]) -> list[tuple[int, int]]:
 
 
 def _told(row: CorpusRow) -> bytes:
-    """All that a row says."""
-    return repr((row.values, row.fault)).encode("utf-8", "backslashreplace")
+    """All that a row says, as bytes."""
+    try:
+        return repr((row.values, row.fault)).encode("utf-8", "backslashreplace")
+    except ValueError:  # a whole number of more digits than Python writes
+        return repr((_in_hexadecimal(row.values), row.fault)).encode("utf-8", "backslashreplace")
+
+
+def _in_hexadecimal(value: Any) -> Any:
+    """The same with its whole numbers in a form that has no longest."""
+    if isinstance(value, Mapping):
+        return {key: _in_hexadecimal(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_in_hexadecimal(each) for each in value]
+    return hex(value) if isinstance(value, int) else value
 
 
 def _digest(told: bytes) -> int:

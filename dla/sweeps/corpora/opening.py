@@ -7,10 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from dla.inputs.arguments import file_path
 from dla.sweeps.corpora.base import RowReader
 from dla.sweeps.corpora.corpus import Corpus
 from dla.sweeps.corpora.tables import read_frame, read_hugging_face, read_parquet
 from dla.sweeps.corpora.text_files import CsvReader, JsonReader
+from dla.text import as_text
 
 _READERS: dict[str, Callable[[Sequence[Path]], RowReader]] = {
     ".jsonl": JsonReader,
@@ -34,11 +36,12 @@ def open_corpus(source: Any) -> Corpus:
         return Corpus(read_hugging_face(source), "The dataset")
     paths = source if isinstance(source, list | tuple) else [source]
     if paths and all(isinstance(path, str | Path) for path in paths):
-        files = [file for path in paths for file in _files(Path(path))]
+        files = [file for path in paths for file in _files(file_path(path, "a corpus"))]
         return Corpus(_reader(files), " and ".join(repr(str(file)) for file in files[:2]), files)
     raise TypeError(
-        f"A corpus cannot be a {type(source).__name__}. Pass a pandas DataFrame, a datasets.Dataset (one split, not "
-        "streamed: a sweep that resumes reads it again), or the path of a .jsonl, .csv or .parquet file or a folder."
+        f"A corpus cannot be a {as_text(type(source).__name__)}. Pass a pandas DataFrame, a datasets.Dataset (one "
+        "split, not streamed: a sweep that resumes reads it again), or the path of a .jsonl, .csv or .parquet file "
+        "or a folder."
     )
 
 

@@ -122,9 +122,12 @@ def _values(table: Any) -> Sequence[Mapping[str, Any] | UnicodeDecodeError]:
 def _of_one_type(series: "pd.Series[Any]") -> Any:
     """An Arrow column of the type that Arrow finds for all values; None where there is none."""
     try:
-        return arrow().array(series, from_pandas=True)
-    except (arrow().ArrowException, OverflowError, UnicodeEncodeError):
+        column = arrow().array(series, from_pandas=True)
+    except (arrow().ArrowException, OverflowError, TypeError, UnicodeEncodeError):
         return None
+    # Parquet has no form for records without fields.
+    empty = arrow().types.is_struct(column.type) and not column.type.num_fields
+    return None if empty else column
 
 
 def _plain(value: Any) -> Any:

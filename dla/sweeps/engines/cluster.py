@@ -9,6 +9,7 @@ from pickle import PicklingError
 from typing import Any
 
 from dla.errors import DLAError, FileFormatError, MissingPackageError
+from dla.inputs.given import shown
 
 DEATHS = 3
 """How many times actors may die over the same window; then the cause is not the machine."""
@@ -44,7 +45,13 @@ def connected(ray: Any, address: str | None) -> Iterator[None]:
         return
     _check_address(address)
     options = {} if address is not None else {"include_dashboard": False}
-    ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **options)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **options)
+    except (ValueError, ConnectionError) as error:
+        raise ValueError(
+            f"Ray finds no cluster at the address {shown(address)} ({_last_line(error)}). Pass the address that "
+            "`ray start --head` printed, or none: the sweep then starts Ray on this machine."
+        ) from error
     try:
         yield
     finally:

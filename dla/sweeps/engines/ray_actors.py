@@ -10,6 +10,8 @@ import torch
 
 from dla.attributor import Attributor
 from dla.decomposers import Decomposer
+from dla.inputs.arguments import check_fields, function
+from dla.inputs.given import count, number
 from dla.sweeps.batches import BatchSettings
 from dla.sweeps.engines.base import Engine, SweepJob
 from dla.sweeps.engines.cluster import DEATHS, check_room, connected, plain_errors, ray_package, received, sent
@@ -51,11 +53,14 @@ class RayEngine(Engine):
     load: Callable[[], Any] | None = None
 
     def __post_init__(self) -> None:
-        if self.actors < 1 or self.cpus < 1 or self.gpus < 0:
-            raise ValueError(
-                f"RayEngine(actors={self.actors}, gpus={self.gpus}, cpus={self.cpus}): at least one actor with at "
-                "least one CPU is needed."
-            )
+        for name in ("actors", "cpus"):
+            object.__setattr__(self, name, count(getattr(self, name), f"RayEngine: {name}", "of them"))
+        object.__setattr__(self, "gpus", number(self.gpus, "a number of GPUs"))
+        if self.gpus < 0:
+            raise ValueError(f"RayEngine: gpus={self.gpus:g}. Pass how many each actor gets, from 0 on.")
+        check_fields(self, address=(str, type(None)))
+        if self.load is not None:
+            function(self.load, "RayEngine: load", "one that returns the model")
 
     def results(self, job: SweepJob) -> Iterator[ShardResult]:
         """Does the job.

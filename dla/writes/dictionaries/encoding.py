@@ -44,8 +44,8 @@ def encode_features(source: Any, x: Float[Tensor, "batch pos *d_in"], name: str)
     acts, indices = getattr(given, "top_acts", None), getattr(given, "top_indices", None)
     if isinstance(acts, Tensor) and isinstance(indices, Tensor):  # sparsify keeps only the features that are active
         given = acts.new_zeros(*acts.shape[:-1], count).scatter_(-1, indices.long(), acts)
-    if not isinstance(given, Tensor) or tuple(given.shape) != (*x.shape[:2], count):
-        shape = f"of shape {list(given.shape)}" if isinstance(given, Tensor) else ""
+    if not isinstance(given, Tensor) or given.is_nested or tuple(given.shape) != (*x.shape[:2], count):
+        shape = f"of shape {list(given.shape)}" if isinstance(given, Tensor) and not given.is_nested else ""
         raise TypeError(
             f"{name}.encode gave a {type(given).__name__} {shape} for {x.shape[0]} prompts of "
             f"{x.shape[1]} positions. It must give a tensor [batch, pos, feature] with a feature for each of the "

@@ -1,7 +1,7 @@
 """Reading a dictionary: whether an object is one, where it belongs, and how its `decode` uses the features."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -9,9 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dla.errors import UnsupportedModelError
-from dla.inputs.given import shown
+from dla.inputs.given import plain_tensor, shown
 from dla.writes.dictionaries.base import Dictionary, scale_between
 from dla.writes.dictionaries.encoding import encoded_each, name_of_dictionary
+
+_DECODE = (
+    "It must take the features, [batch, pos, feature], and give their reconstruction; or top_acts and top_indices."
+)
 
 # The sizes of the inputs that `encode` is tried on; activations of real models differ as much, and more.
 _SIZES = (0.1, 1.0, 10.0)
@@ -52,16 +56,40 @@ def read_dictionary(source: Any, at: str | tuple[str, str] | None) -> Dictionary
 
 
 def _check_shapes(source: Any, name: str) -> None:
-    W_dec, b_dec = source.W_dec, source.b_dec
-    shapes = [list(weight.shape) if isinstance(weight, Tensor) else shown(weight) for weight in (W_dec, b_dec)]
-    if isinstance(W_dec, Tensor) and W_dec.ndim == 2 and shapes[1] == shapes[0][1:]:
+    shapes = [_shape_of(weight) for weight in (source.W_dec, source.b_dec)]
+    matrix = isinstance(shapes[0], list) and len(shapes[0]) == 2
+    if matrix and shapes[1] == shapes[0][1:]:
+        _check_numbers({"W_dec": source.W_dec, "b_dec": source.b_dec}, name)
+        _check_skip(getattr(source, "W_skip", None), source.W_dec.shape[1], name)
         return
-    turned = isinstance(W_dec, Tensor) and W_dec.ndim == 2 and shapes[1] == shapes[0][:1]
-    likely = " It looks transposed: pass W_dec.T." if turned else ""
+    likely = " It looks transposed: pass W_dec.T." if matrix and shapes[1] == shapes[0][:1] else ""
     raise ValueError(
         f"{name} has W_dec of shape {shapes[0]} and b_dec of shape {shapes[1]}. W_dec must be a tensor "
         f"[feature, d_out], a row for each feature, and b_dec a tensor [d_out].{likely}"
     )
+
+
+def _shape_of(weight: object) -> list[int] | str:
+    return list(weight.shape) if isinstance(weight, Tensor) and not weight.is_nested else shown(weight)
+
+
+def _check_numbers(weights: Mapping[str, Tensor], name: str) -> None:
+    for which, weight in weights.items():
+        plain = plain_tensor(weight)
+        if plain is None or not plain.is_floating_point() or weight.layout != torch.strided or weight.is_quantized:
+            raise TypeError(f"{name} has as {which} {shown(weight)}. Pass a dense tensor of floating point numbers.")
+        if not bool(plain.isfinite().all()):
+            raise ValueError(f"{name} has infinite or NaN numbers in {which}. Load the dictionary again.")
+
+
+def _check_skip(W_skip: object, d_out: int, name: str) -> None:
+    if W_skip is None:
+        return
+    if not isinstance(W_skip, Tensor) or W_skip.is_nested or W_skip.ndim != 2 or W_skip.shape[0] != d_out:
+        raise ValueError(
+            f"{name} has as W_skip {shown(W_skip)}. It must be a tensor [d_out, d_in]; leave it out if none."
+        )
+    _check_numbers({"W_skip": W_skip}, name)
 
 
 def _places(source: Any, at: str | tuple[str, str] | None) -> tuple[str, str]:
@@ -82,7 +110,13 @@ def _places(source: Any, at: str | tuple[str, str] | None) -> tuple[str, str]:
             f"{type(source).__name__} does not say where it belongs. Pass a dict from the name of the hook that it "
             "explains to the dictionary, {name: sae}; for a transcoder {(name it reads, name it explains): transcoder}."
         )
-    return (at, at) if isinstance(at, str) else (str(at[0]), str(at[1]))
+    pair = (at, at) if isinstance(at, str) else at
+    if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(place, str) for place in pair):
+        raise TypeError(
+            f"The place of a {type(source).__name__} is {shown(at)}. Pass the name of the hook that it explains; for a "
+            "transcoder two, (name it reads, name it explains)."
+        )
+    return str(pair[0]), str(pair[1])
 
 
 def _inputs(source: Any, autoencodes: bool, by_head: bool) -> Iterator[Float[Tensor, "batch pos *d_in"]]:
@@ -119,7 +153,7 @@ def _decoding(
     features = torch.rand(2, 2, len(W_dec), generator=torch.Generator().manual_seed(len(W_dec))).to(source.W_dec)
     for x in inputs[1:2]:
         source.encode(x)  # a normalising dictionary keeps its scale from here
-    decoded = source.decode(torch.stack([features, torch.zeros_like(features)]))
+    decoded = _decoded(source, torch.stack([features, torch.zeros_like(features)]))
     if decoded.numel() == 2 * features[..., 0].numel() * W_dec.shape[1]:
         whole, offset = decoded.reshape(2, 2, 2, -1).double()
         for rates in (None, 1 / W_dec.norm(dim=-1)):
@@ -133,23 +167,36 @@ def _decoding(
     )
 
 
+def _decoded(source: Any, features: Float[Tensor, "two batch pos feature"]) -> Tensor:
+    try:
+        given = source.decode(features)
+        told = f"gave {shown(given)}"
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        given, told = None, f"raised {type(error).__name__} ({shown(str(error))})"
+    if not isinstance(given, Tensor) or given.is_nested:
+        raise TypeError(f"{type(source).__name__}.decode {told} for features {list(features.shape)}. {_DECODE}")
+    return given
+
+
 def _takes_indices(source: Any) -> bool:
     """Whether `decode` takes the active features and their indices, as sparsify's does, and not all features.
 
     Raises:
         TypeError: If it needs other arguments besides the features.
     """
-    parameters = list(inspect.signature(source.decode).parameters.values())
+    try:
+        parameters = list(inspect.signature(source.decode).parameters.values())
+    except (TypeError, ValueError):
+        raise TypeError(f"{type(source).__name__}.decode is {shown(source.decode)}. {_DECODE}") from None
     needed = [
         p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
     ]
     if needed == ["top_acts", "top_indices"]:
         return True
     if len(needed) > 1:
-        raise TypeError(
-            f"{type(source).__name__}.decode takes {', '.join(needed)}. It must take the features, "
-            "[batch, pos, feature], and give their reconstruction; or top_acts and top_indices."
-        )
+        raise TypeError(f"{type(source).__name__}.decode takes {', '.join(needed)}. {_DECODE}")
     return False
 
 
