@@ -97,7 +97,7 @@ def test_a_second_process_is_refused(heads, tmp_path):
     [
         ({"limit": 0}, "limit=0: ask for at least one row"),
         ({"batch_tokens": 0}, "batch_tokens=0: ask for at least one token"),
-        ({"engine": dla.RayEngine}, "engine=<class .*RayEngine'>; pass one of"),
+        ({"engine": dla.RayEngine}, "engine=the class RayEngine; pass one of"),
         ({"window": -1}, "window=-1: ask for at least one row"),
         ({"engine": "spark"}, r"engine='spark'; pass one of \['local', 'ray'\]"),
     ],
