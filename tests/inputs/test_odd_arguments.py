@@ -16,6 +16,7 @@ from dla.adapters.base import ModelAdapter
 LOGIT, HEADS, TOKENS = dla.Logit(9), dla.HeadDecomposer(), some_tokens(14)
 COMPONENTS = dla.Attributor(GPT2.model(), dla.ComponentDecomposer())
 RESULT = dla.Attributor(GPT2.model(), HEADS).attribute(TOKENS, LOGIT)
+EFFECTS = RESULT.direct_effects()
 SEVERAL = COMPONENTS.attribute(TOKENS, {"a": LOGIT, "b": dla.Logit(7)})
 MLP = "blocks.1.hook_mlp_out"
 
@@ -146,6 +147,10 @@ ASKED: dict[str, Callable[[Any], Any]] = {
     "what group_by's function gives": lambda v: RESULT.group_by(lambda label: v),
     "direction of a result": lambda v: SEVERAL.direction(v),
     "table": lambda v: RESULT.table(v),
+    "table of effects": lambda v: EFFECTS.table(v),
+    "top of effects": lambda v: EFFECTS.top(v),
+    "order of effects": lambda v: EFFECTS.top(1, by=v),
+    "direction of effects": lambda v: EFFECTS.direction(v),
     "save": lambda v: RESULT.save(v),
     "load": lambda v: dla.load(v),
     "top_tokens": lambda v: RESULT.part("L1H1").top_tokens(v),
