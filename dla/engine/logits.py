@@ -192,7 +192,7 @@ class ReadoutWatch:
     def observers(self) -> dict[str, Observer]:
         """What to call with activations, by hook name."""
         ends = {self._unembedding.normalised.name: self._see_stream, self._unembedding.logits.name: self._see_logits}
-        return {**self._norm.observers(), **ends}
+        return merged_observers([self._norm.observers(), ends])
 
     def readings(self, logits: Float[Tensor, "batch query d_vocab"] | None) -> Readings:
         """All that was seen, once the run is over.

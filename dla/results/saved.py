@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dla.errors import FileFormatError
+from dla.inputs.arguments import file_path
 from dla.results.attribution import TENSORS, Attribution
 from dla.results.sums import adds_up
+from dla.text import as_text
 from dla.views.dataset import COORDINATES, from_dataset
 from dla.views.files import read_dataset
 
@@ -18,15 +20,17 @@ def load(path: str | Path) -> Attribution:
 
     Raises:
         FileNotFoundError: If there is no such file.
+        TypeError: If `path` is no path.
         FileFormatError: If the file is not one of ours, was cut short or edited, or its rows do not add up any more.
     """
-    path = Path(path)
+    path = file_path(path, "the file")
     data = read_dataset(path, {*COORDINATES, *TENSORS})
     try:
         return _proven(data)
     except (KeyError, ValueError) as error:
         raise FileFormatError(
-            f"{str(path)!r} is not an attribution saved by this library, or was edited ({error}). Save it again."
+            f"{str(path)!r} is not an attribution saved by this library, or was edited "
+            f"({as_text(str(error))}). Save it again."
         ) from error
 
 

@@ -104,7 +104,7 @@ def test_a_folder_of_another_sweep(sweep, tmp_path):
 def test_a_folder_without_a_name_is_not_the_one_you_are_in(sweep, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    assert_line(sweep(out=""), 2, "out='' is no name of a folder")
+    assert_line(sweep(out=""), 2, "The path of the folder to write is ''.")
     assert list((tmp_path / "here").iterdir()) == []
 
 

@@ -227,8 +227,9 @@ def test_choosing_among_many_parts_looks_at_each_once(monkeypatch: pytest.Monkey
 
 def test_a_part_has_a_name() -> None:
     result = dla.Attributor(GPT2.model(), dla.HeadDecomposer()).attribute(some_tokens(3), dla.Logit(9))
+    with pytest.raises(ValueError, match="A group is called ''. Pass a text of at least one character"):
+        result.group_by({"": ["L0H0", "L0H1"]})
     for call in (
-        lambda: result.group_by({"": ["L0H0", "L0H1"]}),
         lambda: result.group_by(lambda label: dla.Label("group", text="")),
         lambda: dla.Label(""),
     ):

@@ -153,10 +153,10 @@ def test_a_folder_that_is_refused_stays_as_it_was(heads, begun):
 
 def test_a_folder_without_a_name(heads, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="out='' is no name of a folder. Pass the name of one"):
+    with pytest.raises(ValueError, match="The path of the folder to write is ''. Pass the name of one"):
         dla.sweep(frame(2), heads, "")
     for read in (dla.open_sweep, dla.Summary.load):
-        with pytest.raises(dla.FileFormatError, match="'' is not a sweep's folder. Pass the name of one"):
+        with pytest.raises(ValueError, match="The path of a sweep's folder is ''. Pass the name of one"):
             read("")
     assert list(tmp_path.iterdir()) == []
 

@@ -101,7 +101,7 @@ DECOMPOSERS: Sequence[Mutant] = (
         labels.LeavesTheBiasWithoutParent(), "refinement", "gpt2", r"The 4 pieces of '0_attn_out' (.|\n)*miss '0_b_O'"
     ),
     Mutant(labels.UsesOneNameTwice(), "plan", "llama", r"names two parts 'attn_out'\. Give every part a label"),
-    Mutant(labels.NamesMoreRowsThanThereAre(), "plan", "llama", r"\('L0H0', \.\.\.\) has 8 labels and 4 rows"),
+    Mutant(labels.NamesMoreRowsThanThereAre(), "plan", "llama", r"There are 8 labels for 4 parts"),
     Mutant(labels.ReturnsNames(), "plan", "llama", "returned 'embed'; every item must be a Write or an Entry"),
     Mutant(labels.YieldsItsWrites(), "plan", "llama", "`writes` returned a generator; expected a list or tuple"),
     Mutant(
