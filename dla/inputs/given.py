@@ -197,7 +197,7 @@ def _few_enough(value: object, size: int) -> bool:
 
 def _tensor_in_words(tensor: Shaped[Tensor, "..."]) -> str:
     shape = "" if tensor.is_nested else f" of shape {list(tensor.shape)} and dtype {tensor.dtype}"
-    nothing = " on the meta device, which holds no numbers," if tensor.is_meta else ""
+    nothing = " on the meta device, without numbers" if tensor.is_meta else ""
     return f"a {'nested ' * tensor.is_nested}{type(tensor).__name__}{shape}{nothing}"
 
 
