@@ -83,7 +83,7 @@ def _first_attributor(shape: Shape, rounds: int) -> tuple[str, ...]:
 
 
 def _make(model: TransformerBridge) -> dla.Attributor:
-    return dla.Attributor(model, dla.HeadDecomposer() | dla.NeuronDecomposer())
+    return dla.Attributor(model, dla.HeadDecomposer())
 
 
 def _run(model: TransformerBridge, tokens: torch.Tensor) -> None:
