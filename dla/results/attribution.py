@@ -31,7 +31,7 @@ from dla.results.sums import adds_up
 from dla.text import shortened
 from dla.tolerances import TOLERANCE
 from dla.views.brief import mean_of
-from dla.views.dataset import to_dataset
+from dla.views.dataset import frame_of, to_dataset
 from dla.views.endings import NETCDF, check_target
 from dla.views.files import write_dataset
 from dla.views.grid import Grid, Line, printed, signed
@@ -272,9 +272,7 @@ class Attribution:
 
     def to_dataframe(self) -> "pandas.DataFrame":
         """One row for each part, direction, prompt and position."""
-        data = self.to_xarray()[["values", "position_in_prompt", "token"]]
-        frame = data.to_dataframe().reset_index().rename(columns={"values": "value"})
-        return frame.dropna(subset="value").reset_index(drop=True)
+        return frame_of(self.to_xarray(), ["values"])
 
     def save(self, path: str | Path) -> None:
         """Writes everything, with its provenance, to one netCDF file. The file appears whole or not at all.

@@ -18,6 +18,7 @@ from dla.provenance import Provenance
 from dla.results.removal import reactions
 from dla.results.rerun import Rerun
 from dla.text import shortened
+from dla.views.dataset import frame_of
 from dla.views.grid import Grid, Line, printed, signed
 
 if TYPE_CHECKING:
@@ -68,6 +69,9 @@ class DirectEffects:
         attribution: The rows and their values.
         effects: `logit(with all parts) - logit(without the part)`.
         tolerance: How far rounding may have moved an effect.
+
+    In half precision the row of what is rounded away holds also what the readout rounds, which comes after the norm:
+    its effect is that of taking out both.
     """
 
     attribution: AttributedRows
@@ -151,9 +155,7 @@ class DirectEffects:
 
     def to_dataframe(self) -> "pandas.DataFrame":
         """One row for each part, direction, prompt and position: value, direct_effect, norm_reaction."""
-        data = self.to_xarray()[["values", "direct_effect", "norm_reaction", "position_in_prompt", "token"]]
-        frame = data.to_dataframe().reset_index().rename(columns={"values": "value"})
-        return frame.dropna(subset="value").reset_index(drop=True)
+        return frame_of(self.to_xarray(), ["values", "direct_effect", "norm_reaction"])
 
     def table(self, shown: Count = _SHOWN) -> Table:
         """The table that is printed: the `shown` rows with the largest effects of either sign.

@@ -164,39 +164,11 @@ def _of_row(
     return torch.stack([torch.linalg.vecdot(stream, vector), torch.linalg.vecdot(vector, vector)])
 
 
-@final
-class _Remembered(Write):
-    """A write that keeps the values of its parts, for whoever asks where they went."""
+class _Wrapped(Write):
+    """A write of which something more is kept or measured when it is contracted."""
 
     def __init__(self, write: Write) -> None:
-        self._write = write
-        self.values: Float[Tensor, "direction part #batch #pos"]
-
-    @property
-    def labels(self) -> Sequence[Label]:
-        return self._write.labels
-
-    @property
-    def reads(self) -> tuple[Site, ...]:
-        return self._write.reads
-
-    def contract(
-        self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
-    ) -> Float[Tensor, "*more part #batch #pos"]:
-        self.values = self._write.contract(activations, direction)
-        return self.values
-
-    def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
-        return self._write.vectors(activations)
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class _Measured(Write):
-    """A write whose parts are measured: what one direction reads of each, and its squared length."""
-
-    write: Write
-    centred: bool
+        self.write = write
 
     @property
     def labels(self) -> Sequence[Label]:
@@ -206,12 +178,34 @@ class _Measured(Write):
     def reads(self) -> tuple[Site, ...]:
         return self.write.reads
 
+    def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
+        return self.write.vectors(activations)
+
+
+@final
+class _Remembered(_Wrapped):
+    """Keeps the values of its parts, for whoever asks where they went."""
+
+    values: Float[Tensor, "direction part #batch #pos"]
+
+    def contract(
+        self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
+    ) -> Float[Tensor, "*more part #batch #pos"]:
+        self.values = self.write.contract(activations, direction)
+        return self.values
+
+
+@final
+class _Measured(_Wrapped):
+    """Gives two numbers of each part: what one direction reads of it, and its squared length."""
+
+    def __init__(self, write: Write, centred: bool) -> None:
+        super().__init__(write)
+        self._centred = centred
+
     def contract(
         self, activations: Activations, direction: Float[Tensor, "1 #batch #pos d_model"]
     ) -> Float[Tensor, "two part #batch #pos"]:
         overlaps = self.write.contract(activations, direction)
-        squares = squared_lengths(self.write, activations, direction[0], self.centred).unsqueeze(0)
+        squares = squared_lengths(self.write, activations, direction[0], self._centred).unsqueeze(0)
         return torch.cat(torch.broadcast_tensors(overlaps, squares))
-
-    def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
-        return self.write.vectors(activations)

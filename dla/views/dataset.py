@@ -18,6 +18,7 @@ from dla.views.declared import declared
 from dla.views.stored_text import restored, storable, stored
 
 if TYPE_CHECKING:
+    import pandas
     import xarray
 
 DATASET_FORMAT = "dla.attribution/4"
@@ -72,6 +73,17 @@ def to_dataset(
         "whole": int(whole),
     }
     return xarray.Dataset(arrays, coords=coords, attrs=attributes)
+
+
+def frame_of(data: "xarray.Dataset", names: Sequence[str]) -> "pandas.DataFrame":
+    """One row for each part, direction, prompt and position that there is.
+
+    Args:
+        data: The dataset.
+        names: The variables that become columns; the first is "values", whose column is called `value`.
+    """
+    frame = data[[*names, "position_in_prompt", "token"]].to_dataframe().reset_index()
+    return frame.rename(columns={"values": "value"}).dropna(subset="value").reset_index(drop=True)
 
 
 def from_dataset(data: "xarray.Dataset", needed: Sequence[str]) -> DatasetContents:

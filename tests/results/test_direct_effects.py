@@ -186,3 +186,8 @@ def test_in_half_precision_the_stream_that_was_is_taken() -> None:
         i, vector = result.labels.index(label), result.part(label).vector()[:, 0].double()
         truth = logit(stream) - logit(stream - vector)
         assert bool(((effects.effects[i] - truth).abs() <= effects.tolerance[i]).all()), label
+    rounding = result.labels.index("rounding")
+    vectors = [result.part(label).vector()[:, 0].double() for label in result.labels if label != "rounding"]
+    lost = result.total.double() - logit(stream)
+    truth = lost + logit(stream) - logit(torch.stack(vectors).sum(0))
+    assert bool(((effects.effects[rounding] - truth).abs() <= effects.tolerance[rounding] + result.tolerance).all())
