@@ -16,6 +16,8 @@ from dla.adapters.view import AdapterView
 from dla.decomposers.base import Decomposer, as_decomposer, plan_of
 from dla.decomposers.plans import Plan
 from dla.directions import Direction, Directions, question
+from dla.edits import Edit
+from dla.edits.planning import EditPlanner, read_edits
 from dla.engine.autocast import refuse_autocast, without_autocast
 from dla.engine.caches import fitting, read_cache, read_prompts_or_cache
 from dla.engine.forward import ForwardResult, Unembed, forward
@@ -121,6 +123,7 @@ class Attributor:
         cache: Any = None,
         attention_mask: Mask = None,
         prepend_bos: bool | None = None,
+        edits: Sequence[Edit] = (),
     ) -> Attribution:
         """Attributes what `direction` asks, at the positions asked.
 
@@ -135,6 +138,9 @@ class Attributor:
             attention_mask: For ids with padding: which of them are real.
             prepend_bos: For text: whether to put the BOS token in front; None does as the model does by default, but
                 puts none in front of a text that begins with it.
+            edits: What stands in the place of what some parts write, in this run only. The rows are those of the
+                edited run; what an edit or a hook of yours adds to the stream beside them is a row of its own, such as
+                `edit blocks.1.hook_resid_pre`.
 
         Raises:
             ReconstructionError: If the parts miss the model's own logit by more than rounding (see `check`).
@@ -144,7 +150,7 @@ class Attributor:
         with without_autocast() as on:
             if cache is None:
                 refuse_autocast(on, self.model.anatomy.unembedding.W_U.device)
-            query = self._query(prompts, question(direction), pos, cache, attention_mask, prepend_bos)
+            query = self._query(prompts, question(direction), pos, cache, attention_mask, prepend_bos, edits)
             with fitting(query.cache):
                 run = self._forward(query).with_readout()
             return self._checked(Attribution.of(query, run))
@@ -198,10 +204,13 @@ class Attributor:
         cache: Any,
         attention_mask: Mask,
         prepend_bos: bool | None,
+        edits: Sequence[Edit] = (),
     ) -> Query:
         cache = read_cache(self.model, cache)
+        edits = read_edits(edits, cache)
         read = read_prompts_or_cache(self.model, prompts, cache, attention_mask, prepend_bos)
-        return Query.of(self._planned, direction, read, read_positions(pos, read), cache)
+        planned = self._planned if cache is not None else EditPlanner(self._planned, read, edits)
+        return Query.of(planned, direction, read, read_positions(pos, read), cache)
 
     def _report_mismatches(self, anatomy: Anatomy) -> None:
         """Says where the model that runs is not the checkpoint that it was made from."""

@@ -22,6 +22,7 @@ ROOMS = (
         "writes",
         "adapters",
         "decomposers",
+        "edits",
         "engine",
     ),
     *("views", "results", "attributor", "direct", "sweeps", "summaries", "", "testing", "demo", "cli"),

@@ -2,17 +2,22 @@
 
 import abc
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, final
 
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy, Block
+from dla.errors import UnsupportedModelError
 from dla.inputs.vocabulary import Vocabulary
 from dla.writes import Write
 
 Observer = Callable[[Shaped[Tensor, "..."]], None]
 """Called with an activation while the model runs."""
+
+Editing = Callable[[Shaped[Tensor, "..."]], Shaped[Tensor, "..."]]
+"""Called with an activation while the model runs; what it returns takes its place."""
 
 
 class ModelAdapter(abc.ABC):
@@ -53,6 +58,21 @@ class ModelAdapter(abc.ABC):
     @abc.abstractmethod
     def owns(self, cache: Any) -> bool:
         """Whether a precomputed cache may come from this model; False only if it names another."""
+
+    def editing(self, changes: Mapping[str, Editing]) -> AbstractContextManager[None]:
+        """While it is open, `run` puts other activations in the place of those at some hook names.
+
+        Observers see what takes the place; under `before_hooks(name)` they see what was there.
+
+        Args:
+            changes: What makes the new activation, by hook name.
+
+        Raises:
+            UnsupportedModelError: If this adapter does not say how.
+        """
+        raise UnsupportedModelError(
+            f"{type(self).__name__} does not say how its model is edited. Give it a method `editing`."
+        )
 
     @property
     def source(self) -> Any:

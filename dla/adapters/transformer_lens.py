@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, final
 
 import torch
@@ -9,13 +10,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dla.adapters.anatomy import Anatomy
-from dla.adapters.base import ModelAdapter, Observer
+from dla.adapters.base import Editing, ModelAdapter, Observer
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.offloaded import offloaded_weights
 from dla.adapters.running import AnatomyCache, HookMap, check_runnable, context_length, output_size
 from dla.adapters.tokenizers import vocabulary_of
 from dla.adapters.user_hooks import is_readout_hooked
-from dla.adapters.watching import keeping_rows, watching
+from dla.adapters.watching import changing, keeping_rows, watching
 from dla.inputs.vocabulary import Vocabulary
 from dla.writes.sites import take_rows
 
@@ -77,6 +78,10 @@ class TransformerLensAdapter(ModelAdapter):
     @final
     def owns(self, cache: Any) -> bool:
         return getattr(cache, "model", self._model) is self._model
+
+    @final
+    def editing(self, changes: Mapping[str, Editing]) -> AbstractContextManager[None]:
+        return changing(self._hook_points.get(), changes)
 
     @final
     def run(

@@ -1,29 +1,39 @@
 """A model with a fixed anatomy: that of all of it, or of a part."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, final
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy
-from dla.adapters.base import ModelAdapter, Observer
+from dla.adapters.base import Editing, ModelAdapter, Observer
 from dla.inputs.vocabulary import Vocabulary
+
+Run = Callable[
+    [ModelAdapter, Int[Tensor, "batch pos"], Mapping[str, Observer], Int[Tensor, "batch query"] | None],
+    Float[Tensor, "batch query d_vocab"],
+]
+"""`run(model, tokens, observe, rows)`, in the place of `model.run(tokens, observe, rows)`."""
 
 
 @final
 class AdapterView(ModelAdapter):
     """A model with the anatomy that it had when the view was made; only `is_current` looks at the model again."""
 
-    def __init__(self, model: ModelAdapter, anatomy: Anatomy, whole: Anatomy | None = None) -> None:
+    def __init__(
+        self, model: ModelAdapter, anatomy: Anatomy, whole: Anatomy | None = None, run: Run | None = None
+    ) -> None:
         """Keeps the model and its anatomy.
 
         Args:
             model: The model, which runs.
             anatomy: Its anatomy, or that of a part of it.
             whole: The anatomy of all of it; None if that is `anatomy`.
+            run: How it runs; None if it runs as it does.
         """
-        self._model, self._anatomy = model, anatomy
+        self._model, self._anatomy, self._run = model, anatomy, run
         self._whole = anatomy if whole is None else whole
 
     @property
@@ -40,10 +50,15 @@ class AdapterView(ModelAdapter):
         observe: Mapping[str, Observer],
         rows: Int[Tensor, "batch query"] | None,
     ) -> Float[Tensor, "batch query d_vocab"]:
+        if self._run is not None:
+            return self._run(self._model, tokens, observe, rows)
         return self._model.run(tokens, observe, rows)
 
     def owns(self, cache: Any) -> bool:
         return self._model.owns(cache)
+
+    def editing(self, changes: Mapping[str, Editing]) -> AbstractContextManager[None]:
+        return self._model.editing(changes)
 
     @property
     def source(self) -> Any:

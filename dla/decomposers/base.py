@@ -1,7 +1,7 @@
 """The interface of a decomposition."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -9,6 +9,9 @@ from dla.adapters.base import ModelAdapter
 from dla.decomposers.cover import merged_plans
 from dla.decomposers.plans import Item, Plan, RowKind, checked_items
 from dla.inputs.given import items, shown
+
+Planned = Callable[[str | None], tuple[ModelAdapter, Plan]]
+"""The model up to a place of the stream, and the plan for it; None for all of the model."""
 
 
 class Decomposer(abc.ABC):

@@ -1,7 +1,6 @@
 """Activations of a run, or of a cache in its stead, handed to observers; and which positions are taken of them."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, final
 
 import torch
@@ -9,6 +8,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from dla.adapters.base import ModelAdapter, Observer
+from dla.adapters.watching import merged_observers
 from dla.inputs.given import shown
 from dla.inputs.prompts import Positions, Prompts
 from dla.writes.sites import Site, take_rows
@@ -32,10 +32,7 @@ class PositionSelector:
 
     def __call__(self, site: Site, activation: Tensor) -> Tensor:
         """What a write reads at a site; an activation that holds only the positions asked about passes unchanged."""
-        batch = len(self._positions.index)
-        if site.flattened and tuple(activation.shape[:2]) != (batch, self._width):  # a cache has split it
-            activation = activation.unflatten(0, (batch, -1))
-        activation = site.read(activation)
+        activation = site.laid_out(activation, len(self._positions.index), self._width)
         axis = site.position_axis
         taken = activation if axis is None else self.rows_of(activation, axis)
         return taken.to(self.dtype) if taken.is_floating_point() else taken
@@ -115,18 +112,3 @@ def _shown_to(observer: Observer, name: str, activation: Shaped[Tensor, "..."]) 
         raise ValueError(
             f"The cache holds {shown(activation)} as {name!r}, which does not fit the model. {_AGAIN}"
         ) from error
-
-
-def merged_observers(groups: Sequence[Mapping[str, Observer]]) -> dict[str, Observer]:
-    """One observer for each hook name, calling all that were asked for."""
-    names = dict.fromkeys(name for group in groups for name in group)
-    return {name: _in_turn([group[name] for group in groups if name in group]) for name in names}
-
-
-def _in_turn(calls: Sequence[Observer]) -> Observer:
-    return calls[0] if len(calls) == 1 else partial(_call_all, calls)
-
-
-def _call_all(calls: Sequence[Observer], activation: Tensor) -> None:
-    for call in calls:
-        call(activation)

@@ -15,8 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dla.adapters.base import Observer
-from dla.adapters.watching import in_slices
-from dla.engine.activations import merged_observers
+from dla.adapters.watching import in_slices, merged_observers
 from dla.engine.columns import check_columns
 from dla.engine.query import Query
 from dla.engine.readout import DirectionAtReadout

@@ -1,6 +1,6 @@
 """What is asked of a model: made once, answered by one forward pass, and kept by the result to look closer."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -10,15 +10,13 @@ from torch import Tensor, no_grad
 from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.turns import turn_on
 from dla.adapters.unembedding import Unembedding
+from dla.decomposers.base import Planned
 from dla.decomposers.plans import Plan
 from dla.directions import Direction, Directions, ResolvedDirection, one_place
 from dla.directions.several import named_directions
 from dla.engine.activations import PositionSelector, selector_of, watch
 from dla.inputs.arguments import instance
 from dla.inputs.prompts import Positions, Prompts
-
-Planned = Callable[[str | None], tuple[ModelAdapter, Plan]]
-"""The model up to a place of the stream, and the plan for it; None for all of the model."""
 
 
 @final

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from dla.adapters.base import Observer
 from dla.adapters.user_hooks import is_readout_hooked
-from dla.adapters.watching import in_sample, is_hooked
-from dla.engine.activations import merged_observers
+from dla.adapters.watching import in_sample, is_hooked, merged_observers
 from dla.engine.columns import check_columns
 from dla.engine.logits import LogitReader, NormWatch, Readings, WeighedLogits, each_of, readings_of
 from dla.engine.query import Query

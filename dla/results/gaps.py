@@ -12,9 +12,11 @@ from torch import Tensor
 
 from dla.adapters.base import ModelAdapter
 from dla.adapters.hooks_by_block import hooks_at_readout, hooks_at_start, hooks_between, hooks_in_block
+from dla.adapters.stops import Stretch
 from dla.adapters.turns import turn_on
 from dla.adapters.user_hooks import UserHook, user_hooks, without_user_hooks
 from dla.decomposers.plans import Plan, RowKind
+from dla.edits.rows import EDIT
 from dla.engine.forward import forward
 from dla.engine.query import Query
 from dla.labels import Label
@@ -176,6 +178,7 @@ class _Stretch:
         layer: The layer that the parts written there name.
         written: Whether parts write there; else the stream must stay what it was.
         hooks: The hooks of the user's on the way.
+        edits: The layers and stretches of the rows of what hooks and edits add there.
     """
 
     place: str
@@ -183,12 +186,20 @@ class _Stretch:
     layer: int | None
     written: bool
     hooks: Sequence[UserHook]
+    edits: Sequence[tuple[int, Stretch]] = ()
+
+    def holds(self, label: Label) -> bool:
+        """Whether a part is written there."""
+        if label.kind == EDIT:
+            return (label.layer, label.index) in self.edits
+        return self.written and label.layer == self.layer
 
 
 def _stretches(model: ModelAdapter, hooks: Sequence[UserHook], row_kind: RowKind) -> list[_Stretch]:
     """Through the embeddings, the blocks, and what lies between them, where a step of cumulative rows passes, too."""
     blocks = model.anatomy.blocks
-    found = [_Stretch("embeddings", blocks[0].resid_pre, None, True, hooks_at_start(hooks, model))]
+    start, entering = hooks_at_start(hooks, model), Stretch.ENTERING
+    found = [_Stretch("embeddings", blocks[0].resid_pre, None, True, start, [(0, entering)])]
     for i, block in enumerate(blocks):
         inside, next_ = hooks_in_block(hooks, i, model), i + 1
         onward = None if next_ == len(blocks) else blocks[next_].resid_pre
@@ -196,9 +207,10 @@ def _stretches(model: ModelAdapter, hooks: Sequence[UserHook], row_kind: RowKind
         if onward is not None and row_kind is RowKind.CUMULATIVE:
             found.append(_Stretch(f"block {i}", onward, i, True, [*inside, *after]))
             continue
-        found.append(_Stretch(f"block {i}", block.resid_post, i, True, inside))
+        found.append(_Stretch(f"block {i}", block.resid_post, i, True, inside, [(i, Stretch.INSIDE)]))
         if onward is not None:
-            found.append(_Stretch(f"between block {i} and block {next_}", onward, None, False, after))
+            edits = [(i, Stretch.AFTER), (next_, entering)]
+            found.append(_Stretch(f"between block {i} and block {next_}", onward, None, False, after, edits))
     return found
 
 
@@ -216,7 +228,7 @@ def _row(
     values: Float[Tensor, "part batch query"],
     tolerance: Float[Tensor, "batch query"],
 ) -> GapRow:
-    there = [i for i, label in enumerate(labels) if stretch.written and label.layer == stretch.layer]
+    there = [i for i, label in enumerate(labels) if stretch.holds(label)]
     parts = values[there].sum(0)
     worst = int((gained - parts).abs().argmax())
     measured, told, allowed = (float(tensor.flatten()[worst]) for tensor in (gained, parts, tolerance))

@@ -13,8 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dla.adapters.watching import merged_observers
+from dla.decomposers.members import members
 from dla.decomposers.plans import GROUP, Plan, PlanStep, Rows
-from dla.engine.activations import merged_observers
 from dla.engine.contraction import Contraction
 from dla.engine.forward import Unembed
 from dla.labels import Label
@@ -136,14 +137,8 @@ class _Term:
 
 def _terms(i: int, write: "_Remembered", rows: Rows) -> Iterator[tuple[Label, _Term]]:
     """What one step adds to the rows of the result, with the label of each."""
-    # A reduction adds rows up, so the derivative of row `i` times `i + 1` says where each part went; 0 is nowhere.
-    places = torch.arange(1, len(rows.labels) + 1, dtype=rows.values.dtype, device=rows.values.device)
-    (found,) = torch.autograd.grad(rows.values[:, 0, 0, 0] @ places, write.values, retain_graph=True)
-    members: list[list[int]] = [[] for _ in rows.labels]
-    for part, place in enumerate(found.movedim(-3, 0).flatten(1).sum(1).round().long().tolist()):
-        if place:
-            members[place - 1].append(part)
-    for label, parts, value in zip(rows.labels, members, rows.values, strict=True):
+    parts_of_each = members(rows, write.values)
+    for label, parts, value in zip(rows.labels, parts_of_each, rows.values, strict=True):
         yield label, _Term(i, parts, value)
 
 

@@ -37,6 +37,18 @@ class Site:
         check_fields(self, name=str, position_axis=(int, type(None)), flattened=bool)
         function(self.read, "Site: read", "one that brings an activation into the layout of a write")
 
+    def laid_out(self, activation: Shaped[Tensor, "..."], batch: int, width: int) -> Shaped[Tensor, "batch ..."]:
+        """What the hook shows, in the layout that a write expects.
+
+        Args:
+            activation: What the hook shows, or what a cache keeps of it.
+            batch: The number of prompts.
+            width: How many positions they have.
+        """
+        if self.flattened and tuple(activation.shape[:2]) != (batch, width):  # a cache has split it
+            activation = activation.unflatten(0, (batch, -1))
+        return self.read(activation)
+
 
 def take_rows(
     activation: Shaped[Tensor, "batch ..."], rows: Int[Tensor, "batch query"], axis: int

@@ -231,11 +231,47 @@ def plain_hook(edit: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
     return hook
 
 
+ON_THE_WAY = [
+    *("blocks.0.hook_resid_pre", PRE, "blocks.0.hook_resid_post", "blocks.1.hook_resid_post"),
+    *("blocks.0.hook_attn_out", MLP),
+]
+"""Where what a hook adds is in no row of the heads and MLPs, but can be measured; the last is itself such a row."""
+
+
+@pytest.mark.parametrize("subject", [*SUBJECTS, *params([TinyModel("granite-biases")])])
+@pytest.mark.filterwarnings("ignore:A forward hook edited:UserWarning")  # TransformerLens, of its own rounding
+def test_what_a_hook_adds_to_the_stream_is_a_row(subject: TinyModel) -> None:
+    """Several hooks at one place and a hook that looks on; the row's vector is what was added, by hand."""
+    model, tokens = subject.model(), some_tokens(1)
+    attributor = dla.Attributor(model, HEADS)
+    plain = attributor.attribute(tokens, dla.Logit(5))
+    for name in ON_THE_WAY:
+        if name not in model.hook_dict or (name.endswith("_out") and subject.name == "granite-biases"):
+            continue
+        with model.hooks(fwd_hooks=[(name, steered), (name, lambda x, hook: None), (name, steered)]):
+            result = attributor.attribute(tokens, dla.Logit(5), pos=None)
+            added = set(result.labels) - set(plain.labels)
+            if name == MLP or (name == ON_THE_WAY[0] and subject.name == "granite-biases"):
+                assert not added  # a row reads it there
+                continue
+            (label,) = added
+            assert label == f"edit {name}"
+            vector = result.part(label).vector()
+            assert attributor.explain_gap(tokens, dla.Logit(5)).first() is None
+            with torch.no_grad():
+                assert_close(
+                    result.output_logit[:, -1], model(tokens)[:, -1, 5], sum_size(result)[:, -1], subject.eps, name
+                )
+        torch.testing.assert_close(vector, (2 * steered(0 * vector, None)).to(vector), atol=1e-5, rtol=0)
+        if name == PRE:
+            with model.hooks(fwd_hooks=[(name, steered)]):
+                place = dla.ResidualVector(torch.ones(model.cfg.d_model), at="blocks.0.hook_resid_post")
+                assert label not in attributor.attribute(tokens, place).labels
+                place = dla.ResidualVector(torch.ones(model.cfg.d_model), at=PRE)
+                assert label in attributor.attribute(tokens, place).labels
+
+
 STEERED: list[tuple[str, str]] = [
-    ("blocks.0.hook_resid_pre", r"in embeddings; hooked there: blocks\.0\.hook_resid_pre"),
-    (PRE, r"between block 0 and block 1; hooked there: blocks\.1\.hook_resid_pre"),
-    ("blocks.0.hook_resid_post", r"in block 0; hooked there: blocks\.0\.hook_resid_post"),
-    ("blocks.1.hook_resid_post", r"in block 1; hooked there: .*blocks\.1\.hook_resid_post"),
     ("ln_final.hook_normalized", r"at the readout; hooked there: ln_final\.hook_normalized"),
     ("unembed.hook_out", r"at the readout; hooked there: .*unembed\.hook_out"),
 ]
@@ -260,13 +296,12 @@ def test_an_edit_by_a_hook_of_pytorch_is_named(subject: TinyModel) -> None:
     model = subject.model()
     attributor = dla.Attributor(model, dla.ComponentDecomposer())
     cases = [
-        (model.blocks[0], rf"between block 0 and block 1; hooked there: blocks\.0 \({HERE}"),
         (model.blocks[1], rf"at the readout; hooked there: blocks\.1 \({HERE}"),
         (model.blocks[1].mlp, rf"in block 1; hooked there: blocks\.1\.mlp \({HERE}"),
         (model.ln_final, rf"at the readout; hooked there: ln_final \({HERE}"),
     ]
     if subject.family == "hooked":
-        del cases[2]  # the MLP's output passes a hook point after the module: its edit is seen, and the sum holds
+        del cases[1]  # the MLP's output passes a hook point after the module: its edit is seen, and the sum holds
     for module, message in cases:
         handle = module.register_forward_hook(plain_hook(lambda x: x + torch.sin(torch.arange(x.shape[-1]).to(x))))
         with pytest.raises(dla.ReconstructionError, match=message):
@@ -274,6 +309,10 @@ def test_an_edit_by_a_hook_of_pytorch_is_named(subject: TinyModel) -> None:
         report = attributor.explain_gap(some_tokens(1), dla.Logit(5)).first()
         assert report is None or report.hooks
         handle.remove()
+    handle = model.blocks[0].register_forward_hook(plain_hook(lambda x: steered(x, None)))
+    vector = attributor.attribute(some_tokens(1), dla.Logit(5)).part("edit blocks.0").vector()
+    handle.remove()
+    torch.testing.assert_close(vector, steered(0 * vector, None), atol=1e-5, rtol=0)
     attributor.attribute(some_tokens(1), dla.Logit(5))
 
 
@@ -285,16 +324,17 @@ def test_a_decomposer_that_forgot_a_part_is_blamed_though_hooks_are_on_the_model
             twin.attribute(some_tokens(1), dla.Logit(5))
 
 
-def test_explaining_an_edit_names_the_stretch_between_two_blocks_and_the_hook() -> None:
+def test_explaining_an_edit_that_no_row_holds_names_the_stretch_and_the_hook() -> None:
+    """Half of the MLP's module in compatibility mode: nothing shows what was there before."""
     model = GPT2.model()
     attributor = dla.Attributor(model, HEADS)
-    with model.hooks(fwd_hooks=[(PRE, steered)]):
-        report = attributor.explain_gap(some_tokens(1), dla.Logit(5))
-        trajectory = dla.Attributor(model, dla.LayerDecomposer()).explain_gap(some_tokens(1), dla.Logit(5))
+    handle = model.blocks[1].mlp.register_forward_hook(plain_hook(lambda x: steered(x, None)))
+    report = attributor.explain_gap(some_tokens(1), dla.Logit(5))
+    trajectory = dla.Attributor(model, dla.LayerDecomposer()).explain_gap(some_tokens(1), dla.Logit(5))
+    handle.remove()
     missed = [row for row in report.rows if not row.within]
-    assert [row.place for row in missed] == ["between block 0 and block 1"]
-    assert missed[0].parts == 0
-    assert re.search(r"← misses; hooked:(.|\n)*blocks\.1\.hook_resid_pre", str(report))
+    assert [row.place for row in missed] == ["block 1"]
+    assert re.search(r"← misses; hooked:(.|\n)*blocks\.1\.mlp", str(report))
     assert trajectory.first() is None
 
 
@@ -331,10 +371,10 @@ def test_half_precision_under_hooks(subject: TinyModel) -> None:
         assert bool((edited.part("L1H1").vector() == 0).all())
         with pytest.raises(dla.RunChangedError, match=r"hooks then: none; now: blocks\.1\.attn\.hook_z"):
             plain.part("L1H1").vector()
-    with (
-        model.hooks(fwd_hooks=[(PRE, steered)]),
-        pytest.raises(
-            dla.ReconstructionError, match=r"between block 0 and block 1; hooked there: blocks\.1\.hook_resid"
-        ),
-    ):
+    with model.hooks(fwd_hooks=[(PRE, steered)]):
+        result = attributor.attribute(tokens, dla.Logit(5))
+        assert bool((result.select(f"edit {PRE}").values != 0).all())
+    at_the_end = ("blocks.1.hook_resid_post", steered)
+    refused = pytest.raises(dla.UnsupportedModelError, match=r"cannot be told from what half precision rounds away")
+    with model.hooks(fwd_hooks=[at_the_end]), refused:
         attributor.attribute(tokens, dla.Logit(5))
