@@ -14,37 +14,31 @@ from torch import Tensor
 
 from dla.decomposers.base import Decomposer, as_decomposer
 from dla.decomposers.groups import Grouping, Renaming, Selector, check_groups, named_groups, rule_of, rule_of_function
-from dla.decomposers.plans import RowKind, Rows, rounding_last, unique_labels
+from dla.decomposers.plans import RowKind, Rows, unique_labels
 from dla.engine.forward import ForwardResult
 from dla.engine.query import Query
-from dla.errors import ReconstructionError
-from dla.inputs.arguments import choice, file_path
+from dla.inputs.arguments import file_path
 from dla.inputs.given import Count, count
 from dla.labels import Label
 from dla.provenance import Provenance
+from dla.results.attribution_table import ROWS_SHOWN, attribution_grid, ranked
 from dla.results.axes import provenance_of, without_axes
 from dla.results.direct_effects import DirectEffects
 from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen, place_of_direction
 from dla.results.part import Part
+from dla.results.refining import refined
 from dla.results.rerun import Rerun
 from dla.results.sums import adds_up
 from dla.text import shortened
-from dla.tolerances import TOLERANCE
 from dla.views.brief import mean_of
 from dla.views.dataset import frame_of, to_dataset
 from dla.views.endings import NETCDF, check_target
 from dla.views.files import write_dataset
-from dla.views.grid import Grid, Line, printed, signed
+from dla.views.grid import printed
 
 if TYPE_CHECKING:
     import pandas
     import xarray
-
-ROWS_SHOWN = 10
-"""How many rows a printed table shows at each end."""
-
-_BAR = 24
-"""How many characters its longest bar has."""
 
 
 @final
@@ -150,11 +144,11 @@ class Attribution:
             TypeError: If `k` is not a whole number.
             ValueError: If several directions were asked for, `k` is negative, or `by` is neither.
         """
-        return self._ranked(by, k, 1)
+        return ranked(self, by, k, 1)
 
     def bottom(self, k: Count = 5, *, by: str = "value") -> list[tuple[str, float]]:
         """The `k` parts that contribute least: the most negative, or with `by="abs"` the smallest of either sign."""
-        return self._ranked(by, k, -1)
+        return ranked(self, by, k, -1)
 
     def select(
         self,
@@ -202,28 +196,8 @@ class Attribution:
             TypeError: If it is not one label, or `by` is no decomposer.
             ValueError: If there is no such part, or the decomposer has no pieces of it.
         """
-        by, i, rerun = as_decomposer(by), self._place(label), self._rerun("refine")
-        finer, run = rerun.finer(self.parts[i], by)
-        pieces = self._in_shape(run)
-        added = pieces.sum(0, dtype=torch.float64)
-        allowed = TOLERANCE * rerun.eps * (pieces.abs().sum(0) + self.values[i].abs())
-        gap = (added - self.values[i]).abs()
-        if bool((gap > allowed.to(gap) + self.tolerance.to(gap)).any()):
-            raise ReconstructionError(
-                f"The {len(run.labels)} pieces that {type(by).__name__} has of {str(self.parts[i])!r} miss it by up to "
-                f"{float(gap.nan_to_num().max()):.1e}. {rerun.likely_cause()}"
-            )
-        labels = [*self.parts[:i], *run.labels, *self.parts[i + 1 :]]
-        rows = rounding_last(Rows(labels, torch.cat([self.values[:i], pieces, self.values[i + 1 :]])))
-        return replace(
-            self,
-            parts=unique_labels(rows.labels, f"refine({label!r})"),
-            values=rows.values,
-            total=(self.total.double() + (added - self.values[i])).to(self.total),
-            tolerance=self.tolerance + allowed.to(self.tolerance),
-            provenance=replace(self.provenance, decomposer=finer.query.plan.name),
-            rerun=finer,
-        )
+        rerun = self._rerun("refine")
+        return replace(self, **refined(self, self._place(label), as_decomposer(by), rerun, f"refine({label!r})"))
 
     def direct_effects(self) -> DirectEffects:
         """What the logit would lose without each row, given how the final norm reacts; runs the model once more.
@@ -292,7 +266,7 @@ class Attribution:
             TypeError: If `shown` is not a whole number.
             ValueError: If it is negative, or several directions were asked for.
         """
-        return self._grid(count(shown, "shown", "rows", least=0)).rich()
+        return attribution_grid(self, count(shown, "shown", "rows", least=0)).rich()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table | Group]:
         each = [self.direction(name) for name in self.directions] or [self]
@@ -312,12 +286,7 @@ class Attribution:
 
     def _repr_html_(self) -> str:
         each = [self.direction(name) for name in self.directions] or [self]
-        return "".join(one._grid(ROWS_SHOWN).html() for one in each)
-
-    def _grid(self, shown: int) -> Grid:
-        ends = (tuple(Line(label, (signed(value),), value) for label, value in rows) for rows in self._ends(shown))
-        proof = tuple(Line(label, (signed(value),)) for label, value in self._proof())
-        return Grid(self._title(), ("logits",), (*ends, proof), bar=_BAR)
+        return "".join(attribution_grid(one, ROWS_SHOWN).html() for one in each)
 
     def _place(self, label: OneLabel) -> int:
         return LabelIndex(self.labels)(label)
@@ -329,53 +298,8 @@ class Attribution:
             )
         return self.rerun
 
-    def _in_shape(self, run: ForwardResult) -> Float[Tensor, "part *direction_batch_and_pos"]:
-        """The rows of another pass, with the axes of this result."""
-        values = run.values.reshape(len(run.labels), *self.total.shape)
-        return values.masked_fill(self.total.isnan(), torch.nan)
-
-    def _means(self) -> Float[Tensor, " part"]:
-        if self.directions:
-            raise ValueError(f"Rows are ranked for one direction at a time: result.direction({self.directions[0]!r}).")
-        return self.values.flatten(1).nanmean(-1) if self.values.ndim > 1 else self.values
-
-    def _ranked(self, by: str, k: object, sign: int) -> list[tuple[str, float]]:
-        means, k = self._means(), count(k, "k", "parts", least=0)
-        order = sign * (means.abs() if choice(by, "by", ("value", "abs")) == "abs" else means)
-        best = order.argsort(descending=True, stable=True)[:k].tolist()
-        return [(str(self.parts[i]), float(means[i])) for i in best]
-
-    def _ends(self, shown: int) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
-        """The rows of a table, largest first: all of them, or both ends. Cumulative rows keep their order."""
-        if self.provenance.row_kind != RowKind.ADDITIVE.value:
-            return list(zip(self.labels, self._means().tolist(), strict=True)), []
-        if len(self.parts) <= 2 * shown:
-            return self.top(2 * shown), []
-        return self.top(shown), self.bottom(shown)[::-1]
-
-    def _title(self) -> str:
-        what = f"{self.provenance.direction}, {self.provenance.decomposer}"
-        count = int((self.positions >= 0).sum())
-        return what if count == 1 else f"{what}, mean over {count} positions of {len(self.provenance.tokens)} prompts"
-
-    def _proof(self) -> list[tuple[str, float]]:
-        worst = self.gap.abs().nan_to_num().max()
-        return [
-            (
-                "sum of the parts" if self.provenance.row_kind == RowKind.ADDITIVE.value else "the last row",
-                _mean(self.total),
-            ),
-            ("constant", _mean(self.constant)),
-            ("the model's own logit", _mean(self.logit)),
-            ("largest gap", float(worst)),
-        ]
-
 
 _PROOF = ("total", "constant", "logit", "output_logit", "tolerance")
 
 TENSORS = ("values", *_PROOF, "gap", "positions")
 """The tensors of an attribution, as a dataset has them."""
-
-
-def _mean(values: Tensor) -> float:
-    return float(values.to(torch.float64).nanmean())

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from jaxtyping import Float
@@ -13,8 +13,7 @@ from torch import Tensor
 from dla.decomposers.plans import RowKind
 from dla.inputs.arguments import choice
 from dla.inputs.given import Count, count
-from dla.labels import Label
-from dla.provenance import Provenance
+from dla.results.attributed import AttributedRows
 from dla.results.removal import reactions
 from dla.results.rerun import Rerun
 from dla.text import shortened
@@ -26,33 +25,6 @@ if TYPE_CHECKING:
     import xarray
 
 _SHOWN = 20  # rows of a printed table
-
-
-@runtime_checkable
-class AttributedRows(Protocol):
-    """What direct effects need of an `Attribution`, each as it is described there."""
-
-    @property
-    def parts(self) -> tuple[Label, ...]: ...
-
-    @property
-    def labels(self) -> list[str]: ...
-
-    @property
-    def values(self) -> Float[Tensor, "part *direction_batch_and_pos"]: ...
-
-    @property
-    def tolerance(self) -> Float[Tensor, "*direction_batch_and_pos"]: ...
-
-    @property
-    def directions(self) -> list[str]: ...
-
-    @property
-    def provenance(self) -> Provenance: ...
-
-    def direction(self, name: str) -> "AttributedRows": ...
-
-    def to_xarray(self) -> "xarray.Dataset": ...
 
 
 @final

@@ -1,0 +1,77 @@
+"""An attribution as a table: the rows in the order of their size, and the proof below them."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dla.decomposers.plans import RowKind
+from dla.inputs.arguments import choice
+from dla.inputs.given import count
+from dla.results.attributed import AttributedRows
+from dla.views.grid import Grid, Line, signed
+
+ROWS_SHOWN = 10
+"""How many rows a printed table shows at each end."""
+
+_BAR = 24
+"""How many characters its longest bar has."""
+
+
+def attribution_grid(result: AttributedRows, shown: int) -> Grid:
+    """The table, with at most `shown` rows at each end.
+
+    Raises:
+        ValueError: If several directions were asked for.
+    """
+    ends = (tuple(Line(label, (signed(value),), value) for label, value in rows) for rows in _ends(result, shown))
+    proof = tuple(Line(label, (signed(value),)) for label, value in _proof(result))
+    return Grid(_title(result), ("logits",), (*ends, proof), bar=_BAR)
+
+
+def mean_by_row(result: AttributedRows, numbers: Float[Tensor, "part *more"]) -> Float[Tensor, " part"]:
+    """One number for each row, the mean over prompts and positions.
+
+    Raises:
+        ValueError: If several directions were asked for.
+    """
+    if result.directions:
+        raise ValueError(f"Rows are ranked for one direction at a time: result.direction({result.directions[0]!r}).")
+    return numbers.flatten(1).to(torch.float64).nanmean(-1) if numbers.ndim > 1 else numbers
+
+
+def ranked(result: AttributedRows, by: str, k: object, sign: int) -> list[tuple[str, float]]:
+    """The first `k` labels with their means, the largest first, or with `sign=-1` the smallest."""
+    means, k = mean_by_row(result, result.values), count(k, "k", "parts", least=0)
+    order = sign * (means.abs() if choice(by, "by", ("value", "abs")) == "abs" else means)
+    best = order.argsort(descending=True, stable=True)[:k].tolist()
+    return [(str(result.parts[i]), float(means[i])) for i in best]
+
+
+def _ends(result: AttributedRows, shown: int) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
+    """The rows of a table, largest first: all of them, or both ends. Cumulative rows keep their order."""
+    if result.provenance.row_kind != RowKind.ADDITIVE.value:
+        return list(zip(result.labels, mean_by_row(result, result.values).tolist(), strict=True)), []
+    if len(result.parts) <= 2 * shown:
+        return ranked(result, "value", 2 * shown, 1), []
+    return ranked(result, "value", shown, 1), ranked(result, "value", shown, -1)[::-1]
+
+
+def _title(result: AttributedRows) -> str:
+    what = f"{result.provenance.direction}, {result.provenance.decomposer}"
+    count = int((result.positions >= 0).sum())
+    return what if count == 1 else f"{what}, mean over {count} positions of {len(result.provenance.tokens)} prompts"
+
+
+def _proof(result: AttributedRows) -> list[tuple[str, float]]:
+    worst = result.gap.abs().nan_to_num().max()
+    additive = result.provenance.row_kind == RowKind.ADDITIVE.value
+    return [
+        ("sum of the parts" if additive else "the last row", _mean(result.total)),
+        ("constant", _mean(result.constant)),
+        ("the model's own logit", _mean(result.logit)),
+        ("largest gap", float(worst)),
+    ]
+
+
+def _mean(values: Float[Tensor, "*more"]) -> float:
+    return float(values.to(torch.float64).nanmean())
