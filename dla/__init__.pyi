@@ -51,6 +51,7 @@ from .labels import Label
 from .provenance import __version__
 from .results.attribution import Attribution
 from .results.direct_effects import DirectEffects
+from .results.effects import Effects, Repair
 from .results.part import Part, TokenEffects
 from .results.saved import load
 from .summaries import BootstrapInterval, Interval, NormalInterval, Summary
@@ -91,6 +92,7 @@ __all__ = [
     "Direction",
     "Directions",
     "Edit",
+    "Effects",
     "EmbeddingDecomposer",
     "Engine",
     "Entry",
@@ -129,6 +131,7 @@ __all__ = [
     "RayEngine",
     "ReconstructionError",
     "ReconstructionWarning",
+    "Repair",
     "Resample",
     "ResidualVector",
     "Rounding",

@@ -41,6 +41,16 @@ class AdapterView(ModelAdapter):
         return self._anatomy
 
     @property
+    def runs(self) -> Run | None:
+        """How it runs; None if it runs as it does."""
+        return self._run
+
+    @property
+    def as_it_is(self) -> "AdapterView":
+        """The same view of a model that runs as it does."""
+        return AdapterView(self._model, self._anatomy, self._whole)
+
+    @property
     def vocabulary(self) -> Vocabulary:
         return self._model.vocabulary
 

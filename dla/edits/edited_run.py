@@ -39,8 +39,10 @@ class PlacedEdit:
     real: Bool[Tensor, "batch pos"]
     other: Written | None = None
 
-    def apply(self, activation: Shaped[Tensor, "batch ..."], seen: Mapping[Site, Tensor]) -> None:
-        """Puts what the ablation gives in the place of what the part writes.
+    def apply(
+        self, activation: Shaped[Tensor, "batch ..."], seen: Mapping[Site, Tensor]
+    ) -> Float[Tensor, "batch pos width"]:
+        """Puts what the ablation gives in the place of what the part writes; gives what is taken away.
 
         Raises:
             ValueError: If the ablation does not fit the part.
@@ -48,8 +50,11 @@ class PlacedEdit:
         real, where = self.real.to(activation.device), self.where.to(activation.device)
         values = self.place.written(activation, seen).to(torch.promote_types(activation.dtype, torch.float32))
         other = None if self.other is None else Written(self.other.values.to(values), self.other.real.to(real.device))
-        new = self.ablation.replace(Written(values.clone(), real), other)
-        self.place.put(activation, self._fitting(new, values), where, seen)
+        # A copy, so that what an ablation does to it in place is not taken for what the part writes.
+        values = values.clone()
+        new = self._fitting(self.ablation.replace(Written(values.clone(), real), other), values)
+        self.place.put(activation, new, where, seen)
+        return (values - new) * where.unsqueeze(-1)
 
     def _fitting(self, new: object, values: Float[Tensor, "batch pos width"]) -> Float[Tensor, "batch pos width"]:
         name = type(self.ablation).__name__
@@ -93,9 +98,11 @@ class EditedRun:
 
     Attributes:
         edits: The edits; those of one activation take place in this order.
+        taken: Where what each of them takes away is put, by its number; None where nobody asks.
     """
 
     edits: Sequence[PlacedEdit]
+    taken: dict[int, Float[Tensor, "batch pos width"]] | None = None
 
     def __call__(
         self,
@@ -107,25 +114,26 @@ class EditedRun:
         """One forward pass, as `ModelAdapter.run`."""
         seen: dict[Site, Tensor] = {}
         reading = keeping(seen, [site for edit in self.edits for site in edit.place.reads], tokens.shape)
-        by_name: dict[str, list[PlacedEdit]] = {}
-        for edit in self.edits:
-            by_name.setdefault(edit.place.site.name, []).append(edit)
-        changes = {name: partial(_changed, edits, seen, tokens.shape) for name, edits in by_name.items()}
+        by_name: dict[str, list[int]] = {}
+        for i, edit in enumerate(self.edits):
+            by_name.setdefault(edit.place.site.name, []).append(i)
+        changes = {name: partial(self._changed, some, seen, tokens.shape) for name, some in by_name.items()}
         with model.editing(changes):
             return model.run(tokens, merged_observers([reading, observe]), rows)
 
-
-def _changed(
-    edits: Sequence[PlacedEdit], seen: Mapping[Site, Tensor], shape: torch.Size, activation: Shaped[Tensor, "..."]
-) -> Shaped[Tensor, "..."]:
-    edited = activation.clone()
-    for edit in edits:
-        site = edit.place.site
-        view = site.laid_out(edited, *shape)
-        if view.untyped_storage().data_ptr() != edited.untyped_storage().data_ptr():
-            raise UnsupportedModelError(
-                f"What the hook {site.name!r} shows is laid out anew for {edit.part!r}, so it can be read and not "
-                "edited. Edit the sublayer's output."
-            )
-        edit.apply(view, seen)
-    return edited
+    def _changed(
+        self, some: Sequence[int], seen: Mapping[Site, Tensor], shape: torch.Size, activation: Shaped[Tensor, "..."]
+    ) -> Shaped[Tensor, "..."]:
+        edited = activation.clone()
+        for i in some:
+            site = self.edits[i].place.site
+            view = site.laid_out(edited, *shape)
+            if view.untyped_storage().data_ptr() != edited.untyped_storage().data_ptr():
+                raise UnsupportedModelError(
+                    f"What the hook {site.name!r} shows is laid out anew for {self.edits[i].part!r}, so it can be read "
+                    "and not edited. Edit the sublayer's output."
+                )
+            lost = self.edits[i].apply(view, seen)
+            if self.taken is not None:
+                self.taken[i] = lost
+        return edited

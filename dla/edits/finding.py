@@ -119,7 +119,7 @@ class PlaceFinder:
         for write in (step.write for step in self._steps):
             for i, label in enumerate(write.labels):
                 if str(label) == part:
-                    site, multiplier = self._where(label, part)
+                    site, multiplier = self._where(label, part, [site.name for site in write.reads])
                     return Summand(site, multiplier, write, i, self._d_model)
         known = [str(label) for step in self._steps for label in step.write.labels]
         raise ValueError(
@@ -127,13 +127,13 @@ class PlaceFinder:
             f"Parts are {some_of(known)}."
         )
 
-    def _where(self, label: Label, part: str) -> tuple[Site, float]:
+    def _where(self, label: Label, part: str, reads: Sequence[str]) -> tuple[Site, float]:
         """The activation that a part is a summand of, and what multiplies it on the way to the stream."""
         above = tuple(label.path())
         for block in self._anatomy.blocks:
             for sublayer in block.sublayers:
                 if sublayer.write.labels[0] in above:
-                    return _output(sublayer, part)
+                    return _output(sublayer, part, reads)
             for stream in (block.resid_pre, block.resid_mid, block.resid_post):
                 if stream is not None and stream.label in above:
                     return stream.site, stream.route.multiplier
@@ -143,16 +143,19 @@ class PlaceFinder:
         )
 
 
-def _output(sublayer: Sublayer, part: str) -> tuple[Site, float]:
-    """The activation of a sublayer that is added to the stream as it is, but for a constant factor."""
+def _output(sublayer: Sublayer, part: str, reads: Sequence[str] = ()) -> tuple[Site, float]:
+    """The activation of a sublayer that is added to the stream as it is, but for a constant factor.
+
+    Under the hook name that the part itself reads, if there are several.
+    """
     write = sublayer.write
     own = [(write.site, write.route)] if isinstance(write, FullOutput) else []
-    for site, route in (*own, *sublayer.outputs):
-        if route.norm is None:
-            return site, route.multiplier
-    raise UnsupportedModelError(
-        f"{part!r} cannot be edited: no hook of this model shows what {str(write.labels[0])!r} adds to the stream."
-    )
+    direct = [(site, route.multiplier) for site, route in (*own, *sublayer.outputs) if route.norm is None]
+    if not direct:
+        raise UnsupportedModelError(
+            f"{part!r} cannot be edited: no hook of this model shows what {str(write.labels[0])!r} adds to the stream."
+        )
+    return next((found for found in direct if found[0].name in reads), direct[0])
 
 
 def _summed(write: Write, part: int) -> Sequence[Label]:

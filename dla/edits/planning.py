@@ -92,9 +92,25 @@ class EditPlanner:
         return tuple(found)
 
 
-def with_edits(model: ModelAdapter, edits: Sequence[PlacedEdit]) -> AdapterView:
-    """A model that runs with edits."""
-    return AdapterView(model, model.anatomy, run=EditedRun(edits))
+def with_edits(model: ModelAdapter, edits: Sequence[PlacedEdit], taken: dict[int, Tensor] | None = None) -> AdapterView:
+    """A model that runs with edits; those that it has already take place first.
+
+    Args:
+        model: The model.
+        edits: The edits.
+        taken: Where what each edit takes away is put, by its number; those that the model has already come first.
+    """
+    return AdapterView(_without_edits(model), model.anatomy, run=EditedRun((*edits_of(model), *edits), taken))
+
+
+def edits_of(model: ModelAdapter) -> Sequence[PlacedEdit]:
+    """The edits with which a model runs."""
+    known = model.runs if isinstance(model, AdapterView) else None
+    return known.edits if isinstance(known, EditedRun) else ()
+
+
+def _without_edits(model: ModelAdapter) -> ModelAdapter:
+    return model.as_it_is if isinstance(model, AdapterView) else model
 
 
 def placed_at(
@@ -109,10 +125,10 @@ def placed_at(
         edit: The edit.
         where: At which positions.
     """
-    real, asked = _real(prompts), edit.ablation.prompts
+    real, asked = real_positions(prompts), edit.ablation.prompts
     others: Sequence[Written | None] = [None] * len(places)
     if asked is not None:
-        others = _written_on(model, read_prompts(asked, model.vocabulary), places)
+        others = _written_on(_without_edits(model), read_prompts(asked, model.vocabulary), places)
     return [
         PlacedEdit(str(edit.part), place, edit.ablation, where, real, other)
         for place, other in zip(places, others, strict=True)
@@ -126,11 +142,12 @@ def _written_on(model: ModelAdapter, prompts: Prompts, places: Sequence[Place]) 
     sites = [site for place in places for site in (place.site, *place.reads)]
     with turn_on(model.source):
         model.run(prompts.tokens, keeping(seen, sites, prompts.tokens.shape), None)
-    real = _real(prompts)
+    real = real_positions(prompts)
     return [Written(place.written(seen[place.site], seen).clone(), real) for place in places]
 
 
-def _real(prompts: Prompts) -> Bool[Tensor, "batch pos"]:
+def real_positions(prompts: Prompts) -> Bool[Tensor, "batch pos"]:
+    """Which positions hold a token of the prompt."""
     lengths: Int[Tensor, "batch 1"] = torch.tensor(prompts.lengths, device="cpu").unsqueeze(-1)
     return torch.arange(prompts.tokens.shape[1], device="cpu") < lengths
 

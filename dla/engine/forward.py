@@ -1,7 +1,7 @@
 """One forward pass: a query goes in, and one number for each row comes out, next to what the model itself says."""
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.adapters.base import ModelAdapter
+from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.turns import turn_on
 from dla.adapters.user_hooks import is_readout_hooked
+from dla.adapters.watching import merged_observers
 from dla.decomposers.plans import RowKind, Rows, room_for
 from dla.engine.autocast import autocast_on, refuse_autocast
 from dla.engine.contraction import Contraction
@@ -123,12 +124,15 @@ def total_of(values: Float[Tensor, "part *more"], row_kind: RowKind) -> Float[Te
 
 
 @torch.no_grad()
-def forward(query: Query, *, unembed: Unembed = Unembed.ALL) -> ForwardResult:
+def forward(
+    query: Query, *, unembed: Unembed = Unembed.ALL, also: Mapping[str, Observer] | None = None
+) -> ForwardResult:
     """Runs the model once, or goes over a cache, without gradients.
 
     Args:
         query: What is asked. Rows of a lens are on scales of their own, all others on the final norm's.
         unembed: How much the model unembeds of what is asked.
+        also: More observers of the same run, by hook name.
 
     Raises:
         ReconstructionError: If, where it is proven, the columns of `W_U` are not the model's own logits.
@@ -143,7 +147,8 @@ def forward(query: Query, *, unembed: Unembed = Unembed.ALL) -> ForwardResult:
     into = None if labels is None else room_for(len(labels), reads.new_empty(0, len(directions), *shape))
     contraction = Contraction(steps, reads, query.select, plan.places(steps, into))
     with turn_on(query.model.source):
-        readings = logit_reader_of(query, directions, unembed).run(contraction.observers())
+        observers = merged_observers([contraction.observers(), also or {}])
+        readings = logit_reader_of(query, directions, unembed).run(observers)
     parts = contraction.rows(*shape)
     rows = plan.merged(parts) if labels is None or into is None else Rows(labels, into)
     scale, names = readings.scale, [site.name for step in steps for site in step.write.reads]

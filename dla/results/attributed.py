@@ -1,6 +1,6 @@
 """What views and later questions need of an attribution."""
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -50,5 +50,9 @@ class AttributedRows(Protocol):
     def provenance(self) -> Provenance: ...
 
     def direction(self, name: str) -> "AttributedRows": ...
+
+    def select(self, label: Any = None) -> "AttributedRows": ...
+
+    def group_by(self, key: Any) -> "AttributedRows": ...
 
     def to_xarray(self) -> "xarray.Dataset": ...

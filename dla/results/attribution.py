@@ -1,6 +1,6 @@
 """The result: how much each part contributed, and the proof that the parts add up."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from torch import Tensor
 from dla.decomposers.base import Decomposer, as_decomposer
 from dla.decomposers.groups import Grouping, Renaming, Selector, check_groups, named_groups, rule_of, rule_of_function
 from dla.decomposers.plans import RowKind, Rows, unique_labels
+from dla.edits import Ablation, Zero
 from dla.engine.forward import ForwardResult
 from dla.engine.query import Query
 from dla.inputs.arguments import file_path
@@ -24,7 +25,9 @@ from dla.provenance import Provenance
 from dla.results.attribution_table import ROWS_SHOWN, attribution_grid, ranked
 from dla.results.axes import provenance_of, without_axes
 from dla.results.direct_effects import DirectEffects
+from dla.results.effects import Effects
 from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen, place_of_direction
+from dla.results.measuring import measured_effects
 from dla.results.part import Part
 from dla.results.refining import refined
 from dla.results.rerun import Rerun
@@ -39,6 +42,12 @@ from dla.views.grid import printed
 if TYPE_CHECKING:
     import pandas
     import xarray
+
+    Parts = int | str | Sequence[str]
+else:  # what is passed is looked at where it is read, and a sentence says what is wrong with it
+    Parts = object
+
+ZERO = Zero()
 
 
 @final
@@ -212,6 +221,39 @@ class Attribution:
                 the stream.
         """
         return DirectEffects.of(self, self._rerun("direct_effects"))
+
+    def effects(
+        self,
+        parts: Parts = 10,
+        *,
+        ablation: Ablation = ZERO,
+        at: str = "asked",
+        joint: bool = False,
+        progress: bool | None = None,
+    ) -> Effects:
+        """What the logit loses in runs of the model without a part, and which later parts make up for it.
+
+        Beside the run that finds the parts' vectors, each part takes one run, with all prompts in a batch.
+
+        Args:
+            parts: How many of the strongest (of the first direction, if there are several), or labels.
+            ablation: What stands in the place of what the part writes: `Zero()`, `Mean(prompts)`, `Resample(prompts)`,
+                `Fixed(vector)`, or one of your own.
+            at: Where: "asked" at the positions that are attributed, "all" at every position.
+            joint: Whether all parts are taken away together, in one run.
+            progress: Whether to show a bar; None shows it on a terminal.
+
+        Raises:
+            ReconstructionError: If the rows of a run without a part do not add up.
+            RunChangedError: If the model does not run any more as it ran for this result.
+            TypeError: If an argument is of a kind that cannot be read.
+            UnsupportedModelError: If a part cannot be taken away; says why.
+            ValueError: If the rows do not add up, there are fewer parts or no such part, the ablation does not fit a
+                part, or the result was read from a file.
+
+        Source: McGrath et al. 2023, "The Hydra Effect" (arXiv 2307.15771), for what later parts repair.
+        """
+        return measured_effects(self, self._rerun("effects"), parts, ablation, at, joint, progress)
 
     def group_by(self, key: str | Mapping[str, Selector] | Renaming) -> "Attribution":
         """The same attribution with coarser rows, each the sum of its members.

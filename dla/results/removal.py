@@ -19,6 +19,7 @@ from dla.decomposers.plans import GROUP, Plan, PlanStep, Rows
 from dla.engine.contraction import Contraction
 from dla.engine.forward import Unembed
 from dla.labels import Label
+from dla.results.part_vectors import reads_of
 from dla.results.rerun import Rerun
 from dla.tolerances import TOLERANCE
 from dla.writes import Activations, Norm, Site, Write
@@ -61,13 +62,9 @@ def reactions(rerun: Rerun, labels: Sequence[Label]) -> Reaction:
         rerun.again({})
         none = rerun.logit.new_zeros(len(labels), *shape)
         return Reaction(rerun.logit, none, none)
-    if norm.eps is None:
-        raise ValueError(
-            "The ε of the final norm is not known, so neither is its scale without a part. Give the adapter's Norm "
-            "its eps."
-        )
+    eps = known_eps(norm)
     assert rerun.stream is not None and rerun.scale is not None
-    read = torch.linalg.vecdot(rerun.reads(), rerun.stream) / rerun.scale
+    read = torch.linalg.vecdot(reads_of(rerun.query), rerun.stream) / rerun.scale
     stream = centre(rerun.stream) if norm.centred else rerun.stream
     sums = _measured(rerun, labels, stream, norm)
     d_model = stream.shape[-1]
@@ -75,12 +72,26 @@ def reactions(rerun: Rerun, labels: Sequence[Label]) -> Reaction:
     # Some rows at a time, in float64: the scale without a part may be a small difference of large numbers.
     for some in sums.split(_AT_A_TIME, 1):
         overlaps, lengths = some.double()
-        before, after = size / d_model + norm.eps, (size - 2 * overlaps + lengths) / d_model + norm.eps
+        before, after = size / d_model + eps, (size - 2 * overlaps + lengths) / d_model + eps
         # What cancels was summed in the precision of the run; below ε there is nothing but rounding.
         slack = TOLERANCE * rerun.eps * ((size.sqrt() + lengths.sqrt()) ** 2) / d_model
-        after = after.clamp(min=norm.eps)
+        after = after.clamp(min=eps)
         some[0], some[1] = (before / after).sqrt() - 1, 0.5 * slack / after
     return Reaction(read, sums[0], sums[1])
+
+
+def known_eps(norm: Norm) -> float:
+    """The ε by which a norm has another scale without a part.
+
+    Raises:
+        ValueError: If it is not known.
+    """
+    if norm.eps is None:
+        raise ValueError(
+            "The ε of the final norm is not known, so neither is its scale without a part. Give the adapter's Norm "
+            "its eps."
+        )
+    return norm.eps
 
 
 def _measured(
@@ -90,7 +101,7 @@ def _measured(
     query, plan, shape = rerun.query, rerun.query.plan, rerun.query.positions.index.shape
     steps = plan.steps(query.prompts)
     summed = {i: _Remembered(step.write) for i, step in enumerate(steps) if _is_summed(plan, step)}
-    reads = rerun.reads().requires_grad_()
+    reads = reads_of(rerun.query).requires_grad_()
     # Two numbers of each part of each write; and the rows that are sums, since which there are may depend on values.
     numbers = Contraction(
         [PlanStep(_Measured(step.write, norm.centred)) for step in steps], stream.unsqueeze(0), query.select

@@ -16,13 +16,13 @@ from dla.adapters.turns import turn_on
 from dla.adapters.user_hooks import UserHook, user_hooks
 from dla.decomposers.base import Decomposer, items_of
 from dla.decomposers.groups import Grouping, Renaming
-from dla.decomposers.plans import Entry, Item, Plan, RowKind, Rows, label_of_sum, rows_where
+from dla.decomposers.plans import Entry, Item, Plan, RowKind, label_of_sum, rows_where
 from dla.engine.autocast import autocast_on, refuse_autocast
-from dla.engine.contraction import Contraction
-from dla.engine.forward import ForwardResult, Unembed, before_norm, directions_of, forward, logit_reader_of
+from dla.engine.forward import ForwardResult, Unembed, directions_of, forward, logit_reader_of
 from dla.engine.query import Query
 from dla.errors import RunChangedError
 from dla.labels import ROUNDING, Label
+from dla.results.part_vectors import PartVectors
 from dla.tolerances import RERUN_TOLERANCE, TOLERANCE
 
 
@@ -102,9 +102,6 @@ class Rerun:
     ) -> Float[Tensor, "batch query d_model"]:
         """What one part adds to the stream that enters the final norm; a lens' row, divided by its own scale.
 
-        A part's value is linear in the direction, so its vector is the gradient of the value by the direction. That
-        holds for every kind of row, and builds the vector of this one alone.
-
         Args:
             label: The part.
             values: What it contributed, as the result says.
@@ -118,22 +115,10 @@ class Rerun:
                 f"{str(label)!r} holds what many steps of the model round away, also those of the readout; "
                 "that is no one vector of the stream. Look at another part."
             )
-        query, shape = self.query, self.query.positions.index.shape
-        steps = [step for step in query.plan.steps(query.prompts) if step.reductions or label in step.write.labels]
-        reads = self.reads().requires_grad_()
-        contraction = Contraction(steps, reads, query.select)
-        self.again(contraction.observers())
-        with torch.enable_grad():
-            row = torch.stack([_rows_of(label, rows) for rows in contraction.rows(*shape)]).sum(0)
-            self._check_row(label, row.detach(), values)
-            (gradient,) = torch.autograd.grad(row.sum(), reads)
-        vector: Tensor = gradient[0]
-        return vector
-
-    def reads(self) -> Float[Tensor, "direction batch query d_model"]:
-        """What the directions read of the stream before the final norm, at each position."""
-        shape = self.query.positions.index.shape
-        return before_norm(directions_of(self.query)).detach().expand(-1, *shape, -1).clone()
+        vectors = PartVectors(self.query, [label])
+        self.again(vectors.observers())
+        self._check_row(label, vectors.row(label).detach(), values)
+        return vectors.vector(label)
 
     def again(self, observers: Mapping[str, Observer], unembed: Unembed = Unembed.ALL) -> None:
         """Runs the model once more, and checks that it is the run that the result comes from.
@@ -151,6 +136,20 @@ class Rerun:
         with turn_on(self.query.model.source):
             readings = logit_reader_of(self.query, directions_of(self.query), unembed).run(observers)
         self._check_run(readings.logit, readings.sketch)
+
+    def once_more(self, also: Mapping[str, Observer]) -> ForwardResult:
+        """All rows once more, from a run that is checked to be the one that the result comes from.
+
+        Args:
+            also: What else to call with activations, by hook name.
+
+        Raises:
+            RunChangedError: If the model does not run any more as it did.
+        """
+        self._check_weights()
+        run = forward(self.query, also=also).with_readout()
+        self._check_run(run.logit, run.sketch)
+        return run
 
     def frozen_scale(self) -> Float[Tensor, "batch query"] | None:
         """What the final norm divides `vector` by; 1 where that was done; None where there is no norm."""
@@ -236,11 +235,6 @@ def _none() -> None:
 
 def _listed(hooks: tuple[UserHook, ...]) -> str:
     return ", ".join(map(str, hooks)) or "none"
-
-
-def _rows_of(label: Label, rows: Rows) -> Float[Tensor, "direction batch query"]:
-    values: Tensor = rows_where(rows, lambda other: other == label).values.sum(0)
-    return values
 
 
 def _below(label: Label) -> Callable[[Label], bool]:

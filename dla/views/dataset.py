@@ -86,6 +86,13 @@ def frame_of(data: "xarray.Dataset", names: Sequence[str]) -> "pandas.DataFrame"
     return frame.rename(columns={"values": "value"}).dropna(subset="value").reset_index(drop=True)
 
 
+def frame_of_columns(columns: Mapping[str, Sequence[Any]]) -> "pandas.DataFrame":
+    """A data frame of some columns by name."""
+    import pandas
+
+    return pandas.DataFrame(dict(columns))
+
+
 def from_dataset(data: "xarray.Dataset", needed: Sequence[str]) -> DatasetContents:
     """The labels, tensors and provenance of a dataset.
 
