@@ -50,11 +50,14 @@ from .errors import (
 from .labels import Label
 from .provenance import __version__
 from .results.attribution import Attribution
+from .results.caveats import Caveats
+from .results.difference import Difference
 from .results.direct_effects import DirectEffects
 from .results.effects import Effects, Repair
 from .results.part import Part, TokenEffects
 from .results.saved import load
-from .summaries import BootstrapInterval, Interval, NormalInterval, Summary
+from .results.shares import Shares
+from .summaries import BootstrapInterval, Interval, NormalInterval, Summary, compare
 from .sweeps import Engine, LocalEngine, RayEngine, SweepFolder, open_sweep, sweep
 from .writes import (
     Change,
@@ -80,6 +83,7 @@ __all__ = [
     "BiasDecomposer",
     "BlockDecomposer",
     "BootstrapInterval",
+    "Caveats",
     "CentredLogit",
     "Change",
     "CoarseDecompositionWarning",
@@ -88,6 +92,7 @@ __all__ = [
     "DLAError",
     "DLAWarning",
     "Decomposer",
+    "Difference",
     "DirectEffects",
     "Direction",
     "Directions",
@@ -139,6 +144,7 @@ __all__ = [
     "RowKind",
     "Rows",
     "RunChangedError",
+    "Shares",
     "Site",
     "SourceDecomposer",
     "Sources",
@@ -155,6 +161,7 @@ __all__ = [
     "Zero",
     "__version__",
     "adapt",
+    "compare",
     "direct_logit_attribution",
     "load",
     "mean",

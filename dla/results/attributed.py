@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dla.labels import Label
 from dla.provenance import Provenance
+from dla.results.rerun import Rerun
 
 if TYPE_CHECKING:
     import xarray
@@ -42,6 +43,9 @@ class AttributedRows(Protocol):
 
     @property
     def tolerance(self) -> Float[Tensor, "*direction_batch_and_pos"]: ...
+
+    @property
+    def rerun(self) -> Rerun | None: ...
 
     @property
     def directions(self) -> list[str]: ...

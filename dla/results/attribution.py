@@ -18,12 +18,14 @@ from dla.decomposers.plans import RowKind, Rows, unique_labels
 from dla.edits import Ablation, Zero
 from dla.engine.forward import ForwardResult
 from dla.engine.query import Query
-from dla.inputs.arguments import file_path
-from dla.inputs.given import Count, count
+from dla.inputs.arguments import file_path, instance
+from dla.inputs.given import Count, count, shown
 from dla.labels import Label
 from dla.provenance import Provenance
 from dla.results.attribution_table import ROWS_SHOWN, attribution_grid, ranked
 from dla.results.axes import provenance_of, without_axes
+from dla.results.caveats import Caveats
+from dla.results.difference import Difference
 from dla.results.direct_effects import DirectEffects
 from dla.results.effects import Effects
 from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen, place_of_direction
@@ -31,6 +33,7 @@ from dla.results.measuring import measured_effects
 from dla.results.part import Part
 from dla.results.refining import refined
 from dla.results.rerun import Rerun
+from dla.results.shares import Shares
 from dla.results.sums import adds_up
 from dla.text import shortened
 from dla.views.brief import mean_of
@@ -254,6 +257,37 @@ class Attribution:
         Source: McGrath et al. 2023, "The Hydra Effect" (arXiv 2307.15771), for what later parts repair.
         """
         return measured_effects(self, self._rerun("effects"), parts, ablation, at, joint, progress)
+
+    def shares(self) -> Shares:
+        """The logit shared out among at most 15 rows, with the final norm in the game; see `Shares`.
+
+        The model runs once more. Every set of rows is weighed, so more rows are grouped first.
+
+        Raises:
+            RunChangedError: If the model does not run any more as it ran for this result.
+            ValueError: If there are more rows, some were left out, they do not add up, or the result was read from a
+                file.
+        """
+        return Shares.of(self, self._rerun("shares"))
+
+    def caveats(self, effects: Effects | None = None) -> Caveats:
+        """What to know before this result is believed, in sentences with its own numbers; the model runs once more.
+
+        Args:
+            effects: What `effects` measured of some parts, for a sentence on what others repair.
+
+        Raises:
+            RunChangedError: If the model does not run any more as it ran for this result.
+            TypeError: If `effects` are none.
+            ValueError: If the rows do not add up, several directions were asked for, or the result was read from a file.
+        """
+        given = instance(effects, (Effects, type(None)), "effects", "what result.effects() gave, or None")
+        return Caveats.of(self, self._rerun("caveats"), given)
+
+    def __sub__(self, other: object) -> Difference:
+        if not isinstance(other, Attribution):
+            raise TypeError(f"{shown(other)} is no Attribution. Subtract another result of attribute().")
+        return Difference.of(self, other)
 
     def group_by(self, key: str | Mapping[str, Selector] | Renaming) -> "Attribution":
         """The same attribution with coarser rows, each the sum of its members.

@@ -1,5 +1,6 @@
 """What a sweep found on average, how sure that is, and on which prompts it shows most."""
 
+from dla.summaries.comparing import compare
 from dla.summaries.comparison import Comparison
 from dla.summaries.extremes import ExtremePrompt
 from dla.summaries.intervals import BootstrapInterval, Interval, NormalInterval
@@ -18,4 +19,5 @@ __all__ = [
     "Replicates",
     "Stability",
     "Summary",
+    "compare",
 ]

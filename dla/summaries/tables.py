@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from dla.summaries.subject import SUM_MEASURES, SummarySubject
+from dla.views.compared import COMPARED
 from dla.views.grid import Grid, Line, signed
 
 Statistics = Mapping[Hashable, Any]
@@ -46,9 +47,9 @@ def grouped_grid(
 def compared_grid(title: str, numbers: pd.DataFrame, about: SummarySubject, shown: int, level: float) -> Grid:
     """The mean of either sweep, and of the differences with half the width of its interval."""
     columns: list[Column] = [
-        ("first", numbers, lambda row: signed(row["first"])),
-        ("second", numbers, lambda row: signed(row["second"])),
-        ("difference", numbers, lambda row: f"{_mean(row)} ±{_half(row):.4f}"),
+        (COMPARED[0], numbers, lambda row: signed(row["first"])),
+        (COMPARED[1], numbers, lambda row: signed(row["second"])),
+        (COMPARED[2], numbers, lambda row: f"{_mean(row)} ±{_half(row):.4f}"),
     ]
     return _parts_as_rows(title, columns, about, shown, note=_reach(level))
 

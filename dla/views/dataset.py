@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import xarray
 
 DATASET_FORMAT = "dla.attribution/4"
+DIFFERENCE_FORMAT = "dla.difference/1"
 _NO_INDEX = -1  # netCDF has no None
 
 COORDINATES = ("part", *OF_PARTS, "position_in_prompt", "token", "direction", "batch", "position")
