@@ -21,15 +21,16 @@ FILES = sorted(path for path in FOLDER.rglob("*.py"))
 
 PUBLIC = """
     Ablation Add Attribution Attributor BiasDecomposer BlockDecomposer BootstrapInterval Caveats CentredLogit Change
-    CoarseDecompositionWarning ComponentDecomposer Constant DLAError DLAWarning Decomposer Difference DirectEffects Direction
-    Directions Edit Effects EmbeddingDecomposer Engine Entry ExpertDecomposer ExpertWrites FeatureDecomposer Features
-    FileFormatError Fixed FullOutput GroupDecomposer HeadDecomposer HeadWrites HookedTransformerAdapter Interval
-    Label LayerDecomposer LensDecomposer LocalEngine LogProbability Logit LogitDifference LogitSet Mean
-    MissingPackageError MixedDecomposer ModelAdapter ModelMismatchWarning NeuronDecomposer NeuronWrites NextToken
-    Norm NormalInterval Part PromptWarning RayEngine ReconstructionError ReconstructionWarning Repair Resample
-    ResidualVector Rounding Route RowKind Rows RunChangedError Shares Site SourceDecomposer Sources SumOf Summary
-    SweepFolder SweepWarning TokenEffects TopTokens TransformerBridgeAdapter UnsupportedModelError Write Written
-    Zero __version__ adapt compare direct_logit_attribution load mean open_sweep sweep
+    CoarseDecompositionWarning ComponentDecomposer Constant DLAError DLAWarning Decomposer Difference DirectEffects
+    Direction Directions Edit Effects EmbeddingDecomposer Engine Entry ExpertDecomposer ExpertWrites
+    FeatureDecomposer Features FileFormatError Fixed FullOutput GroupDecomposer HeadDecomposer HeadWrites
+    HookedTransformerAdapter Interval Label LayerDecomposer LensDecomposer LocalEngine LogProbability Logit
+    LogitDifference LogitSet Mean MissingPackageError MixedDecomposer ModelAdapter ModelMismatchWarning
+    NeuronDecomposer NeuronWrites NextToken Norm NormalInterval Part PromptWarning RayEngine ReconstructionError
+    ReconstructionWarning Repair Resample ResidualVector Rounding Route RowKind Rows RunChangedError Shares Site
+    SourceDecomposer Sources SumOf Summary SweepFolder SweepWarning TokenEffects TopTokens TransformerBridgeAdapter
+    UnsupportedModelError Write Written Zero __version__ adapt compare direct_logit_attribution load mean open_sweep
+    sweep
 """.split()
 
 

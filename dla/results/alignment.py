@@ -28,9 +28,9 @@ def check_comparable(first: AttributedRows, second: AttributedRows) -> None:
             "result.direction(name)."
         )
     if first.total.shape != second.total.shape:
+        sizes = [dict(zip(each.provenance.dims, each.total.shape, strict=True)) for each in (first, second)]
         raise ValueError(
-            f"One has the axes {dict(zip(one.dims, first.total.shape, strict=True))} and the other "
-            f"{dict(zip(other.dims, second.total.shape, strict=True))}. Ask both at as many positions of as many prompts."
+            f"One has the axes {sizes[0]} and the other {sizes[1]}. Ask both at as many positions of as many prompts."
         )
     if not {_key(part) for part in first.parts} & {_key(part) for part in second.parts}:
         raise ValueError(

@@ -279,7 +279,7 @@ class Attribution:
         Raises:
             RunChangedError: If the model does not run any more as it ran for this result.
             TypeError: If `effects` are none.
-            ValueError: If the rows do not add up, several directions were asked for, or the result was read from a file.
+            ValueError: If the rows do not add up, there are several directions, or the result was read from a file.
         """
         given = instance(effects, (Effects, type(None)), "effects", "what result.effects() gave, or None")
         return Caveats.of(self, self._rerun("caveats"), given)

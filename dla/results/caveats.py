@@ -134,8 +134,8 @@ def _of_cancelling(size: float, total: float) -> str:
 
 def _of_reaction(label: str, value: float, effect: float) -> str:
     return (
-        f"The values hold the final norm's scale fixed. If it may react, removing {label} alone takes away {effect:+.2f} "
-        f"and not {value:+.2f}; no other row differs more."
+        f"The values hold the final norm's scale fixed. If it may react, removing {label} alone takes away "
+        f"{effect:+.2f} and not {value:+.2f}; no other row differs more."
     )
 
 
@@ -143,15 +143,15 @@ def _of_common(common: float, logit: float) -> str:
     if common == 0:
         return "The direction reads differences of tokens only: nothing that raises all tokens alike is in the rows."
     return (
-        f"Of the logit {logit:+.2f}, {common:+.2f} is the mean over all tokens of the vocabulary: it raises every answer "
-        "alike. Ask for a difference, or for dla.CentredLogit, to leave it out."
+        f"Of the logit {logit:+.2f}, {common:+.2f} is the mean over all tokens of the vocabulary, which raises every "
+        "answer alike. Ask for a difference, or for dla.CentredLogit, to leave it out."
     )
 
 
 def _of_repair(direct: float, measured: float) -> str:
     return (
-        f"Taken away one by one, the measured parts should cost {direct:+.2f} logits, if only the final norm reacted; in "
-        f"runs of the model they cost {measured:+.2f}. The difference, {direct - measured:+.2f}, is what others repair."
+        f"Taken away one by one, the measured parts would cost {direct:+.2f} logits if only the final norm reacted; in "
+        f"runs of the model they cost {measured:+.2f}. Others repair the difference, {direct - measured:+.2f}."
     )
 
 

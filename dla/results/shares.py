@@ -38,10 +38,10 @@ _POSITIONS = 32  # whose coalitions are weighed at the same time
 class Shares:
     """The logit shared out among rows so that each gets what it adds on average, whichever others are there already.
 
-    A value is what a row contributes on the scale that the final norm has with all rows. Here the norm plays along: some
-    rows alone have the scale of their own sum. A share is the mean, over all orders in which the rows can join, of what
-    the logit gains when the row does. Shares add up to the total, a row whose vector is zero has none, and without a
-    final norm shares are the values.
+    A value is what a row contributes on the scale that the final norm has with all rows. Here the norm plays along:
+    some rows alone have the scale of their own sum. A share is the mean, over all orders in which the rows can join, of
+    what the logit gains when the row does. Shares add up to the total, a row whose vector is zero has none, and without
+    a final norm shares are the values.
 
     All tensors are in logits and have the axes of the attribution's `values`.
 
