@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter, Observer
+from dla.adapters.reads import ModelReads
 from dla.inputs.vocabulary import Vocabulary
 
 
@@ -29,6 +30,10 @@ class AdapterView(ModelAdapter):
     @property
     def anatomy(self) -> Anatomy:
         return self._anatomy
+
+    @property
+    def reads(self) -> ModelReads | None:
+        return self._model.reads
 
     @property
     def vocabulary(self) -> Vocabulary:
