@@ -17,6 +17,7 @@ from dla.decomposers.groups import Grouping, Renaming, Selector, check_groups, n
 from dla.decomposers.plans import RowKind, Rows, rounding_last, unique_labels
 from dla.engine.forward import ForwardResult
 from dla.engine.query import Query
+from dla.engine.rules import Rule
 from dla.errors import ReconstructionError
 from dla.inputs.arguments import choice, file_path
 from dla.inputs.given import Count, count
@@ -24,10 +25,12 @@ from dla.labels import Label
 from dla.provenance import Provenance
 from dla.results.axes import provenance_of, without_axes
 from dla.results.direct_effects import DirectEffects
-from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen, place_of_direction
+from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen, place_of_direction, places_of
 from dla.results.part import Part
 from dla.results.rerun import Rerun
 from dla.results.sums import adds_up
+from dla.results.trace import trace
+from dla.results.trace_back import trace_back
 from dla.text import shortened
 from dla.tolerances import TOLERANCE
 from dla.views.brief import mean_of
@@ -224,6 +227,53 @@ class Attribution:
             provenance=replace(self.provenance, decomposer=finer.query.plan.name),
             rerun=finer,
         )
+
+    def trace(
+        self, label: Labels, *, by: Decomposer, rule: Rule | None = None, pos: int | None = None
+    ) -> "Attribution":
+        """What fed a part: its row, attributed to what was written before the part read it, position by position.
+
+        `total + constant` at each position is the row as it was measured there (`logit`). Attention patterns and the
+        scales of norms are those of the run; what of an MLP is, the rule says.
+
+        Args:
+            label: The part, or several that read at the same place, as written in `labels`.
+            by: What the rows of the trace are.
+            rule: How a gated MLP is read as linear: `FrozenGate()`, `FrozenUp()` or `Mixed(0.5)`.
+            pos: Only what was written at this position; None for the sum over all that the result is about.
+
+        Raises:
+            ReconstructionError: If the rows and the constant are not the measured row.
+            RunChangedError: If the model does not run any more as it ran for this result.
+            TypeError: If an argument is of another kind.
+            UnsupportedModelError: If it is not known what the part read.
+            ValueError: If there is no such part, it read nothing, several read at different places, several directions
+                were asked for, the rule does not fit, or the result was read from a file.
+        """
+        labels = [self.parts[i] for i in places_of(label, self.labels)]
+        found = trace(self._rerun("trace"), labels, as_decomposer(by), rule, pos)
+        return found.proven(Attribution.of(found.query, found.run))
+
+    def trace_back(self, to: str = "tokens", *, rule: Rule | None = None, pos: int | None = None) -> "Attribution":
+        """The logit as a sum over what stood at an earlier place of the stream, position by position.
+
+        With attention patterns, the scales of norms and what the rule says as in the run, the model is linear: one more
+        run and one walk backwards. Biases on the way are a row, and so is each sublayer through which there is no way.
+
+        Args:
+            to: "tokens" for the embeddings, or the hook name of a stream.
+            rule: How a gated MLP is read as linear: `FrozenGate()`, `FrozenUp()` or `Mixed(0.5)`.
+            pos: Which position, where the result is about several.
+
+        Raises:
+            ReconstructionError: If the rows and the constant are not the logit.
+            RunChangedError: If the model does not run any more as it ran for this result.
+            TypeError: If an argument is of another kind.
+            UnsupportedModelError: If the adapter does not say what sublayers read.
+            ValueError: If there is no such place before what was asked about, the rule does not fit, several positions
+                or directions were asked for, or the result was read from a file.
+        """
+        return trace_back(self._rerun("trace_back"), to, rule, pos).proven(self)
 
     def direct_effects(self) -> DirectEffects:
         """What the logit would lose without each row, given how the final norm reacts; runs the model once more.
