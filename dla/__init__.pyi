@@ -32,6 +32,7 @@ from .directions import (
     TopTokens,
     mean,
 )
+from .engine.rules import FrozenGate, FrozenUp, Mixed, Secant
 from .errors import (
     CoarseDecompositionWarning,
     DLAError,
@@ -96,6 +97,8 @@ __all__ = [
     "FeatureDecomposer",
     "Features",
     "FileFormatError",
+    "FrozenGate",
+    "FrozenUp",
     "GroupDecomposer",
     "HeadDecomposer",
     "HookedTransformerAdapter",
@@ -110,6 +113,7 @@ __all__ = [
     "LogitDifference",
     "LogitSet",
     "MissingPackageError",
+    "Mixed",
     "MixedDecomposer",
     "ModelAdapter",
     "ModelMismatchWarning",
@@ -128,6 +132,7 @@ __all__ = [
     "Rows",
     "RunChangedError",
     "NeuronWrites",
+    "Secant",
     "Site",
     "SourceDecomposer",
     "Sources",

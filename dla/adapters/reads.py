@@ -42,7 +42,7 @@ class Affine:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Entry:
+class StreamEntry:
     """How the residual stream enters a sublayer.
 
     Attributes:
@@ -78,7 +78,7 @@ class Entry:
 class HeadReads:
     """What attention heads make values of: `v = entered @ W_V + b_V`, with all groups side by side."""
 
-    entry: Entry
+    entry: StreamEntry
     values: Affine
 
 
@@ -104,7 +104,7 @@ class NeuronReads:
         act: The activation function, entry by entry.
     """
 
-    entry: Entry
+    entry: StreamEntry
     pre: Read
     up: Read | None
     bias: Float[Tensor, " neuron"] | None

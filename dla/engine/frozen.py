@@ -1,4 +1,4 @@
-"""A frozen run: what some hooks showed in one run, kept, so that directions can be pulled back through its sublayers."""
+"""A frozen run: what some hooks showed in one run, kept, so that directions can be pulled back through sublayers."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dla.adapters.anatomy import Heads, Neurons
-from dla.adapters.reads import Affine, Entry, HeadReads, NeuronReads, secant
+from dla.adapters.reads import Affine, HeadReads, NeuronReads, StreamEntry, secant
 from dla.engine.frozen import FrozenRun
 from dla.engine.rules import Rule
 from dla.writes.routes import Route
@@ -81,14 +81,14 @@ def to_post(output: Float[Tensor, "batch pos d_model"], neurons: Neurons) -> Flo
 def to_values(
     z: Float[Tensor, "batch pos head d_head"], heads: Heads, run: FrozenRun
 ) -> Float[Tensor, "batch source group d_head"]:
-    """A direction on `z`, as one on the values: `Σ_q pattern[h, q, s] * direction[q, h]`, summed over a group's heads."""
+    """A direction on `z`, as one on the values: `Σ_q pattern[h, q, s] * direction[q, h]`, added up by group."""
     assert heads.values is not None
     pattern, groups = run[heads.values.pattern], run[heads.values.v].shape[2]
     used = z.abs().amax((0, 1, 3)).nonzero().flatten().tolist()
     values = z.new_zeros(z.shape[0], pattern.shape[-1], groups, z.shape[-1])
     if len(used) == z.shape[2]:
-        each = torch.einsum("bhqs,bqhi->bshi", pattern, z)
-        return each.unflatten(2, (groups, -1)).sum(3)
+        each: Tensor = torch.einsum("bhqs,bqhi->bshi", pattern, z).unflatten(2, (groups, -1))
+        return each.sum(3)
     for head in used:  # most traces are of one head
         values[:, :, head * groups // z.shape[2]] += pattern[:, head].mT @ z[:, :, head]
     return values
@@ -158,7 +158,7 @@ def from_post(
 
 
 def _entered(
-    direction: Float[Tensor, "batch pos d_out"], affine: Affine, entry: Entry
+    direction: Float[Tensor, "batch pos d_out"], affine: Affine, entry: StreamEntry
 ) -> tuple[Float[Tensor, "batch pos d_model"], Float[Tensor, "batch pos"]]:
     """A direction on what was made of the sublayer's input, as one on that input, and what it reads of biases."""
     entered = affine.pull_back(direction)

@@ -44,7 +44,7 @@ class FrozenGate(Rule):
 @final
 @dataclass(frozen=True)
 class FrozenUp(Rule):
-    """`post = act(gate) * up` as `(up * act(gate) / gate) * gate`: linear in the gate, with `up` as it was in the run."""
+    """`post = act(gate) * up` as `(up * act(gate) / gate) * gate`: linear in the gate, `up` as it was in the run."""
 
     frozen_gate: float = field(default=0.0, init=False, repr=False)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dla.adapters.anatomy import Heads, Neurons, Sublayer
 from dla.adapters.base import ModelAdapter
-from dla.adapters.reads import Entry, HeadReads, ModelReads, NeuronReads, SublayerReads
+from dla.adapters.reads import HeadReads, ModelReads, NeuronReads, StreamEntry, SublayerReads
 from dla.engine.frozen import FrozenRun
 from dla.engine.pull_back import PulledBack, from_post, from_values, through_route, to_post, to_values, to_z
 from dla.engine.rules import Rule, rule_for
@@ -37,7 +37,7 @@ class Shown(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def entry(self) -> Entry:
+    def entry(self) -> StreamEntry:
         """Where the sublayer reads the stream.
 
         Raises:
@@ -70,7 +70,7 @@ class ShownZ(Shown):
     reads: HeadReads
 
     @property
-    def entry(self) -> Entry:
+    def entry(self) -> StreamEntry:
         return self.reads.entry
 
     @property
@@ -94,7 +94,7 @@ class ShownValues(Shown):
     reads: HeadReads
 
     @property
-    def entry(self) -> Entry:
+    def entry(self) -> StreamEntry:
         return self.reads.entry
 
     @property
@@ -118,7 +118,7 @@ class ShownActivations(Shown):
     reads: NeuronReads
 
     @property
-    def entry(self) -> Entry:
+    def entry(self) -> StreamEntry:
         return self.reads.entry
 
     @property
@@ -147,7 +147,7 @@ class ShownOutput(Shown):
     route: Route
 
     @property
-    def entry(self) -> Entry:
+    def entry(self) -> StreamEntry:
         return self.inner.entry
 
     @property
@@ -188,7 +188,7 @@ class NotTraced(Shown):
     why: str
 
     @property
-    def entry(self) -> Entry:
+    def entry(self) -> StreamEntry:
         raise UnsupportedModelError(
             f"{self.name} cannot be traced: {self.why}. Trace another part; trace_back keeps this one as a row."
         )

@@ -42,7 +42,7 @@ class RowGradient:
     on: dict[Site, Float[Tensor, "batch pos *made"]]
 
 
-def steps_of(query: Query, labels: Iterable[Label]) -> list[PlanStep]:
+def steps_with(query: Query, labels: Iterable[Label]) -> list[PlanStep]:
     """The steps of a plan that may give rows with some labels."""
     wanted = set(labels)
     return [

@@ -29,7 +29,7 @@ from dla.engine.tracing import (
     pulled_back,
     query_at,
     row_gradient,
-    steps_of,
+    steps_with,
     traceable,
 )
 from dla.errors import ReconstructionError, UnsupportedModelError
@@ -67,7 +67,7 @@ class Trace:
         Raises:
             ReconstructionError: If the rows and the constant are not the row.
         """
-        made: Any = result
+        made: Any = result  # an attribution, whose class imports this file
         positions, batched = self.query.positions, self.query.batched
         axes = [axis for axis, there in ((-2, batched), (-1, not positions.single)) if not there]
         shaped = partial(without_axes, positions, axes)
@@ -83,7 +83,8 @@ class Trace:
                 f"{self.query.direction} by up to {gap:.1e} (allowed: {allowed:.1e}). What a hook edits between two "
                 "parts is in neither."
             )
-        return proven
+        checked: _Result = proven
+        return checked
 
     def _unit(self) -> float:
         # What rounds a value in half precision has no row here.
@@ -111,7 +112,7 @@ def trace(rerun: Rerun, labels: Sequence[Label], by: Decomposer, rule: Rule | No
     """
     query, wanted = rerun.query, frozenset(labels)
     _check_kinds(query, by)
-    asked, steps = positions_asked(query, pos), steps_of(query, wanted)
+    asked, steps = positions_asked(query, pos), steps_with(query, wanted)
     shown = traceable(query, steps)
     name = _words(labels)
     if is_feature(steps, wanted):
@@ -140,7 +141,7 @@ def traced(
         run: The run.
     """
     query, name = rerun.query, _words(labels)
-    steps = steps_of(query, labels)
+    steps = steps_with(query, labels)
     shown = traceable(query, steps)
     gradient = row_gradient(query, steps, frozenset(labels), asked, rerun.frozen_scale(), run)
     if not gradient.on:
@@ -165,8 +166,9 @@ def _positions_read(
 ) -> Positions:
     """Where a row was read: an MLP where it wrote, a source where it stands, a head anywhere."""
     sources = {label.source for label in labels}
-    if len(sources) == 1 and None not in sources:
-        index = torch.full((len(asked), 1), sources.pop())
+    source = sources.pop() if len(sources) == 1 else None
+    if source is not None:
+        index = torch.full((len(asked), 1), source)
         return Positions(index, index < torch.tensor(query.prompts.lengths).unsqueeze(-1), True, False)
     if any(isinstance(each.inner if isinstance(each, ShownOutput) else each, ShownZ) for each in used):
         return run.positions

@@ -51,7 +51,7 @@ class TracedBack:
         Raises:
             ReconstructionError: If they do not make its logit.
         """
-        made: Any = result
+        made: Any = result  # an attribution, whose class imports this file
         places = made.provenance.places
         batched, each = "batch" in places, "position" in places
 
@@ -78,11 +78,15 @@ class TracedBack:
         )
         if bool((traced.gap.abs() > tolerance).any()):
             raise ReconstructionError(
-                f"What stood there and the biases on the way miss the logit by up to "
-                f"{float(traced.gap.abs().nan_to_num().max()):.1e} (allowed: {float(tolerance.nan_to_num().max()):.1e}). "
-                "What a hook edits between two parts is in none of them."
+                f"What stood there and the biases on the way miss the logit by up to {_largest(traced.gap):.1e} "
+                f"(allowed: {_largest(tolerance):.1e}). What a hook edits between two parts is in none of them."
             )
-        return traced
+        checked: _Result = traced
+        return checked
+
+
+def _largest(tensor: Float[Tensor, "*more"]) -> float:
+    return float(tensor.abs().nan_to_num().max())
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dla.adapters.anatomy import Anatomy, Block, Heads, Neurons, Sublayer
-from dla.adapters.reads import Affine, Entry, HeadReads, ModelReads, NeuronReads, Read, SublayerReads
+from dla.adapters.reads import Affine, HeadReads, ModelReads, NeuronReads, Read, StreamEntry, SublayerReads
 from dla.adapters.recognise.attention import value_map
 from dla.adapters.recognise.linear import Linear, candidate_linears, writer_of
 from dla.adapters.recognise.match import MODULE_INPUT, cast_from, explained, like_stream
@@ -25,7 +25,7 @@ from dla.writes import BoundedValue, Computation, FullOutput, Norm, Precision
 from dla.writes.routes import Activations
 from dla.writes.sites import Site
 
-Elementwise = Callable[[Float[Tensor, "*shape"]], Float[Tensor, "*shape"]]
+ActivationFunction = Callable[[Float[Tensor, "*shape"]], Float[Tensor, "*shape"]]
 
 _ROUNDINGS = 16
 """How many roundings an activation function may make of its argument's size."""
@@ -106,20 +106,20 @@ class _Reader:
         # With `use_split_qkv_input` each head has an input of its own, and each passes the norm.
         return entered if entered.shape == stream.shape else f"each head of {path} has an input of its own"
 
-    def _entry(self, path: str, entered: Float[Tensor, "batch pos d_model"]) -> Entry | str:
+    def _entry(self, path: str, entered: Float[Tensor, "batch pos d_model"]) -> StreamEntry | str:
         """The place of the stream, and the norm, that make what enters a module."""
         for place in self._places():
             if cast_from(self._seen(place), entered):
-                return Entry(place, None)
+                return StreamEntry(place, None)
         for place, norm in self._norms(entered):
             shown = self.recording.activation(norm.scale.name)
             if shown is not None and shown.shape[:2] == entered.shape[:2]:
-                return Entry(place, norm)
+                return StreamEntry(place, norm)
             # HookedTransformer normalises the input of queries, keys and values one after the other, and some models
             # show all prompts as one axis.
             computed = None if norm.eps is None else replace(norm, scale=_scale_of(place.site, norm.eps, norm.centred))
             if computed is not None and explains_norm(computed, self.recording, self._seen(place), entered) is not None:
-                return Entry(place, computed)
+                return StreamEntry(place, computed)
         return f"what enters {path} is not a norm of the stream at a place that a hook shows"
 
     def _places(self) -> Iterator[FullOutput]:
@@ -160,7 +160,7 @@ class _Made:
     entered: Float[Tensor, "batch pos d_model"]
     post: Site
 
-    def reads(self, entry: Entry) -> NeuronReads | str:
+    def reads(self, entry: StreamEntry) -> NeuronReads | str:
         """What they are made of, or why that is not known."""
         pre = list(self._maps("hook_pre", [("W_gate", "b_gate"), ("W_in", "b_in")]))
         up = list(self._maps("hook_pre_linear", [("W_in", "b_in"), ("W_gate", "b_gate")]))
@@ -234,7 +234,7 @@ class _Activated(Computation):
         return BoundedValue(value, _ROUNDINGS * self.precision.unit * size + self.precision.least)
 
 
-def _functions(module: nn.Module) -> Iterator[Elementwise]:
+def _functions(module: nn.Module) -> Iterator[ActivationFunction]:
     """Activation functions: those that most models have, then what the module has under such a name."""
     yield from (functional.silu, _gelu_tanh, functional.gelu, functional.relu, _relu_squared, _gelu_sigmoid)
     for owner in (module, wrapped_module(module)):
