@@ -27,9 +27,10 @@ from dla.results.axes import provenance_of, without_axes
 from dla.results.direct_effects import DirectEffects
 from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen, place_of_direction, places_of
 from dla.results.part import Part
+from dla.results.proof import proof_of, title_of
 from dla.results.rerun import Rerun
 from dla.results.sums import adds_up
-from dla.results.trace import trace
+from dla.results.trace import Pos, trace
 from dla.results.trace_back import trace_back
 from dla.text import shortened
 from dla.tolerances import TOLERANCE
@@ -228,50 +229,37 @@ class Attribution:
             rerun=finer,
         )
 
-    def trace(
-        self, label: Labels, *, by: Decomposer, rule: Rule | None = None, pos: int | None = None
-    ) -> "Attribution":
-        """What fed a part: its row, attributed to what was written before the part read it, position by position.
-
-        `total + constant` at each position is the row as it was measured there (`logit`). Attention patterns and the
-        scales of norms are those of the run; what of an MLP is, the rule says.
+    def trace(self, label: Labels, *, by: Decomposer, rule: Rule | None = None, pos: Pos = None) -> "Attribution":
+        """What fed a part: its row (`logit`, as measured), in rows of what was written before the part read it.
 
         Args:
-            label: The part, or several that read at the same place, as written in `labels`.
-            by: What the rows of the trace are.
+            label: The part, or several that read at one place.
+            by: What the rows of the trace are; the axis of positions is that of the positions read.
             rule: How a gated MLP is read as linear: `FrozenGate()`, `FrozenUp()` or `Mixed(0.5)`.
             pos: Only what was written at this position; None for the sum over all that the result is about.
 
         Raises:
             ReconstructionError: If the rows and the constant are not the measured row.
             RunChangedError: If the model does not run any more as it ran for this result.
-            TypeError: If an argument is of another kind.
             UnsupportedModelError: If it is not known what the part read.
-            ValueError: If there is no such part, it read nothing, several read at different places, several directions
-                were asked for, the rule does not fit, or the result was read from a file.
+            ValueError: If there is no such part, it read nothing, or an argument does not fit.
         """
         labels = [self.parts[i] for i in places_of(label, self.labels)]
         found = trace(self._rerun("trace"), labels, as_decomposer(by), rule, pos)
         return found.proven(Attribution.of(found.query, found.run))
 
-    def trace_back(self, to: str = "tokens", *, rule: Rule | None = None, pos: int | None = None) -> "Attribution":
-        """The logit as a sum over what stood at an earlier place of the stream, position by position.
-
-        With attention patterns, the scales of norms and what the rule says as in the run, the model is linear: one more
-        run and one walk backwards. Biases on the way are a row, and so is each sublayer through which there is no way.
+    def trace_back(self, to: str = "tokens", *, rule: Rule | None = None, pos: Pos = None) -> "Attribution":
+        """The logit in rows of what stood at an earlier place of the stream, position by position, and of biases.
 
         Args:
             to: "tokens" for the embeddings, or the hook name of a stream.
-            rule: How a gated MLP is read as linear: `FrozenGate()`, `FrozenUp()` or `Mixed(0.5)`.
+            rule: As in `trace`.
             pos: Which position, where the result is about several.
 
         Raises:
             ReconstructionError: If the rows and the constant are not the logit.
-            RunChangedError: If the model does not run any more as it ran for this result.
-            TypeError: If an argument is of another kind.
-            UnsupportedModelError: If the adapter does not say what sublayers read.
-            ValueError: If there is no such place before what was asked about, the rule does not fit, several positions
-                or directions were asked for, or the result was read from a file.
+            RunChangedError: As `trace`.
+            ValueError: If there is no such place before what was asked about, or an argument does not fit.
         """
         return trace_back(self._rerun("trace_back"), to, rule, pos).proven(self)
 
@@ -366,8 +354,8 @@ class Attribution:
 
     def _grid(self, shown: int) -> Grid:
         ends = (tuple(Line(label, (signed(value),), value) for label, value in rows) for rows in self._ends(shown))
-        proof = tuple(Line(label, (signed(value),)) for label, value in self._proof())
-        return Grid(self._title(), ("logits",), (*ends, proof), bar=_BAR)
+        proof = tuple(Line(label, (signed(value),)) for label, value in proof_of(self))
+        return Grid(title_of(self), ("logits",), (*ends, proof), bar=_BAR)
 
     def _place(self, label: OneLabel) -> int:
         return LabelIndex(self.labels)(label)
@@ -403,29 +391,8 @@ class Attribution:
             return self.top(2 * shown), []
         return self.top(shown), self.bottom(shown)[::-1]
 
-    def _title(self) -> str:
-        what = f"{self.provenance.direction}, {self.provenance.decomposer}"
-        count = int((self.positions >= 0).sum())
-        return what if count == 1 else f"{what}, mean over {count} positions of {len(self.provenance.tokens)} prompts"
-
-    def _proof(self) -> list[tuple[str, float]]:
-        worst = self.gap.abs().nan_to_num().max()
-        return [
-            (
-                "sum of the parts" if self.provenance.row_kind == RowKind.ADDITIVE.value else "the last row",
-                _mean(self.total),
-            ),
-            ("constant", _mean(self.constant)),
-            ("the model's own logit", _mean(self.logit)),
-            ("largest gap", float(worst)),
-        ]
-
 
 _PROOF = ("total", "constant", "logit", "output_logit", "tolerance")
 
 TENSORS = ("values", *_PROOF, "gap", "positions")
 """The tensors of an attribution, as a dataset has them."""
-
-
-def _mean(values: Tensor) -> float:
-    return float(values.to(torch.float64).nanmean())

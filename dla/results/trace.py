@@ -7,7 +7,7 @@ reads of the stream, and of the biases on the way, must be the row as it was mea
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import torch
 from jaxtyping import Bool
@@ -45,6 +45,11 @@ from dla.writes import Site, Write
 
 _Result = TypeVar("_Result")
 
+if TYPE_CHECKING:
+    Pos = int | None
+else:  # what is passed is looked at here, and a sentence says what is wrong with it
+    Pos = object
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -55,11 +60,15 @@ class Trace:
         query: What was asked: a direction at an earlier place of the stream, at every position.
         run: What its rows are.
         pulled: The traced row there: measured, and what is read of biases.
+        part: What was traced, in words.
+        rule: How MLPs were read as linear, in words; empty where none was.
     """
 
     query: Query
     run: ForwardResult
     pulled: PulledBack
+    part: str
+    rule: str
 
     def proven(self, result: _Result) -> _Result:
         """An attribution of that query with the measured row as its logit, and what is read of biases as its constant.
@@ -74,7 +83,12 @@ class Trace:
         tolerance = made.tolerance + shaped(TOLERANCE * self._unit() * self.pulled.size)
         measured = shaped(self.pulled.measured)
         proven = replace(
-            made, constant=shaped(self.pulled.constant), logit=measured, output_logit=measured, tolerance=tolerance
+            made,
+            constant=shaped(self.pulled.constant),
+            logit=measured,
+            output_logit=measured,
+            tolerance=tolerance,
+            provenance=replace(made.provenance, traced=self.part, rule=self.rule),
         )
         if bool((proven.gap.abs() > tolerance).any()):
             gap, allowed = float(proven.gap.abs().nan_to_num().max()), float(tolerance.nan_to_num().max())
@@ -92,7 +106,7 @@ class Trace:
 
 
 @torch.no_grad()
-def trace(rerun: Rerun, labels: Sequence[Label], by: Decomposer, rule: Rule | None = None, pos: object = None) -> Trace:
+def trace(rerun: Rerun, labels: Sequence[Label], by: Decomposer, rule: Rule | None = None, pos: Pos = None) -> Trace:
     """The sum of some rows, traced one step back, by one more run of the model.
 
     Args:
@@ -154,11 +168,12 @@ def traced(
         )
     pulled = pulled_back(gradient, shown, rule, run)
     _check_row(name, gradient, pulled, asked, rerun.eps)
-    words = f"{name} of {query.direction}{_rule_in_words(used, rule)}"
+    by_rule = _rule_in_words(used, rule)
+    words = f"{name} of {query.direction}{by_rule and f' ({by_rule})'}"
     read = _positions_read(query, labels, used, asked, run)
     pulled = pulled.at(read.index)
     asked_at = query_at(query, places[0], by, words, read, pulled)
-    return Trace(asked_at, answered_by(asked_at, run, rerun.eps), pulled)
+    return Trace(asked_at, answered_by(asked_at, run, rerun.eps), pulled, name, by_rule)
 
 
 def _positions_read(
@@ -178,7 +193,7 @@ def _positions_read(
     return Positions(index, asked.any(1, keepdim=True), True, False)
 
 
-def positions_asked(query: Query, pos: object) -> Bool[Tensor, "batch query"]:
+def positions_asked(query: Query, pos: Pos) -> Bool[Tensor, "batch query"]:
     """Which of a query's positions are traced.
 
     Args:
@@ -271,5 +286,5 @@ def _rule_in_words(used: Sequence[Shown], rule: Rule | None) -> str:
     mlps = [each.inner if isinstance(each, ShownOutput) else each for each in used]
     for each in mlps:
         if isinstance(each, ShownActivations):
-            return f" ({rule_for(rule, each.reads.up is not None, each.name).words})"
+            return rule_for(rule, each.reads.up is not None, each.name).words
     return ""

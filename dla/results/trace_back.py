@@ -17,7 +17,7 @@ from dla.engine.rules import Rule
 from dla.errors import ReconstructionError
 from dla.labels import Label
 from dla.results.rerun import Rerun
-from dla.results.trace import positions_asked
+from dla.results.trace import Pos, positions_asked
 from dla.text import some_of
 from dla.tolerances import TOLERANCE
 
@@ -35,6 +35,7 @@ class TracedBack:
         size: How large the numbers are that cancel in their sum.
         column: For each prompt, which of the result's positions was traced.
         words: The rows, in words.
+        rule: How MLPs were read as linear, in words.
         unit: The rounding unit of what was read.
     """
 
@@ -43,6 +44,7 @@ class TracedBack:
     size: Float[Tensor, " batch"]
     column: Int[Tensor, " batch"]
     words: str
+    rule: str
     unit: float
 
     def proven(self, result: _Result) -> _Result:
@@ -72,7 +74,7 @@ class TracedBack:
             values=values,
             total=values.sum(0, dtype=torch.float64).to(values),
             tolerance=tolerance,
-            provenance=replace(made.provenance, decomposer=self.words, dims=dims),
+            provenance=replace(made.provenance, decomposer=self.words, dims=dims, rule=self.rule),
             rerun=None,
             **{name: of(getattr(made, name)) for name in names},
         )
@@ -90,7 +92,7 @@ def _largest(tensor: Float[Tensor, "*more"]) -> float:
 
 
 @torch.no_grad()
-def trace_back(rerun: Rerun, to: object, rule: Rule | None, pos: object) -> TracedBack:
+def trace_back(rerun: Rerun, to: object, rule: Rule | None, pos: Pos) -> TracedBack:
     """A logit as a sum over what stood at a place of the stream, by one more run of the model.
 
     Args:
@@ -113,15 +115,10 @@ def trace_back(rerun: Rerun, to: object, rule: Rule | None, pos: object) -> Trac
     run = FrozenRun(query, walk.names())
     rerun.again(run.observers(), Unembed.SAMPLE)
     walked = walk.back(end_of(rerun, asked, run), run)
-    return _rows(query, place, walked, run, asked, rerun.eps, f"traced back to {to}{words_of(rule)}")
+    return _rows(query, place, walked, run, asked, rerun.eps, to, rule)
 
 
-def words_of(rule: Rule | None) -> str:
-    """The rule, in brackets; nothing for the one that needs no choice."""
-    return "" if rule is None else f" ({rule.words})"
-
-
-def one_position(query: Query, pos: object) -> Bool[Tensor, "batch query"]:
+def one_position(query: Query, pos: Pos) -> Bool[Tensor, "batch query"]:
     """The one position of each prompt that is traced back.
 
     Raises:
@@ -156,7 +153,8 @@ def _rows(
     run: FrozenRun,
     asked: Bool[Tensor, "batch query"],
     eps: float,
-    words: str,
+    to: object,
+    rule: Rule | None,
 ) -> TracedBack:
     """One row for each position and each thing that stood there, then the leaves, then all biases."""
     labels: list[Label] = []
@@ -172,4 +170,6 @@ def _rows(
     labels += [label for label, _ in walked.leaves] + [Label("biases")]
     rows.append(torch.stack([*(value for _, value in walked.leaves), walked.biases]))
     unit = max(eps, torch.finfo(query.model.anatomy.dtype).eps)
-    return TracedBack(tuple(labels), torch.cat(rows), size, asked.to(torch.long).argmax(1), words, unit)
+    by_rule = "" if rule is None else rule.words
+    words = f"traced back to {to}{by_rule and f' ({by_rule})'}"
+    return TracedBack(tuple(labels), torch.cat(rows), size, asked.to(torch.long).argmax(1), words, by_rule, unit)
