@@ -15,7 +15,7 @@ from torch import Tensor
 from dla.adapters.anatomy import Sublayer
 from dla.adapters.base import ModelAdapter
 from dla.engine.frozen import FrozenRun
-from dla.engine.rules import Rule, rule_for
+from dla.engine.rules import Rule, as_rule, rule_for
 from dla.engine.traced import NotTraced, Shown, ShownActivations, ShownOutput, reads_of, whole_output
 from dla.errors import UnsupportedModelError
 from dla.inputs.given import shown as told
@@ -179,11 +179,15 @@ class Walk:
 
     def _fitting(self, rule: Rule | None) -> dict[bool | None, Rule | None]:
         """The rule for MLPs with a gate, for those without, and for attention."""
-        mlps = {gated(shown): shown.name for _, shown in self._met() if gated(shown) is not None}
-        if rule is not None and rule.frozen_gate is not None and mlps.get(True) is not None:
-            mlps.pop(False, None)  # these have only one
+        rule, mlps = as_rule(rule), dict[bool, str]()
+        for _, shown in self._met():
+            kind = gated(shown)
+            if kind is not None:
+                mlps.setdefault(kind, shown.name)
+        if rule is not None and rule.frozen_gate is not None and True in mlps:
+            mlps.pop(False, None)  # there is only one for these
         for kind, name in mlps.items():
-            rule_for(rule, bool(kind), name)
+            rule_for(rule, kind, name)
         return {True: rule, False: None, None: None}
 
 

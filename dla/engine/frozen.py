@@ -28,6 +28,7 @@ class FrozenRun(Mapping[Site, Tensor]):
         self.positions: Positions = read_positions(None, query.prompts)
         self.select = PositionSelector(self.positions, query.prompts.tokens.shape[1], query.select.dtype)
         self.home = query.unembedding.W_U.device
+        self._coarsest = query.model.anatomy.dtype
         self._names = frozenset(names)
         self._kept: dict[str, Tensor] = {}
         self._at: dict[Site, Tensor] = {}
@@ -53,6 +54,14 @@ class FrozenRun(Mapping[Site, Tensor]):
 
     def __contains__(self, site: object) -> bool:
         return isinstance(site, Site) and site.name in self._kept
+
+    def unit(self, eps: float) -> float:
+        """The rounding unit of what a sublayer makes of the stream; in half precision that rounding has no row.
+
+        Args:
+            eps: The unit of the steps that have no row in an attribution.
+        """
+        return max(eps, torch.finfo(self._coarsest).eps)
 
     def everywhere(
         self, values: Float[Tensor, "batch query *d"], positions: Positions

@@ -91,6 +91,17 @@ class Secant(Rule):
         return "secant"
 
 
+def as_rule(given: object) -> Rule | None:
+    """A rule, or None, checked.
+
+    Raises:
+        TypeError: If it is neither.
+    """
+    if given is not None and not isinstance(given, Rule):
+        raise TypeError(f"rule={shown(given)} is not a rule. Pass one, such as dla.FrozenGate().")
+    return given
+
+
 def rule_for(rule: Rule | None, gated: bool, whose: str) -> Rule:
     """The rule by which an MLP is traced.
 
@@ -103,9 +114,7 @@ def rule_for(rule: Rule | None, gated: bool, whose: str) -> Rule:
         TypeError: If it is no rule.
         ValueError: If it does not fit the MLP, or several fit and none was named.
     """
-    if rule is not None and not isinstance(rule, Rule):
-        raise TypeError(f"rule={shown(rule)} is not a rule. Pass one, such as dla.FrozenGate().")
-    if rule is None and gated:
+    if as_rule(rule) is None and gated:
         raise ValueError(
             f"{whose} is gated: what it writes is a product of two functions of what it read, and the rows depend on "
             "which of them is taken as given. Pass rule=dla.FrozenGate(), dla.FrozenUp() or dla.Mixed(0.5)."

@@ -62,6 +62,7 @@ class Trace:
         pulled: The traced row there: measured, and what is read of biases.
         part: What was traced, in words.
         rule: How MLPs were read as linear, in words; empty where none was.
+        unit: The rounding unit of what was read.
     """
 
     query: Query
@@ -69,6 +70,7 @@ class Trace:
     pulled: PulledBack
     part: str
     rule: str
+    unit: float
 
     def proven(self, result: _Result) -> _Result:
         """An attribution of that query with the measured row as its logit, and what is read of biases as its constant.
@@ -80,7 +82,7 @@ class Trace:
         positions, batched = self.query.positions, self.query.batched
         axes = [axis for axis, there in ((-2, batched), (-1, not positions.single)) if not there]
         shaped = partial(without_axes, positions, axes)
-        tolerance = made.tolerance + shaped(TOLERANCE * self._unit() * self.pulled.size)
+        tolerance = made.tolerance + shaped(TOLERANCE * self.unit * self.pulled.size)
         measured = shaped(self.pulled.measured)
         proven = replace(
             made,
@@ -99,10 +101,6 @@ class Trace:
             )
         checked: _Result = proven
         return checked
-
-    def _unit(self) -> float:
-        # What rounds a value in half precision has no row here.
-        return max(self.run.eps, torch.finfo(self.query.model.anatomy.dtype).eps)
 
 
 @torch.no_grad()
@@ -167,13 +165,13 @@ def traced(
             f"{name} read the stream at different places: {some_of(places)}. Trace the parts of one sublayer at a time."
         )
     pulled = pulled_back(gradient, shown, rule, run)
-    _check_row(name, gradient, pulled, asked, rerun.eps)
+    _check_row(name, gradient, pulled, asked, run.unit(rerun.eps))
     by_rule = _rule_in_words(used, rule)
     words = f"{name} of {query.direction}{by_rule and f' ({by_rule})'}"
     read = _positions_read(query, labels, used, asked, run)
     pulled = pulled.at(read.index)
     asked_at = query_at(query, places[0], by, words, read, pulled)
-    return Trace(asked_at, answered_by(asked_at, run, rerun.eps), pulled, name, by_rule)
+    return Trace(asked_at, answered_by(asked_at, run, rerun.eps), pulled, name, by_rule, run.unit(rerun.eps))
 
 
 def _positions_read(
@@ -265,12 +263,12 @@ def _of_nothing(
 
 
 def _check_row(
-    name: str, gradient: RowGradient, pulled: PulledBack, asked: Bool[Tensor, "batch query"], eps: float
+    name: str, gradient: RowGradient, pulled: PulledBack, asked: Bool[Tensor, "batch query"], unit: float
 ) -> None:
     """Checks that what was made of the stream, at all positions, makes the row."""
     row = gradient.row.masked_fill(~asked.to(gradient.row.device), 0.0)
     missed = (row.sum(-1, dtype=torch.float64) - pulled.measured.sum(-1, dtype=torch.float64)).abs()
-    allowed = TOLERANCE * eps * (pulled.size.sum(-1) + row.abs().sum(-1))
+    allowed = TOLERANCE * unit * (pulled.size.sum(-1) + row.abs().sum(-1))
     if bool((missed > allowed.to(missed)).any()):
         raise ReconstructionError(
             f"What {name} read makes {float(missed.max()):.1e} more or less than its value (allowed: "

@@ -169,7 +169,8 @@ def _rows(
             rows.append(values.expand(len(size), len(texts)).T)
     labels += [label for label, _ in walked.leaves] + [Label("biases")]
     rows.append(torch.stack([*(value for _, value in walked.leaves), walked.biases]))
-    unit = max(eps, torch.finfo(query.model.anatomy.dtype).eps)
     by_rule = "" if rule is None else rule.words
     words = f"traced back to {to}{by_rule and f' ({by_rule})'}"
-    return TracedBack(tuple(labels), torch.cat(rows), size, asked.to(torch.long).argmax(1), words, by_rule, unit)
+    return TracedBack(
+        tuple(labels), torch.cat(rows), size, asked.to(torch.long).argmax(1), words, by_rule, run.unit(eps)
+    )
