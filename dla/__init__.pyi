@@ -53,6 +53,7 @@ from .results.attribution import Attribution
 from .results.direct_effects import DirectEffects
 from .results.part import Part, TokenEffects
 from .results.saved import load
+from .results.total_effects import TotalEffects, total_effects
 from .summaries import BootstrapInterval, Interval, NormalInterval, Summary
 from .sweeps import Engine, LocalEngine, RayEngine, SweepFolder, open_sweep, sweep
 from .writes import (
@@ -142,6 +143,7 @@ __all__ = [
     "SweepWarning",
     "TokenEffects",
     "TopTokens",
+    "TotalEffects",
     "TransformerBridgeAdapter",
     "UnsupportedModelError",
     "FullOutput",
@@ -153,4 +155,5 @@ __all__ = [
     "mean",
     "open_sweep",
     "sweep",
+    "total_effects",
 ]

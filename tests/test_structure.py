@@ -28,8 +28,8 @@ PUBLIC = """
     MixedDecomposer ModelAdapter ModelMismatchWarning NeuronDecomposer NeuronWrites NextToken Norm NormalInterval Part
     PromptWarning RayEngine ReconstructionError ReconstructionWarning ResidualVector Rounding Route RowKind Rows
     RunChangedError Secant Site SourceDecomposer Sources SumOf Summary SweepFolder SweepWarning TokenEffects TopTokens
-    TransformerBridgeAdapter UnsupportedModelError Write __version__ adapt direct_logit_attribution load mean open_sweep
-    sweep
+    TotalEffects TransformerBridgeAdapter UnsupportedModelError Write __version__ adapt direct_logit_attribution load
+    mean open_sweep sweep total_effects
 """.split()
 
 
