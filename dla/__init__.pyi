@@ -51,11 +51,13 @@ from .labels import Label
 from .provenance import __version__
 from .results.attribution import Attribution
 from .results.direct_effects import DirectEffects
+from .results.graph import graph
 from .results.part import Part, TokenEffects
 from .results.saved import load
 from .results.total_effects import TotalEffects, total_effects
 from .summaries import BootstrapInterval, Interval, NormalInterval, Summary
 from .sweeps import Engine, LocalEngine, RayEngine, SweepFolder, open_sweep, sweep
+from .views.graph import Graph, load_graph
 from .writes import (
     Change,
     Constant,
@@ -100,6 +102,7 @@ __all__ = [
     "FileFormatError",
     "FrozenGate",
     "FrozenUp",
+    "Graph",
     "GroupDecomposer",
     "HeadDecomposer",
     "HookedTransformerAdapter",
@@ -151,7 +154,9 @@ __all__ = [
     "__version__",
     "adapt",
     "direct_logit_attribution",
+    "graph",
     "load",
+    "load_graph",
     "mean",
     "open_sweep",
     "sweep",

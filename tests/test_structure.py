@@ -23,13 +23,13 @@ PUBLIC = """
     Attribution Attributor BiasDecomposer BlockDecomposer BootstrapInterval CentredLogit Change
     CoarseDecompositionWarning ComponentDecomposer Constant DLAError DLAWarning Decomposer DirectEffects Direction
     Directions EmbeddingDecomposer Engine Entry ExpertDecomposer ExpertWrites FeatureDecomposer Features FileFormatError
-    FrozenGate FrozenUp FullOutput GroupDecomposer HeadDecomposer HeadWrites HookedTransformerAdapter Interval Label
-    LayerDecomposer LensDecomposer LocalEngine LogProbability Logit LogitDifference LogitSet MissingPackageError Mixed
-    MixedDecomposer ModelAdapter ModelMismatchWarning NeuronDecomposer NeuronWrites NextToken Norm NormalInterval Part
-    PromptWarning RayEngine ReconstructionError ReconstructionWarning ResidualVector Rounding Route RowKind Rows
+    FrozenGate FrozenUp FullOutput Graph GroupDecomposer HeadDecomposer HeadWrites HookedTransformerAdapter Interval
+    Label LayerDecomposer LensDecomposer LocalEngine LogProbability Logit LogitDifference LogitSet MissingPackageError
+    Mixed MixedDecomposer ModelAdapter ModelMismatchWarning NeuronDecomposer NeuronWrites NextToken Norm NormalInterval
+    Part PromptWarning RayEngine ReconstructionError ReconstructionWarning ResidualVector Rounding Route RowKind Rows
     RunChangedError Secant Site SourceDecomposer Sources SumOf Summary SweepFolder SweepWarning TokenEffects TopTokens
-    TotalEffects TransformerBridgeAdapter UnsupportedModelError Write __version__ adapt direct_logit_attribution load
-    mean open_sweep sweep total_effects
+    TotalEffects TransformerBridgeAdapter UnsupportedModelError Write __version__ adapt direct_logit_attribution graph
+    load load_graph mean open_sweep sweep total_effects
 """.split()
 
 

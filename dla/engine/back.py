@@ -109,7 +109,7 @@ class Walk:
             (block, [whole_output(*each) for each in zip(block.sublayers, of_block, strict=False)])
             for block, of_block in zip(model.anatomy.blocks, reads, strict=False)  # the model may end earlier
         ]
-        self._rules = self._fitting(rule)
+        self._rule = self._fitting(rule)
 
     def names(self) -> set[str]:
         """The hooks that the walk reads."""
@@ -171,14 +171,14 @@ class Walk:
             walked.leaves.append((sublayer.write.labels[0], value))
             walked.size = walked.size + value.abs()
             return None, here
-        pulled = shown.pulled_back(here, self._rules[gated(shown)], run)
+        pulled = shown.pulled_back(here, rule_through(shown, self._rule), run)
         walked.biases = walked.biases + pulled.constant.sum(-1)
         walked.size = walked.size + pulled.size.sum(-1)
         stream = shown.entry.stream
         return stream, pulled.direction / stream.route.multiplier
 
-    def _fitting(self, rule: Rule | None) -> dict[bool | None, Rule | None]:
-        """The rule for MLPs with a gate, for those without, and for attention."""
+    def _fitting(self, rule: Rule | None) -> Rule | None:
+        """The rule, if it fits the MLPs."""
         rule, mlps = as_rule(rule), dict[bool, str]()
         for _, shown in self._met():
             kind = gated(shown)
@@ -188,7 +188,12 @@ class Walk:
             mlps.pop(False, None)  # there is only one for these
         for kind, name in mlps.items():
             rule_for(rule, kind, name)
-        return {True: rule, False: None, None: None}
+        return rule
+
+
+def rule_through(shown: Shown, rule: Rule | None) -> Rule | None:
+    """The rule for one of a model's sublayers: what was asked for where it is gated, else the only one."""
+    return rule if gated(shown) else None
 
 
 def gated(shown: Shown) -> bool | None:

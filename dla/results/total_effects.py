@@ -43,6 +43,15 @@ class Attributed(Protocol):
     @property
     def provenance(self) -> Provenance: ...
 
+    @property
+    def logit(self) -> Float[Tensor, "*direction_batch_and_pos"]: ...
+
+    @property
+    def constant(self) -> Float[Tensor, "*direction_batch_and_pos"]: ...
+
+    @property
+    def tolerance(self) -> Float[Tensor, "*direction_batch_and_pos"]: ...
+
 
 @final
 @dataclass(frozen=True, eq=False)
