@@ -72,8 +72,10 @@ def read_of(
         each = [rows[part, 0, pos if rows.shape[-1] > 1 else 0] for part, pos in wanted]
     found: list[ReadPart | str] = []
     for row in each:
-        gradients = torch.autograd.grad(row, [*leaves.values()], retain_graph=True, allow_unused=True)
-        used = {site: g.detach() for site, g in zip(of, gradients, strict=True) if g is not None and bool(g.any())}
+        gradients = torch.autograd.grad(
+            row, [*leaves.values()], retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+        used = {site: g.detach() for site, g in zip(of, gradients, strict=True) if bool(g.any())}
         if not used:
             found.append(_NOTHING)
             continue

@@ -98,11 +98,13 @@ def row_gradient(
         row = torch.cat([rows.values[:, 0] for rows in found]).sum(0)
         row = row if scale is None else row / scale.to(row)
         wanted = torch.where(asked.to(row.device), row, 0.0).sum()
-        gradients = torch.autograd.grad(wanted, [*leaves.values()], allow_unused=True) if leaves else ()
+        gradients = (
+            torch.autograd.grad(wanted, [*leaves.values()], allow_unused=True, materialize_grads=True) if leaves else ()
+        )
     on = {
         site: gradient.detach() if site.position_axis is None else run.everywhere(gradient.detach(), query.positions)
         for site, gradient in zip(leaves, gradients, strict=True)
-        if gradient is not None and bool(gradient.any())
+        if bool(gradient.any())
     }
     return RowGradient(row.detach(), on)
 

@@ -187,8 +187,8 @@ class _Strongest:
             nodes.append(GraphNode(str(label), label.kind, label.layer, pos, value, direct, told_))
         for number_, kind, note in ((biases, "biases", "they are no part"), (pruned, "pruned", "parts not shown")):
             own = [edge.value for edge in edges if edge.source == number_]
-            direct = sum(edge.value for edge in edges if edge.source == number_ and edge.target == 0)
-            nodes.append(GraphNode(kind, kind, None, None, sum(own), direct, note))
+            direct = [edge.value for edge in edges if edge.source == number_ and edge.target == 0]
+            nodes.append(GraphNode(kind, kind, None, None, float(sum(own)), float(sum(direct)), note))
         return tuple(nodes), tuple(edges)
 
     def _checked(self, read: ReadPart, rows: Float[Tensor, "row pos"], value: float, unit: float) -> _Link:

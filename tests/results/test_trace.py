@@ -1,7 +1,6 @@
 """A trace is the gradient of a frozen copy of the model, and adds up to what was measured."""
 
 import re
-from functools import cache
 from typing import Any
 
 import pytest
@@ -13,28 +12,7 @@ from dla.adapters.transformer_lens import TransformerLensAdapter
 from dla.testing import AlteredAdapter, TinyModel
 from tests.frozen_by_hand import FrozenByHand
 from tests.subjects import FEW, GPT2, LLAMA, needs_hooked_transformer, params, some_tokens
-
-DOUBLE = {name: TinyModel(name, dtype=torch.float64) for name in ("gpt2", "llama")}
-ASKED = dla.LogitDifference(5, 6)
-# Hugging Face computes RMSNorm in float32.
-ALLOWED = {"gpt2": 1e-12, "llama": 2e-6}
-
-RULES = {
-    "gpt2": [(None, 1.0)],
-    "llama": [(dla.FrozenGate(), 1.0), (dla.FrozenUp(), 0.0), (dla.Mixed(0.3), 0.3)],
-}
-EACH_RULE = [pytest.param(name, *rule, id=f"{name}-{rule[0]}") for name in RULES for rule in RULES[name]]
-
-
-def rule_of(subject: TinyModel) -> Any:
-    """A rule that fits the model's MLPs, or None."""
-    reads = [each for block in dla.adapt(subject.model()).reads for each in block]
-    return dla.FrozenGate() if any(getattr(each, "up", None) is not None for each in reads) else None
-
-
-@cache
-def attributed(name: str, decomposer: dla.Decomposer) -> dla.Attribution:
-    return dla.Attributor(DOUBLE[name].model(), decomposer).attribute(some_tokens(1), ASKED)
+from tests.traced_subjects import ALLOWED, ASKED, DOUBLE, EACH_RULE, attributed, rule_of
 
 
 def direction_at_end(frozen: FrozenByHand) -> Tensor:
@@ -279,7 +257,7 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
         ValueError,
         "read the stream at different places: blocks.0.hook_resid_pre, blocks.1.hook_resid_pre",
     ),
-    "no decomposer": (lambda r: r.trace("L1H0", by="heads"), TypeError, "'heads' is not a Decomposer"),
+    "no decomposer": (lambda r: r.trace("L1H0", by="heads"), TypeError, "'heads' is not a Decomposer|Expected type"),
     "streams": (lambda r: r.trace("L1H0", by=dla.LayerDecomposer()), ValueError, "of LayerDecomposer do not add up"),
     "a position": (
         lambda r: r.trace("L1H0", by=dla.HeadDecomposer(), pos=2),
@@ -287,7 +265,7 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
         "The result is not about position 2; it is about 5",
     ),
     "half a position": (lambda r: r.trace("L1H0", by=dla.HeadDecomposer(), pos=0.5), TypeError, "pos=0.5 is not a"),
-    "no rule": (lambda r: r.trace_back(rule="gate"), TypeError, "rule='gate' is not a rule"),
+    "no rule": (lambda r: r.trace_back(rule="gate"), TypeError, "rule='gate' is not a rule|Expected type"),
     "a rule for a gate": (
         lambda r: r.trace("1_mlp_out", by=dla.HeadDecomposer(), rule=dla.FrozenGate()),
         ValueError,
@@ -299,7 +277,7 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
         re.escape("FrozenGate() does not fit"),
     ),
     "no place": (lambda r: r.trace_back("blocks.9"), ValueError, "to='blocks.9' is no place of the stream before"),
-    "a place that is none": (lambda r: r.trace_back(3), TypeError, "to=3 is not a place"),
+    "a place that is none": (lambda r: r.trace_back(3), TypeError, "to=3 is not a place|Expected type"),
 }
 
 
