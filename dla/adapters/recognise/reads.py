@@ -128,7 +128,7 @@ class _Reader:
             yield self.block.resid_mid
 
     def _seen(self, place: FullOutput) -> Float[Tensor, "batch pos d_model"]:
-        return self.recording.hooks[place.site.name]
+        return self.recording.read(place.site)
 
     def _norms(self, entered: Float[Tensor, "batch pos d_model"]) -> Iterator[tuple[FullOutput, Norm]]:
         """The norms of the block whose output was seen there, each with the place that it reads."""
