@@ -33,6 +33,7 @@ from .directions import (
     mean,
 )
 from .edits import Ablation, Add, Edit, Fixed, Mean, Resample, Written, Zero
+from .engine.rules import FrozenGate, FrozenUp, Mixed, Secant
 from .errors import (
     CoarseDecompositionWarning,
     DLAError,
@@ -54,11 +55,14 @@ from .results.caveats import Caveats
 from .results.difference import Difference
 from .results.direct_effects import DirectEffects
 from .results.effects import Effects, Repair
+from .results.graph import graph
 from .results.part import Part, TokenEffects
 from .results.saved import load
 from .results.shares import Shares
+from .results.total_effects import TotalEffects, total_effects
 from .summaries import BootstrapInterval, Interval, NormalInterval, Summary, compare
 from .sweeps import Engine, LocalEngine, RayEngine, SweepFolder, open_sweep, sweep
+from .views.graph import Graph, load_graph
 from .writes import (
     Change,
     Constant,
@@ -107,7 +111,10 @@ __all__ = [
     "Features",
     "FileFormatError",
     "Fixed",
+    "FrozenGate",
+    "FrozenUp",
     "FullOutput",
+    "Graph",
     "GroupDecomposer",
     "HeadDecomposer",
     "HeadWrites",
@@ -123,6 +130,7 @@ __all__ = [
     "LogitSet",
     "Mean",
     "MissingPackageError",
+    "Mixed",
     "MixedDecomposer",
     "ModelAdapter",
     "ModelMismatchWarning",
@@ -144,6 +152,7 @@ __all__ = [
     "RowKind",
     "Rows",
     "RunChangedError",
+    "Secant",
     "Shares",
     "Site",
     "SourceDecomposer",
@@ -154,6 +163,7 @@ __all__ = [
     "SweepWarning",
     "TokenEffects",
     "TopTokens",
+    "TotalEffects",
     "TransformerBridgeAdapter",
     "UnsupportedModelError",
     "Write",
@@ -163,8 +173,11 @@ __all__ = [
     "adapt",
     "compare",
     "direct_logit_attribution",
+    "graph",
     "load",
+    "load_graph",
     "mean",
     "open_sweep",
     "sweep",
+    "total_effects",
 ]

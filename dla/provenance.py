@@ -30,6 +30,9 @@ class Provenance:
         dims: The names of the axes after the first: of `direction`, `batch` and `position`, those that there are.
         versions: Of this library, TransformerLens and PyTorch.
         directions: The names of several directions; empty for one.
+        traced: The part whose row was traced, as text; empty where the logit is the model's own.
+        edits: What was edited in the run, each as "part (ablation)".
+        rule: How a trace read MLPs as linear, in words; empty where it went through none.
     """
 
     tokens: tuple[tuple[str, ...], ...]
@@ -41,6 +44,9 @@ class Provenance:
     dims: tuple[str, ...]
     versions: Mapping[str, str]
     directions: tuple[str, ...] = ()
+    traced: str = ""
+    edits: tuple[str, ...] = ()
+    rule: str = ""
 
     @property
     def places(self) -> tuple[str, ...]:

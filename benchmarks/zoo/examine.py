@@ -1,7 +1,8 @@
 """The verdict on one architecture, mode and unit."""
 
 import warnings
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, final
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 import dla
 from benchmarks.zoo.subjects import LINE, Subject
+from benchmarks.zoo.traced import Traced, gap_traced_back, traced
 from dla.testing.cache_rows import CacheRows, rows_from_cache
 from dla.testing.models import VOCABULARY_SIZE
 
@@ -53,6 +55,7 @@ class Cell:
         warned: Whether a `ModelMismatchWarning` was given.
         kinds: The kinds of rows.
         unchecked: How many rows of heads had nothing to be compared with.
+        traced: Through which of its sublayers a logit is followed back, by kind.
     """
 
     family: str
@@ -67,6 +70,7 @@ class Cell:
     warned: bool = False
     kinds: tuple[str, ...] = ()
     unchecked: int = 0
+    traced: Mapping[str, Traced] = field(default_factory=dict)
 
     @property
     def good(self) -> bool:
@@ -158,6 +162,7 @@ def _examine(subject: Subject, unit: str, model: Any, tokens: Tensor, truth: _Tr
     except Exception as error:  # the law allows an error, but only an UnsupportedModelError is meant
         return _cell(subject, unit, "error", reason=f"{type(error).__name__}: {error}")
     errors, unchecked = _errors(single, pair, ids, truth)
+    errors["the sum traced back"] = _largest(gap_traced_back(pair, model), truth)
     worst = max(errors, key=lambda what: errors[what])
     verdict = _verdict(subject, errors[worst], warned, truth.departs)
     return _cell(
@@ -170,6 +175,7 @@ def _examine(subject: Subject, unit: str, model: Any, tokens: Tensor, truth: _Tr
         warned=warned,
         kinds=tuple(dict.fromkeys(part.kind for part in single.parts)),
         unchecked=unchecked,
+        traced=traced(model) if unit == "head" else {},
     )
 
 
@@ -184,7 +190,6 @@ def _verdict(subject: Subject, error: float, warned: bool, departs: float) -> Ve
 
 def _errors(single: dla.Attribution, pair: dla.Attribution, ids: Tensor, truth: _Truth) -> tuple[dict[str, float], int]:
     """The largest error of each thing that can be compared, and how many heads' rows cannot."""
-    std = float(truth.own.std())
     own, other = (_picked(truth.own, each) for each in ids)
     compared = {
         "the sum": single.gap,
@@ -204,7 +209,11 @@ def _errors(single: dla.Attribution, pair: dla.Attribution, ids: Tensor, truth: 
                 unchecked += part.kind == "head"
     else:
         unchecked = sum(part.kind == "head" for part in single.parts)
-    return {what: float(error.abs().max().nan_to_num(torch.inf)) / std for what, error in compared.items()}, unchecked
+    return {what: _largest(error, truth) for what, error in compared.items()}, unchecked
+
+
+def _largest(error: Tensor, truth: _Truth) -> float:
+    return float(error.abs().max().nan_to_num(torch.inf)) / float(truth.own.std())
 
 
 def _picked(logits: Tensor, ids: Tensor) -> Tensor:

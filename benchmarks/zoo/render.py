@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from benchmarks.zoo.subjects import MODES, Family
+from benchmarks.zoo.traced import ATTENTION, MLPS
 
 Cells = Sequence[Mapping[str, Any]]
 
@@ -27,6 +28,10 @@ for differences, with another token asked about at each position:
   pass of the model that runs (compatibility mode, `HookedTransformer`);
 - each head, sublayer and stream with a row found without the library: `z @ W_O` through the post-norm, multipliers and
   final norm as measured, in float64.
+
+**traced** are the sublayers through which a logit is followed back to the tokens (`Attribution.trace_back`): all, or
+how many of how many, with the number of the reason for the others, each of which is a row of its own. The sum over
+tokens, biases and such rows is compared with the logit as well.
 
 **refused** is an `UnsupportedModelError` that says why, by the number of the reason below; **does not run** is
 TransformerLens' own failure to load, convert or run the model. A number that is neither exact nor an error stops
@@ -122,11 +127,13 @@ def _table(family: Family, cells: Cells, lines: Mapping[int, str], notes: _Notes
     ours = [cell for cell in cells if cell["family"] == family]
     columns = [(n, m) for n in lines for m in MODES[family] if any((c["line"], c["mode"]) == (n, m) for c in ours)]
     heads = [f"{lines[line]} {mode}" for line, mode in columns]
-    rows = ["| architecture | finest rows | " + " | ".join(heads) + " |", "|---|---|" + "---|" * len(heads)]
+    first = "| architecture | finest rows | traced through attention | traced through MLPs | "
+    rows = [first + " | ".join(heads) + " |", "|---|---|---|---|" + "---|" * len(heads)]
     for name in _names(ours):
         cells_of = [c for c in ours if c["name"] == name]
         entries = [_entry([c for c in cells_of if (c["line"], c["mode"]) == at], notes) for at in columns]
-        rows.append(f"| `{name}` | {_finest(cells_of)} | " + " | ".join(entries) + " |")
+        ways = " | ".join(_traced(cells_of, kind, notes) for kind in (ATTENTION, MLPS))
+        rows.append(f"| `{name}` | {_finest(cells_of)} | {ways} | " + " | ".join(entries) + " |")
     return rows
 
 
@@ -157,6 +164,19 @@ def _finest(cells: Cells) -> str:
     plain = [k for k in kinds if k not in ("embed", "pos_embed", "b_O", "ln1_post_b")]
     order = sorted(plain, key=lambda kind: kind != "head")
     return ", ".join("heads" if kind == "head" else f"`{kind}`" for kind in order)
+
+
+def _traced(cells: Cells, kind: str, notes: _Notes) -> str:
+    """Through how many sublayers of a kind there is a way back; what differs by line or mode is said of each."""
+    said = dict.fromkeys(_way(c["traced"][kind], notes) for c in cells if kind in c["traced"])
+    return "; ".join(said)
+
+
+def _way(found: Mapping[str, Any], notes: _Notes) -> str:
+    through, of = found["through"], found["of"]
+    amount = "all" if through == of else f"{through} of {of}" if through else "none"
+    reasons = ", ".join(sorted({str(notes.number(reason)) for reason in found["reasons"]}))
+    return amount if through == of else f"{amount} ({reasons})"
 
 
 def _changed(cells: Cells) -> Iterator[str]:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy, Block
+from dla.adapters.reads import ModelReads
 from dla.errors import UnsupportedModelError
 from dla.inputs.vocabulary import Vocabulary
 from dla.writes import Write
@@ -82,6 +83,11 @@ class ModelAdapter(abc.ABC):
     @property
     def context(self) -> int | None:
         """How many tokens a prompt may have; None where there is no limit, or it is not known."""
+        return None
+
+    @property
+    def reads(self) -> ModelReads | None:
+        """What each sublayer of each block reads, so that parts can be traced; None where the adapter does not say."""
         return None
 
     def tensors(self) -> list[tuple[str, Float[Tensor, "..."]]]:

@@ -1,7 +1,8 @@
 """What the adapters of both TransformerLens classes need to run a model: its hooks, its anatomy, checks, sizes."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, final
+from functools import partial
+from typing import Any, TypeVar, final
 from weakref import WeakKeyDictionary
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.module_inputs import HookPoints, module_inputs_of
-from dla.adapters.recognise.discover import DoesNotRunError, discover
+from dla.adapters.reads import ModelReads
+from dla.adapters.recognise.discover import DoesNotRunError, discover, discover_reads
 from dla.adapters.recognise.match import tensor_of
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.offloaded import home_of, offloaded_weights
@@ -25,6 +27,11 @@ _SWITCHES = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_
 
 # The anatomy of each model that is still in memory, with the state that it was found in; shared by its adapters.
 _FOUND: WeakKeyDictionary[Any, tuple[tuple[Any, ...], Anatomy]] = WeakKeyDictionary()
+
+# What the sublayers read, with the anatomy that they are those of.
+_READS: WeakKeyDictionary[Any, tuple[Anatomy, ModelReads]] = WeakKeyDictionary()
+
+_Found = TypeVar("_Found")
 
 
 @final
@@ -96,22 +103,41 @@ class AnatomyCache:
             return self._found()
 
     def _found(self) -> Anatomy:
-        state, hook_points = self._state(), self._hook_points.get()
+        state = self._state()
         found = _FOUND.get(self._model)
         if found is None or found[0] != state:
-            modules = self._modules()
-            tokens = tokens_to_record(_known_ids(self._model), context_length(self._model))
-            check_runnable(self._model, tokens)
-            tokens = tokens.to(device_of(self._model))
-            try:
-                with without_user_hooks(self._model):
-                    found = (state, discover(modules, hook_points, self._forward, tokens))
-            except DoesNotRunError:
-                if not user_hooks(self._model):
-                    raise
-                found = (state, discover(modules, hook_points, self._forward, tokens))
-            _FOUND[self._model] = found
+            found = _FOUND[self._model] = state, self._looked_at(discover)
         return found[1]
+
+    def _looked_at(
+        self, discovered: Callable[[ModelModules, HookPoints, Forward, Int[Tensor, "batch pos"]], _Found]
+    ) -> _Found:
+        """What is discovered by running the model on a few tokens, without the user's hooks."""
+        modules, hook_points = self._modules(), self._hook_points.get()
+        tokens = tokens_to_record(_known_ids(self._model), context_length(self._model))
+        check_runnable(self._model, tokens)
+        tokens = tokens.to(device_of(self._model))
+        try:
+            with without_user_hooks(self._model):
+                return discovered(modules, hook_points, self._forward, tokens)
+        except DoesNotRunError:
+            if not user_hooks(self._model):
+                raise
+            return discovered(modules, hook_points, self._forward, tokens)
+
+    def reads(self) -> ModelReads:
+        """What the sublayers of that anatomy read; takes one more run when it is first asked for.
+
+        Raises:
+            ValueError: As `get`.
+            UnsupportedModelError: As `get`.
+        """
+        anatomy = self.get()
+        with turn_on(self._model):
+            known = _READS.get(self._model)
+            if known is None or known[0] is not anatomy:
+                known = _READS[self._model] = anatomy, self._looked_at(partial(discover_reads, anatomy=anatomy))
+        return known[1]
 
     def is_current(self, anatomy: Anatomy) -> bool:
         """Whether the model still has the weights with which an anatomy was found."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import Editing, ModelAdapter, Observer
+from dla.adapters.reads import ModelReads
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.offloaded import offloaded_weights
 from dla.adapters.running import AnatomyCache, HookMap, check_runnable, context_length, output_size
@@ -50,6 +51,11 @@ class TransformerLensAdapter(ModelAdapter):
     @property
     def anatomy(self) -> Anatomy:
         return self._anatomy.get()
+
+    @final
+    @property
+    def reads(self) -> ModelReads:
+        return self._anatomy.reads()
 
     @final
     @property

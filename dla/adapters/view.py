@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import Editing, ModelAdapter, Observer
+from dla.adapters.reads import ModelReads
 from dla.inputs.vocabulary import Vocabulary
 
 Run = Callable[
@@ -49,6 +50,10 @@ class AdapterView(ModelAdapter):
     def as_it_is(self) -> "AdapterView":
         """The same view of a model that runs as it does."""
         return AdapterView(self._model, self._anatomy, self._whole)
+
+    @property
+    def reads(self) -> ModelReads | None:
+        return self._model.reads
 
     @property
     def vocabulary(self) -> Vocabulary:

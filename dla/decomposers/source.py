@@ -55,7 +55,7 @@ def _sources(sublayer: Sublayer) -> Sequence[Item] | None:
 def sources_of(heads: Heads, prompts: Prompts) -> Sources:
     """What the heads read at each position of some prompts; the heads' values must be known."""
     assert heads.values is not None
-    texts, labels = [f" {token}" if token else "" for token in _tokens(prompts)], heads.labels
+    texts, labels = [f" {token}" if token else "" for token in quoted_tokens(prompts)], heads.labels
     rows = [
         Label("source", head.layer, head.index, f"{head} ← {s}{text}", s, head)
         for head in labels
@@ -66,7 +66,7 @@ def sources_of(heads: Heads, prompts: Prompts) -> Sources:
     return Sources(heads.values.pattern, heads.values.v, heads.W_O, heads.values.b_V, rows, heads.route)
 
 
-def _tokens(prompts: Prompts) -> list[str]:
+def quoted_tokens(prompts: Prompts) -> list[str]:
     """The token at each position, quoted; empty where the prompts differ."""
     found: list[set[str]] = [set() for _ in range(prompts.tokens.shape[1])]
     for texts in prompts.texts():

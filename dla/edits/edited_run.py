@@ -12,7 +12,7 @@ from torch import Tensor
 from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.watching import merged_observers
 from dla.edits.ablations import Ablation, Written
-from dla.edits.places import Place
+from dla.edits.places import EditPlace
 from dla.errors import UnsupportedModelError
 from dla.inputs.given import shown
 from dla.writes import Site
@@ -33,7 +33,7 @@ class PlacedEdit:
     """
 
     part: str
-    place: Place
+    place: EditPlace
     ablation: Ablation
     where: Bool[Tensor, "batch pos"]
     real: Bool[Tensor, "batch pos"]

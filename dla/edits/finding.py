@@ -11,7 +11,7 @@ from torch import Tensor
 from dla.adapters.anatomy import Anatomy, Sublayer
 from dla.decomposers.members import parts_of_rows
 from dla.decomposers.plans import PlanStep
-from dla.edits.places import Place, Slice, Summand
+from dla.edits.places import EditPlace, Slice, Summand
 from dla.errors import UnsupportedModelError
 from dla.inputs.given import shown
 from dla.labels import ROUNDING, Label
@@ -36,7 +36,7 @@ class PlaceFinder:
         self._anatomy, self._steps = anatomy, steps
         self._d_model = anatomy.unembedding.W_U.shape[0]
 
-    def places(self, part: str) -> list[Place]:
+    def places(self, part: str) -> list[EditPlace]:
         """Where a part writes: one place, or one for each member of a group.
 
         Args:
@@ -69,7 +69,7 @@ class PlaceFinder:
                 yield from () if sublayer.neurons is None else [sublayer.neurons.post]
         yield from (site for write in self._anatomy.embeddings for site in write.reads)
 
-    def _by_label(self, part: str) -> Place | None:
+    def _by_label(self, part: str) -> EditPlace | None:
         for write in self._anatomy.embeddings:
             if isinstance(write, FullOutput) and str(write.label) == part:
                 return Slice(write.site, _all_of)
@@ -82,7 +82,7 @@ class PlaceFinder:
             return self._head(part, int(head[1]), int(head[2]), None if head[3] is None else int(head[3]))
         return None if neuron is None else self._neuron(part, int(neuron[1]), int(neuron[2]))
 
-    def _head(self, part: str, layer: int, head: int, source: int | None) -> Place | None:
+    def _head(self, part: str, layer: int, head: int, source: int | None) -> EditPlace | None:
         for heads in (sublayer.heads for sublayer in self._sublayers(part, layer) if sublayer.heads is not None):
             if head >= heads.W_O.shape[0]:
                 raise ValueError(f"There is no part {part!r}: layer {layer} has {heads.W_O.shape[0]} heads.")
@@ -92,7 +92,7 @@ class PlaceFinder:
                 return Slice(heads.values.pattern, partial(_of_source, head, source))
         return None
 
-    def _neuron(self, part: str, layer: int, neuron: int) -> Place | None:
+    def _neuron(self, part: str, layer: int, neuron: int) -> EditPlace | None:
         for neurons in (s.neurons for s in self._sublayers(part, layer) if s.neurons is not None):
             if neuron >= len(neurons.W_out):
                 raise ValueError(f"There is no part {part!r}: layer {layer} has {len(neurons.W_out)} neurons.")

@@ -17,7 +17,7 @@ Seen = Mapping[Site, Shaped[Tensor, "..."]]
 """What was read in a run before the edit, in the layout of the site."""
 
 
-class Place(abc.ABC):
+class EditPlace(abc.ABC):
     """Where an edit happens.
 
     Law: after `put(activation, new, where, seen)` the part writes `new` at the positions `where`, and what other parts
@@ -63,7 +63,7 @@ class Place(abc.ABC):
 
 @final
 @dataclass(frozen=True, eq=False)
-class Slice(Place):
+class Slice(EditPlace):
     """A part that has an activation, or entries of one, for itself: `z` of a head, `post` of a neuron.
 
     Attributes:
@@ -98,7 +98,7 @@ class Slice(Place):
 
 @final
 @dataclass(frozen=True, eq=False)
-class Summand(Place):
+class Summand(EditPlace):
     """A part that is one summand of an activation that is added to the stream: an expert, a feature, a bias.
 
     Attributes:

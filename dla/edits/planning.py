@@ -19,7 +19,7 @@ from dla.edits.ablations import Written
 from dla.edits.edit import Edit
 from dla.edits.edited_run import EditedRun, PlacedEdit, keeping
 from dla.edits.finding import PlaceFinder
-from dla.edits.places import Place
+from dla.edits.places import EditPlace
 from dla.edits.rows import edit_rows
 from dla.inputs.given import items, shown
 from dla.inputs.prompts import Positions, Prompts, read_positions, read_prompts
@@ -114,7 +114,7 @@ def _without_edits(model: ModelAdapter) -> ModelAdapter:
 
 
 def placed_at(
-    model: ModelAdapter, places: Sequence[Place], prompts: Prompts, edit: Edit, where: Bool[Tensor, "batch pos"]
+    model: ModelAdapter, places: Sequence[EditPlace], prompts: Prompts, edit: Edit, where: Bool[Tensor, "batch pos"]
 ) -> list[PlacedEdit]:
     """The edits of some places that make up one part.
 
@@ -136,7 +136,7 @@ def placed_at(
 
 
 @torch.no_grad()
-def _written_on(model: ModelAdapter, prompts: Prompts, places: Sequence[Place]) -> list[Written]:
+def _written_on(model: ModelAdapter, prompts: Prompts, places: Sequence[EditPlace]) -> list[Written]:
     """What is written at some places on other prompts."""
     seen: dict[Site, Tensor] = {}
     sites = [site for place in places for site in (place.site, *place.reads)]

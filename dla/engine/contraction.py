@@ -9,7 +9,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dla.decomposers.plans import PlanStep, Rows
-from dla.engine.activations import PositionSelector
 from dla.errors import UnsupportedModelError
 from dla.writes.sites import Site
 
@@ -26,7 +25,7 @@ class Contraction:
         self,
         steps: Sequence[PlanStep],
         directions: Float[Tensor, "direction #batch #pos d_model"],
-        select: PositionSelector,
+        select: Callable[[Site, Tensor], Tensor],
         places: Sequence[Float[Tensor, "_ direction batch query"]] = (),
     ) -> None:
         """Contracts what reads nothing, and waits for the rest.
@@ -34,7 +33,7 @@ class Contraction:
         Args:
             steps: The writes, and what is done with the rows of each.
             directions: What is read of each, up to the final norm's scale.
-            select: Takes the positions that are asked about.
+            select: Takes the positions that are asked about out of what a site shows.
             places: Where the values of each step are put, if it is known how many there are, so that nothing is held
                 twice; see `Plan.places`.
         """

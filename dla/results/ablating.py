@@ -19,7 +19,7 @@ from dla.engine.forward import ForwardResult, forward
 from dla.engine.query import Query
 from dla.errors import ReconstructionError, UnsupportedModelError
 from dla.labels import Label
-from dla.results.part_vectors import PartVectors, reads_of
+from dla.results.part_vectors import PartVectors, direction_reads
 from dla.results.removal import known_eps
 from dla.results.rerun import Rerun
 from dla.tolerances import TOLERANCE
@@ -181,7 +181,7 @@ class Remover:
         The first of these is that of the stream without what is lost, the second that of the run.
         """
         base, norm = self._base, self._query.unembedding.norm
-        reads = reads_of(self._query).double()
+        reads = direction_reads(self._query).double()
         removed = torch.linalg.vecdot(reads, lost.to(reads))
         if norm is None or base.stream is None or base.scale is None or run.scale is None:
             one = torch.ones_like(removed[0])

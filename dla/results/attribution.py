@@ -1,6 +1,6 @@
 """The result: how much each part contributed, and the proof that the parts add up."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,26 +15,24 @@ from torch import Tensor
 from dla.decomposers.base import Decomposer, as_decomposer
 from dla.decomposers.groups import Grouping, Renaming, Selector, check_groups, named_groups, rule_of, rule_of_function
 from dla.decomposers.plans import RowKind, Rows, unique_labels
-from dla.edits import Ablation, Zero
 from dla.engine.forward import ForwardResult
 from dla.engine.query import Query
-from dla.inputs.arguments import file_path, instance
+from dla.engine.rules import Rule
+from dla.inputs.arguments import file_path
 from dla.inputs.given import Count, count, shown
 from dla.labels import Label
 from dla.provenance import Provenance
 from dla.results.attribution_table import ROWS_SHOWN, attribution_grid, ranked
 from dla.results.axes import provenance_of, without_axes
-from dla.results.caveats import Caveats
 from dla.results.difference import Difference
-from dla.results.direct_effects import DirectEffects
-from dla.results.effects import Effects
-from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen, place_of_direction
-from dla.results.measuring import measured_effects
+from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen, place_of_direction, places_of
 from dla.results.part import Part
+from dla.results.questions import Questions, run_of
 from dla.results.refining import refined
 from dla.results.rerun import Rerun
-from dla.results.shares import Shares
 from dla.results.sums import adds_up
+from dla.results.trace import Pos, trace
+from dla.results.trace_back import trace_back
 from dla.text import shortened
 from dla.views.brief import mean_of
 from dla.views.dataset import frame_of, to_dataset
@@ -46,16 +44,10 @@ if TYPE_CHECKING:
     import pandas
     import xarray
 
-    Parts = int | str | Sequence[str]
-else:  # what is passed is looked at where it is read, and a sentence says what is wrong with it
-    Parts = object
-
-ZERO = Zero()
-
 
 @final
 @dataclass(frozen=True, eq=False)
-class Attribution:
+class Attribution(Questions):
     """What each part of the model contributed to a logit, or to a difference of logits.
 
     All tensors are in logits. The axis of directions is there if several were asked for; the batch axis is always there
@@ -208,81 +200,42 @@ class Attribution:
             TypeError: If it is not one label, or `by` is no decomposer.
             ValueError: If there is no such part, or the decomposer has no pieces of it.
         """
-        rerun = self._rerun("refine")
+        rerun = run_of(self, "refine")
         return replace(self, **refined(self, self._place(label), as_decomposer(by), rerun, f"refine({label!r})"))
 
-    def direct_effects(self) -> DirectEffects:
-        """What the logit would lose without each row, given how the final norm reacts; runs the model once more.
-
-        `effect = value + (scale / scale_without - 1) * (value - all)`: the scale of the final norm, divided by the one
-        that it has without the row's vector, and what the direction reads of the whole stream. Where there is no final
-        norm, effects are the values.
-
-        Raises:
-            RunChangedError: If the model does not run any more as it ran for this result.
-            ValueError: If the rows do not add up, the result was read from a file, or reads a place before the end of
-                the stream.
-        """
-        return DirectEffects.of(self, self._rerun("direct_effects"))
-
-    def effects(
-        self,
-        parts: Parts = 10,
-        *,
-        ablation: Ablation = ZERO,
-        at: str = "asked",
-        joint: bool = False,
-        progress: bool | None = None,
-    ) -> Effects:
-        """What the logit loses in runs of the model without a part, and which later parts make up for it.
-
-        Beside the run that finds the parts' vectors, each part takes one run, with all prompts in a batch.
+    def trace(self, label: Labels, *, by: Decomposer, rule: Rule | None = None, pos: Pos = None) -> "Attribution":
+        """What fed a part: its row (`logit`, as measured), in rows of what was written before the part read it.
 
         Args:
-            parts: How many of the strongest (of the first direction, if there are several), or labels.
-            ablation: What stands in the place of what the part writes: `Zero()`, `Mean(prompts)`, `Resample(prompts)`,
-                `Fixed(vector)`, or one of your own.
-            at: Where: "asked" at the positions that are attributed, "all" at every position.
-            joint: Whether all parts are taken away together, in one run.
-            progress: Whether to show a bar; None shows it on a terminal.
+            label: The part, or several that read at one place.
+            by: What the rows of the trace are; the axis of positions is that of the positions read.
+            rule: How a gated MLP is read as linear: `FrozenGate()`, `FrozenUp()` or `Mixed(0.5)`.
+            pos: Only what was written at this position; None for the sum over all that the result is about.
 
         Raises:
-            ReconstructionError: If the rows of a run without a part do not add up.
+            ReconstructionError: If the rows and the constant are not the measured row.
             RunChangedError: If the model does not run any more as it ran for this result.
-            TypeError: If an argument is of a kind that cannot be read.
-            UnsupportedModelError: If a part cannot be taken away; says why.
-            ValueError: If the rows do not add up, there are fewer parts or no such part, the ablation does not fit a
-                part, or the result was read from a file.
-
-        Source: McGrath et al. 2023, "The Hydra Effect" (arXiv 2307.15771), for what later parts repair.
+            UnsupportedModelError: If it is not known what the part read.
+            ValueError: If there is no such part, it read nothing, or an argument does not fit.
         """
-        return measured_effects(self, self._rerun("effects"), parts, ablation, at, joint, progress)
+        labels = [self.parts[i] for i in places_of(label, self.labels)]
+        found = trace(run_of(self, "trace"), labels, as_decomposer(by), rule, pos)
+        return found.proven(Attribution.of(found.query, found.run))
 
-    def shares(self) -> Shares:
-        """The logit shared out among at most 15 rows, with the final norm in the game; see `Shares`.
-
-        The model runs once more. Every set of rows is weighed, so more rows are grouped first.
-
-        Raises:
-            RunChangedError: If the model does not run any more as it ran for this result.
-            ValueError: If there are more rows, some were left out, they do not add up, or the result was read from a
-                file.
-        """
-        return Shares.of(self, self._rerun("shares"))
-
-    def caveats(self, effects: Effects | None = None) -> Caveats:
-        """What to know before this result is believed, in sentences with its own numbers; the model runs once more.
+    def trace_back(self, to: str = "tokens", *, rule: Rule | None = None, pos: Pos = None) -> "Attribution":
+        """The logit in rows of what stood at an earlier place of the stream, position by position, and of biases.
 
         Args:
-            effects: What `effects` measured of some parts, for a sentence on what others repair.
+            to: "tokens" for the embeddings, or the hook name of a stream.
+            rule: As in `trace`.
+            pos: Which position, where the result is about several.
 
         Raises:
-            RunChangedError: If the model does not run any more as it ran for this result.
-            TypeError: If `effects` are none.
-            ValueError: If the rows do not add up, there are several directions, or the result was read from a file.
+            ReconstructionError: If the rows and the constant are not the logit.
+            RunChangedError: As `trace`.
+            ValueError: If there is no such place before what was asked about, or an argument does not fit.
         """
-        given = instance(effects, (Effects, type(None)), "effects", "what result.effects() gave, or None")
-        return Caveats.of(self, self._rerun("caveats"), given)
+        return trace_back(run_of(self, "trace_back"), to, rule, pos).proven(self)
 
     def __sub__(self, other: object) -> Difference:
         if not isinstance(other, Attribution):
@@ -366,13 +319,6 @@ class Attribution:
 
     def _place(self, label: OneLabel) -> int:
         return LabelIndex(self.labels)(label)
-
-    def _rerun(self, what: str) -> Rerun:
-        if self.rerun is None:
-            raise ValueError(
-                f"{what} runs the model again, and this result was read from a file or a pickle. Attribute again."
-            )
-        return self.rerun
 
 
 _PROOF = ("total", "constant", "logit", "output_logit", "tolerance")

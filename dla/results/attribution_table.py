@@ -8,6 +8,7 @@ from dla.decomposers.plans import RowKind
 from dla.inputs.arguments import choice
 from dla.inputs.given import count
 from dla.results.attributed import AttributedRows
+from dla.text import some_of
 from dla.views.grid import Grid, Line, signed
 
 ROWS_SHOWN = 10
@@ -24,8 +25,8 @@ def attribution_grid(result: AttributedRows, shown: int) -> Grid:
         ValueError: If several directions were asked for.
     """
     ends = (tuple(Line(label, (signed(value),), value) for label, value in rows) for rows in _ends(result, shown))
-    proof = tuple(Line(label, (signed(value),)) for label, value in _proof(result))
-    return Grid(_title(result), ("logits",), (*ends, proof), bar=_BAR)
+    proof = tuple(Line(label, (signed(value),)) for label, value in proof_of(result))
+    return Grid(title_of(result), ("logits",), (*ends, proof), bar=_BAR)
 
 
 def mean_by_row(result: AttributedRows, numbers: Float[Tensor, "part *more"]) -> Float[Tensor, " part"]:
@@ -56,20 +57,23 @@ def _ends(result: AttributedRows, shown: int) -> tuple[list[tuple[str, float]], 
     return ranked(result, "value", shown, 1), ranked(result, "value", shown, -1)[::-1]
 
 
-def _title(result: AttributedRows) -> str:
-    what = f"{result.provenance.direction}, {result.provenance.decomposer}"
+def title_of(result: AttributedRows) -> str:
+    """What was asked, how it was split, and over how much the printed numbers are averaged."""
+    provenance = result.provenance
+    edits = f", edited: {some_of(provenance.edits)}" if provenance.edits else ""
+    what = f"{provenance.direction}, {provenance.decomposer}{edits}"
     count = int((result.positions >= 0).sum())
-    return what if count == 1 else f"{what}, mean over {count} positions of {len(result.provenance.tokens)} prompts"
+    return what if count == 1 else f"{what}, mean over {count} positions of {len(provenance.tokens)} prompts"
 
 
-def _proof(result: AttributedRows) -> list[tuple[str, float]]:
-    worst = result.gap.abs().nan_to_num().max()
+def proof_of(result: AttributedRows) -> list[tuple[str, float]]:
+    """What the rows come to, what was measured, and how far apart the two are."""
     additive = result.provenance.row_kind == RowKind.ADDITIVE.value
     return [
         ("sum of the parts" if additive else "the last row", _mean(result.total)),
         ("constant", _mean(result.constant)),
-        ("the model's own logit", _mean(result.logit)),
-        ("largest gap", float(worst)),
+        ("the row as measured" if result.provenance.traced else "the model's own logit", _mean(result.logit)),
+        ("largest gap", float(result.gap.abs().nan_to_num().max())),
     ]
 
 

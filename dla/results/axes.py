@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dla.edits.planning import edits_of
 from dla.engine.query import Query
 from dla.inputs.prompts import Positions
 from dla.provenance import Provenance, versions
@@ -29,6 +30,7 @@ def provenance_of(query: Query, dims: tuple[str, ...]) -> Provenance:
         dims=dims,
         versions=versions(),
         directions=query.names,
+        edits=tuple(dict.fromkeys(f"{edit.part} ({type(edit.ablation).__name__})" for edit in edits_of(query.model))),
     )
 
 

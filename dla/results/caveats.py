@@ -48,6 +48,7 @@ class Caveats:
     sentences: tuple[str, ...]
 
     @staticmethod
+    @torch.no_grad()
     def of(result: AttributedRows, rerun: Rerun, effects: Effects | None) -> "Caveats":
         """The caveats of an attribution, after one more run of the model.
 

@@ -10,12 +10,12 @@ from dla.engine.forward import Unembed
 from dla.labels import Label
 from dla.results.alignment import rows_at
 from dla.results.attributed import AttributedRows
-from dla.results.part_vectors import reads_of
+from dla.results.part_vectors import direction_reads
 from dla.results.rerun import Rerun
 
 
 @torch.no_grad()
-def read_by(
+def crossed_values(
     reader: AttributedRows, writer: AttributedRows, parts: tuple[Label, ...]
 ) -> Float[Tensor, "part *direction_batch_and_pos"]:
     """What the direction of one attribution reads of the parts of another, on the scale of its own final norm.
@@ -30,7 +30,7 @@ def read_by(
         ValueError: If a result was read from a file, the streams differ in width, or rows do not add up.
     """
     ours, theirs = _rerun(reader), _rerun(writer)
-    query, reads = theirs.query, reads_of(ours.query)
+    query, reads = theirs.query, direction_reads(ours.query)
     if ours.scale is not None:
         reads = reads / ours.scale.unsqueeze(-1)
     if reads.shape[-1] != query.unembedding.W_U.shape[0]:

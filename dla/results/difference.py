@@ -14,11 +14,11 @@ from torch import Tensor
 from dla.inputs.arguments import file_path
 from dla.inputs.given import Count, count
 from dla.labels import Label
-from dla.results.alignment import aligned, check_comparable
+from dla.results.alignment import check_comparable, side_by_side
 from dla.results.attributed import AttributedRows
 from dla.results.attribution_table import ROWS_SHOWN, mean_by_row
-from dla.results.crossing import read_by
-from dla.text import shortened
+from dla.results.crossing import crossed_values
+from dla.text import shortened, some_of
 from dla.views.compared import COMPARED, compared_lines
 from dla.views.dataset import DIFFERENCE_FORMAT, frame_of, to_dataset
 from dla.views.endings import NETCDF, check_target
@@ -64,7 +64,7 @@ class Difference:
             ValueError: If they have other axes, directions by other names, rows of another kind, or no part in common.
         """
         check_comparable(first, second)
-        parts, left, right = aligned(first, second)
+        parts, left, right = side_by_side(first, second)
         return Difference(first, second, parts, left, right)
 
     @property
@@ -102,7 +102,7 @@ class Difference:
             RunChangedError: If a model does not run any more as it ran for its result.
             ValueError: If a result was read from a file, the streams differ in width, or rows do not add up.
         """
-        crossed = read_by(self.first, self.second, self.parts)
+        crossed = crossed_values(self.first, self.second, self.parts)
         return replace(self, written=self.left - crossed)
 
     def direction(self, name: str) -> "Difference":
@@ -216,5 +216,6 @@ def _told(one: AttributedRows, other: AttributedRows) -> str:
         model: model != f"{others.model}, {others.dtype}",
         repr(shortened(prompts)): mine.tokens != others.tokens,
         mine.decomposer: mine.decomposer != others.decomposer,
+        f"edited: {some_of(mine.edits)}" if mine.edits else "not edited": mine.edits != others.edits,
     }
     return ", ".join(text for text, differs in told.items() if differs) or mine.direction

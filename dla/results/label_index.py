@@ -67,6 +67,21 @@ class LabelIndex:
         return self._places[wanted]
 
 
+def places_of(label: object, labels: Sequence[str]) -> list[int]:
+    """Where one or several parts are.
+
+    Args:
+        label: A label or several.
+        labels: Those of all parts.
+
+    Raises:
+        TypeError: If one is no label.
+        ValueError: If there is no such part, or none is named.
+    """
+    place = LabelIndex(labels)
+    return list(dict.fromkeys(map(place, _labels(label))))
+
+
 def no_part(label: str, labels: Sequence[str], known: Sequence[str]) -> ValueError:
     """The error about a label that does not exist.
 

@@ -37,7 +37,7 @@ class PartVectors:
             if step.reductions or not wanted.isdisjoint(step.write.labels)
         ]
         self._shape = query.positions.index.shape
-        self._reads = reads_of(query).requires_grad_()
+        self._reads = direction_reads(query).requires_grad_()
         self._contraction = Contraction(steps, self._reads, query.select)
 
     def observers(self) -> dict[str, Observer]:
@@ -58,7 +58,7 @@ class PartVectors:
         return vector
 
 
-def reads_of(query: Query) -> Float[Tensor, "direction batch query d_model"]:
+def direction_reads(query: Query) -> Float[Tensor, "direction batch query d_model"]:
     """What the directions read of the stream before the final norm, at each position."""
     return before_norm(directions_of(query)).detach().expand(-1, *query.positions.index.shape, -1).clone()
 

@@ -19,7 +19,7 @@ from dla.decomposers.plans import GROUP, Plan, PlanStep, Rows
 from dla.engine.contraction import Contraction
 from dla.engine.forward import Unembed
 from dla.labels import Label
-from dla.results.part_vectors import reads_of
+from dla.results.part_vectors import direction_reads
 from dla.results.rerun import Rerun
 from dla.tolerances import TOLERANCE
 from dla.writes import Activations, Norm, Site, Write
@@ -64,7 +64,7 @@ def reactions(rerun: Rerun, labels: Sequence[Label]) -> Reaction:
         return Reaction(rerun.logit, none, none)
     eps = known_eps(norm)
     assert rerun.stream is not None and rerun.scale is not None
-    read = torch.linalg.vecdot(reads_of(rerun.query), rerun.stream) / rerun.scale
+    read = torch.linalg.vecdot(direction_reads(rerun.query), rerun.stream) / rerun.scale
     stream = centre(rerun.stream) if norm.centred else rerun.stream
     sums = _measured(rerun, labels, stream, norm)
     d_model = stream.shape[-1]
@@ -101,7 +101,7 @@ def _measured(
     query, plan, shape = rerun.query, rerun.query.plan, rerun.query.positions.index.shape
     steps = plan.steps(query.prompts)
     summed = {i: _Remembered(step.write) for i, step in enumerate(steps) if _is_summed(plan, step)}
-    reads = reads_of(rerun.query).requires_grad_()
+    reads = direction_reads(rerun.query).requires_grad_()
     # Two numbers of each part of each write; and the rows that are sums, since which there are may depend on values.
     numbers = Contraction(
         [PlanStep(_Measured(step.write, norm.centred)) for step in steps], stream.unsqueeze(0), query.select

@@ -15,7 +15,7 @@ from dla.decomposers.plans import RowKind
 from dla.inputs.given import Count, count
 from dla.results.attributed import AttributedRows
 from dla.results.attribution_table import mean_by_row
-from dla.results.part_vectors import PartVectors, reads_of
+from dla.results.part_vectors import PartVectors, direction_reads
 from dla.results.removal import known_eps
 from dla.results.rerun import Rerun
 from dla.text import shortened
@@ -73,7 +73,7 @@ class Shares:
         vectors = PartVectors(rerun.query, parts)
         run = rerun.once_more(vectors.observers())
         stacked = torch.stack([vectors.vector(part) for part in parts]).double()
-        reads, norm = reads_of(rerun.query).double(), rerun.query.unembedding.norm
+        reads, norm = direction_reads(rerun.query).double(), rerun.query.unembedding.norm
         read = torch.einsum("dbqm,pbqm->dpbq", reads, stacked).flatten(2)
         if norm is None:
             found = read

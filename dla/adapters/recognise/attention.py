@@ -90,24 +90,40 @@ class _Grouped:
 
 def _bias(path: str, module: nn.Module, recording: Recording, v: Site) -> Float[Tensor, "group d_head"] | None:
     """The value bias; None if the values are not the attention's input times `W_V` plus a bias."""
-    W_V, b_V, entered = tensor_of(module, "W_V"), tensor_of(module, "b_V"), recording.inputs.get(path)
-    if W_V is None or b_V is None or entered is None or b_V.numel() == 0:
+    b_V, entered = tensor_of(module, "b_V"), recording.inputs.get(path)
+    if tensor_of(module, "W_V") is None or b_V is None or entered is None or b_V.numel() == 0:
         return None
     # With `use_split_qkv_input` each head has an input of its own, and all are the same.
-    entered = entered[:, :, 0] if entered.ndim == 4 else entered
-    shown = recording.read(v)
-    groups, d_head = shown.shape[2:]
-    if W_V.numel() != entered.shape[-1] * b_V.numel() or b_V.numel() % (groups * d_head):
+    linear = value_map(module, recording, v, entered[:, :, 0] if entered.ndim == 4 else entered)
+    if linear is None or linear.bias is None or not bool(linear.bias.any()):
         return None
-    share = b_V.numel() // (groups * d_head)  # HookedTransformer repeats the weight of a group for each of its heads
+    return linear.bias.reshape(recording.read(v).shape[2:])
+
+
+def value_map(
+    module: nn.Module, recording: Recording, v: Site, entered: Float[Tensor, "batch pos d_model"]
+) -> Linear | None:
+    """How values are made of what enters the attention; None if they are not that times a matrix plus a bias.
+
+    Args:
+        module: The attention.
+        recording: What was seen.
+        v: Where the values are read.
+        entered: What entered the attention.
+    """
+    W_V, b_V, shown = tensor_of(module, "W_V"), tensor_of(module, "b_V"), recording.read(v)
+    (groups, d_head), d_model = shown.shape[2:], entered.shape[-1]
+    share, rest = (0, 1) if W_V is None else divmod(W_V.numel(), d_model * groups * d_head)
+    if W_V is None or share == 0 or rest or (b_V is not None and b_V.numel() not in (0, share * groups * d_head)):
+        return None
+    # HookedTransformer repeats the weight of a group for each of its heads.
     # [head d_model d_head] -> [d_model group * d_head], one head of each group
-    weight = W_V.detach().reshape(-1, entered.shape[-1], d_head)[::share].transpose(0, 1).flatten(1)
-    bias = b_V.reshape(-1, d_head)[::share].flatten()
+    weight = W_V.detach().reshape(-1, d_model, d_head)[::share].transpose(0, 1).flatten(1)
+    bias = None if b_V is None or b_V.numel() == 0 else b_V.reshape(-1, d_head)[::share].flatten()
     for linear in _maps(module, Linear(weight, bias, W_V.dtype)):
         step, activations = linear.product(MODULE_INPUT), {MODULE_INPUT: widened(entered)}
         if explained(step, activations, shown.flatten(2), entered.dtype, linear.dtype) is not None:
-            found = linear.bias
-            return None if found is None or not bool(found.any()) else found.reshape(groups, d_head)
+            return linear
     return None
 
 

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.module_inputs import HookPoints
+from dla.adapters.reads import ModelReads
 from dla.adapters.recognise.block_sums import BlockSum, recognise_block_sums
 from dla.adapters.recognise.checkpoint import mismatches, replaced_modules
 from dla.adapters.recognise.copies import check_copies
@@ -12,6 +13,7 @@ from dla.adapters.recognise.finite import check_finite
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.negligible import negligible_outputs, with_random_outputs
 from dla.adapters.recognise.offloaded import offloaded_weights
+from dla.adapters.recognise.reads import recognise_reads
 from dla.adapters.recognise.recording import Forward, Recording, record_run
 from dla.adapters.recognise.stream import recognise_blocks, recognise_stream
 from dla.adapters.recognise.unembedding import check_causal, coarsest_dtype, least_unit, recognise_unembedding
@@ -60,6 +62,30 @@ def discover(
         mismatches=mismatches(replaced, recording, unembedding, model),
         compatibility=model.compatibility,
     )
+
+
+def discover_reads(
+    model: ModelModules,
+    hook_points: HookPoints,
+    forward: Forward,
+    tokens: Int[Tensor, "batch pos"],
+    anatomy: Anatomy,
+) -> ModelReads:
+    """What the model's sublayers read, found by one more run.
+
+    Args:
+        model: The model's modules.
+        hook_points: Its hook points, by name.
+        forward: The model.
+        tokens: As in `discover`.
+        anatomy: The model's.
+
+    Raises:
+        DoesNotRunError: If the model does not run.
+    """
+    recording = _run(model, hook_points, forward, tokens)
+    with offloaded_weights(*model.by_path().values()):
+        return recognise_reads(model, recording, anatomy)
 
 
 def _block_sums(

@@ -65,7 +65,7 @@ def _scale_sites(path: str, module: nn.Module, recording: Recording) -> list[Sit
     shown, computed = recording.hooks.get(f"{path}.hook_scale"), []
     if f"{path}.hook_in" in recording.hooks:
         eps = next(_epsilons(module), 0.0)
-        computed = [Site(f"{path}.hook_in", read=_ScaleOf(eps, centred)) for centred in (True, False)]
+        computed = [Site(f"{path}.hook_in", read=ScaleOf(eps, centred)) for centred in (True, False)]
     if shown is None or shown.shape[-1] != 1:
         return computed
     hook = Site(f"{path}.hook_scale", read=_squeeze_last)
@@ -99,7 +99,7 @@ def _squeeze_last(scale: Float[Tensor, "*axes 1"]) -> Float[Tensor, "*axes"]:
 
 @final
 @dataclass(frozen=True)
-class _ScaleOf:
+class ScaleOf:
     """The scale of a norm, from its input."""
 
     eps: float

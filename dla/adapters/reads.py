@@ -1,0 +1,134 @@
+"""What sublayers read: the residual stream at a place, through a norm and a matrix, to values or to activations.
+
+With the norm's scale frozen each of these is a linear map of the stream and a constant, so a direction on what was made
+of the stream can be pulled back to the stream itself.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dla.writes import FullOutput, Norm, Site
+from dla.writes.routes import Activations
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """`x @ weight + bias`.
+
+    Attributes:
+        weight: The weight.
+        bias: The bias; None if there is none.
+    """
+
+    weight: Float[Tensor, "d_in d_out"]
+    bias: Float[Tensor, " d_out"] | None
+
+    def pull_back(self, direction: Float[Tensor, "*more d_out"]) -> Float[Tensor, "*more d_in"]:
+        """The direction in the input."""
+        return direction @ self.weight.detach().to(direction).T
+
+    def constant(self, direction: Float[Tensor, "*more d_out"]) -> Float[Tensor, "*more"]:
+        """What the direction reads of the bias."""
+        if self.bias is None:
+            return direction.new_zeros(direction.shape[:-1])
+        return direction @ self.bias.detach().to(direction)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class StreamEntry:
+    """How the residual stream enters a sublayer.
+
+    Attributes:
+        stream: The stream at the place where it is read.
+        norm: The norm that it passes; None if it passes none.
+    """
+
+    stream: FullOutput
+    norm: Norm | None
+
+    @property
+    def reads(self) -> tuple[Site, ...]:
+        """The sites that a pull-back needs: the scale of the norm."""
+        return () if self.norm is None else (self.norm.scale,)
+
+    def pull_back(
+        self, direction: Float[Tensor, "*more batch pos d_model"], activations: Activations
+    ) -> Float[Tensor, "*more batch pos d_model"]:
+        """`C(weight * direction) / scale`: a direction on what enters the sublayer, as one on the stream."""
+        if self.norm is None:
+            return direction
+        return self.norm.pull_back(direction) / activations[self.norm.scale].unsqueeze(-1)
+
+    def constant(self, direction: Float[Tensor, "*more d_model"]) -> Float[Tensor, "*more"]:
+        """What the direction reads of the norm's bias."""
+        if self.norm is None or self.norm.bias is None:
+            return direction.new_zeros(direction.shape[:-1])
+        return direction @ self.norm.bias.detach().to(direction)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class HeadReads:
+    """What attention heads make values of: `v = entered @ W_V + b_V`, with all groups side by side."""
+
+    entry: StreamEntry
+    values: Affine
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Read:
+    """Numbers that a sublayer makes of what enters it, and where they are seen."""
+
+    site: Site
+    affine: Affine
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class NeuronReads:
+    """What neurons read: `post = f(pre)`, or with a gate `post = f(gate) * up + bias`.
+
+    Attributes:
+        entry: How the stream enters the MLP.
+        pre: What the activation function is applied to: `pre`, or the gate.
+        up: What the gate multiplies; None in an MLP without gate.
+        bias: What is added to the product; None if nothing is.
+        act: The activation function, entry by entry.
+    """
+
+    entry: StreamEntry
+    pre: Read
+    up: Read | None
+    bias: Float[Tensor, " neuron"] | None
+    act: Callable[[Float[Tensor, "*shape"]], Float[Tensor, "*shape"]]
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Where the numbers are seen that the neurons are made of."""
+        return (self.pre.site,) if self.up is None else (self.pre.site, self.up.site)
+
+    def activated(self, activations: Activations) -> Float[Tensor, "batch pos neuron"]:
+        """`f(pre)`, or `f(gate) * up`: the activations without what is added to the product."""
+        value = self.act(activations[self.pre.site])
+        return value if self.up is None else value * activations[self.up.site]
+
+
+SublayerReads = HeadReads | NeuronReads | str
+"""What a sublayer reads, or why that is not known: a clause."""
+
+ModelReads = tuple[tuple[SublayerReads, ...], ...]
+"""By block and sublayer."""
+
+
+def secant(value: Float[Tensor, "*shape"], of: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """`value / of`, and 0 where `of` is 0."""
+    zero = of == 0
+    return torch.where(zero, torch.zeros_like(value), value / torch.where(zero, torch.ones_like(of), of))

@@ -1,0 +1,105 @@
+"""What reads each part through all paths: the steps of a plan, each met on the way back from the end of the stream."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+from jaxtyping import Float
+from torch import Tensor
+
+from dla.adapters.base import ModelAdapter
+from dla.decomposers.base import Decomposer, plan_of
+from dla.decomposers.plans import PlanStep, RowKind
+from dla.engine.back import Walk, place_at
+from dla.engine.frozen import FrozenRun
+from dla.engine.query import Query
+from dla.engine.rules import Rule
+from dla.labels import Label
+
+Home = tuple[int, int]
+"""Where a part is written: the layer, and the number of the sublayer in it."""
+
+EMBEDDINGS: Home = (-1, 0)
+"""Where the embeddings are written: before all sublayers."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Met:
+    """A step of a plan, and what reads its parts.
+
+    Attributes:
+        step: The step.
+        home: Where its parts are written.
+        direction: What reads them through all paths, in the units of the final stream.
+    """
+
+    step: PlanStep
+    home: Home
+    direction: Float[Tensor, "batch pos d_model"]
+
+
+@final
+class AllPaths:
+    """All parts of a decomposition, on the way back from the end of the stream to the embeddings."""
+
+    def __init__(self, query: Query, by: Decomposer, rule: Rule | None) -> None:
+        """Plans the way; nothing runs.
+
+        Args:
+            query: What was asked.
+            by: What the parts are.
+            rule: How gated MLPs are read as linear.
+
+        Raises:
+            TypeError: If the rule is none.
+            UnsupportedModelError: If the adapter does not say what sublayers read.
+            ValueError: If the rule does not fit, or rows do not add up, depend on values, or are of several sublayers.
+        """
+        plan = plan_of(by, query.model)
+        if plan.row_kind is not RowKind.ADDITIVE:
+            raise ValueError(f"The rows of {plan.name} do not add up, so nothing can be traced to them.")
+        self._homes = homes_of(query.model)
+        self._walk = Walk(query.model, place_at(query.model, "tokens"), rule)
+        steps = [step for step in plan.steps(query.prompts) if not step.adds]
+        self._steps = [(step, _home(step, self._homes, plan.name)) for step in steps]
+
+    def names(self) -> set[str]:
+        """The hooks that are read."""
+        return self._walk.names() | {site.name for step, _ in self._steps for site in step.write.reads}
+
+    def meet(self, end: Float[Tensor, "batch pos d_model"], run: FrozenRun) -> list[Met]:
+        """Every step with what reads its parts, in the order of the plan.
+
+        Args:
+            end: What reads the end of the stream.
+            run: A run that shows what `names` says.
+        """
+        directions: dict[Home, Tensor] = {}
+
+        def remember(sublayer: Label, direction: Float[Tensor, "batch pos d_model"]) -> None:
+            directions[self._homes[sublayer]] = direction
+
+        directions[EMBEDDINGS] = self._walk.back(end, run, remember).direction
+        return [Met(step, home, directions[home]) for step, home in self._steps]
+
+
+def homes_of(model: ModelAdapter) -> dict[Label, Home]:
+    """Where each sublayer is written."""
+    return {
+        sublayer.write.labels[0]: (layer, k)
+        for layer, block in enumerate(model.anatomy.blocks)
+        for k, sublayer in enumerate(block.sublayers)
+    }
+
+
+def _home(step: PlanStep, homes: Mapping[Label, Home], name: str) -> Home:
+    found = {
+        next((homes[above] for above in label.path() if above in homes), EMBEDDINGS) for label in step.write.labels
+    }
+    if len(found) > 1 or step.reductions:
+        raise ValueError(
+            f"Rows of {name} are sums of several parts, or depend on their values ({step.write.labels[0]}), so they "
+            "are written at no one place. Pass a decomposer such as HeadDecomposer()."
+        )
+    return found.pop()

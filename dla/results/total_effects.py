@@ -1,0 +1,194 @@
+"""What each part adds to a logit through all paths: directly, and through the parts that read it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol, final, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from rich.console import Console, ConsoleOptions
+from rich.table import Table
+from torch import Tensor
+
+from dla.decomposers.base import Decomposer, as_decomposer
+from dla.decomposers.head import HeadDecomposer
+from dla.engine.all_paths import AllPaths
+from dla.engine.forward import Unembed
+from dla.engine.frozen import FrozenRun
+from dla.engine.rules import Rule
+from dla.inputs.arguments import choice
+from dla.inputs.given import Count, count
+from dla.inputs.given import shown as told
+from dla.labels import Label
+from dla.provenance import Provenance
+from dla.results.rerun import Rerun
+from dla.results.trace import Pos
+from dla.results.trace_back import end_of, one_position
+from dla.views.frames import frame_of_rows
+from dla.views.grid import Grid, Line, printed, signed
+
+if TYPE_CHECKING:
+    import pandas
+
+_SHOWN = 20  # rows of a printed table
+
+
+@runtime_checkable
+class Attributed(Protocol):
+    """What is needed of an `Attribution`, each as it is described there."""
+
+    @property
+    def rerun(self) -> Rerun | None: ...
+
+    @property
+    def provenance(self) -> Provenance: ...
+
+    @property
+    def logit(self) -> Float[Tensor, "*direction_batch_and_pos"]: ...
+
+    @property
+    def constant(self) -> Float[Tensor, "*direction_batch_and_pos"]: ...
+
+    @property
+    def tolerance(self) -> Float[Tensor, "*direction_batch_and_pos"]: ...
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class TotalEffects:
+    """What each part adds to a logit at each position where it writes, in logits.
+
+    Patterns, the scales of norms and what the rule says are those of the run; paths through a sublayer that cannot be
+    traced are not followed. Totals of parts on the same path count it twice, so they do not add up.
+
+    Attributes:
+        parts: One label per part, aligned with the first axis of the tensors.
+        direct: What the direction reads of it at the end of the stream; 0 at all positions but the one asked about.
+        through: What reaches the end through other parts, which read it.
+        provenance: What was asked of which model.
+    """
+
+    parts: tuple[Label, ...]
+    direct: Float[Tensor, "part batch pos"]
+    through: Float[Tensor, "part batch pos"]
+    provenance: Provenance
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels as text."""
+        return [str(part) for part in self.parts]
+
+    @property
+    def total(self) -> Float[Tensor, "part batch pos"]:
+        """`direct + through`."""
+        return self.direct + self.through
+
+    def top(self, k: Count = 5, *, by: str = "total") -> list[tuple[str, int, float]]:
+        """The `k` parts and positions with the largest effects of either sign, on average over prompts.
+
+        Args:
+            k: How many.
+            by: "total", "direct" or "through".
+
+        Raises:
+            TypeError: If `k` is not a whole number.
+            ValueError: If it is negative, or `by` is none of these.
+        """
+        which = {"total": self.total, "direct": self.direct, "through": self.through}
+        means = which[choice(by, "by", tuple(which))].to(torch.float64).mean(1)
+        order = means.abs().flatten().argsort(descending=True, stable=True)[: count(k, "k", "parts", least=0)]
+        found = [divmod(i, means.shape[1]) for i in order.tolist()]
+        return [(self.labels[part], s, float(means[part, s])) for part, s in found]
+
+    def to_dataframe(self) -> "pandas.DataFrame":
+        """One row for each part, prompt and position that the prompt has: direct, through, total."""
+        columns = ("part", "batch", "position", "token", "direct", "through", "total")
+        effects = [each.tolist() for each in (self.direct, self.through, self.total)]
+        rows = [
+            (label, batch, s, token, *(effect[i][batch][s] for effect in effects))
+            for i, label in enumerate(self.labels)
+            for batch, tokens in enumerate(self.provenance.tokens)
+            for s, token in enumerate(tokens)
+        ]
+        return frame_of_rows(columns, rows)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        yield self._grid().rich()
+
+    def __str__(self) -> str:
+        return printed(self)
+
+    def __repr__(self) -> str:
+        return f"TotalEffects({self.provenance.direction}: {len(self.parts)} parts, {self.total.shape[-1]} positions)"
+
+    def _repr_html_(self) -> str:
+        return self._grid().html()
+
+    def _grid(self) -> Grid:
+        lines = []
+        for label, s, total in self.top(_SHOWN):
+            i = self.labels.index(label)
+            direct, through = (float(each[i, :, s].mean()) for each in (self.direct, self.through))
+            lines.append(Line(f"{label} at {s}", (signed(direct), signed(through), signed(total)), total))
+        by_rule = self.provenance.rule and f" ({self.provenance.rule})"
+        return Grid(
+            f"{self.provenance.direction}: through all paths{by_rule}",
+            ("direct", "through others", "total"),
+            (tuple(lines),),
+            note="Totals of parts on one path count it twice; they do not add up.",
+        )
+
+
+@torch.no_grad()
+def total_effects(
+    result: Attributed, by: Decomposer | None = None, *, rule: Rule | None = None, pos: Pos = None
+) -> TotalEffects:
+    """What each part adds to the logit of an attribution through all paths; one run and one walk backwards.
+
+    Args:
+        result: The attribution.
+        by: What the parts are; None for heads, MLPs and embeddings.
+        rule: How a gated MLP is read as linear: `FrozenGate()`, `FrozenUp()` or `Mixed(0.5)`.
+        pos: Which position, where the result is about several.
+
+    Raises:
+        RunChangedError: If the model does not run any more as it ran for the result.
+        TypeError: If an argument is of another kind.
+        UnsupportedModelError: If the adapter does not say what sublayers read.
+        ValueError: If the result was read from a file, several positions or directions were asked for, rows depend on
+            values, or the rule does not fit.
+    """
+    rerun = rerun_of(result, "total_effects")
+    asked = one_position(rerun.query, pos)
+    paths = AllPaths(rerun.query, HeadDecomposer() if by is None else as_decomposer(by), rule)
+    run = FrozenRun(rerun.query, paths.names())
+    rerun.again(run.observers(), Unembed.SAMPLE)
+    end = end_of(rerun, asked, run)
+    labels: list[Label] = []
+    direct, through = [], []
+    for met in paths.meet(end, run):
+        rows = met.step.write.contract(run, torch.stack([end, met.direction - end]))
+        labels += met.step.write.labels
+        shape = (*rows.shape[:2], *end.shape[:2])
+        direct.append(rows[0].expand(shape[1:]))
+        through.append(rows[1].expand(shape[1:]))
+    provenance = replace(result.provenance, rule="" if rule is None else rule.words)
+    return TotalEffects(tuple(labels), torch.cat(direct), torch.cat(through), provenance)
+
+
+def rerun_of(result: object, what: str) -> Rerun:
+    """The run that a result comes from.
+
+    Args:
+        result: An attribution.
+        what: What needs the run, for messages.
+
+    Raises:
+        TypeError: If it is no attribution.
+        ValueError: If it was read from a file.
+    """
+    if not isinstance(result, Attributed):
+        raise TypeError(f"{what}: {told(result)} is no attribution. Pass what attributor.attribute(...) returned.")
+    if result.rerun is None:
+        raise ValueError(f"{what} runs the model again, and this result does not know its run. Attribute again.")
+    return result.rerun

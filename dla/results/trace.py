@@ -1,0 +1,288 @@
+"""What fed a part: a row of an attribution, attributed in turn to what was written before the part read it.
+
+The row is a direction on the stream at the place where the part read, one vector for each position. What that direction
+reads of the stream, and of the biases on the way, must be the row as it was measured.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, final
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from dla.adapters.upstream import up_to
+from dla.decomposers.base import Decomposer, items_of, plan_of
+from dla.decomposers.plans import Item, PlanStep, RowKind
+from dla.engine.forward import ForwardResult, Unembed
+from dla.engine.frozen import FrozenRun
+from dla.engine.pull_back import PulledBack
+from dla.engine.query import Query
+from dla.engine.rules import Rule, rule_for
+from dla.engine.traced import Shown, ShownActivations, ShownOutput, ShownZ
+from dla.engine.tracing import (
+    RowGradient,
+    answered_by,
+    is_feature,
+    pulled_back,
+    query_at,
+    row_gradient,
+    steps_with,
+    traceable,
+)
+from dla.errors import ReconstructionError, UnsupportedModelError
+from dla.inputs.given import shown as told
+from dla.inputs.given import whole_number
+from dla.inputs.prompts import Positions
+from dla.labels import Label
+from dla.results.axes import without_axes
+from dla.results.rerun import Rerun
+from dla.text import some_of
+from dla.tolerances import TOLERANCE
+from dla.writes import Site, Write
+
+_Result = TypeVar("_Result")
+
+if TYPE_CHECKING:
+    Pos = int | None
+else:  # what is passed is looked at here, and a sentence says what is wrong with it
+    Pos = object
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What a trace found.
+
+    Attributes:
+        query: What was asked: a direction at an earlier place of the stream, at every position.
+        run: What its rows are.
+        pulled: The traced row there: measured, and what is read of biases.
+        part: What was traced, in words.
+        rule: How MLPs were read as linear, in words; empty where none was.
+        unit: The rounding unit of what was read.
+    """
+
+    query: Query
+    run: ForwardResult
+    pulled: PulledBack
+    part: str
+    rule: str
+    unit: float
+
+    def proven(self, result: _Result) -> _Result:
+        """An attribution of that query with the measured row as its logit, and what is read of biases as its constant.
+
+        Raises:
+            ReconstructionError: If the rows and the constant are not the row.
+        """
+        made: Any = result  # an attribution, whose class imports this file
+        positions, batched = self.query.positions, self.query.batched
+        axes = [axis for axis, there in ((-2, batched), (-1, not positions.single)) if not there]
+        shaped = partial(without_axes, positions, axes)
+        tolerance = made.tolerance + shaped(TOLERANCE * self.unit * self.pulled.size)
+        measured = shaped(self.pulled.measured)
+        proven = replace(
+            made,
+            constant=shaped(self.pulled.constant),
+            logit=measured,
+            output_logit=measured,
+            tolerance=tolerance,
+            provenance=replace(made.provenance, traced=self.part, rule=self.rule),
+        )
+        if bool((proven.gap.abs() > tolerance).any()):
+            gap, allowed = float(proven.gap.abs().nan_to_num().max()), float(tolerance.nan_to_num().max())
+            raise ReconstructionError(
+                f"The {len(self.run.labels)} rows of {self.query.plan.name} and the constant miss the "
+                f"{self.query.direction} by up to {gap:.1e} (allowed: {allowed:.1e}). What a hook edits between two "
+                "parts is in neither."
+            )
+        checked: _Result = proven
+        return checked
+
+
+@torch.no_grad()
+def trace(rerun: Rerun, labels: Sequence[Label], by: Decomposer, rule: Rule | None = None, pos: Pos = None) -> Trace:
+    """The sum of some rows, traced one step back, by one more run of the model.
+
+    Args:
+        rerun: Where the rows come from.
+        labels: The rows.
+        by: What the rows of the trace are.
+        rule: How MLPs are read as linear; None where none is gated.
+        pos: Only what was written at this position; None for the sum over all that the result is about.
+
+    Raises:
+        ReconstructionError: If what was read does not make the rows.
+        RunChangedError: If the model does not run any more as it did.
+        TypeError: If `pos` is no number, or the rule is none.
+        UnsupportedModelError: If it is not known what a part reads.
+        ValueError: If a part reads nothing, several read at different places, the result is not about `pos`, the rule
+            does not fit, or rows do not add up.
+    """
+    query, wanted = rerun.query, frozenset(labels)
+    _check_kinds(query, by)
+    asked, steps = positions_asked(query, pos), steps_with(query, wanted)
+    shown = traceable(query, steps)
+    name = _words(labels)
+    if is_feature(steps, wanted):
+        raise UnsupportedModelError(f"{name}: what a dictionary's feature read is not traced. Trace the sublayer.")
+    run = FrozenRun(query, _names(query, steps, shown, by))
+    rerun.again(run.observers(), Unembed.SAMPLE)
+    return traced(rerun, labels, by, rule, asked, run)
+
+
+def traced(
+    rerun: Rerun,
+    labels: Sequence[Label],
+    by: Decomposer,
+    rule: Rule | None,
+    asked: Bool[Tensor, "batch query"],
+    run: FrozenRun,
+) -> Trace:
+    """As `trace`, of a run whose activations are kept.
+
+    Args:
+        rerun: Where the rows come from.
+        labels: The rows.
+        by: What the rows of the trace are.
+        rule: How MLPs are read as linear.
+        asked: The positions at which the rows are taken.
+        run: The run.
+    """
+    query, name = rerun.query, _words(labels)
+    steps = steps_with(query, labels)
+    shown = traceable(query, steps)
+    gradient = row_gradient(query, steps, frozenset(labels), asked, rerun.frozen_scale(), run)
+    if not gradient.on:
+        gradient = _of_nothing(name, gradient, shown, asked, run)
+    used = [shown[site] for site in gradient.on]
+    places = list(dict.fromkeys(each.entry.stream.site.name for each in used))
+    if len(places) > 1:
+        raise ValueError(
+            f"{name} read the stream at different places: {some_of(places)}. Trace the parts of one sublayer at a time."
+        )
+    pulled = pulled_back(gradient, shown, rule, run)
+    _check_row(name, gradient, pulled, asked, run.unit(rerun.eps))
+    by_rule = _rule_in_words(used, rule)
+    words = f"{name} of {query.direction}{by_rule and f' ({by_rule})'}"
+    read = _positions_read(query, labels, used, asked, run)
+    pulled = pulled.at(read.index)
+    asked_at = query_at(query, places[0], by, words, read, pulled)
+    return Trace(asked_at, answered_by(asked_at, run, rerun.eps), pulled, name, by_rule, run.unit(rerun.eps))
+
+
+def _positions_read(
+    query: Query, labels: Sequence[Label], used: Sequence[Shown], asked: Bool[Tensor, "batch query"], run: FrozenRun
+) -> Positions:
+    """Where a row was read: an MLP where it wrote, a source where it stands, a head anywhere."""
+    sources = {label.source for label in labels}
+    source = sources.pop() if len(sources) == 1 else None
+    if source is not None:
+        index = torch.full((len(asked), 1), source)
+        return Positions(index, index < torch.tensor(query.prompts.lengths).unsqueeze(-1), True, False)
+    if any(isinstance(each.inner if isinstance(each, ShownOutput) else each, ShownZ) for each in used):
+        return run.positions
+    if bool((asked == query.positions.valid).all()):
+        return query.positions
+    index = query.positions.index.gather(1, asked.to(torch.long).argmax(1, keepdim=True))
+    return Positions(index, asked.any(1, keepdim=True), True, False)
+
+
+def positions_asked(query: Query, pos: Pos) -> Bool[Tensor, "batch query"]:
+    """Which of a query's positions are traced.
+
+    Args:
+        query: The query.
+        pos: One position, counted from each prompt's first token; None for all.
+
+    Raises:
+        TypeError: If it is no number.
+        ValueError: If the query is not about it.
+    """
+    valid = query.positions.valid
+    if pos is None:
+        return valid
+    number = whole_number(pos)
+    if number is None:
+        raise TypeError(f"pos={told(pos)} is not a position. Pass a whole number, or None for all of the result.")
+    lengths = torch.tensor(query.prompts.lengths).unsqueeze(-1)
+    asked = valid & (query.positions.index == (number if number >= 0 else lengths + number))
+    if not bool(asked.any()):
+        there = sorted(set(query.positions.index[valid].tolist()))
+        raise ValueError(f"The result is not about position {number}; it is about {some_of(map(str, there))}.")
+    return asked
+
+
+def _check_kinds(query: Query, by: Decomposer) -> None:
+    if query.plan.row_kind is not RowKind.ADDITIVE:
+        raise ValueError(f"The rows are {query.plan.row_kind.value}; none is a part that read something.")
+    if by.row_kind is not RowKind.ADDITIVE:
+        raise ValueError(f"The rows of {type(by).__name__} do not add up, so nothing can be traced to them.")
+    if query.names:
+        raise ValueError(f"One direction is traced at a time: result.direction({query.names[0]!r}).trace(...).")
+
+
+def _names(query: Query, steps: Sequence[PlanStep], shown: dict[Site, Shown], by: Decomposer) -> set[str]:
+    """The hooks that a trace needs."""
+    sites = [site for step in steps for site in step.write.reads]
+    entries = []
+    for each in shown.values():
+        sites += each.sites
+        try:
+            entries.append(each.entry.stream.site.name)
+        except UnsupportedModelError:  # one of many that may have made the row; said only where it did
+            continue
+    model = up_to(query.model, entries[0]) if len(set(entries)) == 1 else query.model
+    items = plan_of(by, model).items if len(set(entries)) == 1 else items_of(by, model)
+    sites += [site for item in items for site in _write(item, query).reads]
+    return {site.name for site in sites} | set(entries)
+
+
+def _write(item: Item, query: Query) -> Write:
+    return item if isinstance(item, Write) else item.write(query.prompts)
+
+
+def _of_nothing(
+    name: str, gradient: RowGradient, shown: dict[Site, Shown], asked: Bool[Tensor, "batch query"], run: FrozenRun
+) -> RowGradient:
+    """The gradient of a row that depends on nothing that was read: 0 where the row is 0.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if not shown or bool(gradient.row[asked.to(gradient.row.device)].any()):
+        raise ValueError(
+            f"{name} read nothing of the stream, as embeddings and biases do, so nothing fed it. Trace a head, an MLP "
+            "or a neuron."
+        )
+    site = next(iter(shown))
+    return RowGradient(gradient.row, {site: torch.zeros_like(run[site])})
+
+
+def _check_row(
+    name: str, gradient: RowGradient, pulled: PulledBack, asked: Bool[Tensor, "batch query"], unit: float
+) -> None:
+    """Checks that what was made of the stream, at all positions, makes the row."""
+    row = gradient.row.masked_fill(~asked.to(gradient.row.device), 0.0)
+    missed = (row.sum(-1, dtype=torch.float64) - pulled.measured.sum(-1, dtype=torch.float64)).abs()
+    allowed = TOLERANCE * unit * (pulled.size.sum(-1) + row.abs().sum(-1))
+    if bool((missed > allowed.to(missed)).any()):
+        raise ReconstructionError(
+            f"What {name} read makes {float(missed.max()):.1e} more or less than its value (allowed: "
+            f"{float(allowed.max()):.1e}): it is not linear in what its sublayer made."
+        )
+
+
+def _words(labels: Sequence[Label]) -> str:
+    return " + ".join(map(str, labels))
+
+
+def _rule_in_words(used: Sequence[Shown], rule: Rule | None) -> str:
+    mlps = [each.inner if isinstance(each, ShownOutput) else each for each in used]
+    for each in mlps:
+        if isinstance(each, ShownActivations):
+            return rule_for(rule, each.reads.up is not None, each.name).words
+    return ""

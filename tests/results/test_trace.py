@@ -1,0 +1,343 @@
+"""A trace is the gradient of a frozen copy of the model, and adds up to what was measured."""
+
+import re
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import dla
+from dla.adapters.transformer_lens import TransformerLensAdapter
+from dla.testing import AlteredAdapter, TinyModel
+from tests.frozen_by_hand import FrozenByHand
+from tests.subjects import FEW, GPT2, LLAMA, needs_hooked_transformer, params, some_tokens
+from tests.traced_subjects import ALLOWED, ASKED, DOUBLE, EACH_RULE, attributed, rule_of
+
+
+def direction_at_end(frozen: FrozenByHand) -> Tensor:
+    """The gradient of the logit difference by the last stream, at the last position."""
+    logits, stream = frozen.logits[:, -1], frozen.entering(frozen.parts.final_norm)
+    (gradient,) = torch.autograd.grad((logits[:, 5] - logits[:, 6]).sum(), stream, retain_graph=True)
+    return gradient
+
+
+def head_row(frozen: FrozenByHand, layer: int, head: int) -> Tensor:
+    """What a head wrote, read by the direction at the end."""
+    path = frozen.parts.attention_output.format(layer)
+    module, z = frozen.module(path), frozen.entering(path)
+    weight = module.weight if type(module).__name__ == "Conv1D" else module.weight.T
+    at = slice(head * z.shape[-1] // 4, (head + 1) * z.shape[-1] // 4)
+    return ((z[..., at] @ weight[at]) * direction_at_end(frozen)).sum((-1, -2))
+
+
+def writes(frozen: FrozenByHand, layer: int) -> dict[str, Tensor]:
+    """What was added to the stream before a block."""
+    parts = {"embed": frozen.leaving(frozen.parts.embeddings[0])}
+    if len(frozen.parts.embeddings) > 1:
+        parts["pos_embed"] = frozen.leaving(frozen.parts.embeddings[1])
+    for before in range(layer):
+        attention = frozen.parts.attention_output.format(before).rpartition(".")[0]
+        parts |= {f"{before}_attn_out": frozen.leaving(attention)}
+        parts |= {f"{before}_mlp_out": frozen.leaving(frozen.parts.mlp.format(before))}
+    return {name: write.detach() for name, write in parts.items()}
+
+
+def assert_rows(trace: dla.Attribution, gradient: Tensor, parts: dict[str, Tensor], allowed: float) -> None:
+    """The rows are what the gradient reads of what was written."""
+    assert trace.labels == [*parts]
+    for row, part in zip(trace.values, parts.values(), strict=True):
+        truth = (gradient * part).sum(-1)
+        torch.testing.assert_close(row, truth if row.ndim == 2 else truth[:, -1], atol=allowed, rtol=allowed)
+
+
+@pytest.mark.parametrize("name", DOUBLE)
+def test_a_head_is_traced_as_a_frozen_copy_says(name: str) -> None:
+    frozen = FrozenByHand(name, some_tokens(1))
+    row = head_row(frozen, 1, 2)
+    (gradient,) = torch.autograd.grad(row.sum(), frozen.entering(frozen.parts.block.format(1)))
+    trace = attributed(name, dla.HeadDecomposer()).trace("L1H2", by=dla.ComponentDecomposer())
+    assert_rows(trace, gradient, writes(frozen, 1), ALLOWED[name])
+    torch.testing.assert_close(trace.logit.sum(-1), row.detach(), atol=ALLOWED[name], rtol=ALLOWED[name])
+
+
+@pytest.mark.parametrize(("name", "rule", "share"), EACH_RULE)
+def test_an_mlp_is_traced_as_a_frozen_copy_says(name: str, rule: Any, share: float) -> None:
+    frozen = FrozenByHand(name, some_tokens(1), share)
+    path = frozen.parts.mlp.format(1)
+    written = (frozen.leaving(path) * direction_at_end(frozen)).sum()
+    (gradient,) = torch.autograd.grad(written, frozen.entering(frozen.parts.norms[1].format(1)))
+    trace = attributed(name, dla.HeadDecomposer()).trace("1_mlp_out", by=dla.ComponentDecomposer(), rule=rule)
+    attention = frozen.leaving(frozen.parts.attention_output.format(1).rpartition(".")[0]).detach()
+    assert_rows(trace, gradient, {**writes(frozen, 1), "1_attn_out": attention}, ALLOWED[name])
+    assert (rule.words if rule else "secant") in trace.provenance.direction
+
+
+@pytest.mark.parametrize(("name", "rule", "share"), EACH_RULE)
+def test_a_logit_goes_back_to_the_tokens_as_a_frozen_copy_says(name: str, rule: Any, share: float) -> None:
+    frozen, result = FrozenByHand(name, some_tokens(1), share), attributed(name, dla.HeadDecomposer())
+    logits = frozen.logits[:, -1]
+    (gradient,) = torch.autograd.grad(
+        (logits[:, 5] - logits[:, 6]).sum(), frozen.entering(frozen.parts.block.format(0))
+    )
+    back = result.trace_back("tokens", rule=rule)
+    truth = torch.cat([(gradient * write).sum(-1).T for write in writes(frozen, 0).values()])
+    torch.testing.assert_close(back.values[:-1], truth, atol=ALLOWED[name], rtol=ALLOWED[name])
+    assert back.labels[-1] == "biases"
+    missed = back.total + back.constant - (logits[:, 5] - logits[:, 6])
+    assert float(missed.detach().abs().max()) < ALLOWED[name] * 100
+
+
+DEPTHS = ("blocks.0.hook_resid_pre", "blocks.0.hook_resid_mid", "blocks.0.hook_resid_post", "blocks.1.hook_resid_mid")
+
+
+@pytest.mark.parametrize("subject", params(FEW))
+def test_every_depth_has_the_same_sum(subject: TinyModel) -> None:
+    result = dla.Attributor(subject.model(), dla.ComponentDecomposer()).attribute(some_tokens(2), ASKED)
+    blocks, rule = dla.adapt(subject.model()).anatomy.blocks, rule_of(subject)
+    for to in ("tokens", *DEPTHS, "blocks.1.hook_resid_post"):
+        if "mid" in to and blocks[0].resid_mid is None:
+            continue
+        back = result.trace_back(to, rule=rule)
+        assert bool((back.gap.abs() <= back.tolerance).all())
+        assert float((back.total - result.total).abs().max()) < 1e-4
+
+
+@pytest.mark.parametrize("subject", params(FEW))
+def test_every_head_neuron_and_sublayer_is_traced(subject: TinyModel) -> None:
+    rule = rule_of(subject)
+    result = dla.Attributor(subject.model(), dla.HeadDecomposer() | dla.NeuronDecomposer()).attribute(
+        some_tokens(3), ASKED
+    )
+    labels = [label for label in ("L0H1", "L1H2", "L0N3", "L1N47") if label in result.labels]
+    for label in labels:
+        trace = result.trace(label, by=dla.HeadDecomposer(), rule=rule if "N" in label else None)
+        told = trace.logit.nan_to_num().sum(-1) if trace.logit.ndim == 2 else trace.logit
+        torch.testing.assert_close(told, result.values[result.labels.index(label)], atol=1e-5, rtol=1e-5)
+        assert bool((trace.gap.abs() <= trace.tolerance).all())
+    whole = dla.Attributor(subject.model(), dla.ComponentDecomposer()).attribute(some_tokens(3), ASKED)
+    for label in [label for label in whole.labels if label.endswith(("attn_out", "mlp_out"))]:
+        trace = whole.trace(label, by=dla.ComponentDecomposer(), rule=rule if "mlp" in label else None)
+        assert bool((trace.gap.abs() <= trace.tolerance).all())
+
+
+def test_the_bias_of_a_value_forgotten_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = attributed("gpt2", dla.HeadDecomposer())
+    monkeypatch.setattr("dla.adapters.reads.StreamEntry.constant", lambda self, d: d.new_zeros(d.shape[:-1]))
+    with pytest.raises(dla.ReconstructionError, match="rows of HeadDecomposer and the constant miss the L1H2 of"):
+        result.trace("L1H2", by=dla.HeadDecomposer())
+    with pytest.raises(dla.ReconstructionError, match="the biases on the way miss the logit by up to"):
+        result.trace_back()
+
+
+def test_a_source_is_read_where_it_stands() -> None:
+    result = attributed("gpt2", dla.SourceDecomposer())
+    whole = attributed("gpt2", dla.HeadDecomposer()).trace("L1H2", by=dla.HeadDecomposer())
+    traces = [result.trace(f"L1H2 <- {s}", by=dla.HeadDecomposer()) for s in range(6)]
+    for s, trace in enumerate(traces):
+        assert trace.provenance.dims == ("batch",)
+        torch.testing.assert_close(trace.logit, result.values[result.labels.index(f"L1H2 ← {s}")])
+        torch.testing.assert_close(trace.values, whole.values[..., s])
+    with pytest.raises(ValueError, match="L1H2 ← b_V read nothing of the stream"):
+        result.trace("L1H2 ← b_V", by=dla.HeadDecomposer())
+
+
+def test_positions_after_the_one_that_asked_are_not_read() -> None:
+    result = dla.Attributor(GPT2.model(), dla.HeadDecomposer()).attribute(some_tokens(1), ASKED, pos=3)
+    trace = result.trace("L1H0", by=dla.HeadDecomposer())
+    assert bool(trace.values[..., :4].any())
+    assert not bool(trace.values[..., 4:].any())
+    assert not bool(trace.logit[..., 4:].any())
+
+
+def test_a_trace_is_linear_in_what_is_traced() -> None:
+    result = attributed("gpt2", dla.HeadDecomposer())
+    by = dla.ComponentDecomposer()
+    one, other, both = (result.trace(label, by=by) for label in ("L1H0", "L1H1", ["L1H0", "L1H1"]))
+    torch.testing.assert_close(both.values, one.values + other.values)
+    grouped = result.group_by({"pair": ["L1H0", "L1H1"]}).trace("pair", by=by)
+    torch.testing.assert_close(grouped.values, both.values)
+    turned = dla.Attributor(DOUBLE["gpt2"].model(), dla.HeadDecomposer()).attribute(some_tokens(1), -2.0 * ASKED)
+    torch.testing.assert_close(turned.trace("L1H0", by=by).values, -2.0 * one.values)
+
+
+def test_finer_rows_of_a_trace_add_up_to_coarser_ones() -> None:
+    result = attributed("gpt2", dla.HeadDecomposer())
+    fine, coarse = (result.trace("L1H2", by=by) for by in (dla.HeadDecomposer(), dla.ComponentDecomposer()))
+    added = fine.group_by("component")
+    torch.testing.assert_close(added.values, coarse.values[[coarse.labels.index(label) for label in added.labels]])
+
+
+def test_two_steps_are_the_paths_of_length_two() -> None:
+    result = attributed("gpt2", dla.HeadDecomposer())
+    first = result.trace("L1H2", by=dla.HeadDecomposer())
+    row = first.values[first.labels.index("L0H1")]
+    second = first.trace("L0H1", by=dla.HeadDecomposer())
+    torch.testing.assert_close(second.logit.sum(-1), row.sum(-1))
+    by_position = [first.trace("L0H1", by=dla.HeadDecomposer(), pos=s) for s in range(6)]
+    torch.testing.assert_close(sum(each.values for each in by_position), second.values)
+    torch.testing.assert_close(by_position[2].logit.sum(-1), row[..., 2])
+    back = first.trace_back(pos=2)
+    torch.testing.assert_close(back.logit, first.logit[..., 2])
+
+
+def test_traces_do_not_depend_on_the_batch() -> None:
+    attributor = dla.Attributor(GPT2.model(), dla.HeadDecomposer())
+    prompts = [some_tokens(8, 1, 6)[0], some_tokens(9, 1, 4)[0]]
+    both, alone = (attributor.attribute(each, ASKED) for each in (prompts, prompts[1]))
+    batched, single = (each.trace("L1H1", by=dla.HeadDecomposer()) for each in (both, alone))
+    torch.testing.assert_close(batched.values[:, 1, :4], single.values[:, 0], atol=1e-6, rtol=1e-4)
+    assert bool(batched.values[:, 1, 4:].isnan().all())
+    back, one = both.trace_back(), alone.trace_back()
+    kept = [i for i, part in enumerate(back.parts) if part.source is None or part.source < 4]
+    torch.testing.assert_close(back.values[kept, 1], one.values[:, 0], atol=1e-6, rtol=1e-4)
+    assert not bool(back.values[[i for i in range(len(back.labels)) if i not in kept], 1].any())
+
+
+def test_a_trace_takes_one_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = attributed("gpt2", dla.HeadDecomposer())
+    result.trace("L1H2", by=dla.HeadDecomposer())
+    passes, run = [], TransformerLensAdapter.run
+
+    def counting(*args: Any) -> Tensor:
+        passes.append(1)
+        return run(*args)
+
+    monkeypatch.setattr(TransformerLensAdapter, "run", counting)
+    result.trace("L1H2", by=dla.HeadDecomposer())
+    result.trace_back()
+    assert len(passes) == 2
+
+
+def test_a_trace_is_saved_with_its_rule(tmp_path: Any) -> None:
+    trace = attributed("llama", dla.HeadDecomposer()).trace("1_mlp_out", by=dla.HeadDecomposer(), rule=dla.FrozenUp())
+    trace.save(tmp_path / "trace.nc")
+    again = dla.load(tmp_path / "trace.nc")
+    assert (again.provenance.traced, again.provenance.rule) == ("1_mlp_out", "frozen up")
+    assert "the row as measured" in str(again)
+    with pytest.raises(ValueError, match="trace runs the model again, and this result"):
+        again.trace("L0H0", by=dla.HeadDecomposer())
+
+
+@pytest.mark.parametrize("line", ["bfloat16", "float16"])
+def test_half_precision_stays_within_its_own_rounding(line: str) -> None:
+    model = TinyModel("llama", dtype=getattr(torch, line)).model()
+    result = dla.Attributor(model, dla.HeadDecomposer()).attribute(some_tokens(2), ASKED)
+    trace = result.trace("L1H2", by=dla.HeadDecomposer())
+    assert bool((trace.gap.abs() <= trace.tolerance).all())
+    result.trace_back(rule=dla.FrozenGate())
+
+
+def test_experts_stay_a_row() -> None:
+    result = dla.Attributor(TinyModel("mixtral").model(), dla.HeadDecomposer()).attribute(some_tokens(2), ASKED)
+    assert {"0_mlp_out", "1_mlp_out"} <= set(result.trace_back().labels)
+    with pytest.raises(dla.UnsupportedModelError, match="1_mlp_out cannot be traced: what its experts read inside"):
+        result.trace("1_mlp_out", by=dla.HeadDecomposer())
+
+
+@needs_hooked_transformer
+def test_a_sublayer_whose_heads_read_apart_says_so() -> None:
+    result = dla.Attributor(TinyModel("split-qkv", "hooked").model(), dla.HeadDecomposer()).attribute(
+        some_tokens(2), ASKED
+    )
+    with pytest.raises(dla.UnsupportedModelError, match="each head of blocks.1.attn has an input of its own"):
+        result.trace("L1H0", by=dla.HeadDecomposer())
+
+
+BAD: dict[str, tuple[Any, type[Exception], str]] = {
+    "no part": (lambda r: r.trace("L7H0", by=dla.HeadDecomposer()), ValueError, "There is no part 'L7H0'"),
+    "an embedding": (
+        lambda r: r.trace("embed", by=dla.HeadDecomposer()),
+        ValueError,
+        "embed read nothing of the stream",
+    ),
+    "a bias": (lambda r: r.trace("1_b_O", by=dla.HeadDecomposer()), ValueError, "1_b_O read nothing of the stream"),
+    "two places": (
+        lambda r: r.trace(["L0H0", "L1H0"], by=dla.HeadDecomposer()),
+        ValueError,
+        "read the stream at different places: blocks.0.hook_resid_pre, blocks.1.hook_resid_pre",
+    ),
+    "no decomposer": (lambda r: r.trace("L1H0", by="heads"), TypeError, "'heads' is not a Decomposer|Expected type"),
+    "streams": (lambda r: r.trace("L1H0", by=dla.LayerDecomposer()), ValueError, "of LayerDecomposer do not add up"),
+    "a position": (
+        lambda r: r.trace("L1H0", by=dla.HeadDecomposer(), pos=2),
+        ValueError,
+        "The result is not about position 2; it is about 5",
+    ),
+    "half a position": (lambda r: r.trace("L1H0", by=dla.HeadDecomposer(), pos=0.5), TypeError, "pos=0.5 is not a"),
+    "no rule": (lambda r: r.trace_back(rule="gate"), TypeError, "rule='gate' is not a rule|Expected type"),
+    "a rule for a gate": (
+        lambda r: r.trace("1_mlp_out", by=dla.HeadDecomposer(), rule=dla.FrozenGate()),
+        ValueError,
+        re.escape("FrozenGate() does not fit 1_mlp_out, which is not gated. Pass Secant(), or no rule."),
+    ),
+    "a rule for a gate all the way": (
+        lambda r: r.trace_back(rule=dla.FrozenGate()),
+        ValueError,
+        re.escape("FrozenGate() does not fit"),
+    ),
+    "no place": (lambda r: r.trace_back("blocks.9"), ValueError, "to='blocks.9' is no place of the stream before"),
+    "a place that is none": (lambda r: r.trace_back(3), TypeError, "to=3 is not a place|Expected type"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_what_cannot_be_traced_is_refused(what: str) -> None:
+    ask, error, message = BAD[what]
+    with pytest.raises(error, match=message):
+        ask(attributed("gpt2", dla.HeadDecomposer()))
+
+
+def test_a_gated_mlp_wants_a_rule() -> None:
+    result = attributed("llama", dla.HeadDecomposer())
+    with pytest.raises(ValueError, match="1_mlp_out is gated: what it writes is a product of two functions"):
+        result.trace("1_mlp_out", by=dla.HeadDecomposer())
+    with pytest.raises(ValueError, match=re.escape("Secant() does not fit 0_mlp_out, which is gated")):
+        result.trace_back(rule=dla.Secant())
+    with pytest.raises(ValueError, match="the share of the frozen gate is from 0 to 1"):
+        dla.Mixed(1.5)
+
+
+def test_one_question_at_a_time() -> None:
+    attributor = dla.Attributor(GPT2.model(), dla.HeadDecomposer())
+    several = attributor.attribute(some_tokens(1), {"one": dla.Logit(5), "two": dla.Logit(6)})
+    for ask in (lambda: several.trace("L1H0", by=dla.HeadDecomposer()), several.trace_back):
+        with pytest.raises(ValueError, match=re.escape("One direction is traced at a time: result.direction('one')")):
+            ask()
+    several.direction("two").trace("L1H0", by=dla.HeadDecomposer())
+    everywhere = attributor.attribute(some_tokens(1), ASKED, pos=None)
+    with pytest.raises(ValueError, match="about several positions .* one is traced back at a time"):
+        everywhere.trace_back()
+    torch.testing.assert_close(everywhere.trace_back(pos=3).logit, everywhere.logit[:, 3])
+    lens = dla.Attributor(GPT2.model(), dla.LensDecomposer()).attribute(some_tokens(1), ASKED)
+    for ask in (lambda: lens.trace("0_pre", by=dla.HeadDecomposer()), lens.trace_back):
+        with pytest.raises(ValueError, match="rows (are|of a) lens"):
+            ask()
+
+
+def test_a_model_that_changed_is_not_traced() -> None:
+    model = GPT2.fresh()
+    result = dla.Attributor(model, dla.HeadDecomposer()).attribute(some_tokens(1), ASKED)
+    handle = model.blocks[0].hook_resid_pre.register_forward_hook(lambda _, args, output: 2 * output)
+    for ask in (lambda: result.trace("L1H0", by=dla.HeadDecomposer()), result.trace_back):
+        with pytest.raises(dla.RunChangedError):
+            ask()
+    handle.remove()
+    with torch.no_grad():
+        model.unembed.W_U.mul_(1.5)
+    with pytest.raises(dla.RunChangedError):
+        result.trace_back()
+
+
+def test_an_adapter_that_does_not_say_what_is_read_is_refused() -> None:
+    result = dla.Attributor(AlteredAdapter(GPT2.model()), dla.HeadDecomposer()).attribute(some_tokens(1), ASKED)
+    with pytest.raises(dla.UnsupportedModelError, match="does not say what its sublayers read"):
+        result.trace("L1H0", by=dla.HeadDecomposer())
+
+
+def test_the_first_attributor_does_not_look_at_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("dla.adapters.recognise.discover.recognise_reads", refuse)
+    dla.Attributor(LLAMA.fresh(), dla.HeadDecomposer()).attribute(some_tokens(1), ASKED)
