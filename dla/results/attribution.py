@@ -32,6 +32,7 @@ from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, c
 from dla.results.measuring import measured_effects
 from dla.results.part import Part
 from dla.results.refining import refined
+from dla.results.report import page_with_heads
 from dla.results.rerun import Rerun
 from dla.results.shares import Shares
 from dla.results.sums import adds_up
@@ -41,6 +42,10 @@ from dla.views.dataset import frame_of, to_dataset
 from dla.views.endings import NETCDF, check_target
 from dla.views.files import write_dataset
 from dla.views.grid import printed
+from dla.views.grid_html import folded_html
+from dla.views.page.document import HTML_ENDINGS, write_page
+from dla.views.plots.of_result import ResultPlots
+from dla.views.rows_json import rows_as_json
 
 if TYPE_CHECKING:
     import pandas
@@ -335,6 +340,34 @@ class Attribution:
         check_target(file, NETCDF, "netCDF")
         write_dataset(self.to_xarray(), file)
 
+    @property
+    def plot(self) -> ResultPlots:
+        """The plots of this result: `plot()` picks the right one; `plot.heads()`, `plot.waterfall()`, ... by name."""
+        return ResultPlots(self)
+
+    def report(self, path: str | Path, *, sources: Count = 0, promoted: Count = 0) -> None:
+        """Writes a page to explore: one HTML file, which needs no network. It appears whole or not at all.
+
+        Args:
+            path: The file.
+            sources: How many heads, the strongest, to split by the token that they read; one more run of the model.
+            promoted: How many tokens to name that each of these heads pushes up and down; one more run.
+
+        Raises:
+            RunChangedError: If the model does not run any more as it ran for this result.
+            ValueError: If the name has another ending, the result was read from a file, or no row is a head.
+            OSError: If there is no such folder, or the file cannot be written there.
+        """
+        file = file_path(path, "the file")
+        check_target(file, HTML_ENDINGS, "an HTML page", tabular=False)
+        of_heads = count(sources, "sources", "heads", least=0), count(promoted, "promoted", "tokens", least=0)
+        rerun = self._rerun("report") if any(of_heads) else None
+        write_page(file, page_with_heads(self, rerun, *of_heads), self._repr_html_())
+
+    def to_json(self, top: Count | None = None) -> str:
+        """What was found as JSON, the strongest rows first: all of them, or `top`, and the sum of those left out."""
+        return rows_as_json(self, None if top is None else count(top, "top", "rows", least=0))
+
     def table(self, shown: Count = ROWS_SHOWN) -> Table:
         """The table that is printed, with at most `shown` rows at each end; cumulative rows are all shown.
 
@@ -346,7 +379,7 @@ class Attribution:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table | Group]:
         each = [self.direction(name) for name in self.directions] or [self]
-        yield Group(*(one.table() for one in each))
+        yield Group(*(attribution_grid(one, ROWS_SHOWN).rich(options.max_width) for one in each))
 
     def __str__(self) -> str:
         return printed(self)
@@ -362,7 +395,7 @@ class Attribution:
 
     def _repr_html_(self) -> str:
         each = [self.direction(name) for name in self.directions] or [self]
-        return "".join(attribution_grid(one, ROWS_SHOWN).html() for one in each)
+        return folded_html([attribution_grid(one, ROWS_SHOWN).html() for one in each], self.directions)
 
     def _place(self, label: OneLabel) -> int:
         return LabelIndex(self.labels)(label)
