@@ -39,7 +39,7 @@ def html_table(
         cells = [_row(row, left, value, bars) for row, value in zip(rows[:_FOLDED], of_rows, strict=False)]
         shown, folded = shown + cells[:_SHOWN], folded + cells[_SHOWN:]
     names = zip((*header, *([] if bars is None else [""])), (*left, True), strict=False)
-    head = "".join(f'<th scope="col" style="text-align:{_side(side)}">{as_html(name)}</th>' for name, side in names)
+    head = "".join(f'<th scope="col" style="{_look(side)}">{as_html(name)}</th>' for name, side in names)
     caption = f'<caption style="caption-side:top;text-align:left">{as_html(title)}</caption>' if title else ""
     table = f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{''.join(shown)}</tbody></table>"
     out = sum(max(0, len(rows) - _FOLDED) for rows in sections)
@@ -65,10 +65,8 @@ def _details(summary: str, head: str, rows: Sequence[str]) -> str:
 
 def _row(row: HtmlRow, left: Sequence[bool], value: float | None, bars: Bars | None) -> str:
     label, *cells = row
-    first = f'<th scope="row" style="text-align:left">{as_html(label)}</th>'
-    rest = (
-        f'<td style="text-align:{_side(side)}">{as_html(cell)}</td>' for cell, side in zip(cells, left[1:], strict=True)
-    )
+    first = f'<th scope="row" style="{_look(True)}">{as_html(label)}</th>'
+    rest = (f'<td style="{_look(side)}">{as_html(cell)}</td>' for cell, side in zip(cells, left[1:], strict=True))
     return f"<tr>{first}{''.join(rest)}{'' if bars is None else _bar(value, bars)}</tr>"
 
 
@@ -80,5 +78,5 @@ def _bar(value: float | None, bars: Bars) -> str:
     return f'<td style="min-width:{_PIXELS}px"><div style="{place};background:{colour_of(value or 0.0)}"></div></td>'
 
 
-def _side(left: bool) -> str:
-    return "left" if left else "right"
+def _look(left: bool) -> str:
+    return f"padding:1px 10px;text-align:{'left' if left else 'right'}"

@@ -3,10 +3,12 @@
 import csv
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from page_samples import HOSTILE, sample_page
 
 import dla
@@ -241,6 +243,22 @@ def test_the_largest_model_opens_quickly_in_a_small_file(visit: Any, files: Any)
     assert page.locator("[role=gridcell]").count() == 80 * 65
     page.click("[data-at='79,63']")
     assert "L79H63" in page.inner_text("aside")
+
+
+def test_odd_results_open(visit: Any, result: dla.Attribution, tmp_path: Path) -> None:
+    holes = result.values.masked_fill(torch.arange(len(result.parts))[:, None] == 3, torch.nan)
+    neurons = tuple(dla.Label("neuron", 0, i) for i in range(20_000))
+    many = replace(result, parts=neurons, values=torch.randn(20_000, 1), rerun=None)
+    odd = (replace(result, values=holes), result.select("embed"), result.select("L0H0"), many)
+    for i, one in enumerate(odd):
+        one.report(tmp_path / f"{i}.html")
+        page = visit(tmp_path / f"{i}.html")
+        assert page.locator("tbody tr").count() == min(50, len(one.parts))
+        assert "NaN" in page.inner_text("table") or i
+    page.click("text=Show 500 more")
+    assert page.locator("tbody tr").count() == 550
+    page.fill("#filter", "N19999")
+    assert page.locator("tbody tr").count() == 1
 
 
 def test_print_colours_and_motion(visit: Any, files: Any) -> None:

@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from dla.views.plots.base import figure, plotly
+from dla.views.plots.base import figure, plotly, signs
 from dla.views.text import as_label
+
+_GROUPS = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#8a8a8a", "#000000")
+"""The colours of groups, none of which is that of a sign."""
 
 
 def interval_bars(
@@ -30,9 +33,10 @@ def interval_bars(
             name=as_label(name),
             x=list(map(as_label, labels)),
             y=means.tolist(),
+            marker={"color": signs(means.tolist()) if len(groups) == 1 else _GROUPS[i % len(_GROUPS)]},
             error_y={"array": (ends[1] - means).tolist(), "arrayminus": (means - ends[0]).tolist(), "thickness": 1},
         )
-        for name, means, ends in groups
+        for i, (name, means, ends) in enumerate(groups)
     ]
     # A category each: plotly makes numbers or dates of labels that look like them.
     axes = {"xaxis": {"type": "category"}, "yaxis": {"title": {"text": "logits"}}}
