@@ -27,7 +27,7 @@ class Bars:
         span = (below + above) or 1.0
         return Bars(span, below / span)
 
-    def place(self, value: float | None, width: float) -> tuple[float, float]:
+    def place(self, value: float | None, width: int) -> tuple[float, float]:
         """Where a bar begins, and how long it is.
 
         Args:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from dla.labels import Label
 from dla.provenance import Provenance
 
 
+@runtime_checkable
 class RowsOfResult(Protocol):
     """What views need of an `Attribution`, each as it is described there."""
 
