@@ -13,8 +13,7 @@ from rich.table import Table
 from torch import Tensor
 
 from dla.decomposers.base import Decomposer, as_decomposer
-from dla.decomposers.groups import Grouping, Renaming, Selector, check_groups, named_groups, rule_of, rule_of_function
-from dla.decomposers.plans import RowKind, Rows, unique_labels
+from dla.decomposers.groups import Renaming, Selector
 from dla.edits import Ablation, Zero
 from dla.engine.forward import ForwardResult
 from dla.engine.query import Query
@@ -28,11 +27,12 @@ from dla.results.caveats import Caveats
 from dla.results.difference import Difference
 from dla.results.direct_effects import DirectEffects
 from dla.results.effects import Effects
+from dla.results.grouped import grouped
 from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen, place_of_direction
 from dla.results.measuring import measured_effects
 from dla.results.part import Part
 from dla.results.refining import refined
-from dla.results.report import page_with_heads
+from dla.results.report import write_report
 from dla.results.rerun import Rerun
 from dla.results.shares import Shares
 from dla.results.sums import adds_up
@@ -43,7 +43,6 @@ from dla.views.endings import NETCDF, check_target
 from dla.views.files import write_dataset
 from dla.views.grid import printed
 from dla.views.grid_html import folded_html
-from dla.views.page.document import HTML_ENDINGS, write_page
 from dla.views.plots.of_result import ResultPlots
 from dla.views.rows_json import rows_as_json
 
@@ -307,17 +306,7 @@ class Attribution:
             TypeError: If the key is none of these, or a function gives something else than a label.
             ValueError: If the rows do not add up, a group has no row, or a row belongs to two groups.
         """
-        if self.provenance.row_kind != RowKind.ADDITIVE.value:
-            raise ValueError(f"The rows are {self.provenance.row_kind}; they do not add up, so they cannot be grouped.")
-        if isinstance(key, str):
-            rule = rule_of(key, self.parts)
-        else:
-            rule = named_groups(key) if isinstance(key, Mapping) else rule_of_function(key)
-        rows = Grouping(rule)(Rows(self.parts, self.values))
-        if isinstance(key, Mapping):
-            check_groups(key, self.parts)
-        rerun = None if self.rerun is None else self.rerun.coarser(rule)
-        return replace(self, parts=unique_labels(rows.labels, "group_by"), values=rows.values, rerun=rerun)
+        return replace(self, **grouped(self, key, self.rerun))
 
     def to_xarray(self) -> "xarray.Dataset":
         """A dataset with dimensions `part`, `direction`, `batch`, `position`, and coordinates for what labels say."""
@@ -358,11 +347,7 @@ class Attribution:
             ValueError: If the name has another ending, the result was read from a file, or no row is a head.
             OSError: If there is no such folder, or the file cannot be written there.
         """
-        file = file_path(path, "the file")
-        check_target(file, HTML_ENDINGS, "an HTML page", tabular=False)
-        of_heads = count(sources, "sources", "heads", least=0), count(promoted, "promoted", "tokens", least=0)
-        rerun = self._rerun("report") if any(of_heads) else None
-        write_page(file, page_with_heads(self, rerun, *of_heads), self._repr_html_())
+        write_report(self, file_path(path, "the file"), sources, promoted, self._rerun, self._repr_html_())
 
     def to_json(self, top: Count | None = None) -> str:
         """What was found as JSON, the strongest rows first: all of them, or `top`, and the sum of those left out."""

@@ -138,7 +138,6 @@ class DirectEffects:
             MissingPackageError: If plotly is not installed.
             ValueError: If several directions were asked for.
         """
-        _mean(self.effects, self)  # of one direction
         return effects_scatter(self._grid(0).title, self.to_dataframe())
 
     def table(self, shown: Count = _SHOWN) -> Table:

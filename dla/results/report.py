@@ -1,6 +1,7 @@
 """The page of a result: what its strongest heads read and write is measured in one more run each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,15 +10,41 @@ from jaxtyping import Float
 from dla.decomposers.base import items_of
 from dla.decomposers.plans import Entry, Plan, rows_where
 from dla.decomposers.source import SourceDecomposer
+from dla.inputs.given import Count, count
 from dla.labels import Label
 from dla.results.part import check_is_read, token_effects
 from dla.results.rerun import Rerun
+from dla.views.endings import check_target
+from dla.views.page.document import HTML_ENDINGS, write_page
 from dla.views.page.page_data import HeadSources, PageData, TokensWithValues
 from dla.views.page.result_page import MOST_NUMBERS, page_of
 from dla.views.plots.rows import PlotRows, RowsOfResult
 
 Promoted = Mapping[int, tuple[TokensWithValues, TokensWithValues]]
 """The tokens that rows push up and down, by the row's place."""
+
+
+def write_report(
+    result: RowsOfResult, file: Path, sources: Count, promoted: Count, rerun: Callable[[str], Rerun], fallback: str
+) -> None:
+    """Writes the page of a result.
+
+    Args:
+        result: The result.
+        file: Where to write it.
+        sources: How many heads to split by the token that they read.
+        promoted: How many tokens to name that each of these heads pushes up, and down.
+        rerun: Gives what the result comes from, or says who asked for it in vain.
+        fallback: HTML for a reader whose browser runs no script.
+
+    Raises:
+        RunChangedError: If the model does not run any more as it did.
+        ValueError: If the name has another ending, the result was read from a file, or no row is a head.
+        OSError: If there is no such folder, or the file cannot be written there.
+    """
+    check_target(file, HTML_ENDINGS, "an HTML page", tabular=False)
+    of_heads = count(sources, "sources", "heads", least=0), count(promoted, "promoted", "tokens", least=0)
+    write_page(file, page_with_heads(result, rerun("report") if any(of_heads) else None, *of_heads), fallback)
 
 
 def page_with_heads(result: RowsOfResult, rerun: Rerun | None, sources: int, promoted: int) -> PageData:

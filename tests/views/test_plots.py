@@ -165,3 +165,11 @@ def test_a_result_with_nan_and_one_of_one_row_are_drawn():
     for one in (holed, result.select("embed"), result.select("L0H0")):
         for plot in (one.plot, one.plot.waterfall, one.plot.ranked, one.plot.depth, one.plot.positions):
             assert data(plot())
+
+
+def test_measured_effects_are_drawn_against_direct_ones():
+    effects = attribution().effects(parts=["L1H1", "L0H0", "1_mlp_out"])
+    (points,) = data(effects.plot())
+    frame = effects.to_dataframe()
+    assert list(points["x"]) == pytest.approx(frame["direct_effect"].tolist())
+    assert list(points["y"]) == pytest.approx(frame["measured_effect"].tolist())
