@@ -4,28 +4,31 @@ from typing import Annotated
 
 import typer
 
-from dla.cli.attribute import attribute_command
+from dla.cli.attribute import ATTRIBUTE_EXAMPLES, attribute_command
 from dla.cli.command import DlaCommand
 from dla.cli.demo import demo_command
-from dla.cli.summary import summary_command
-from dla.cli.sweep import sweep_command
+from dla.cli.encoding import replace_unknown_characters
+from dla.cli.report import REPORT_EXAMPLES, report_command
+from dla.cli.summary import SUMMARY_EXAMPLES, summary_command
+from dla.cli.sweep import SWEEP_EXAMPLES, sweep_command
 from dla.provenance import __version__
 
 app = typer.Typer(
     help="Direct logit attribution: which parts of a transformer write a logit, with the proof that they add up.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 app.command("demo", cls=DlaCommand)(demo_command)
-app.command("attribute", cls=DlaCommand)(attribute_command)
-app.command("sweep", cls=DlaCommand)(sweep_command)
-app.command("summary", cls=DlaCommand)(summary_command)
+app.command("attribute", cls=DlaCommand, epilog=ATTRIBUTE_EXAMPLES)(attribute_command)
+app.command("sweep", cls=DlaCommand, epilog=SWEEP_EXAMPLES)(sweep_command)
+app.command("summary", cls=DlaCommand, epilog=SUMMARY_EXAMPLES)(summary_command)
+app.command("report", cls=DlaCommand, epilog=REPORT_EXAMPLES)(report_command)
 
 
 def main() -> None:
     """The entry point."""
+    replace_unknown_characters()
     app()
 
 

@@ -8,13 +8,22 @@ from rich.console import Console
 
 import dla
 from dla.cli.command import ModelName, PrependBos
-from dla.cli.json_file import write_json
+from dla.cli.files import OutputFiles
 from dla.cli.quiet import load_attributor, notes_in_a_line
-from dla.cli.targets import check_option
 from dla.views.text import as_printed
 
 if TYPE_CHECKING:
     import dla.inputs
+
+_PROMOTED = 10  # tokens that a page names of a head, at either end
+
+ATTRIBUTE_EXAMPLES = """Examples:
+
+\b
+  dla attribute --model gpt2 --prompt "The Eiffel Tower is in" --answer " Paris"
+  dla attribute --model gpt2 --prompt "The Eiffel Tower is in" --answer " Paris" \\
+      --incorrect " Rome" --decompose head --report paris.html --sources 64
+"""
 
 
 def attribute_command(
@@ -41,11 +50,25 @@ def attribute_command(
     ] = None,
     prepend_bos: PrependBos = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the whole result to this file too.")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a line for each row to this file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw a picture: an .html file (with plotly), or an .svg file.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page to explore: one HTML file, for any browser.")
+    ] = None,
+    sources: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="On the page, say which tokens the N strongest heads read and promote."),
+    ] = None,
 ) -> None:
     """Attribute a logit, or a difference of two, on a model of your own. It runs on the CPU, in float32."""
     if top is not None and decompose == "layer":
         raise ValueError("--top chooses among parts that add up; the rows of 'layer' are a sequence. Leave it out.")
-    check_option("--json", json, ".json", "JSON")
+    if sources is not None and report is None:
+        raise ValueError("--sources is of the page that --report writes. Give both.")
+    files = OutputFiles(json, csv, plot, report)
+    files.check()
     attributor = load_attributor(model, decompose)
     direction = _direction(answer, incorrect, attributor.model.vocabulary)
     with notes_in_a_line():
@@ -55,8 +78,7 @@ def attribute_command(
     place = f"{model}, at token {position} of the prompt ({result.tokens[0][position]!r})\n"
     console.print(as_printed(place))
     console.print(result.table() if top is None else result.table(top))
-    if json is not None:
-        write_json(result, json)
+    files.write(result, sources or 0, _PROMOTED if sources else 0)
 
 
 def _direction(answer: str, incorrect: str | None, vocabulary: "dla.inputs.Vocabulary") -> "dla.Direction":

@@ -1,6 +1,8 @@
 """What the commands share: an option given twice is refused, and an error is one line on stderr."""
 
 import contextlib
+import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Any, final
@@ -50,7 +52,9 @@ class DlaCommand(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         """Runs the command; an expected error becomes one line on stderr and an exit code."""
         with _errors_in_a_line():
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # what nobody reads any more is noticed here, and not after the last line
+            return result
 
 
 @contextlib.contextmanager
@@ -72,6 +76,10 @@ def _errors_in_a_line() -> Iterator[None]:
     except KeyboardInterrupt as stop:
         notes = vars(stop).get("__notes__", ["Nothing was written."])
         _fail(" ".join(["Stopped.", *notes]), STOPPED)
+    except BrokenPipeError:
+        # The reader has what it wanted, as `head` does. Python would complain once more when it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(FAILED) from None
     except (ValueError, TypeError) as error:
         # the library's messages speak to callers who have ids as integers
         _fail(str(error).replace("or its id.", "or its id, written id:464."), WRONG_USE)

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 
 _PROMPTS = 5
 
+SUMMARY_EXAMPLES = """Examples:
+
+\b
+  dla summary heads --by order --top 10
+  dla summary heads --prompts L9H6
+  dla summary heads --compare other --csv differences.csv
+"""
+
 
 def summary_command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that a sweep wrote.")],

@@ -14,6 +14,13 @@ from dla.cli.quiet import load_attributor
 from dla.errors import DLAError, SweepWarning
 from dla.views.text import as_printed
 
+SWEEP_EXAMPLES = """Examples:
+
+\b
+  dla sweep prompts.jsonl --model gpt2 --decompose head --out heads
+  dla sweep prompts.csv --model gpt2 --out parts --limit 1000
+"""
+
 
 def sweep_command(
     corpus: Annotated[

@@ -39,7 +39,7 @@ def check_comparable(first: AttributedRows, second: AttributedRows) -> None:
         )
 
 
-def side_by_side(
+def rows_of_both(
     first: AttributedRows, second: AttributedRows
 ) -> tuple[
     tuple[Label, ...], Float[Tensor, "part *direction_batch_and_pos"], Float[Tensor, "part *direction_batch_and_pos"]

@@ -13,8 +13,7 @@ from rich.table import Table
 from torch import Tensor
 
 from dla.decomposers.base import Decomposer, as_decomposer
-from dla.decomposers.groups import Grouping, Renaming, Selector, check_groups, named_groups, rule_of, rule_of_function
-from dla.decomposers.plans import RowKind, Rows, unique_labels
+from dla.decomposers.groups import Renaming, Selector
 from dla.engine.forward import ForwardResult
 from dla.engine.query import Query
 from dla.engine.rules import Rule
@@ -25,10 +24,12 @@ from dla.provenance import Provenance
 from dla.results.attribution_table import ROWS_SHOWN, attribution_grid, ranked
 from dla.results.axes import provenance_of, without_axes
 from dla.results.difference import Difference
+from dla.results.grouped import grouped
 from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen, place_of_direction, places_of
 from dla.results.part import Part
 from dla.results.questions import Questions, run_of
 from dla.results.refining import refined
+from dla.results.report import write_report
 from dla.results.rerun import Rerun
 from dla.results.sums import adds_up
 from dla.results.trace import Pos, trace
@@ -39,6 +40,9 @@ from dla.views.dataset import frame_of, to_dataset
 from dla.views.endings import NETCDF, check_target
 from dla.views.files import write_dataset
 from dla.views.grid import printed
+from dla.views.grid_html import folded_html
+from dla.views.plots.of_result import ResultPlots
+from dla.views.rows_json import rows_as_json
 
 if TYPE_CHECKING:
     import pandas
@@ -255,17 +259,7 @@ class Attribution(Questions):
             TypeError: If the key is none of these, or a function gives something else than a label.
             ValueError: If the rows do not add up, a group has no row, or a row belongs to two groups.
         """
-        if self.provenance.row_kind != RowKind.ADDITIVE.value:
-            raise ValueError(f"The rows are {self.provenance.row_kind}; they do not add up, so they cannot be grouped.")
-        if isinstance(key, str):
-            rule = rule_of(key, self.parts)
-        else:
-            rule = named_groups(key) if isinstance(key, Mapping) else rule_of_function(key)
-        rows = Grouping(rule)(Rows(self.parts, self.values))
-        if isinstance(key, Mapping):
-            check_groups(key, self.parts)
-        rerun = None if self.rerun is None else self.rerun.coarser(rule)
-        return replace(self, parts=unique_labels(rows.labels, "group_by"), values=rows.values, rerun=rerun)
+        return replace(self, **grouped(self, key, self.rerun))
 
     def to_xarray(self) -> "xarray.Dataset":
         """A dataset with dimensions `part`, `direction`, `batch`, `position`, and coordinates for what labels say."""
@@ -288,6 +282,30 @@ class Attribution(Questions):
         check_target(file, NETCDF, "netCDF")
         write_dataset(self.to_xarray(), file)
 
+    @property
+    def plot(self) -> ResultPlots:
+        """The plots of this result: `plot()` picks the right one; `plot.heads()`, `plot.waterfall()`, ... by name."""
+        return ResultPlots(self)
+
+    def report(self, path: str | Path, *, sources: Count = 0, promoted: Count = 0) -> None:
+        """Writes a page to explore: one HTML file, which needs no network. It appears whole or not at all.
+
+        Args:
+            path: The file.
+            sources: How many heads, the strongest, to split by the token that they read; one more run of the model.
+            promoted: How many tokens to name that each of these heads pushes up and down; one more run.
+
+        Raises:
+            RunChangedError: If the model does not run any more as it ran for this result.
+            ValueError: If the name has another ending, the result was read from a file, or no row is a head.
+            OSError: If there is no such folder, or the file cannot be written there.
+        """
+        write_report(self, file_path(path, "the file"), sources, promoted, partial(run_of, self), self._repr_html_())
+
+    def to_json(self, top: Count | None = None) -> str:
+        """What was found as JSON, the strongest rows first: all of them, or `top`, and the sum of those left out."""
+        return rows_as_json(self, None if top is None else count(top, "top", "rows", least=0))
+
     def table(self, shown: Count = ROWS_SHOWN) -> Table:
         """The table that is printed, with at most `shown` rows at each end; cumulative rows are all shown.
 
@@ -299,7 +317,7 @@ class Attribution(Questions):
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table | Group]:
         each = [self.direction(name) for name in self.directions] or [self]
-        yield Group(*(one.table() for one in each))
+        yield Group(*(attribution_grid(one, ROWS_SHOWN).rich(options.max_width) for one in each))
 
     def __str__(self) -> str:
         return printed(self)
@@ -315,7 +333,7 @@ class Attribution(Questions):
 
     def _repr_html_(self) -> str:
         each = [self.direction(name) for name in self.directions] or [self]
-        return "".join(attribution_grid(one, ROWS_SHOWN).html() for one in each)
+        return folded_html([attribution_grid(one, ROWS_SHOWN).html() for one in each], self.directions)
 
     def _place(self, label: OneLabel) -> int:
         return LabelIndex(self.labels)(label)

@@ -14,7 +14,7 @@ from torch import Tensor
 from dla.inputs.arguments import file_path
 from dla.inputs.given import Count, count
 from dla.labels import Label
-from dla.results.alignment import check_comparable, side_by_side
+from dla.results.alignment import check_comparable, rows_of_both
 from dla.results.attributed import AttributedRows
 from dla.results.attribution_table import ROWS_SHOWN, mean_by_row
 from dla.results.crossing import crossed_values
@@ -64,7 +64,7 @@ class Difference:
             ValueError: If they have other axes, directions by other names, rows of another kind, or no part in common.
         """
         check_comparable(first, second)
-        parts, left, right = side_by_side(first, second)
+        parts, left, right = rows_of_both(first, second)
         return Difference(first, second, parts, left, right)
 
     @property

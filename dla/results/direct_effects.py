@@ -19,6 +19,8 @@ from dla.results.rerun import Rerun
 from dla.text import shortened
 from dla.views.dataset import frame_of
 from dla.views.grid import Grid, Line, printed, signed
+from dla.views.grid_html import folded_html
+from dla.views.plots.scatter import effects_scatter
 
 if TYPE_CHECKING:
     import pandas
@@ -129,6 +131,15 @@ class DirectEffects:
         """One row for each part, direction, prompt and position: value, direct_effect, norm_reaction."""
         return frame_of(self.to_xarray(), ["values", "direct_effect", "norm_reaction"])
 
+    def plot(self) -> Any:
+        """Values against direct effects, a point a row, as a figure of plotly.
+
+        Raises:
+            MissingPackageError: If plotly is not installed.
+            ValueError: If several directions were asked for.
+        """
+        return effects_scatter(self._grid(0).title, self.to_dataframe())
+
     def table(self, shown: Count = _SHOWN) -> Table:
         """The table that is printed: the `shown` rows with the largest effects of either sign.
 
@@ -139,7 +150,7 @@ class DirectEffects:
         return self._grid(count(shown, "shown", "rows", least=0)).rich()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Group]:
-        yield Group(*(one.table() for one in self._each()))
+        yield Group(*(one._grid(_SHOWN).rich(options.max_width) for one in self._each()))
 
     def __str__(self) -> str:
         return printed(self)
@@ -149,7 +160,7 @@ class DirectEffects:
         return f"DirectEffects({shortened(provenance.direction)}, {provenance.decomposer}: {len(self.labels)} parts)"
 
     def _repr_html_(self) -> str:
-        return "".join(one._grid(_SHOWN).html() for one in self._each())
+        return folded_html([one._grid(_SHOWN).html() for one in self._each()], self.attribution.directions)
 
     def _each(self) -> list["DirectEffects"]:
         return [self.direction(name) for name in self.attribution.directions] or [self]

@@ -18,6 +18,7 @@ from dla.results.label_index import LabelIndex, OneLabel
 from dla.text import shortened
 from dla.views.dataset import frame_of, frame_of_columns
 from dla.views.grid import Grid, Line, printed, signed
+from dla.views.plots.scatter import effects_scatter
 
 if TYPE_CHECKING:
     import pandas
@@ -157,6 +158,15 @@ class Effects:
     def to_dataframe(self) -> "pandas.DataFrame":
         """One row for each part, direction, prompt and position: value, direct_effect, measured_effect, repaired."""
         return frame_of(self.to_xarray(), ["values", "direct_effect", "measured_effect", "repaired"])
+
+    def plot(self) -> Any:
+        """Direct against measured effects, a point a part, as a figure of plotly.
+
+        Raises:
+            MissingPackageError: If plotly is not installed.
+            ValueError: If several directions were asked for.
+        """
+        return effects_scatter(self._grid(0).title, self.to_dataframe())
 
     def table(self, shown: Count = _SHOWN) -> Table:
         """The table that is printed: the `shown` parts with the largest values of either sign.

@@ -76,7 +76,7 @@ class GapReport:
         return next((row for row in self.rows if not row.within), None)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
-        yield self._grid().rich()
+        yield self._grid().rich(options.max_width)
 
     def __str__(self) -> str:
         return printed(self)

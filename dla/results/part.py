@@ -41,7 +41,7 @@ class TokenEffects:
         check_fields(self, part=str, up=tuple, down=tuple)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
-        yield self._grid().rich()
+        yield self._grid().rich(options.max_width)
 
     def __str__(self) -> str:
         return printed(self)
@@ -113,16 +113,8 @@ class Part:
             RunChangedError: As `vector`.
         """
         k, rerun = count(k, "k", "token"), self._rerun()
-        if rerun.query.at is not None:
-            raise ValueError(
-                f"What is written to {rerun.query.at!r} is not read by the unembedding. Ask about a token to see "
-                "which tokens a part pushes."
-            )
-        effects = self._effects(rerun)
-        k = min(k, len(effects))
-        return TokenEffects(
-            str(self.label), _named(effects.topk(k), rerun), _named(effects.topk(k, largest=False), rerun)
-        )
+        check_is_read(rerun)
+        return token_effects(self.label, self.vector(), rerun, k)
 
     def _rerun(self) -> Rerun:
         if self.rerun is None:
@@ -132,16 +124,43 @@ class Part:
             )
         return self.rerun
 
-    def _effects(self, rerun: Rerun) -> Float[Tensor, " d_vocab"]:
-        """What the part adds to each logit, on average: the readout is linear, so the mean may be read instead."""
-        unembedding, valid = rerun.query.unembedding, rerun.query.positions.valid
-        vector = self.vector()
-        if unembedding.norm is not None:
-            scale = rerun.frozen_scale()
-            assert scale is not None
-            vector = unembedding.norm.push_forward(vector, scale)
-        mean = vector[valid.to(vector.device)].mean(0) * unembedding.multiplier
-        return torch.cat([mean @ W_U.to(mean) for W_U in unembedding.W_U.split(_SLICE, -1)])
+
+def check_is_read(rerun: Rerun) -> None:
+    """Checks that what parts write is read by the unembedding.
+
+    Raises:
+        ValueError: If it is not: the result is about an earlier place of the stream.
+    """
+    if rerun.query.at is not None:
+        raise ValueError(
+            f"What is written to {rerun.query.at!r} is not read by the unembedding. Ask about a token to see "
+            "which tokens a part pushes."
+        )
+
+
+def token_effects(label: Label, vector: Float[Tensor, "batch query d_model"], rerun: Rerun, k: int) -> TokenEffects:
+    """The tokens that a part pushes most.
+
+    Args:
+        label: The part.
+        vector: What it writes.
+        rerun: Where it comes from.
+        k: How many tokens at either end.
+    """
+    effects = _effects(vector, rerun)
+    k = min(k, len(effects))
+    return TokenEffects(str(label), _named(effects.topk(k), rerun), _named(effects.topk(k, largest=False), rerun))
+
+
+def _effects(vector: Float[Tensor, "batch query d_model"], rerun: Rerun) -> Float[Tensor, " d_vocab"]:
+    """What a part adds to each logit, on average: the readout is linear, so the mean may be read instead."""
+    unembedding, valid = rerun.query.unembedding, rerun.query.positions.valid
+    if unembedding.norm is not None:
+        scale = rerun.frozen_scale()
+        assert scale is not None
+        vector = unembedding.norm.push_forward(vector, scale)
+    mean = vector[valid.to(vector.device)].mean(0) * unembedding.multiplier
+    return torch.cat([mean @ W_U.to(mean) for W_U in unembedding.W_U.split(_SLICE, -1)])
 
 
 def _named(best: tuple[Tensor, Tensor], rerun: Rerun) -> tuple[tuple[str, float], ...]:

@@ -3,7 +3,7 @@
 A result knows its run by what that run computed. A later question is answered for that run, or refused.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import final
 
@@ -96,7 +96,17 @@ class Rerun:
         finer = replace(plan, name=f"{plan.name} refined by {name}", items=(*rest.items, *pieces.items))
         return replace(self, query=replace(self.query, plan=finer)), run
 
-    @torch.no_grad()
+    def run_of(self, plan: Plan) -> ForwardResult:
+        """What another plan finds in the same run.
+
+        Raises:
+            RunChangedError: If the model does not run any more as it did.
+        """
+        self._check_weights()
+        run = forward(replace(self.query, plan=plan))
+        self._check_run(run.logit, run.sketch)
+        return run
+
     def vector(
         self, label: Label, values: Float[Tensor, "*direction_batch_and_pos"]
     ) -> Float[Tensor, "batch query d_model"]:
@@ -110,15 +120,29 @@ class Rerun:
             RunChangedError: If the model does not run any more as it did.
             ValueError: If the part holds what was rounded away.
         """
-        if label == self.rounding and (label.kind == ROUNDING or self.query.unembedding.rounding is not None):
-            raise ValueError(
-                f"{str(label)!r} holds what many steps of the model round away, also those of the readout; "
-                "that is no one vector of the stream. Look at another part."
-            )
-        vectors = PartVectors(self.query, [label])
+        return self.vectors([label], values[None])[0]
+
+    @torch.no_grad()
+    def vectors(
+        self, labels: Sequence[Label], values: Float[Tensor, "part *direction_batch_and_pos"]
+    ) -> list[Float[Tensor, "batch query d_model"]]:
+        """The same of several parts, in one run.
+
+        Args:
+            labels: The parts.
+            values: What they contributed, as the result says.
+
+        Raises:
+            RunChangedError: If the model does not run any more as it did.
+            ValueError: If a part holds what was rounded away.
+        """
+        for label in labels:
+            self._check_is_vector(label)
+        vectors = PartVectors(self.query, labels)
         self.again(vectors.observers())
-        self._check_row(label, vectors.row(label).detach(), values)
-        return vectors.vector(label)
+        for label, told in zip(labels, values, strict=True):
+            self._check_row(label, vectors.row(label).detach(), told)
+        return [vectors.vector(label) for label in labels]
 
     def again(self, observers: Mapping[str, Observer], unembed: Unembed = Unembed.ALL) -> None:
         """Runs the model once more, and checks that it is the run that the result comes from.
@@ -161,6 +185,13 @@ class Rerun:
         if not self.hooks:
             return "A bias that the part adds is the piece most often forgotten."
         return f"What a hook edits after they were read is in none of them; hooked: {_listed(self.hooks)}."
+
+    def _check_is_vector(self, label: Label) -> None:
+        if label == self.rounding and (label.kind == ROUNDING or self.query.unembedding.rounding is not None):
+            raise ValueError(
+                f"{str(label)!r} holds what many steps of the model round away, also those of the readout; "
+                "that is no one vector of the stream. Look at another part."
+            )
 
     def _check_weights(self) -> None:
         if not self.query.model.is_current(self.query.model.anatomy):

@@ -8,7 +8,7 @@ from dla.inputs.arguments import file_path
 from dla.results.attribution import TENSORS, Attribution
 from dla.results.sums import adds_up
 from dla.text import as_text
-from dla.views.dataset import COORDINATES, from_dataset
+from dla.views.dataset import COORDINATES, DATASET_FORMAT, from_dataset
 from dla.views.files import read_dataset
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def load(path: str | Path) -> Attribution:
         FileFormatError: If the file is not one of ours, was cut short or edited, or its rows do not add up any more.
     """
     path = file_path(path, "the file")
-    data = read_dataset(path, {*COORDINATES, *TENSORS})
+    data = read_dataset(path, {*COORDINATES, *TENSORS}, DATASET_FORMAT)
     try:
         return _proven(data)
     except (KeyError, ValueError) as error:

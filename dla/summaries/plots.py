@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dla.views.figures import bars, heat_map
+from dla.views.plots.head_map import heat_map
+from dla.views.plots.interval_bars import interval_bars
 
 
 def figure_of(title: str, groups: Sequence[tuple[str, pd.DataFrame]]) -> Any:
@@ -20,7 +21,7 @@ def figure_of(title: str, groups: Sequence[tuple[str, pd.DataFrame]]) -> Any:
     if len(groups) == 1 and set(parts["kind"]) == {"head"}:
         return _map_of(title, parts)
     columns = [(name, numbers[["mean", "low", "high"]].to_numpy(np.float64).T) for name, numbers in groups]
-    return bars(title, parts["part"].tolist(), [(name, each[0], each[1:]) for name, each in columns])
+    return interval_bars(title, parts["part"].tolist(), [(name, each[0], each[1:]) for name, each in columns])
 
 
 def _map_of(title: str, heads: pd.DataFrame) -> Any:

@@ -105,7 +105,7 @@ class GroupStatistics(abc.ABC):
         return self._grid(count(shown, "shown", "parts", least=0), check_interval(interval)).rich()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
-        yield self.table()
+        yield self._grid(_SHOWN, USUAL_INTERVAL).rich(options.max_width)
 
     def __str__(self) -> str:
         return printed(self)

@@ -16,6 +16,7 @@ from dla.summaries.files import read_summary, write_summary
 from dla.summaries.frames import statistics_frame
 from dla.summaries.group_by import By, Group, GroupBy
 from dla.summaries.intervals import Interval
+from dla.summaries.page import WITH_EXAMPLES, page_of_groups
 from dla.summaries.plots import figure_of
 from dla.summaries.row_batches import Plain, read_rows
 from dla.summaries.stability import Stability
@@ -27,8 +28,10 @@ from dla.sweeps import PartOf, open_sweep
 from dla.text import as_text, shortened
 from dla.views.endings import check_target
 from dla.views.grid import Grid
+from dla.views.page.document import write_page
 
 _PLAIN = {str, int, float, bool, type(None)}
+_EXAMPLES = 3  # prompts at each end of a part, on a page
 _COLUMNS = 2  # with more groups than that a table has a row for each
 
 
@@ -205,6 +208,31 @@ class Summary(GroupStatistics):
         n_parts = len(self.labels)
         groups = self._group_numbers(interval) if len(self.tallies) > 1 else [("all", self._numbers(interval))]
         return figure_of(self._title(), [(name, numbers[:n_parts]) for name, numbers in groups])
+
+    def report(self, path: str | Path, interval: Interval = USUAL_INTERVAL) -> None:
+        """Writes a page to explore: one HTML file, which needs no network. It appears whole or not at all.
+
+        Args:
+            path: The file.
+            interval: How sure the means are.
+
+        Raises:
+            ValueError: If there is no prompt, or the name has another ending.
+            OSError: If there is no such folder, or the file cannot be written there.
+        """
+        file = file_path(path, "the file")
+        check_interval(interval)
+        overall = self._overall_of_some()
+        groups = self._group_numbers(interval) if len(self.tallies) > 1 else []
+        strongest = np.argsort(-np.abs(overall.moments.mean[: len(self.labels)]), kind="stable")[:WITH_EXAMPLES]
+        kept = min(_EXAMPLES, self.settings.top_k)
+        examples = {
+            i: [(e.prompt, e.value) for end in (0, 1) for e in overall.extremes.prompts(i, end, kept)]
+            for i in (strongest.tolist() if kept else [])
+        }
+        every = [("all", self.overall()._numbers(interval)), *groups]
+        data = page_of_groups(self._title(), self.about, every, examples, interval.level)
+        write_page(file, data, self._repr_html_())
 
     def __repr__(self) -> str:
         return f"Summary({as_text(self._title())}, {len(self.labels)} parts)"

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dla.text import as_text
+from dla.views.grid import Grid
 from dla.views.text import as_printed
 
 
@@ -87,6 +88,12 @@ class Report:
         failure = self.first_failure()
         if failure is not None:
             yield Text(f"First wrong: {as_text(failure.name)}.", style="bold red")
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("✓" if s.ok else "✗", s.name, " ".join(text for text in (s.found, s.problem) if text)) for s in self.steps
+        ]
+        return Grid.of_rows(self.title, ("", "step", "what was found"), rows, words=["step", "what was found"]).html()
 
     def __str__(self) -> str:
         console = Console(width=120, no_color=True, highlight=False)

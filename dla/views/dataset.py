@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from dla.inputs.given import shown
 from dla.labels import Label
 from dla.provenance import Provenance
 from dla.views.dataset_checks import OF_PARTS, check_axes, check_names, check_tokens, tokens_at
 from dla.views.declared import declared
+from dla.views.formats import check_format
 from dla.views.stored_text import restored, storable, stored
 
 if TYPE_CHECKING:
@@ -102,11 +102,11 @@ def from_dataset(data: "xarray.Dataset", needed: Sequence[str]) -> DatasetConten
         needed: The tensors that must be there.
 
     Raises:
+        FileFormatError: If it was written by a newer version.
         KeyError: If something is missing.
         ValueError: If the dataset is not an attribution, or what it holds does not go together.
     """
-    if data.attrs.get("format") != DATASET_FORMAT:
-        raise ValueError(f"its format is {shown(data.attrs.get('format'))} and this library reads {DATASET_FORMAT!r}")
+    check_format(data.attrs.get("format"), DATASET_FORMAT)
     said = declared(Provenance, str(data.attrs["provenance"]))
     provenance = Provenance(**{field.name: restored(getattr(said, field.name)) for field in fields(said)})
     check_axes(data, provenance, needed)

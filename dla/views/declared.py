@@ -4,6 +4,7 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from dla.views.formats import check_format
 from dla.views.sealed import unsealed_json
 
 if TYPE_CHECKING:
@@ -35,14 +36,13 @@ def declared_of(contents: bytes, kind: Any, format_: str) -> Any:
         format_: What that field must be.
 
     Raises:
+        FileFormatError: If it was written by a newer version.
         ValueError: If it is of another format, was edited, or does not hold what the type declares.
     """
     try:
         return declared(kind, unsealed_json(contents))
     except ValueError:
-        found = _format_of(contents)
-        if found != format_:
-            raise ValueError(f"its format is {found!r} and this library reads {format_!r}") from None
+        check_format(_format_of(contents), format_)
         raise
 
 

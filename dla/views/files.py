@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dla.errors import FileFormatError
 from dla.text import as_text
+from dla.views.formats import check_format
 from dla.views.sealed import check_sealed_file, seal_file
 
 if TYPE_CHECKING:
@@ -54,12 +55,13 @@ def write_dataset(data: "xarray.Dataset", path: Path) -> None:
         seal_file(unfinished)
 
 
-def read_dataset(path: Path, names: Container[str]) -> "xarray.Dataset":
+def read_dataset(path: Path, names: Container[str], format_: str) -> "xarray.Dataset":
     """Reads a whole dataset into memory.
 
     Args:
         path: The file.
         names: The names that variables and dimensions may have.
+        format_: The format that is read.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -72,10 +74,10 @@ def read_dataset(path: Path, names: Container[str]) -> "xarray.Dataset":
         raise FileNotFoundError(f"There is no file {str(path)!r}.")
     try:
         check_sealed_file(path)  # before HDF5 reads it: one bit may send it round in circles
-        _check_variables(path, names)
+        _check_variables(path, names, format_)
         with xarray.open_dataset(path, engine="h5netcdf") as data:
             return data.load()
-    except PermissionError:
+    except (PermissionError, FileFormatError):
         raise
     except Exception as error:  # HDF5 and xarray raise errors of many classes for what they do not expect
         raise FileFormatError(
@@ -84,15 +86,18 @@ def read_dataset(path: Path, names: Container[str]) -> "xarray.Dataset":
         ) from error
 
 
-def _check_variables(path: Path, names: Container[str]) -> None:
+def _check_variables(path: Path, names: Container[str], format_: str) -> None:
     """Looks at what a file says that it holds, before room is made for it.
 
     Raises:
+        FileFormatError: If it was written by a newer version, whose variables are not known.
         ValueError: If a variable has another name, lies in another file, or would be larger than the file.
     """
     import h5py
 
     with h5py.File(path) as file:
+        if "format" in file.attrs:
+            check_format(file.attrs["format"], format_)
         for name in file:
             inside = isinstance(file.get(name, getlink=True), h5py.HardLink)
             if name not in names or not inside or not isinstance(file[name], h5py.Dataset):

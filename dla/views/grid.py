@@ -1,17 +1,23 @@
 """A table of labels, numbers and bars: one description for the terminal and for a notebook."""
 
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
 
+from rich.box import HEAVY_HEAD
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from dla.text import as_text
-from dla.views.text import as_html
+from dla.views.bars import Bars
+from dla.views.grid_html import html_table
+from dla.views.palette import colour_of
 
-_PIXELS = 120  # of the longest bar in a notebook
+_WIDTH = 100  # of what is printed, where no terminal says how wide it is
+_NARROWEST = 8  # of a column of labels
 
 
 @final
@@ -67,63 +73,103 @@ class Grid:
         return Grid(title, tuple(header[1:]), (lines,), rows=header[0], words=tuple(words))
 
     @property
-    def _lengths(self) -> list[float]:
-        return [abs(line.value) for lines in self.sections for line in lines if line.value is not None]
+    def _bars(self) -> Bars:
+        return Bars.of([line.value for lines in self.sections for line in lines if line.value is not None])
 
-    @property
-    def _largest(self) -> float:
-        return max(self._lengths, default=0.0) or 1.0
+    def rich(self, width: int | None = None) -> Table:
+        """For the terminal: bars are shortened first, then frames and labels, then columns are left out.
 
-    def rich(self) -> Table:
-        """For the terminal."""
+        Args:
+            width: How many characters there are; None for what the terminal has.
+        """
+        fit = _Fit.of(self, Console().width if width is None else width)
+        note = " ".join(text for text in (self.note, fit.note) if text)
         table = Table(
             title=_text(self.title),
             title_justify="left",
             title_style="bold",
-            caption=_text(self.note) if self.note else None,
+            caption=_text(note) if note else None,
             caption_justify="left",
+            box=HEAVY_HEAD if fit.framed else None,
+            padding=(0, 1) if fit.framed else (0, 1, 0, 0),
         )
-        table.add_column(_text(self.rows), no_wrap=True)
-        for name in self.header:
-            table.add_column(_text(name), justify="left" if name in self.words else "right", no_wrap=True)
-        barred = bool(self._lengths)
-        if barred:
-            table.add_column("")  # may wrap, so that in a narrow terminal the bars are cut and not the numbers
+        table.add_column(_text(self.rows), width=fit.label, overflow="fold")
+        for name in self.header[: fit.columns]:
+            table.add_column(_text(name), justify="left" if name in self.words else "right", overflow="fold")
+        if fit.bar:
+            table.add_column("", width=fit.bar)
         for lines in self.sections:
             for line in lines:
-                label = _text(line.label, "dim" if barred and line.value is None else "")
-                table.add_row(label, *map(_text, line.cells), *([self._bar(line.value)] if barred else []))
+                table.add_row(*self._cells(line, fit))
             if lines:
                 table.add_section()
         return table
 
     def html(self) -> str:
         """For a notebook."""
-        names = (self.rows, *self.header, *([""] if self._lengths else []))
-        head = "".join(f"<th>{as_html(name)}</th>" for name in names)
-        rows = "".join(self._row(line) for lines in self.sections for line in lines)
-        note = f"<p>{as_html(self.note)}</p>" if self.note else ""
-        return f"<table><caption>{as_html(self.title)}</caption><tr>{head}</tr>{rows}</table>{note}"
+        align = [True, *(name in self.words for name in self.header)]
+        sections = [[(line.label, *line.cells) for line in lines] for lines in self.sections]
+        values = [[line.value for line in lines] for lines in self.sections]
+        bars = self._bars if self._barred else None
+        return html_table(self.title, (self.rows, *self.header), align, sections, values, bars, self.note)
 
-    def _bar(self, value: float | None) -> Text:
-        length = round(self.bar * abs(value or 0.0) / self._largest)
-        return Text("█" * length, style="green" if value and value > 0 else "red", no_wrap=True, overflow="crop")
+    @property
+    def _barred(self) -> bool:
+        return any(line.value is not None for lines in self.sections for line in lines)
 
-    def _row(self, line: Line) -> str:
-        cells = "".join(
-            _cell(as_html(cell), "left" if name in self.words else "right")
-            for name, cell in zip(self.header, line.cells, strict=True)
-        )
-        bar = ""
-        if line.value:
-            colour, width = "#2a9d4e" if line.value > 0 else "#c8402f", _PIXELS * abs(line.value) / self._largest
-            bar = f'<div style="width:{width:.0f}px;height:10px;background:{colour}"></div>'
-        return f"<tr>{_cell(as_html(line.label))}{cells}{_cell(bar) if self._lengths else ''}</tr>"
+    def _cells(self, line: Line, fit: "_Fit") -> list[Text]:
+        cells = [_text(line.label, "dim" if self._barred and line.value is None else "")]
+        cells += map(_text, line.cells[: fit.columns])
+        if fit.bar:
+            begin, length = self._bars.place(line.value, fit.bar)
+            bar = "█" * (round(begin + length) - round(begin))
+            cells.append(Text(" " * round(begin) + bar, style=colour_of(line.value or 0.0)))
+        return cells
+
+
+@final
+@dataclass(frozen=True)
+class _Fit:
+    """What of a table a terminal has room for.
+
+    Attributes:
+        label: How many characters the labels have.
+        columns: How many of the other columns.
+        bar: How many characters the bars have; 0 for none.
+        framed: Whether there are lines around the cells.
+        note: What was left out.
+    """
+
+    label: int
+    columns: int
+    bar: int
+    framed: bool
+    note: str = ""
+
+    @staticmethod
+    def of(grid: Grid, room: int) -> "_Fit":
+        """The most that fits."""
+        lines = [line for section in grid.sections for line in section]
+        label = max(_length(grid.rows), *(_length(line.label) for line in lines), 1)
+        widths = [
+            max(_length(name), *(_length(line.cells[i]) for line in lines), 1) for i, name in enumerate(grid.header)
+        ]
+        left = room - (label + sum(widths) + 3 * (len(widths) + 1) + 1)
+        bar = min(grid.bar, left - 3) if grid._barred else 0
+        if left >= 0:
+            return _Fit(label, len(widths), bar if bar >= 2 else 0, True)
+        columns = len(widths)
+        while columns > 1 and _NARROWEST + sum(widths[:columns]) + columns + 1 > room:
+            columns -= 1
+        out = len(widths) - columns
+        note = f"A wider terminal shows {out} more." if out else ""
+        wide = max(_NARROWEST, min(label, room - sum(widths[:columns]) - columns - 1))
+        return _Fit(wide, columns, 0, False, note)
 
 
 def printed(renderable: RenderableType) -> str:
-    """What the terminal shows, as plain text."""
-    console = Console(width=100, no_color=True, highlight=False)
+    """What the terminal shows, as plain text of its width."""
+    console = Console(width=shutil.get_terminal_size((_WIDTH, 24)).columns, no_color=True, highlight=False)
     with console.capture() as capture:
         console.print(renderable)
     return capture.get()
@@ -131,6 +177,8 @@ def printed(renderable: RenderableType) -> str:
 
 def signed(value: float) -> str:
     """A number with its sign, in four decimals; small ones in powers of ten."""
+    if value != value:
+        return "NaN"
     return f"{value:+.4f}" if value == 0 or abs(value) >= 5e-4 else f"{value:+.1e}"
 
 
@@ -138,5 +186,5 @@ def _text(text: str, style: str = "") -> Text:
     return Text(as_text(text), style=style)
 
 
-def _cell(content: str, align: str = "left") -> str:
-    return f'<td style="padding:1px 10px;text-align:{align}">{content}</td>'
+def _length(text: str) -> int:
+    return cell_len(as_text(text))

@@ -22,7 +22,7 @@ import dla
 from dla.testing import TinyModel
 from dla.testing.models import PROMPT
 from dla.views.files import replacing, write_dataset
-from dla.views.sealed import check_sealed_file, seal_file
+from dla.views.sealed import check_sealed_file, seal_file, sealed_json
 
 HEADS = dla.HeadDecomposer()
 
@@ -158,10 +158,22 @@ def test_files_of_others(tmp_path: Path) -> None:
     seal_file(text)
     with pytest.raises(dla.FileFormatError, match=r"text\.nc' is not an attribution saved by this library"):
         dla.load(text)
-    for other in ("dla.attribution/99", None):
+    for other in ("dla.attribution/1", "dla.summary/99", "another", None):
         write_dataset(xr.Dataset(attrs={} if other is None else {"format": other}), netcdf)
         with pytest.raises(dla.FileFormatError, match=f"its format is {other!r} and this library reads 'dla.attrib"):
             dla.load(netcdf)
+
+
+def test_a_file_of_a_newer_version(tmp_path: Path) -> None:
+    write_dataset(xr.Dataset({"unknown": ("x", [1.0])}, attrs={"format": "dla.attribution/99"}), tmp_path / "a.nc")
+    with pytest.raises(dla.FileFormatError, match=r"newer version .* reads 'dla.attribution/4'\. .* update dla"):
+        dla.load(tmp_path / "a.nc")
+    (tmp_path / "a.json").write_text(sealed_json('{"format": "dla.summary/99", "more": 1}'))
+    with pytest.raises(dla.FileFormatError, match="The file was written by a newer version"):
+        dla.Summary.read(tmp_path / "a.json")
+    (tmp_path / "manifest.json").write_text(sealed_json('{"format": "dla.sweep/99"}'))
+    with pytest.raises(dla.FileFormatError, match="Nothing is wrong with the file"):
+        dla.open_sweep(tmp_path)
 
 
 def test_every_bit_of_a_file_counts(tmp_path: Path) -> None:
@@ -282,7 +294,7 @@ def test_a_variable_that_lies_elsewhere(tmp_path: Path) -> None:
         ("y.parquet", r"For a \.parquet file use to_dataframe\(\)\.to_parquet\('y\.parquet'\)"),
         ("y.csv.gz", r"For a \.csv file use to_dataframe\(\)\.to_csv\('y\.csv\.gz'\)"),
         ("y.pkl", r"For a \.pkl file use to_dataframe\(\)\.to_pickle\('y\.pkl'\)"),
-        ("y.html", r"For a \.html file use to_dataframe\(\)\.to_html\('y\.html'\)"),
+        ("y.html", r"For a \.html file use report\('y\.html'\)"),
         ("y.png", r"'y\.png' has the ending of another format, .* Name it 'y\.nc'\.$"),
         ("y.nc.gz", r"'y\.nc\.gz' has the ending of another format, .* Name it 'y\.nc'\.$"),
     ],

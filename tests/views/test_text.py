@@ -13,8 +13,9 @@ from subjects import GPT2, some_tokens
 import dla
 from dla.testing.report import CheckResult, Report
 from dla.text import as_text
-from dla.views.figures import bars, heat_map
 from dla.views.grid import Grid, Line, printed
+from dla.views.plots.head_map import heat_map
+from dla.views.plots.interval_bars import interval_bars
 from dla.views.text import as_cell, as_label, as_printed
 
 HOSTILE = ["[/INST]", "[bold red]", "[link=https://x.y]z[/link]", "\x1b[31m", "\x1b]8;;https://x.y\x07", "a\u202eb"]
@@ -70,11 +71,11 @@ def test_a_report_shows_each_text_as_it_is(text: str) -> None:
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
 def test_a_figure_shows_each_text_as_it_is(text: str) -> None:
     ends = np.zeros((2, 2))
-    of_bars = bars(text, [text, "2024-01-01"], [(text, np.ones(2), ends), ("b", np.ones(2), ends)])
+    of_bars = interval_bars(text, [text, "2024-01-01"], [(text, np.ones(2), ends), ("b", np.ones(2), ends)])
     assert of_bars.layout.title.text == of_bars.data[0].name == of_bars.data[0].x[0] == as_label(text)
     assert of_bars.layout.xaxis.type == "category"
     of_map = heat_map(text, np.ones((1, 1)), [[text]])
-    assert of_map.layout.title.text == of_map.data[0].text[0][0] == as_label(text)
+    assert of_map.layout.title.text == of_map.data[0].hovertext[0][0] == as_label(text)
     assert not set(as_label(text)) & set("<>\x1b\u202e$")
 
 

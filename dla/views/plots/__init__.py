@@ -1,0 +1,1 @@
+"""Pictures of results, with plotly: one file a picture."""

@@ -1,0 +1,40 @@
+"""The stream over depth: what it says of the logit after each layer, and what a lens reads there."""
+
+from typing import Any
+
+import numpy as np
+
+from dla.views.palette import NEGATIVE, NEUTRAL, POSITIVE
+from dla.views.plots.base import figure, names_axis, plotly
+from dla.views.plots.rows import PlotRows, mean_over
+
+
+def depth_lines(rows: PlotRows, lens: PlotRows | None) -> Any:
+    """The rows as a line: cumulative ones as they are; additive ones added up in their order.
+
+    Args:
+        rows: The rows.
+        lens: The rows of a lens for the same question, or None.
+    """
+    names = rows.labels
+    heights = rows.means + float(mean_over(rows.constant[0], 0))
+    if rows.additive:
+        heights = np.nancumsum(rows.means) + float(mean_over(rows.constant[0], 0))
+    lines = [_line("the stream, on the final scale", names, heights, POSITIVE)]
+    if lens is not None:
+        heights = lens.means + float(mean_over(lens.constant[0], 0))
+        lines.append(_line("logit lens", lens.labels, heights, NEGATIVE))
+        names = list(dict.fromkeys([*names, *lens.labels]))
+    logit = float(mean_over(rows.logit[0], 0))
+    rule = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": logit, "y1": logit}
+    shapes = [{**rule, "line": {"color": NEUTRAL, "dash": "dot"}}]
+    mark = {"xref": "paper", "x": 1, "y": logit, "text": "logit", "showarrow": False, "yanchor": "bottom"}
+    axis = {**names_axis(names), "categoryorder": "array", "categoryarray": names, "type": "category"}
+    axes = {"xaxis": axis, "yaxis": {"title": {"text": "logits"}}}
+    legend = {"legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"}, "showlegend": lens is not None}
+    return figure(rows.title, lines, {**legend, **axes, "shapes": shapes, "annotations": [mark]})
+
+
+def _line(name: str, labels: list[str], heights: Any, colour: str) -> Any:
+    style = {"mode": "lines+markers", "line": {"color": colour}, "marker": {"size": 5}}
+    return plotly().Scatter(name=name, x=labels, y=[float(y) for y in heights], **style)

@@ -1,0 +1,175 @@
+"""What plots show is what results hold: each number where its label says, signs in their colours."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from subjects import GPT2, some_tokens
+
+import dla
+from dla.testing.models import PROMPT
+from dla.views.palette import NEGATIVE, POSITIVE
+from dla.views.plots.base import names_axis
+from dla.views.plots.head_map import head_grid
+from dla.views.plots.scatter import effects_scatter
+from dla.views.text import as_label
+
+DIFFERENCE = dla.LogitDifference(" Mary", " John")
+
+
+def attribution(decomposer: dla.Decomposer | None = None, prompts: object = PROMPT, **options: object):
+    return dla.Attributor(GPT2.model(), decomposer or dla.HeadDecomposer()).attribute(prompts, DIFFERENCE, **options)
+
+
+def data(figure):
+    return figure.to_dict()["data"]
+
+
+def test_the_map_has_layer_0_on_top_and_every_head_in_its_place():
+    result = attribution()
+    figure = result.plot().to_dict()
+    (cells,) = figure["data"]
+    for label, value in zip(result.parts, result.values[:, 0].tolist(), strict=True):
+        if label.kind == "head":
+            assert cells["z"][label.layer][label.index] == pytest.approx(value)
+        elif label.kind == "mlp_out":
+            assert cells["z"][label.layer][-1] == pytest.approx(value)
+    assert figure["layout"]["yaxis"]["autorange"] == "reversed"
+    assert (cells["zmin"], cells["colorscale"][0]) == (-cells["zmax"], [0.0, NEGATIVE])
+    assert cells["colorscale"][2] == [1.0, POSITIVE]
+    drawn = [i for i, part in enumerate(result.parts) if part.kind in ("head", "mlp_out")]
+    rest = float(result.values.sum()) - float(result.values[drawn].sum())
+    assert f"{len(result.parts) - len(drawn)} other rows, which sum to {rest:+.4f}" in figure["layout"]["title"]["text"]
+
+
+def test_a_waterfall_goes_from_the_constant_to_the_logit():
+    result = attribution()
+    for shown in (3, 100):
+        (steps,) = data(result.plot.waterfall(shown))
+        assert steps["measure"][0] == "absolute"
+        assert steps["x"][0] == pytest.approx(float(result.constant))
+        assert sum(steps["x"][:-1]) == pytest.approx(steps["x"][-1], abs=1e-4)
+        assert steps["x"][-1] == pytest.approx(float(result.logit))
+    names = result.select(kind="head").plot.waterfall(100).to_dict()["layout"]["yaxis"]["ticktext"]
+    assert names[-2] == "rows not selected"
+
+
+def test_the_stream_over_depth_ends_at_the_logit():
+    lens = attribution(dla.LensDecomposer())
+    result = attribution(dla.LayerDecomposer())
+    stream, read = data(result.plot.depth(lens))
+    logit = float(result.logit)
+    assert stream["y"][-1] == pytest.approx(logit, abs=1e-4)
+    assert read["y"][-1] == pytest.approx(logit, abs=1e-4)
+    assert list(stream["x"]) == result.labels
+    (added,) = data(attribution(dla.ComponentDecomposer()).plot.depth())
+    assert added["y"][-1] == pytest.approx(logit, abs=1e-4)
+
+
+def test_the_sources_of_a_head_lie_on_the_prompt():
+    result = (
+        attribution().refine("L1H1", by=dla.SourceDecomposer(layers=[1])).select(where=lambda p: p.head is not None)
+    )
+    (cells,) = data(result.plot.sources("L1H1"))
+    values = [value for row in cells["z"] for value in row if value is not None]
+    rows = {label.source: float(v) for label, v in zip(result.parts, result.values[:, 0], strict=True)}
+    assert values == pytest.approx([rows[i] for i in range(len(values))])
+    words = [word for row in cells["text"] for word in row if word]
+    assert words == [as_label(token.strip()) for token in result.tokens[0][: len(words)]]
+    with pytest.raises(ValueError, match=r"no sources of 'L0H0'. Split it first: result.refine\('L0H0', by=dla.Sour"):
+        result.plot.sources("L0H0")
+
+
+def test_a_map_of_positions_tells_equal_tokens_apart():
+    result = attribution(pos=None)
+    figure = result.plot().to_dict()
+    (cells,) = figure["data"]
+    label = result.labels.index("L1H1")
+    rows = figure["layout"]["yaxis"]["ticktext"]
+    assert cells["z"][rows.index("L1H1")] == pytest.approx(result.values[label, 0].tolist())
+    names = figure["layout"]["xaxis"]["ticktext"]
+    assert len(set(names)) == len(names) == len(result.tokens[0])
+    assert names[1] == f"1 {result.tokens[0][1]!r}"
+    (strip,) = data(result.plot.tokens("L1H1"))
+    assert strip["z"][0][:12] == pytest.approx(result.values[label, 0, :12].tolist())
+    with pytest.raises(ValueError, match="A text is that of one prompt"):
+        attribution(prompts=[PROMPT, PROMPT], pos=None).plot.tokens()
+    with pytest.raises(ValueError, match="There is no part 'L9H9'"):
+        result.plot.tokens("L9H9")
+
+
+def test_ranked_bars_show_both_ends_and_the_sum_between():
+    result = attribution(dla.NeuronDecomposer())
+    figure = result.plot.ranked(5).to_dict()
+    (bars,) = figure["data"]
+    assert list(bars["x"]) == pytest.approx([value for _, value in (*result.top(5), *result.bottom(5)[::-1])])
+    assert bars["marker"]["color"][0] == POSITIVE
+    assert bars["marker"]["color"][-1] == NEGATIVE
+    assert f"{len(result.parts) - 10} rows between" in figure["layout"]["title"]["text"]
+    assert [trace["type"] for trace in data(result.plot())] == ["bar"]
+
+
+def test_two_results_and_their_difference():
+    one, other = attribution(), attribution(prompts=PROMPT.replace("Mary", "Tom"))
+    first, second, difference = data(one.plot.compare(other, 4))
+    assert list(difference["x"]) == pytest.approx([b - a for a, b in zip(first["x"], second["x"], strict=True)])
+    gaps = (other.values - one.values).abs().flatten().sort(descending=True).values[:4]
+    assert [abs(x) for x in difference["x"]] == pytest.approx(gaps.tolist(), rel=1e-4)
+    with pytest.raises(ValueError, match="no row in common"):
+        one.plot.compare(attribution(dla.LayerDecomposer()).select("0_pre"))
+
+
+def test_effects_are_points_and_equal_ones_lie_on_the_line():
+    frame = attribution().direct_effects().to_dataframe()
+    (points,) = data(effects_scatter("effects", frame))
+    assert list(points["x"]) == pytest.approx(frame["value"].tolist())
+    assert list(points["y"]) == pytest.approx(frame["direct_effect"].tolist())
+    (same,) = data(attribution().direct_effects().plot())
+    assert same["y"] == points["y"]
+    frame["measured_effect"] = frame["direct_effect"] + 1
+    (points,) = data(effects_scatter("effects", frame))
+    assert list(points["y"]) == pytest.approx((frame["direct_effect"] + 1).tolist())
+    with pytest.raises(ValueError, match=r"A scatter needs two of .* the frame has \['value'\]"):
+        effects_scatter("effects", pd.DataFrame({"part": ["a"], "value": [1.0]}))
+
+
+def test_what_cannot_be_drawn_says_what_to_do():
+    several = dla.Attributor(GPT2.model(), dla.HeadDecomposer()).attribute(
+        PROMPT, {"a": dla.Logit(5), "b": dla.Logit(6)}
+    )
+    with pytest.raises(ValueError, match=r"one direction at a time: result.direction\('a'\).plot"):
+        several.plot.heads()
+    (cells,) = data(several.plot())
+    assert np.array(cells["z"]).shape == (len(several.parts), 2)
+    with pytest.raises(ValueError, match="No row is a head"):
+        attribution(dla.BlockDecomposer()).plot.heads()
+    with pytest.raises(ValueError, match="do not add up, so there are no steps"):
+        attribution(dla.LayerDecomposer()).plot.waterfall()
+    assert repr(several.plot).startswith("ResultPlots(call it, or heads, waterfall, depth")
+
+
+def test_many_heads_rows_and_places_stay_sensible():
+    parts = [dla.Label("head", layer, head) for layer in range(80) for head in range(64)]
+    values, _, columns = head_grid(parts, np.arange(80.0 * 64))
+    assert values.shape == (80, 64)
+    assert len(names_axis(columns)["ticktext"]) <= 32
+    short = attribution(prompts=some_tokens(3, 2), pos=None)
+    assert short.plot().to_dict()["data"][0]["type"] == "heatmap"
+
+
+def test_a_result_with_nan_and_one_of_one_row_are_drawn():
+    result = attribution()
+    holed = replace(result, values=result.values.masked_fill(torch.arange(len(result.parts))[:, None] == 3, torch.nan))
+    for one in (holed, result.select("embed"), result.select("L0H0")):
+        for plot in (one.plot, one.plot.waterfall, one.plot.ranked, one.plot.depth, one.plot.positions):
+            assert data(plot())
+
+
+def test_measured_effects_are_drawn_against_direct_ones():
+    effects = attribution().effects(parts=["L1H1", "L0H0", "1_mlp_out"])
+    (points,) = data(effects.plot())
+    frame = effects.to_dataframe()
+    assert list(points["x"]) == pytest.approx(frame["direct_effect"].tolist())
+    assert list(points["y"]) == pytest.approx(frame["measured_effect"].tolist())
