@@ -300,7 +300,7 @@ class Attribution(Questions):
             ValueError: If the name has another ending, the result was read from a file, or no row is a head.
             OSError: If there is no such folder, or the file cannot be written there.
         """
-        write_report(self, file_path(path, "the file"), sources, promoted, partial(run_of, self), self._repr_html_())
+        write_report(self, file_path(path, "the file"), sources, promoted, self._repr_html_())
 
     def to_json(self, top: Count | None = None) -> str:
         """What was found as JSON, the strongest rows first: all of them, or `top`, and the sum of those left out."""

@@ -1,6 +1,6 @@
 """The page of a result: what its strongest heads read and write is measured in one more run each."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,9 @@ from dla.decomposers.plans import Entry, Plan, rows_where
 from dla.decomposers.source import SourceDecomposer
 from dla.inputs.given import Count, count
 from dla.labels import Label
+from dla.results.attributed import AttributedRows
 from dla.results.part import check_is_read, token_effects
+from dla.results.questions import run_of
 from dla.results.rerun import Rerun
 from dla.views.endings import check_target
 from dla.views.page.document import HTML_ENDINGS, write_page
@@ -24,9 +26,7 @@ Promoted = Mapping[int, tuple[TokensWithValues, TokensWithValues]]
 """The tokens that rows push up and down, by the row's place."""
 
 
-def write_report(
-    result: RowsOfResult, file: Path, sources: Count, promoted: Count, rerun: Callable[[str], Rerun], fallback: str
-) -> None:
+def write_report(result: AttributedRows, file: Path, sources: Count, promoted: Count, fallback: str) -> None:
     """Writes the page of a result.
 
     Args:
@@ -34,7 +34,6 @@ def write_report(
         file: Where to write it.
         sources: How many heads to split by the token that they read.
         promoted: How many tokens to name that each of these heads pushes up, and down.
-        rerun: Gives what the result comes from, or says who asked for it in vain.
         fallback: HTML for a reader whose browser runs no script.
 
     Raises:
@@ -44,7 +43,7 @@ def write_report(
     """
     check_target(file, HTML_ENDINGS, "an HTML page", tabular=False)
     of_heads = count(sources, "sources", "heads", least=0), count(promoted, "promoted", "tokens", least=0)
-    write_page(file, page_with_heads(result, rerun("report") if any(of_heads) else None, *of_heads), fallback)
+    write_page(file, page_with_heads(result, run_of(result, "report") if any(of_heads) else None, *of_heads), fallback)
 
 
 def page_with_heads(result: RowsOfResult, rerun: Rerun | None, sources: int, promoted: int) -> PageData:

@@ -16,6 +16,7 @@ from dla.views.plots.waterfall import waterfall_steps
 
 _LINE, _LABELS, _BARS, _NUMBERS = 20, 150, 420, 90  # pixels
 _CELL = 22
+Pixels = float | int
 _ROWS = 60  # rows of bars, and steps of a waterfall, at most
 _STEPS = 14
 
@@ -88,13 +89,13 @@ def mixed(value: float, share: float) -> str:
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 
-def _rectangle(left: float, top: float, width: float, height: float, fill: str, inside: str = "") -> str:
+def _rectangle(left: Pixels, top: Pixels, width: Pixels, height: Pixels, fill: str, inside: str = "") -> str:
     return (
         f'<rect x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{fill}">{inside}</rect>\n'
     )
 
 
-def _text(left: float, top: float, text: str, anchor: str = "start", fill: str = "#1b1b1f") -> str:
+def _text(left: Pixels, top: Pixels, text: str, anchor: str = "start", fill: str = "#1b1b1f") -> str:
     return f'<text x="{left:.1f}" y="{top:.1f}" text-anchor="{anchor}" fill="{fill}">{_safe(text)}</text>\n'
 
 
