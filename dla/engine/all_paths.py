@@ -10,7 +10,7 @@ from torch import Tensor
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer, plan_of
 from dla.decomposers.plans import PlanStep, RowKind
-from dla.engine.back import Walk, place_at
+from dla.engine.back import Walk, Walked, place_at
 from dla.engine.frozen import FrozenRun
 from dla.engine.query import Query
 from dla.engine.rules import Rule
@@ -41,7 +41,11 @@ class Met:
 
 @final
 class AllPaths:
-    """All parts of a decomposition, on the way back from the end of the stream to the embeddings."""
+    """All parts of a decomposition, on the way back from the end of the stream to the embeddings.
+
+    Attributes:
+        start: The embeddings, where the way ends.
+    """
 
     def __init__(self, query: Query, by: Decomposer, rule: Rule | None) -> None:
         """Plans the way; nothing runs.
@@ -60,7 +64,8 @@ class AllPaths:
         if plan.row_kind is not RowKind.ADDITIVE:
             raise ValueError(f"The rows of {plan.name} do not add up, so nothing can be traced to them.")
         self._homes = homes_of(query.model)
-        self._walk = Walk(query.model, place_at(query.model, "tokens"), rule)
+        self.start = place_at(query.model, "tokens")
+        self._walk = Walk(query.model, self.start, rule)
         steps = [step for step in plan.steps(query.prompts) if not step.adds]
         self._steps = [(step, _home(step, self._homes, plan.name)) for step in steps]
 
@@ -68,8 +73,8 @@ class AllPaths:
         """The hooks that are read."""
         return self._walk.names() | {site.name for step, _ in self._steps for site in step.write.reads}
 
-    def meet(self, end: Float[Tensor, "batch pos d_model"], run: FrozenRun) -> list[Met]:
-        """Every step with what reads its parts, in the order of the plan.
+    def meet(self, end: Float[Tensor, "batch pos d_model"], run: FrozenRun) -> tuple[list[Met], Walked]:
+        """Every step with what reads its parts, in the order of the plan, and what was found at the embeddings.
 
         Args:
             end: What reads the end of the stream.
@@ -80,8 +85,9 @@ class AllPaths:
         def remember(sublayer: Label, direction: Float[Tensor, "batch pos d_model"]) -> None:
             directions[self._homes[sublayer]] = direction
 
-        directions[EMBEDDINGS] = self._walk.back(end, run, remember).direction
-        return [Met(step, home, directions[home]) for step, home in self._steps]
+        walked = self._walk.back(end, run, remember)
+        directions[EMBEDDINGS] = walked.direction
+        return [Met(step, home, directions[home]) for step, home in self._steps], walked
 
 
 def homes_of(model: ModelAdapter) -> dict[Label, Home]:

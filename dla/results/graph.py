@@ -20,9 +20,10 @@ from dla.errors import ReconstructionError
 from dla.inputs.given import Count, count, number
 from dla.inputs.given import shown as told
 from dla.labels import Label
-from dla.results.total_effects import Attributed, rerun_of
+from dla.results.attributed import AttributedRows
+from dla.results.total_effects import rerun_of
 from dla.results.trace import Pos
-from dla.results.trace_back import end_of, one_position
+from dla.results.trace_back import end_of, one_position, rows_of_walk
 from dla.tolerances import TOLERANCE
 from dla.views.graph import Graph
 from dla.views.graph_data import GraphData, GraphEdge, GraphNode
@@ -31,7 +32,7 @@ from dla.writes import Site
 
 @torch.no_grad()
 def graph(
-    result: Attributed,
+    result: AttributedRows,
     by: Decomposer | None = None,
     *,
     keep: float = 0.8,
@@ -70,7 +71,9 @@ def graph(
     run = FrozenRun(rerun.query, paths.names())
     rerun.again(run.observers(), Unembed.SAMPLE)
     end = end_of(rerun, asked, run)
-    strongest = _Strongest.of(paths.meet(end, run), end, run, share, most)
+    met, walked = paths.meet(end, run)
+    rows_of_walk(rerun, paths.start, walked, run, asked, "traced back to tokens", rule).proven(result)
+    strongest = _Strongest.of(met, end, run, share, most)
     links = strongest.links(shown, rule, run, run.unit(rerun.eps))
     column, tolerance = int(asked.to(torch.long).argmax()), float(result.tolerance.nan_to_num().max())
     at = int(rerun.query.positions.index[0, column])

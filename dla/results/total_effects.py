@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, final, runtime_checkable
+from typing import TYPE_CHECKING, final
 
 import torch
 from jaxtyping import Float
@@ -21,9 +21,10 @@ from dla.inputs.given import Count, count
 from dla.inputs.given import shown as told
 from dla.labels import Label
 from dla.provenance import Provenance
+from dla.results.attributed import AttributedRows
 from dla.results.rerun import Rerun
 from dla.results.trace import Pos
-from dla.results.trace_back import end_of, one_position
+from dla.results.trace_back import end_of, one_position, rows_of_walk
 from dla.views.frames import frame_of_rows
 from dla.views.grid import Grid, Line, printed, signed
 
@@ -31,26 +32,6 @@ if TYPE_CHECKING:
     import pandas
 
 _SHOWN = 20  # rows of a printed table
-
-
-@runtime_checkable
-class Attributed(Protocol):
-    """What is needed of an `Attribution`, each as it is described there."""
-
-    @property
-    def rerun(self) -> Rerun | None: ...
-
-    @property
-    def provenance(self) -> Provenance: ...
-
-    @property
-    def logit(self) -> Float[Tensor, "*direction_batch_and_pos"]: ...
-
-    @property
-    def constant(self) -> Float[Tensor, "*direction_batch_and_pos"]: ...
-
-    @property
-    def tolerance(self) -> Float[Tensor, "*direction_batch_and_pos"]: ...
 
 
 @final
@@ -141,7 +122,7 @@ class TotalEffects:
 
 @torch.no_grad()
 def total_effects(
-    result: Attributed, by: Decomposer | None = None, *, rule: Rule | None = None, pos: Pos = None
+    result: AttributedRows, by: Decomposer | None = None, *, rule: Rule | None = None, pos: Pos = None
 ) -> TotalEffects:
     """What each part adds to the logit of an attribution through all paths; one run and one walk backwards.
 
@@ -152,6 +133,7 @@ def total_effects(
         pos: Which position, where the result is about several.
 
     Raises:
+        ReconstructionError: If what the way leads to, at the embeddings, is not the logit.
         RunChangedError: If the model does not run any more as it ran for the result.
         TypeError: If an argument is of another kind.
         UnsupportedModelError: If the adapter does not say what sublayers read.
@@ -166,7 +148,9 @@ def total_effects(
     end = end_of(rerun, asked, run)
     labels: list[Label] = []
     direct, through = [], []
-    for met in paths.meet(end, run):
+    every, walked = paths.meet(end, run)
+    rows_of_walk(rerun, paths.start, walked, run, asked, "traced back to tokens", rule).proven(result)
+    for met in every:
         rows = met.step.write.contract(run, torch.stack([end, met.direction - end]))
         labels += met.step.write.labels
         shape = (*rows.shape[:2], *end.shape[:2])
@@ -187,7 +171,7 @@ def rerun_of(result: object, what: str) -> Rerun:
         TypeError: If it is no attribution.
         ValueError: If it was read from a file.
     """
-    if not isinstance(result, Attributed):
+    if not isinstance(result, AttributedRows):
         raise TypeError(f"{what}: {told(result)} is no attribution. Pass what attributor.attribute(...) returned.")
     if result.rerun is None:
         raise ValueError(f"{what} runs the model again, and this result does not know its run. Attribute again.")

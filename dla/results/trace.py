@@ -92,7 +92,7 @@ class Trace:
             tolerance=tolerance,
             provenance=replace(made.provenance, traced=self.part, rule=self.rule),
         )
-        if bool((proven.gap.abs() > tolerance).any()):
+        if bool((~(proven.gap.abs() <= tolerance) & (made.positions >= 0).to(tolerance.device)).any()):
             gap, allowed = float(proven.gap.abs().nan_to_num().max()), float(tolerance.nan_to_num().max())
             raise ReconstructionError(
                 f"The {len(self.run.labels)} rows of {self.query.plan.name} and the constant miss the "

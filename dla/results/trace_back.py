@@ -79,7 +79,7 @@ class TracedBack:
             rerun=None,
             **{name: of(getattr(made, name)) for name in names},
         )
-        if bool((traced.gap.abs() > tolerance).any()):
+        if bool((~(traced.gap.abs() <= tolerance) & (traced.positions >= 0).to(tolerance.device)).any()):
             raise ReconstructionError(
                 f"What stood there and the biases on the way miss the logit by up to {_largest(traced.gap):.1e} "
                 f"(allowed: {_largest(tolerance):.1e}). What a hook edits between two parts is in none of them."
@@ -116,7 +116,7 @@ def trace_back(rerun: Rerun, to: object, rule: Rule | None, pos: Pos) -> TracedB
     run = FrozenRun(query, walk.names())
     rerun.again(run.observers(), Unembed.SAMPLE)
     walked = walk.back(end_of(rerun, asked, run), run)
-    return _rows(query, place, walked, run, asked, rerun.eps, to, rule)
+    return rows_of_walk(rerun, place, walked, run, asked, f"traced back to {to}", rule)
 
 
 def one_position(query: Query, pos: Pos) -> Bool[Tensor, "batch query"]:
@@ -147,17 +147,27 @@ def end_of(rerun: Rerun, asked: Bool[Tensor, "batch query"], run: FrozenRun) -> 
     return run.everywhere(reads * asked.unsqueeze(-1).to(reads), rerun.query.positions)
 
 
-def _rows(
-    query: Query,
+def rows_of_walk(
+    rerun: Rerun,
     place: Place,
     walked: Walked,
     run: FrozenRun,
     asked: Bool[Tensor, "batch query"],
-    eps: float,
-    to: object,
+    words: str,
     rule: Rule | None,
 ) -> TracedBack:
-    """One row for each position and each thing that stood there, then the leaves, then all biases."""
+    """One row for each position and each thing that stood at a place, then the leaves, then all biases.
+
+    Args:
+        rerun: Where the logit comes from.
+        place: The place.
+        walked: What was found on the way to it.
+        run: The run.
+        asked: The position that was asked about.
+        words: The rows, in words.
+        rule: How gated MLPs were read as linear.
+    """
+    query = rerun.query
     labels: list[Label] = []
     rows: list[Tensor] = []
     texts, size = quoted_tokens(query.prompts), walked.size
@@ -171,7 +181,5 @@ def _rows(
     labels += [label for label, _ in walked.leaves] + [Label("biases")]
     rows.append(torch.stack([*(value for _, value in walked.leaves), walked.biases]))
     by_rule = "" if rule is None else rule.words
-    words = f"traced back to {to}{by_rule and f' ({by_rule})'}"
-    return TracedBack(
-        tuple(labels), torch.cat(rows), size, asked.to(torch.long).argmax(1), words, by_rule, run.unit(eps)
-    )
+    told, column, unit = f"{words}{by_rule and f' ({by_rule})'}", asked.to(torch.long).argmax(1), run.unit(rerun.eps)
+    return TracedBack(tuple(labels), torch.cat(rows), size, column, told, by_rule, unit)

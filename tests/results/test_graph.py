@@ -4,6 +4,7 @@ import json
 import re
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -115,8 +116,25 @@ def test_a_graph_takes_one_run(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_forgotten_bias_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     result = dla.Attributor(GPT2.model(), dla.HeadDecomposer()).attribute(some_tokens(1, 1), ASKED)
     monkeypatch.setattr("dla.adapters.reads.StreamEntry.constant", lambda self, d: d.new_zeros(d.shape[:-1]))
+    for ask in (dla.graph, dla.total_effects):
+        with pytest.raises(dla.ReconstructionError, match="the biases on the way miss the logit by up to"):
+            ask(result)
+    monkeypatch.setattr("dla.results.graph.rows_of_walk", lambda *args: SimpleNamespace(proven=lambda result: None))
     with pytest.raises(dla.ReconstructionError, match="What a part read misses what it gave the logit by"):
         dla.graph(result)
+
+
+def test_a_part_that_was_edited_is_on_no_path() -> None:
+    edited = dla.Attributor(GPT2.model(), dla.HeadDecomposer()).attribute(
+        some_tokens(1, 1), ASKED, edits=[dla.Edit("L0H1", dla.Zero())]
+    )
+    for ask in (dla.graph, dla.total_effects, lambda result: result.trace_back()):
+        with pytest.raises(dla.ReconstructionError, match="What a hook edits between two parts is in none of them"):
+            ask(edited)
+    with pytest.raises(dla.ReconstructionError, match="it is not linear in what its sublayer made"):
+        edited.trace("L0H1", by=dla.HeadDecomposer())
+    trace = edited.trace("L1H1", by=dla.HeadDecomposer())
+    assert not bool(trace.values[trace.labels.index("L0H1")].any())
 
 
 def test_a_graph_is_saved_and_read(tmp_path: Path) -> None:
