@@ -329,6 +329,24 @@ def test_a_model_that_changed_is_not_traced() -> None:
         result.trace_back()
 
 
+def test_what_a_hook_adds_is_no_part_of_what_was_read() -> None:
+    model, added = GPT2.fresh(), torch.linspace(-1, 1, 32)
+    model.blocks[0].hook_mlp_out.register_forward_hook(lambda _, args, output: output + added)
+    result = dla.Attributor(model, dla.HeadDecomposer()).attribute(some_tokens(1), ASKED)
+    trace = result.trace("L1H1", by=dla.HeadDecomposer())
+    assert bool((trace.gap.abs() <= trace.tolerance).all())
+    with pytest.raises(dla.ReconstructionError, match="What a hook edits between two parts is in none of them"):
+        result.trace_back()
+
+
+def test_an_activation_read_as_another_multiple_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The derivative in the place of the secant is not complete."""
+    result = attributed("gpt2", dla.HeadDecomposer())
+    monkeypatch.setattr("dla.engine.pull_back.secant", lambda value, of: torch.sigmoid(1.702 * of))
+    with pytest.raises(dla.ReconstructionError, match="rows of HeadDecomposer and the constant miss the 1_mlp_out of"):
+        result.trace("1_mlp_out", by=dla.HeadDecomposer())
+
+
 def test_an_adapter_that_does_not_say_what_is_read_is_refused() -> None:
     result = dla.Attributor(AlteredAdapter(GPT2.model()), dla.HeadDecomposer()).attribute(some_tokens(1), ASKED)
     with pytest.raises(dla.UnsupportedModelError, match="does not say what its sublayers read"):
