@@ -106,6 +106,9 @@ def test_the_words_and_the_table_say_what_the_result_says(visit: Any, files: Any
     shown = {label: float(value.replace("−", "-")) for label, value in zip(labels, values, strict=True)}
     assert shown == pytest.approx(dict(zip(result.labels, result.values[:, 0].tolist(), strict=True)), abs=1e-4)
     assert labels == [label for label, _ in result.top(len(labels), by="abs")]
+    for label, value in zip(result.labels, result.values[:, 0].tolist(), strict=True):
+        look = page.get_attribute(f"[role=gridcell][aria-label^='{label},']", "class") if label[0] == "L" else None
+        assert look is None or look.split()[1] == ("up" if value > 0 else "down")
     steps = [float(text.replace("−", "-")) for text in page.locator(".steps .number").all_inner_texts()]
     assert sum(steps[:-1]) == pytest.approx(steps[-1], abs=1e-3)
 
