@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.after import show_after
 from benchmarks.memory import allowance, peak_of
 from benchmarks.models import GPT2_SMALL, LLAMA_1B, LLAMA_8B, LONG, TINY, make_bridge
 from benchmarks.start import show_start
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--tiny", action="store_true", help="a tiny model, to try the benchmark itself")
+    parser.add_argument("--after", action="store_true", help="effects, traces and graphs after an attribution")
     parser.add_argument("--start", action="store_true", help="what is paid before the first result")
     parser.add_argument("--sweep", action="store_true", help="a sweep beside the forward pass over the same batches")
     parser.add_argument("--large", action="store_true", help="long prompts, many neurons, prompts of unequal lengths")
@@ -54,6 +56,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     warnings.filterwarnings("ignore")
+    if options.after:
+        return show_after(options.rounds, 64, options.tiny)
     if options.start:
         return show_start(min(options.rounds, _FRESH), options.tiny)
     if options.sweep:

@@ -36,7 +36,7 @@ def compare(first: object, second: object) -> Difference | Comparison:
         >>> plain = attributor.attribute(prompt, dla.Logit(" Mary"))
         >>> edited = attributor.attribute(prompt, dla.Logit(" Mary"), edits=[dla.Edit("L0H0", dla.Zero())])
         >>> dla.compare(plain, edited).top(1)[0][0]
-        'L1H2'
+        'L1H1'
     """
     if isinstance(first, Attribution) and isinstance(second, Attribution):
         return first - second
