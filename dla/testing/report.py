@@ -1,7 +1,7 @@
 """What a check found, step by step."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 from rich.console import Console, ConsoleOptions
@@ -22,11 +22,15 @@ class CheckResult:
         name: What: "block 0" or "final norm" of an adapter, the name of a law for a decomposer.
         found: What there is.
         problem: What is wrong with it, and where to look; empty if nothing is.
+        raised: Whether what is wrong is an exception of what is checked: it may end any check, whatever that is about.
+        seconds: How long it took, of the processor's time.
     """
 
     name: str
     found: str = ""
     problem: str = ""
+    raised: bool = False
+    seconds: float = field(default=0.0, compare=False)
 
     @property
     def ok(self) -> bool:
@@ -57,8 +61,12 @@ class Report:
         return all(step.ok for step in self.steps)
 
     def first_failure(self) -> CheckResult | None:
-        """Where it first goes wrong; None if it does not."""
-        return next((step for step in self.steps if not step.ok), None)
+        """What tells most of what is wrong; None if nothing is.
+
+        It is the first step that is wrong; one that an exception ended tells most only where all were.
+        """
+        wrong = sorted(self.failures(), key=lambda step: step.raised)
+        return wrong[0] if wrong else None
 
     def failures(self) -> tuple[CheckResult, ...]:
         """Every step that is wrong."""
