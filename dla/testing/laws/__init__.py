@@ -26,9 +26,9 @@ LAWS: tuple[Law, ...] = (
     Law("hands off", "Weights, activations and caches are left as they are.", find_hands_on, broad=False),
     Law("repeatable", "The same call gives the same bits, whatever was asked in between.", find_in_repeats),
     Law("memory", "A used decomposer gives what an unused copy gives, labels and bits.", find_in_memory),
+    Law("precision", "Sums are in float32 or wider, whatever the model's dtype.", find_in_bits),
     Law("positions", "One position asked is that row of all positions.", find_in_positions, broad=False),
     Law("batch", "Neither the batch, its order nor its padding changes a prompt's rows.", find_in_batch),
-    Law("precision", "Sums are in float32 or wider, whatever the model's dtype.", find_in_bits),
     Law(
         "measured",
         "Each row is measured from its own activation; none is what the others leave.",

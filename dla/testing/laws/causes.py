@@ -77,7 +77,9 @@ def _of_wrong_rows(case: Case, result: Attribution, direction: Any, gap: _Row) -
     for decomposer in (BiasDecomposer(), NeuronDecomposer(), HeadDecomposer(), ComponentDecomposer()):
         known |= _rows(case, direction, decomposer)
     wrong = wrong_rows(known, rows_of(result))
-    return words_of_wrong_rows(case, wrong, direction) if wrong.explain(gap) else ""
+    if not wrong.explain(gap):
+        return ""
+    return f"{words_of_wrong_rows(case, wrong, direction)} {_of_size(gap, result)}".strip()
 
 
 def _candidates(case: Case, direction: Any) -> Iterator[_Candidate]:

@@ -13,15 +13,18 @@ Reads = frozenset[str] | None
 """The hooks that a row reads; None where that is not known, since it was made of the rows of a write."""
 
 
-def loose_rows(case: Case, labels: Sequence[Label], known: ReferenceRows) -> list[Reads]:
-    """What each row reads that has no known name and is a piece of no known part."""
+def loose_rows(case: Case, labels: Sequence[Label], known: ReferenceRows) -> dict[int, Reads]:
+    """What each row reads, by its place, that has no known name and is a piece of no known part."""
     writes = {
         key_of(label): frozenset(site.name for site in step.write.reads)
         for step in steps_of(case)
         for label in step.write.labels
     }
-    loose = [key_of(label) for label in labels if key_of(label) not in known and not any(known_parents(label, known))]
-    return [writes.get(key) for key in loose]
+    return {
+        i: writes.get(key_of(label))
+        for i, label in enumerate(labels)
+        if key_of(label) not in known and not any(known_parents(label, known))
+    }
 
 
 def may_hold(case: Case, reads: Reads, part: Label) -> bool:

@@ -1,6 +1,6 @@
 """The tree of labels: pieces add up to their part, and names are true."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -11,11 +11,11 @@ from dla.decomposers.plans import GROUP, RowKind
 from dla.directions import Logit
 from dla.labels import Label
 from dla.testing.laws.case import Case, Problem
-from dla.testing.laws.compare import deviation, largest_size
+from dla.testing.laws.compare import Deviation, deviation, largest_size
 from dla.testing.laws.loose import loose_rows, may_hold
 from dla.testing.laws.reference_rows import ReferenceRows, independent_rows, known_parents, reference_rows
 from dla.testing.laws.rows import key_of, rows_of
-from dla.testing.laws.wrong_rows import combination_of, words_of_wrong_rows, wrong_rows
+from dla.testing.laws.wrong_rows import combination_of, is_small, words_of_wrong_rows, wrong_rows
 from dla.text import some_of
 
 _FITTED = 1e-5
@@ -35,18 +35,29 @@ def find_in_pieces(case: Case) -> Problem | None:
         for part in known_parents(label, known):
             pieces.setdefault(part, []).append(i)
     size, loose = largest_size(result), loose_rows(case, result.parts, known)
+    alone = {str(label): result.values[i] for i, label in enumerate(result.parts) if i in loose}
     for part, places in pieces.items():
         total, expected = result.values[places].sum(0), known[key_of(part)]
         missed = deviation(total, expected, size, case.eps)
-        if missed is not None and not any(may_hold(case, reads, part) for reads in loose):
-            names = some_of(str(result.parts[i]) for i in places)
+        held = any(may_hold(case, reads, part) for reads in loose.values())
+        nameless = _name_of_text(alone, expected - total)
+        if missed is not None and nameless:
+            cause = f"Row {nameless} is what they miss. Give it parent=, as they have."
+            return Problem(_miss(part, [result.parts[i] for i in places], missed), cause)
+        if missed is not None and not held:
             rows = {key_of(result.parts[i]): result.values[i] for i in places}
             return Problem(
-                f"The {len(places)} pieces of {str(part)!r} ({names}) should add up to it, "
-                f"at {list(missed.where)}: {missed}.",
+                _miss(part, [result.parts[i] for i in places], missed),
                 _cause_of_pieces(case, known, rows, part, expected - total),
             )
     return None
+
+
+def _miss(part: Label, pieces: Sequence[Label], missed: Deviation) -> str:
+    return (
+        f"The {len(pieces)} pieces of {str(part)!r} ({some_of(pieces)}) should add up to it, at {list(missed.where)}: "
+        f"{missed}."
+    )
 
 
 def _cause_of_pieces(case: Case, known: ReferenceRows, rows: Mapping[Label, _Row], part: Label, gap: _Row) -> str:
@@ -120,8 +131,13 @@ def _cause(known: ReferenceRows, label: Label, row: _Row) -> str:
 
 def _name_of(known: ReferenceRows, row: _Row) -> str:
     """The quoted name of the known part that a row is; empty if it is none."""
+    return _name_of_text({str(key): other for key, other in known.items()}, row)
+
+
+def _name_of_text(known: Mapping[str, _Row], row: _Row) -> str:
+    """The quoted name of the row that a row is; empty if it is none."""
     size = float(row.abs().max())
-    for key, other in known.items():
-        if size > 0 and bool((row - other).abs().max() <= 1e-3 * size):
-            return repr(str(key))
-    return ""
+    return next(
+        (repr(name) for name, other in known.items() if size > 0 and is_small(row - other, row, 1e-3)),
+        "",
+    )
