@@ -10,7 +10,6 @@ from dla.adapters.anatomy import Block, Sublayer, Values
 from dla.labels import Label
 from dla.testing.observed_run import ObservedRun
 from dla.testing.report import CheckResult
-from dla.writes import FullOutput
 from dla.writes.routes import Norm
 
 _SCALE = 4e-6
@@ -36,8 +35,9 @@ def check_block_numbers(run: ObservedRun, i: int, block: Block) -> Iterator[Chec
             problem = run.problem_of_sum(sublayer.experts.writes(), [sublayer.write])
             told = "" if problem is None else f"They must add up to {name}. {problem}"
             yield CheckResult(f"block {i}: experts", f"{len(sublayer.experts.experts.labels)} experts of {name}", told)
-        if isinstance(sublayer.write, FullOutput) and sublayer.write.route.norm is not None:
-            yield _scale(run, f"block {i}: norm", sublayer.write.route.norm, run.activations[sublayer.write.site])
+        for site, route in sublayer.outputs:
+            if route.norm is not None:
+                yield _scale(run, f"block {i}: norm", route.norm, run.activations[site])
     wrong = [label for sublayer in block.sublayers for label in _labels(sublayer) if label.layer != i]
     if wrong:
         told = f"{str(wrong[0])!r} has layer={wrong[0].layer}. Labels of block {i} have layer={i}, counted from 0."

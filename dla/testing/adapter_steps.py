@@ -35,9 +35,12 @@ def check_running(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> It
     size = largest(logits) * max(1e-3, MODULE_TOLERANCE.get(logits.dtype, 0.0))
     changed = tokens.clone()
     changed[:, -1] = tokens[:, -1].roll(1) if len(set(tokens[:, -1].tolist())) > 1 else tokens[:, 0]
-    moved = (adapter.run(changed, {}, None) - logits)[:, :-1].abs().max().item()
+    apart = (adapter.run(changed.clone(), {}, None) - logits).abs()
+    moved = apart[:, :-1].max().item() if tokens.shape[1] > 1 else 0.0
     problem = "" if moved <= size else f"The last token moves the logits before it by {moved:.1e}: not a decoder."
-    yield CheckResult("is causal", "a token does not change what is said before it", problem)
+    if not problem and not torch.equal(changed, tokens) and not bool(apart.any()):
+        problem = "With other last tokens the logits are the same: it does not read what it is given."
+    yield CheckResult("is causal", "a token changes what is said after it, and nothing before it", problem)
     # Other positions for each prompt, and not in order.
     rows = torch.stack([torch.tensor([tokens.shape[1] - 1, 0]).roll(i) for i in range(tokens.shape[0])])
     rows[-1, -1] = tokens.shape[1] // 2

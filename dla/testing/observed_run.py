@@ -148,6 +148,8 @@ def sites_of(anatomy: Anatomy) -> Iterator[Site]:
         for sublayer in block.sublayers:
             finer = [part for part in (sublayer.heads, sublayer.neurons, sublayer.experts) if part is not None]
             writes += [sublayer.write, *(write for part in finer for write in part.writes())]
+            for site, route in sublayer.outputs:
+                yield from (site, *route.reads)
             if sublayer.heads is not None and sublayer.heads.values is not None:
                 yield from (sublayer.heads.values.pattern, sublayer.heads.values.v)
         yield from (site for write in writes for site in write.reads)
