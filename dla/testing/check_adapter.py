@@ -23,7 +23,7 @@ from dla.testing.adapter_steps import (
 )
 from dla.testing.observed_run import observe_run
 from dla.testing.raised import words_of_exception
-from dla.testing.report import CheckResult, Report
+from dla.testing.report import CheckResult, Report, timed
 
 _Steps = Callable[[], Iterator[CheckResult]]
 
@@ -50,7 +50,7 @@ def check_adapter(model: Any, tokens: Int[Tensor, "batch pos"] | None = None) ->
         (True, None)
     """
     with torch.no_grad():
-        steps = tuple(_guarded("adapter", lambda: _steps(model, tokens)))
+        steps = tuple(timed(_guarded("adapter", lambda: _steps(model, tokens))))
     return Report(f"check_adapter: {type(model).__name__}", steps)
 
 

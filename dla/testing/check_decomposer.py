@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from dla.testing.laws import LAWS, Case, Law, Problem
 from dla.testing.laws.memory import copied_or_none
 from dla.testing.profiles import Profile, few_subjects, subjects_of, subjects_of_precision
 from dla.testing.raised import words_of_exception
-from dla.testing.report import CheckResult, Report
+from dla.testing.report import CheckResult, Report, timed
 from dla.testing.subjects import Subject, as_subject, rebuilt_if_changed, subjects_given
 
 _BATCH, _WIDTH = 2, 6
@@ -57,17 +57,22 @@ def check_decomposer(
         >>> from dla.testing import Profile, check_decomposer
         >>> report = check_decomposer(dla.HeadDecomposer(), profile=Profile.QUICK)
         >>> report.ok, len(report.steps)
-        (True, 14)
+        (True, 18)
     """
     as_decomposer(decomposer)
     check_options(models, profile)
     count(seed, "seed", "of them", least=0)
-    steps, unused = list[CheckResult](), copied_or_none(decomposer)
+    steps = tuple(timed(_steps(decomposer, models, profile, seed)))
+    return Report(f"check_decomposer: {type(decomposer).__name__}", steps)
+
+
+def _steps(decomposer: Decomposer, models: Sequence[Any] | None, profile: Profile, seed: int) -> Iterator[CheckResult]:
+    unused = copied_or_none(decomposer)
     for law in LAWS:
-        steps.append(_tried(law, decomposer, models, profile, seed, unused))
-        if not steps[-1].ok and law.name in _NEEDED and not _runs(decomposer, models, profile):
-            break
-    return Report(f"check_decomposer: {type(decomposer).__name__}", tuple(steps))
+        step = _tried(law, decomposer, models, profile, seed, unused)
+        yield step
+        if not step.ok and law.name in _NEEDED and not _runs(decomposer, models, profile):
+            return
 
 
 def check_options(models: object, profile: object) -> None:

@@ -20,7 +20,7 @@ from dla.testing.laws.case import Case
 from dla.testing.laws.compare import Deviation, deviation, sum_size
 from dla.testing.laws.invariance import filled_up
 from dla.testing.raised import words_of_exception
-from dla.testing.report import CheckResult, Report
+from dla.testing.report import CheckResult, Report, timed
 from dla.testing.resolved import problem_of_resolved, words_of_resolved
 from dla.testing.subjects import TinyModel, subjects_given
 
@@ -67,7 +67,7 @@ def check_direction(
     prompts = torch.tensor([[9, 20, 31, 12], [45, 7, 16, 28]]) if tokens is None else _prompts(tokens)
     steps: dict[str, CheckResult] = {}
     for subject in subjects:
-        for step in _guarded(Case(ComponentDecomposer(), subject, prompts), direction, means):
+        for step in timed(_guarded(Case(ComponentDecomposer(), subject, prompts), direction, means)):
             if step.name not in steps or steps[step.name].ok:
                 steps[step.name] = step if step.ok else replace(step, problem=f"On {subject}: {step.problem}")
     return Report(f"check_direction: {type(direction).__name__}", tuple(steps.values()))
@@ -127,7 +127,8 @@ def _resolves(case: Case, direction: Direction) -> Iterator[CheckResult]:
     yield CheckResult("hands off")
     wrong = problem_of_resolved(resolved, case.adapter.anatomy, prompts)
     yield CheckResult("resolves", words_of_resolved(resolved), wrong)
-    words, again = direction.describe(), direction.describe()
+    words: object = direction.describe()
+    again: object = direction.describe()
     told = ""
     if not isinstance(words, str) or not words.strip():
         told = f"`describe` gave {shown(words)}; expected the direction in words, for tables and files."
