@@ -14,7 +14,7 @@ from dla.inputs.prompts import Prompts
 def words_of_resolved(resolved: ResolvedDirection) -> str:
     """What is read, in words."""
     count = resolved.ids.shape[-1] if resolved.ids.ndim else 0
-    parts = [f"{count} token{"" if count == 1 else "s"}"]
+    parts = [f"{count} token{'' if count == 1 else 's'}"]
     parts += [] if resolved.dense is None else ["a weight for each token"]
     parts += [] if resolved.vector is None else [f"a vector at {resolved.at or 'the final norm'}"]
     return " and ".join(parts)

@@ -194,6 +194,22 @@ def allows_anything(model: Any) -> dla.ModelAdapter:
     return AlteredAdapter(model, lambda anatomy: replace(anatomy, eps=1e-2))
 
 
+def forgets_b_out(model: Any) -> dla.ModelAdapter:
+    """An MLP is its neurons, and nobody writes `b_out`."""
+
+    def alter(sublayer: Sublayer) -> Sublayer:
+        neurons = sublayer.neurons
+        return sublayer if neurons is None else replace(sublayer, neurons=replace(neurons, b_out=None))
+
+    return AlteredAdapter(model, with_sublayers(alter))
+
+
+def unembeds_with_another_module(model: Any) -> dla.ModelAdapter:
+    """Names a module that unembeds something else than the model does."""
+    module = torch.nn.Linear(32, dla.adapt(model).vocabulary.size)
+    return AlteredAdapter(model, with_readout(module=module))
+
+
 class PassesOn(dla.ModelAdapter):
     """The right adapter; what inherits from it gets one thing wrong."""
 
