@@ -123,16 +123,7 @@ def check_checkpoint(run: ObservedRun) -> Iterator[CheckResult]:
 def check_sums(run: ObservedRun) -> Iterator[CheckResult]:
     """The rows of each decomposition add up to the model's own logits."""
     ids = torch.randint(run.logits.shape[-1], run.tokens.shape, generator=torch.Generator().manual_seed(0))
-    for name, decomposer in (
-        ("sources", dla.SourceDecomposer()),
-        ("neurons", dla.NeuronDecomposer()),
-        ("experts", dla.ExpertDecomposer()),
-        ("biases", dla.BiasDecomposer()),
-        ("a lens", dla.LensDecomposer()),
-        ("components", dla.ComponentDecomposer()),
-        ("heads", dla.HeadDecomposer()),
-        ("layers", dla.LayerDecomposer()),
-    ):
+    for name, decomposer in _decompositions(run):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             attributor = dla.Attributor(run.adapter, decomposer, check="warn")
@@ -142,6 +133,20 @@ def check_sums(run: ObservedRun) -> Iterator[CheckResult]:
         allowed = f"{float(result.tolerance.max()):.1e}"
         problem = "" if excess <= 1 else f"The rows miss the model's own logit (allowed: {allowed})."
         yield CheckResult(f"sum of {name}", found, problem)
+
+
+def _decompositions(run: ObservedRun) -> Iterator[tuple[str, dla.Decomposer]]:
+    """Those that split something of this model."""
+    every = [sublayer for block in run.anatomy.blocks for sublayer in block.sublayers]
+    if any(sublayer.heads is not None and sublayer.heads.values is not None for sublayer in every):
+        yield "sources", dla.SourceDecomposer()
+    if any(sublayer.neurons is not None for sublayer in every):
+        yield "neurons", dla.NeuronDecomposer()
+    if any(sublayer.experts is not None for sublayer in every):
+        yield "experts", dla.ExpertDecomposer()
+    yield from (("biases", dla.BiasDecomposer()), ("a lens", dla.LensDecomposer()))
+    yield from (("components", dla.ComponentDecomposer()), ("heads", dla.HeadDecomposer()))
+    yield "layers", dla.LayerDecomposer()
 
 
 def _check_pieces(run: ObservedRun, i: int, block: Block) -> Iterator[CheckResult]:
