@@ -10,7 +10,7 @@ from dla.testing.named import reports_on
 from dla.testing.profiles import Profile
 
 
-def main(given: list[str] | None = None) -> int:
+def check_from_shell(given: list[str] | None = None) -> int:
     """Checks what is named; the exit code is 0 if all is right, 1 if not, 2 if there is nothing of that name."""
     parser = argparse.ArgumentParser(prog="python -m dla.testing", description="Checks decomposers and the like.")
     parser.add_argument("names", nargs="+", metavar="module:Name", help="a class without arguments, or an instance")
@@ -31,4 +31,4 @@ def main(given: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(check_from_shell())

@@ -16,7 +16,7 @@ from dla.testing.altered_adapter import AlteredAdapter, without_rounding
 from dla.testing.laws.case import Case, Problem, random_ids
 from dla.testing.laws.compare import deviation, sum_size
 from dla.testing.laws.planning import copied, observed_activations, precision_of, random_directions, steps_of
-from dla.testing.laws.reconstruction import nudged, read_by, streams, written
+from dla.testing.laws.reconstruction import hooks_read_by, nudged, streams, written
 from dla.testing.laws.rows import problem_of_rows
 from dla.testing.subjects import TinyModel, copied_weights
 from dla.writes import Rounding, SumOf, Write
@@ -210,7 +210,7 @@ def _find_in_double(case: Case) -> Problem | None:
     """
     if case.row_kind is RowKind.LENS:
         return None
-    direction, read = Logit(case.ids(1)), read_by(case)
+    direction, read = Logit(case.ids(1)), hooks_read_by(case)
     plain, more = (case.attribute(asked, model=in_double(case, "", 0.0)) for asked in (direction, 3.0 * direction))
     missed = deviation(more.total, 3.0 * plain.total, sum_size(more), torch.finfo(torch.float64).eps)
     if missed is not None:

@@ -7,14 +7,14 @@ from dla.testing.altered_adapter import AlteredAdapter
 from dla.testing.laws.case import Case, Problem
 from dla.testing.laws.compare import deviation, largest_size
 from dla.testing.laws.conduct import in_double
-from dla.testing.laws.reconstruction import read_by, streams, written
+from dla.testing.laws.reconstruction import hooks_read_by, streams, written
 
 _STEPS = (0.0, 0.5, 1.0)
 
 
 def find_in_trajectory(case: Case) -> Problem | None:
     """What is read, changed twice as much, moves each row twice as much."""
-    direction, read = Logit(case.ids(1)), read_by(case)
+    direction, read = Logit(case.ids(1)), hooks_read_by(case)
     for name in [name for name in (*written(case), *streams(case)) if name in read]:
         adapters: list[AlteredAdapter] = [in_double(case, name, step) for step in _STEPS]
         none, one, two = (case.attribute(direction, model=adapter) for adapter in adapters)
