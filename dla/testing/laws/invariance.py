@@ -16,7 +16,7 @@ from dla.results.attribution import Attribution
 from dla.testing.laws.case import Case, Problem
 from dla.testing.laws.compare import deviation, largest_size
 from dla.testing.laws.reference_rows import ReferenceRows, reference_rows
-from dla.testing.laws.rows import key_of, problem_of_rows, side_by_side
+from dla.testing.laws.rows import aligned, key_of, problem_of_rows
 from dla.testing.subjects import TinyModel
 
 _MORE_ROUNDING = 8.0
@@ -45,7 +45,7 @@ def find_in_directions(case: Case) -> Problem | None:
 
 def _combined(one: Attribution, other: Attribution, combined: Attribution, eps: float) -> Problem | None:
     size = 5 * largest_size(one, other, combined)
-    for row in side_by_side(combined, one, other):
+    for row in aligned(combined, one, other):
         got, a, b = row.values
         missed = deviation(got, 2.0 * a - 3.0 * b, size, eps)
         if missed is not None:
@@ -136,7 +136,7 @@ def find_in_folding(case: Case) -> Problem | None:
         return None
     size, known = 4 * largest_size(before, after), reference_rows(case, case.ids(1))
     said = "in compatibility mode (or with processed weights) it should be the same"
-    for row in side_by_side(_rolled(after, known), _rolled(before, known)):
+    for row in aligned(_rolled(after, known), _rolled(before, known)):
         got, expected = row.values
         missed = (
             deviation(got, expected, size, _MORE_ROUNDING * max(case.eps, 1e-7)) if _lasting(row.label, known) else None

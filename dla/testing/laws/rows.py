@@ -41,7 +41,7 @@ class AlignedRow:
     values: tuple[_Row, ...]
 
 
-def side_by_side(*results: Attribution) -> Iterator[AlignedRow]:
+def aligned(*results: Attribution) -> Iterator[AlignedRow]:
     """The rows of several attributions of one thing, side by side.
 
     Which rows there are may depend on the numbers, where only the strongest are shown. A row that one attribution
@@ -74,7 +74,7 @@ def problem_of_rows(
         scale: What the expected numbers are multiplied by.
     """
     size = largest_size(got, expected) * max(1.0, abs(scale))
-    for row in side_by_side(got, expected):
+    for row in aligned(got, expected):
         left, right = row.values
         if left.shape != right.shape:
             return Problem(
