@@ -104,7 +104,7 @@ class Report:
             yield Text(f"First wrong: {as_text(failure.name)}.", style="bold red")
 
     def _repr_html_(self) -> str:
-        rows = [(s.name, "kept" if s.ok else "broken", _evidence(s), f"{s.seconds:.1f}") for s in self.steps]
+        rows = [(s.name, "✓" if s.ok else "✗", _evidence(s), f"{s.seconds:.1f}") for s in self.steps]
         head = ("law", "verdict", "evidence", "seconds")
         # A diagnosis has lines, which HTML would join.
         return Grid.of_rows(self.title, head, rows, words=head[1:3]).html().replace("\\n", "<br>")
