@@ -1,5 +1,9 @@
-"""Writes docs/mutants.md: `python docs/make_mutants.py`, when a mutant or a check has changed."""
+"""Writes docs/mutants.md: `python docs/make_mutants.py`, when a mutant or a check has changed.
 
+It fails, and writes nothing, where a mutant is not found first by the check that names its mistake.
+"""
+
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,7 +12,7 @@ PAGE = Path(__file__).with_name("mutants.md")
 sys.path.insert(0, str(PAGE.parents[1] / "tests/testing"))
 
 from mutants.catalogue import ADAPTERS, DECOMPOSERS, DIRECTIONS, RIGHT, Mutant  # noqa: E402  found by the line above
-from mutants.trying import found_by  # noqa: E402
+from mutants.trying import report_of  # noqa: E402
 
 HEAD = """\
 # What the checks find
@@ -21,6 +25,19 @@ page is made by `python docs/make_mutants.py`.
 """
 
 ROW = "| `{name}` | {mistake} | {on} | {found} |"
+
+
+def found_by(mutant: Mutant) -> list[str]:
+    """The checks that find a mutant.
+
+    Raises:
+        SystemExit: If the first of them is not its own, or does not say what is wrong.
+    """
+    report = report_of(mutant)
+    first = report.first_failure()
+    if first is None or first.name != mutant.check or not re.search(mutant.says, first.problem):
+        raise SystemExit(f"{mutant.name} should be found by {mutant.check!r}, saying {mutant.says!r}. Found: {first}")
+    return list(dict.fromkeys(step.name for step in report.failures()))
 
 
 def page(found: Callable[[Mutant], Sequence[str]] = found_by) -> str:

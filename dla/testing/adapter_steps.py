@@ -10,6 +10,7 @@ from torch import Tensor
 import dla
 from dla.adapters.anatomy import Block
 from dla.adapters.base import ModelAdapter
+from dla.testing.adapter_numbers import check_block_numbers
 from dla.testing.differences import largest
 from dla.testing.observed_run import ObservedRun, sites_of
 from dla.testing.report import CheckResult
@@ -23,7 +24,7 @@ _NEEDS = {"heads": ("attention heads", "hook_z or W_O"), "neurons": ("neurons", 
 
 def check_running(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> Iterator[CheckResult]:
     """The model runs, is causal, and unembeds only the positions that are asked for."""
-    logits = adapter.run(tokens, {}, None)
+    logits = adapter.run(tokens.clone(), {}, None)  # it may change them, which is another step
     shape, finite = tuple(logits.shape), bool(logits.isfinite().all())
     found = f"{shape[0]} prompts of {tokens.shape[1]} tokens give logits {list(shape)}"
     fits = shape[:2] == tuple(tokens.shape) and len(shape) == 3
@@ -34,14 +35,23 @@ def check_running(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> It
     size = largest(logits) * max(1e-3, MODULE_TOLERANCE.get(logits.dtype, 0.0))
     changed = tokens.clone()
     changed[:, -1] = tokens[:, -1].roll(1) if len(set(tokens[:, -1].tolist())) > 1 else tokens[:, 0]
-    moved = (adapter.run(changed, {}, None) - logits)[:, :-1].abs().max().item()
+    apart = (adapter.run(changed.clone(), {}, None) - logits).abs()
+    moved = apart[:, :-1].max().item() if tokens.shape[1] > 1 else 0.0
     problem = "" if moved <= size else f"The last token moves the logits before it by {moved:.1e}: not a decoder."
-    yield CheckResult("is causal", "a token does not change what is said before it", problem)
-    rows = torch.tensor([[0, tokens.shape[1] - 1]]).expand(tokens.shape[0], -1)
-    kept = adapter.run(tokens, {}, rows)
+    if not problem and not torch.equal(changed, tokens) and not bool(apart.any()):
+        problem = "With other last tokens the logits are the same: it does not read what it is given."
+    yield CheckResult("is causal", "a token changes what is said after it, and nothing before it", problem)
+    # Other positions for each prompt, and not in order.
+    rows = torch.stack([torch.tensor([tokens.shape[1] - 1, 0]).roll(i) for i in range(tokens.shape[0])])
+    rows[-1, -1] = tokens.shape[1] // 2
+    kept = adapter.run(tokens.clone(), {}, rows)
     expected = logits.gather(1, rows.to(logits.device).unsqueeze(-1).expand(-1, -1, shape[-1]))
     right = kept.shape == expected.shape and bool((kept - expected).abs().max() <= size)
-    problem = "" if right else f"Asked for 2 positions per prompt, `run` gives {list(kept.shape)}, or other logits."
+    problem = (
+        ""
+        if right
+        else f"Asked for 2 positions per prompt, {rows.tolist()}, `run` gives {list(kept.shape)}, or other logits."
+    )
     yield CheckResult("unembeds what is asked", "the same logits when only some positions are kept", problem)
 
 
@@ -76,6 +86,7 @@ def check_blocks(run: ObservedRun) -> Iterator[CheckResult]:
         found = ", ".join(map(_described, writes)) or "nothing"
         yield _result(f"block {i}", found, problem, "resid_pre and the sublayers must add up to resid_post.")
         yield from _check_pieces(run, i, block)
+        yield from check_block_numbers(run, i, block)
 
 
 def check_readout(run: ObservedRun) -> Iterator[CheckResult]:
@@ -112,11 +123,7 @@ def check_checkpoint(run: ObservedRun) -> Iterator[CheckResult]:
 def check_sums(run: ObservedRun) -> Iterator[CheckResult]:
     """The rows of each decomposition add up to the model's own logits."""
     ids = torch.randint(run.logits.shape[-1], run.tokens.shape, generator=torch.Generator().manual_seed(0))
-    for name, decomposer in (
-        ("components", dla.ComponentDecomposer()),
-        ("heads", dla.HeadDecomposer()),
-        ("layers", dla.LayerDecomposer()),
-    ):
+    for name, decomposer in _decompositions(run):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             attributor = dla.Attributor(run.adapter, decomposer, check="warn")
@@ -126,6 +133,20 @@ def check_sums(run: ObservedRun) -> Iterator[CheckResult]:
         allowed = f"{float(result.tolerance.max()):.1e}"
         problem = "" if excess <= 1 else f"The rows miss the model's own logit (allowed: {allowed})."
         yield CheckResult(f"sum of {name}", found, problem)
+
+
+def _decompositions(run: ObservedRun) -> Iterator[tuple[str, dla.Decomposer]]:
+    """Those that split something of this model."""
+    every = [sublayer for block in run.anatomy.blocks for sublayer in block.sublayers]
+    if any(sublayer.heads is not None and sublayer.heads.values is not None for sublayer in every):
+        yield "sources", dla.SourceDecomposer()
+    if any(sublayer.neurons is not None for sublayer in every):
+        yield "neurons", dla.NeuronDecomposer()
+    if any(sublayer.experts is not None for sublayer in every):
+        yield "experts", dla.ExpertDecomposer()
+    yield from (("biases", dla.BiasDecomposer()), ("a lens", dla.LensDecomposer()))
+    yield from (("components", dla.ComponentDecomposer()), ("heads", dla.HeadDecomposer()))
+    yield "layers", dla.LayerDecomposer()
 
 
 def _check_pieces(run: ObservedRun, i: int, block: Block) -> Iterator[CheckResult]:

@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dla.adapters import adapt
 from dla.adapters.base import ModelAdapter
 from dla.errors import DLAError
+from dla.testing.adapter_conduct import check_cache, check_context, check_lengths, check_looking, check_observers
+from dla.testing.adapter_numbers import check_precision, check_readout_numbers, check_vocabulary
 from dla.testing.adapter_steps import (
     check_blocks,
     check_checkpoint,
@@ -20,7 +22,8 @@ from dla.testing.adapter_steps import (
     check_sums,
 )
 from dla.testing.observed_run import observe_run
-from dla.testing.report import CheckResult, Report
+from dla.testing.raised import words_of_exception
+from dla.testing.report import CheckResult, Report, timed
 
 _Steps = Callable[[], Iterator[CheckResult]]
 
@@ -47,13 +50,14 @@ def check_adapter(model: Any, tokens: Int[Tensor, "batch pos"] | None = None) ->
         (True, None)
     """
     with torch.no_grad():
-        steps = tuple(_guarded("adapter", lambda: _steps(model, tokens)))
+        steps = tuple(timed(_guarded("adapter", lambda: _steps(model, tokens))))
     return Report(f"check_adapter: {type(model).__name__}", steps)
 
 
 def _steps(model: Any, tokens: Int[Tensor, "batch pos"] | None) -> Iterator[CheckResult]:
     adapter = adapt(model)
     tokens = _random_tokens(adapter) if tokens is None else tokens
+    before = _said(adapter, tokens)
     # The anatomy comes first, since looking at a model decides how it is run; it is reported after `runs`.
     anatomy = list(_guarded("anatomy", lambda: _anatomy(adapter)))
     running = list(_guarded("runs", lambda: check_running(adapter, tokens)))
@@ -62,7 +66,17 @@ def _steps(model: Any, tokens: Int[Tensor, "batch pos"] | None) -> Iterator[Chec
         return
     yield from anatomy
     if anatomy[-1].ok:
+        yield from _guarded("hands off", lambda: check_looking(adapter, tokens, before))
+        yield from _guarded("observers", lambda: check_observers(adapter, tokens))
         yield from _guarded("hooks", lambda: _of_one_run(adapter, tokens))
+
+
+def _said(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_vocab"] | None:
+    """What the model says before it is looked at; None where it does not run yet, which is no mistake."""
+    try:
+        return adapter.run(tokens.clone(), {}, None)
+    except Exception:  # if it does not run later either, the step `runs` says so
+        return None
 
 
 def _anatomy(adapter: ModelAdapter) -> Iterator[CheckResult]:
@@ -80,7 +94,13 @@ def _of_one_run(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> Iter
     yield from _guarded("embeddings", lambda: check_embeddings(run))
     yield from _guarded("blocks", lambda: check_blocks(run))
     yield from _guarded("readout", lambda: check_readout(run))
+    yield from _guarded("readout", lambda: check_readout_numbers(run))
+    yield from _guarded("precision", lambda: check_precision(run))
+    yield from _guarded("vocabulary", lambda: check_vocabulary(run))
     yield from check_checkpoint(run)
+    yield from _guarded("unequal lengths", lambda: check_lengths(run))
+    yield from _guarded("context", lambda: check_context(run))
+    yield from _guarded("cache", lambda: check_cache(run))
     yield from _guarded("sums", lambda: check_sums(run))
 
 
@@ -89,8 +109,9 @@ def _guarded(name: str, steps: _Steps) -> Iterator[CheckResult]:
     try:
         yield from steps()
     except Exception as error:  # an adapter under test may raise anything, and the report is about just that
-        text = str(error) if isinstance(error, DLAError) else f"{type(error).__name__}: {error}"
-        yield CheckResult(name, problem=text)
+        yield CheckResult(
+            name, problem=str(error) if isinstance(error, DLAError) else words_of_exception(error), raised=True
+        )
 
 
 def _random_tokens(adapter: ModelAdapter) -> Int[Tensor, "batch pos"]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,10 +14,12 @@ from dla.decomposers.base import Decomposer, as_decomposer
 from dla.directions import Logit
 from dla.errors import UnsupportedModelError
 from dla.inputs.arguments import instance
-from dla.inputs.given import count
+from dla.inputs.given import count, shown
 from dla.testing.laws import LAWS, Case, Law, Problem
-from dla.testing.profiles import Profile, subjects_of, subjects_of_precision
-from dla.testing.report import CheckResult, Report
+from dla.testing.laws.memory import copied_or_none
+from dla.testing.profiles import Profile, few_subjects, subjects_of, subjects_of_precision
+from dla.testing.raised import words_of_exception
+from dla.testing.report import CheckResult, Report, timed
 from dla.testing.subjects import Subject, as_subject, rebuilt_if_changed, subjects_given
 
 _BATCH, _WIDTH = 2, 6
@@ -55,17 +57,22 @@ def check_decomposer(
         >>> from dla.testing import Profile, check_decomposer
         >>> report = check_decomposer(dla.HeadDecomposer(), profile=Profile.QUICK)
         >>> report.ok, len(report.steps)
-        (True, 14)
+        (True, 18)
     """
     as_decomposer(decomposer)
     check_options(models, profile)
     count(seed, "seed", "of them", least=0)
-    steps: list[CheckResult] = []
+    steps = tuple(timed(_steps(decomposer, models, profile, seed)))
+    return Report(f"check_decomposer: {type(decomposer).__name__}", steps)
+
+
+def _steps(decomposer: Decomposer, models: Sequence[Any] | None, profile: Profile, seed: int) -> Iterator[CheckResult]:
+    unused = copied_or_none(decomposer)
     for law in LAWS:
-        steps.append(_tried(law, decomposer, models, profile, seed))
-        if not steps[-1].ok and law.name in _NEEDED and not _runs(decomposer, models, profile):
-            break
-    return Report(f"check_decomposer: {type(decomposer).__name__}", tuple(steps))
+        step = _tried(law, decomposer, models, profile, seed, unused)
+        yield step
+        if not step.ok and law.name in _NEEDED and not _runs(decomposer, models, profile):
+            return
 
 
 def check_options(models: object, profile: object) -> None:
@@ -84,32 +91,52 @@ def check_law(
     law: Law, decomposer: Decomposer, *, models: Sequence[Any] | None = None, profile: Profile = Profile.FULL
 ) -> Report:
     """Tries one law; the arguments are those of `check_decomposer`, and the report has one step."""
-    step = _tried(law, decomposer, models, profile, 0)
+    step = _tried(law, decomposer, models, profile, 0, copied_or_none(decomposer))
     return Report(f"check_decomposer: {type(decomposer).__name__}", (step,))
 
 
-def _tried(law: Law, decomposer: Decomposer, models: Sequence[Any] | None, profile: Profile, seed: int) -> CheckResult:
+def _tried(
+    law: Law,
+    decomposer: Decomposer,
+    models: Sequence[Any] | None,
+    profile: Profile,
+    seed: int,
+    unused: Decomposer | None,
+) -> CheckResult:
     if as_decomposer(decomposer).row_kind not in law.row_kinds:
         return CheckResult(law.name, f"not asked of {decomposer.row_kind.value} rows")
+    if unused is None and law.name == "memory":
+        return CheckResult(law.name, f"not tried: {type(decomposer).__name__} cannot be copied")
     subjects = subjects_given(models) if models is not None else _subjects(law, profile)
     tried, refused = 0, ""
     for subject in subjects:
         with rebuilt_if_changed(subject):
-            try:
-                decomposer.writes(subject.adapter())
-            except UnsupportedModelError as error:
-                refused = f"{subject}: {error}"
+            refusal = _refusal(decomposer, subject)
+            if refusal:
+                refused = refusal
                 continue
-            except Exception:  # the law says what is wrong with it
-                pass
             tried += 1
-            case = Case(decomposer, subject, _prompts(subject, seed, _BATCH, _WIDTH))
+            case = Case(decomposer, subject, _prompts(subject, seed, _BATCH, _WIDTH), unused)
             problem = _found(law, case)
             if problem is not None:
-                return CheckResult(law.name, problem=_diagnosis(law, *_smallest(law, case, problem)))
+                smallest, found = _smallest(law, case, problem)
+                return CheckResult(law.name, problem=_diagnosis(law, smallest, found), raised=found.raised)
     if not tried:
         return CheckResult(law.name, problem=f"It applies to none of the {len(subjects)} models. {refused}")
     return CheckResult(law.name, f"{tried} models; refuses others" if refused else f"{tried} models")
+
+
+def _refusal(decomposer: Decomposer, subject: Subject) -> str:
+    """Why the decomposer refuses a model; empty if it does not."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            decomposer.writes(subject.adapter())
+    except UnsupportedModelError as error:
+        return f"{subject}: {error}"
+    except Exception:  # the law, which makes a plan as well, says what is wrong with it
+        return ""
+    return ""
 
 
 def _runs(decomposer: Decomposer, models: Sequence[Any] | None, profile: Profile) -> bool:
@@ -121,7 +148,9 @@ def _runs(decomposer: Decomposer, models: Sequence[Any] | None, profile: Profile
 
 
 def _subjects(law: Law, profile: Profile) -> Sequence[Subject]:
-    return subjects_of_precision(profile) if law.name == "precision" else subjects_of(profile)
+    if law.name == "precision":
+        return subjects_of_precision(profile)
+    return subjects_of(profile) if law.broad else few_subjects()
 
 
 def _prompts(subject: Subject, seed: int, batch: int, width: int) -> Int[Tensor, "batch pos"]:
@@ -137,7 +166,7 @@ def _found(law: Law, case: Case) -> Problem | None:
             warnings.simplefilter("ignore")
             return law.find(case)
     except Exception as error:  # a decomposer under check may raise anything, and the report is about just that
-        return Problem(f"it raises {type(error).__name__}: {error}")
+        return Problem(words_of_exception(error), raised=True)
 
 
 def _smallest(law: Law, case: Case, problem: Problem) -> tuple[Case, Problem]:
@@ -151,6 +180,8 @@ def _smallest(law: Law, case: Case, problem: Problem) -> tuple[Case, Problem]:
         if found is not None:
             case, problem = smaller, found
             break
+    if problem.tokens is not None:  # the law looks for its own
+        return case, problem
     for width in range(1, case.tokens.shape[1] + 1):
         shorter = case.on(case.tokens[:1, :width])
         found = _found(law, shorter)
@@ -168,11 +199,12 @@ def _plans(case: Case) -> bool:
 
 
 def _diagnosis(law: Law, case: Case, problem: Problem) -> str:
-    batch, width = case.tokens.shape
+    tokens = case.tokens if problem.tokens is None else problem.tokens
+    batch, width = tokens.shape
     what = f"{batch} prompts of {width} tokens" if batch > 1 else f"a prompt of {width} token{'s' if width > 1 else ''}"
     lines = [
         law.statement,
-        f"Broken by {type(case.decomposer).__name__} on {case.subject}, with {what}, {case.tokens.tolist()}:",
+        f"Broken by {type(case.decomposer).__name__} on {case.subject}, with {what}, {shown(tokens.tolist())}:",
         problem.what,
     ]
     return "\n".join([*lines, f"Likely cause: {problem.cause}"] if problem.cause else lines)

@@ -19,7 +19,9 @@ from dla.results.attribution import Attribution
 from dla.testing.laws.case import Case
 from dla.testing.laws.compare import Deviation, deviation, sum_size
 from dla.testing.laws.invariance import filled_up
-from dla.testing.report import CheckResult, Report
+from dla.testing.raised import words_of_exception
+from dla.testing.report import CheckResult, Report, timed
+from dla.testing.resolved import problem_of_resolved, words_of_resolved
 from dla.testing.subjects import TinyModel, subjects_given
 
 Meaning = Callable[[Float[Tensor, "batch pos d_vocab"]], Float[Tensor, "batch pos"]]
@@ -65,10 +67,10 @@ def check_direction(
     prompts = torch.tensor([[9, 20, 31, 12], [45, 7, 16, 28]]) if tokens is None else _prompts(tokens)
     steps: dict[str, CheckResult] = {}
     for subject in subjects:
-        for step in _guarded(Case(ComponentDecomposer(), subject, prompts), direction, means):
+        for step in timed(_guarded(Case(ComponentDecomposer(), subject, prompts), direction, means)):
             if step.name not in steps or steps[step.name].ok:
                 steps[step.name] = step if step.ok else replace(step, problem=f"On {subject}: {step.problem}")
-    return Report(f"check_direction: {direction.describe()}", tuple(steps.values()))
+    return Report(f"check_direction: {type(direction).__name__}", tuple(steps.values()))
 
 
 def _prompts(tokens: object) -> Int[Tensor, "batch pos"]:
@@ -84,7 +86,7 @@ def _guarded(case: Case, direction: Direction, means: Meaning | None) -> Iterato
             warnings.simplefilter("ignore")
             yield from _steps(case, direction, means)
     except Exception as error:  # a direction under check may raise anything, and the report is about just that
-        yield CheckResult("resolves", problem=f"It raises {type(error).__name__}: {error}")
+        yield CheckResult("resolves", problem=words_of_exception(error), raised=True)
 
 
 def _steps(case: Case, direction: Direction, means: Meaning | None) -> Iterator[CheckResult]:
@@ -123,14 +125,16 @@ def _resolves(case: Case, direction: Direction) -> Iterator[CheckResult]:
         yield CheckResult("hands off", problem=problem)
         return
     yield CheckResult("hands off")
-    ids, size = resolved.ids, case.adapter.vocabulary.size
-    wrong = ""
-    if ids.ndim != 3 or ids.shape[-1] != len(resolved.weights):
-        shapes = f"ids have shape {list(ids.shape)} and weights {list(resolved.weights.shape)}"
-        wrong = f"{shapes}; expected [batch pos term] and [term]."
-    elif ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= size):
-        wrong = f"it asks for token {int(ids.max())}; ids run from 0 to {size - 1}."
-    yield CheckResult("resolves", f"{ids.shape[-1]} terms", wrong)
+    wrong = problem_of_resolved(resolved, case.adapter.anatomy, prompts)
+    yield CheckResult("resolves", words_of_resolved(resolved), wrong)
+    words: object = direction.describe()
+    again: object = direction.describe()
+    told = ""
+    if not isinstance(words, str) or not words.strip():
+        told = f"`describe` gave {shown(words)}; expected the direction in words, for tables and files."
+    elif words != again:
+        told = f"Asked twice, `describe` says {shown(words)} and {shown(again)}; a file is found again by it."
+    yield CheckResult("describes", shown(words), told)
 
 
 def _resolved(case: Case, direction: Direction, prompts: Prompts, pos: Position) -> ResolvedDirection:

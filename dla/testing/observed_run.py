@@ -33,6 +33,7 @@ class ObservedRun:
         activations: At each site, from the last time that its hook fired, at all positions.
         fired: How often each site's hook fired.
         logits: What the model returned.
+        raw: What each hook showed, by its name, as the model has it.
     """
 
     adapter: ModelAdapter
@@ -40,6 +41,7 @@ class ObservedRun:
     activations: dict[Site, Shaped[Tensor, "..."]]
     fired: dict[str, int]
     logits: Float[Tensor, "batch pos d_vocab"]
+    raw: dict[str, Shaped[Tensor, "..."]]
 
     @property
     def anatomy(self) -> Anatomy:
@@ -122,18 +124,20 @@ def observe_run(
     for site in dict.fromkeys(sites_of(adapter.anatomy) if sites is None else sites):
         by_name.setdefault(site.name, []).append(site)
     activations: dict[Site, Tensor] = {}
+    raw: dict[str, Tensor] = {}
     fired = dict.fromkeys(by_name, 0)
 
     def observer(name: str) -> Callable[[Tensor], None]:
         def observe(activation: Shaped[Tensor, "..."]) -> None:
             fired[name] += 1
+            raw[name] = activation.detach().clone()
             for site in by_name[name]:
                 activations[site] = select(site, activation.detach().clone())
 
         return observe
 
     logits = adapter.run(tokens, {name: observer(name) for name in by_name}, None)
-    return ObservedRun(adapter, tokens, activations, fired, logits.double())
+    return ObservedRun(adapter, tokens, activations, fired, logits.double(), raw)
 
 
 def sites_of(anatomy: Anatomy) -> Iterator[Site]:
@@ -142,8 +146,12 @@ def sites_of(anatomy: Anatomy) -> Iterator[Site]:
         streams = (block.resid_pre, block.resid_mid, block.resid_post)
         writes: list[Write] = [write for write in streams if write is not None]
         for sublayer in block.sublayers:
-            finer = [part for part in (sublayer.heads, sublayer.neurons) if part is not None]
+            finer = [part for part in (sublayer.heads, sublayer.neurons, sublayer.experts) if part is not None]
             writes += [sublayer.write, *(write for part in finer for write in part.writes())]
+            for site, route in sublayer.outputs:
+                yield from (site, *route.reads)
+            if sublayer.heads is not None and sublayer.heads.values is not None:
+                yield from (sublayer.heads.values.pattern, sublayer.heads.values.v)
         yield from (site for write in writes for site in write.reads)
     yield from (site for write in anatomy.embeddings for site in write.reads)
     unembedding = anatomy.unembedding

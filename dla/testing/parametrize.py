@@ -69,12 +69,19 @@ def parametrize_with_checks(
     if not given:
         raise ValueError("No subject was given. Pass at least one decomposer, adapter, model or direction.")
     check_options(models, profile)
-    pairs = [(subject, check) for subject in given for check in _checks_of(subject, models, profile)]
+    pairs = [(subject, check) for subject in given for check in checks_of(subject, models, profile)]
     names = [f"{type(subject).__name__}-{check}" for subject, check in pairs]
     return pytest.mark.parametrize(("subject", "check"), pairs, ids=names)
 
 
-def _checks_of(subject: Any, models: Sequence[Any] | None, profile: Profile) -> Iterator[SubjectCheck]:
+def checks_of(subject: Any, models: Sequence[Any] | None, profile: Profile) -> Iterator[SubjectCheck]:
+    """One check for each law of a decomposer; one for anything else.
+
+    Args:
+        subject: A decomposer, a direction, a model or an adapter.
+        models: As in `check_decomposer`.
+        profile: As in `check_decomposer`.
+    """
     if isinstance(subject, Decomposer):
         for law in LAWS:
             if subject.row_kind in law.row_kinds:

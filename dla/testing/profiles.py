@@ -24,6 +24,8 @@ _QUICK = (
     TinyModel("olmo2"),
     TinyModel("granite-biases"),
     TinyModel("mixtral"),
+    TinyModel("gemma4_text"),
+    TinyModel("llama-eight-heads"),
 )
 
 _FULL = (
@@ -32,12 +34,14 @@ _FULL = (
         for name in ("gpt2", "gpt_neox", "gptj", "bloom", "phi-grouped-query", "falcon-alibi", "opt-no-bias")
     ),
     *(TinyModel(name) for name in ("llama", "llama-biases", "qwen3", "olmo2", "granite-biases", "gemma2", "mixtral")),
+    *(TinyModel(name) for name in ("gemma4_text", "llama-eight-heads")),
     *(TinyModel(name, processed=True) for name in ("gpt2", "llama")),
     TinyModel("gpt2", dtype=torch.float64),
     TinyModel("gpt2", n_layers=3, seed=1),
 )
 """LayerNorm and RMSNorm; serial and parallel; biases or none; grouped queries; ALiBi, rotary, learned positions; an
-embedding norm; norms after sublayers; multipliers; 1 + w; a soft cap; experts; raw, folded and centred."""
+embedding norm; norms after sublayers; multipliers; 1 + w; a soft cap; experts; a stream that blocks rescale; another
+number of heads; raw, folded and centred."""
 
 _HOOKED = (
     *(
@@ -45,10 +49,18 @@ _HOOKED = (
         for name in ("ln", "rms", "parallel", "attention-only-no-norm", "grouped-query-rms-rotary")
     ),
     *(TinyModel(name, "hooked") for name in ("norm-after-rms", "experts-rms-rotary", "logits-soft-cap", "sinks")),
+    *(TinyModel(name, "hooked") for name in ("output-vocabulary", "wide-output-vocabulary")),
     *(TinyModel(name, "hooked", processed=True) for name in ("ln", "rms")),
 )
 
-_QUICK_HOOKED = (TinyModel("ln", "hooked"), TinyModel("norm-after-rms", "hooked"))
+_QUICK_HOOKED = (
+    TinyModel("ln", "hooked"),
+    TinyModel("norm-after-rms", "hooked"),
+    TinyModel("wide-output-vocabulary", "hooked"),
+)
+
+_FEW = (TinyModel("gpt2"), TinyModel("olmo2"), TinyModel("mixtral"))
+"""For laws that no architecture hides: LayerNorm and RMSNorm, biases or none, a norm after sublayers, experts."""
 
 _BITS = (
     TinyModel("gpt2", dtype=torch.float64),
@@ -63,6 +75,11 @@ def subjects_of(profile: Profile) -> Sequence[Subject]:
     if profile is Profile.QUICK:
         return (*_QUICK, *(_QUICK_HOOKED if LINE < 4 else ()))
     return (*_FULL, *(_HOOKED if LINE < 4 else ()))
+
+
+def few_subjects() -> Sequence[Subject]:
+    """The models for laws about what a decomposer does, whatever the architecture."""
+    return _FEW
 
 
 def subjects_of_precision(profile: Profile) -> Sequence[Subject]:

@@ -18,6 +18,7 @@ from dla.inputs.given import count, items, shown
 from dla.testing.altered_adapter import AlteredAdapter
 from dla.testing.models import HookedArchitecture, HuggingFaceArchitecture, architecture, bridge_of, hooked_architecture
 from dla.testing.models.hugging_face import Mode
+from dla.testing.remembered_runs import RememberedRuns
 
 _MOST_LAYERS = 1000
 
@@ -229,8 +230,8 @@ def _built(subject: TinyModel) -> Any:
 
 @cache
 def _adapted(subject: TinyModel) -> ModelAdapter:
-    """An adapter that looks at the model once: a model of the catalogue stays as it is."""
-    return AlteredAdapter(subject.model())
+    """An adapter that looks at the model once, and runs it once on the same prompts: it stays as it is."""
+    return RememberedRuns(adapt(subject.model()))
 
 
 @cache

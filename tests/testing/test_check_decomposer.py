@@ -49,7 +49,7 @@ def test_a_right_decomposer_passes_and_the_report_says_on_how_many_models() -> N
     assert report.ok
     assert report.first_failure() is None
     assert [step.name for step in report.steps] == [law.name for law in LAWS]
-    assert all("models" in step.found for step in report.steps)
+    assert all("models" in step.found for step in report.steps if step.name != "trajectory")
     text = str(report)
     assert "check_decomposer: HeadDecomposer" in text
     assert text.count("✓") == len(LAWS)

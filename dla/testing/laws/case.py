@@ -30,11 +30,13 @@ class Case:
         decomposer: What is checked.
         subject: The model.
         tokens: The prompts.
+        unused: A copy of the decomposer that nobody uses, to make more copies of; None where it cannot be copied.
     """
 
     decomposer: Decomposer
     subject: Subject
     tokens: _Ids
+    unused: Decomposer | None = None
 
     @cached_property
     def model(self) -> Any:
@@ -96,17 +98,21 @@ class Case:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """How a case breaks a law.
 
     Attributes:
         what: What was expected, and what there is.
         cause: What is likely the reason; empty if nothing is known.
+        tokens: The prompts that show it, where they are the law's own; None for those of the case.
+        raised: Whether it is an exception of the decomposer's.
     """
 
     what: str
     cause: str = ""
+    tokens: _Ids | None = None
+    raised: bool = False
 
 
 @final
@@ -119,12 +125,14 @@ class Law:
         statement: The law in a sentence.
         find: What is wrong; None if the case keeps the law.
         row_kinds: The kinds of rows that it holds for.
+        broad: Whether an architecture may hide what breaks it, so that a quick check tries all its models.
     """
 
     name: str
     statement: str
     find: Callable[[Case], Problem | None] = field(repr=False)
     row_kinds: tuple[RowKind, ...] = tuple(RowKind)
+    broad: bool = True
 
 
 def random_ids(seed: int, size: int, *shape: int) -> Int[Tensor, "*shape"]:

@@ -1,6 +1,5 @@
 """The likely cause of rows that miss the logit, from what the gap is equal to."""
 
-import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -20,10 +19,9 @@ from dla.results.attribution import Attribution
 from dla.testing.altered_adapter import AlteredAdapter
 from dla.testing.laws.case import Case
 from dla.testing.laws.compare import sum_size
+from dla.testing.laws.rows import rows_of
+from dla.testing.laws.wrong_rows import is_small, words_of_wrong_rows, wrong_rows
 from dla.writes.routes import Route
-
-_CLEAR = 1e-2
-"""A cause is named if it explains all but this share of the gap."""
 
 _SENTENCES = {
     1.0: "The rows miss {name}: the gap equals {symbol} at every position.",
@@ -42,13 +40,23 @@ _Candidate = tuple[str, str, _Row]
 
 
 def cause_of(case: Case, result: Attribution, direction: Any) -> str:
-    """Why the rows miss the logit, as far as the gap tells; empty if it tells nothing.
+    """Why the rows miss the logit, where something fits the gap; else what was measured of it.
+
+    An error on the way is told, too: the rows are wrong, and what they are compared with may be.
 
     Args:
         case: What was tried.
         result: An attribution of it that does not add up.
         direction: What was asked.
     """
+    try:
+        return _fitting(case, result, direction) or _measured(case, result, direction)
+    except Exception as error:  # a model that is wrong may break anything
+        return f"It could not be looked for: {type(error).__name__}: {error}"
+
+
+def _fitting(case: Case, result: Attribution, direction: Any) -> str:
+    """What explains the gap, proven by putting it in; empty if nothing does."""
     gap = (result.logit - result.total - result.constant).detach().double()
     if not bool(gap.isfinite().all()):
         return "The rows hold numbers that are not finite."
@@ -56,13 +64,22 @@ def cause_of(case: Case, result: Attribution, direction: Any) -> str:
         return "They are the logit before the model's output transform: the transform (soft cap, scale) is not as said."
     for name, symbol, row in _candidates(case, direction):
         for factor, sentence in _SENTENCES.items():
-            if _small(gap - factor * row, gap):
+            if is_small(gap - factor * row, gap):
                 return sentence.format(name=name, symbol=symbol)
-    return _of_shape(gap, result) or _where(case, direction)
+    return _of_shape(gap, result) or _of_wrong_rows(case, result, direction, gap) or _of_size(gap, result)
 
 
-def _small(left: Float[Tensor, "*shape"], gap: Float[Tensor, "*shape"]) -> bool:
-    return bool(left.abs().max() <= _CLEAR * gap.abs().max())
+def _of_wrong_rows(case: Case, result: Attribution, direction: Any, gap: _Row) -> str:
+    """Which rows are not what their names say, where with the right ones the gap is gone."""
+    if case.row_kind is not RowKind.ADDITIVE:
+        return ""
+    known: dict[Label, _Row] = {}
+    for decomposer in (BiasDecomposer(), NeuronDecomposer(), HeadDecomposer(), ComponentDecomposer()):
+        known |= _rows(case, direction, decomposer)
+    wrong = wrong_rows(known, rows_of(result))
+    if not wrong.explain(gap):
+        return ""
+    return f"{words_of_wrong_rows(case, wrong, direction)} {_of_size(gap, result)}".strip()
 
 
 def _candidates(case: Case, direction: Any) -> Iterator[_Candidate]:
@@ -145,28 +162,31 @@ def _with_head_routes(anatomy: Anatomy, change: Callable[[Route], Route]) -> Ana
 
 
 def _rows(case: Case, direction: Any, decomposer: Decomposer) -> dict[Label, _Row]:
-    with contextlib.suppress(Exception):  # a model that is wrong may break anything; there are other candidates
-        result = case.by(decomposer).attribute(direction)
-        return {label: row.double() for label, row in zip(result.parts, result.values, strict=True)}
-    return {}
+    result = case.by(decomposer).attribute(direction)
+    return {label: row.double() for label, row in zip(result.parts, result.values, strict=True)}
 
 
 def _of_shape(gap: _Row, result: Attribution) -> str:
     """What the gap looks like, where it is no known row."""
     for label, row in zip(result.parts, result.values.double(), strict=True):
         factor = _ratio(gap, row)
-        if _small(gap + row, gap):
+        if is_small(gap + row, gap):
             return f"Row {str(label)!r} should not be there: without it the others add up."
-        if _small(gap - factor * row, gap):
+        if is_small(gap - factor * row, gap):
             return (
                 f"Row {str(label)!r} is right but for the factor {1 + factor:.4g}: a multiplier, a scale or a weight."
             )
     total = result.total.double()
     factor = _ratio(gap, total)
-    if _small(gap - factor * total, gap):
+    if is_small(gap - factor * total, gap):
         return f"All rows are right but for the factor {1 + factor:.4g}."
-    if gap.numel() > 1 and bool((gap[..., 0].abs() <= 1e-3 * gap.abs().max()).all()):
-        return "The first position is right and later ones are not: a number of another position is read."
+    return ""
+
+
+def _of_size(gap: _Row, result: Attribution) -> str:
+    """What the size of the gap tells."""
+    if gap.shape[-1] > 1 and bool((gap[..., 0].abs() <= 1e-3 * gap.abs().max()).all()):
+        return "The first position is right and later ones are not: what is wrong is read of another position."
     small = gap.abs() <= 1e-3 * sum_size(result).double()
     return "The gap is a rounding of too few bits: sums in half precision, or a cast." if bool(small.all()) else ""
 
@@ -175,12 +195,21 @@ def _ratio(gap: _Row, row: _Row) -> float:
     return float((gap * row).sum() / row.pow(2).sum().clamp(min=1e-300))
 
 
-def _where(case: Case, direction: Any) -> str:
-    """The first block where the sum goes wrong."""
+def _measured(case: Case, result: Attribution, direction: Any) -> str:
+    """Where the rows miss the logit, where nothing fits the gap."""
+    share = (result.gap.abs() / sum_size(result)).double()
+    wrong = result.gap.abs() > result.tolerance
+    said = (
+        f"Nothing that was tried fits the gap. It is there at {int(wrong.sum())} of {wrong.numel()} positions, up to "
+        f"{float(share.max()):.0%} of all that is added up."
+    )
     if case.row_kind is RowKind.LENS:
-        return ""
-    with contextlib.suppress(Exception):
-        attributor = Attributor(case.adapter, case.decomposer, check="warn")
-        row = attributor.explain_gap(case.tokens, direction, pos=case.tokens.shape[1] - 1).first()
-        return "" if row is None else f"The sum first goes wrong at: {row.place}."
-    return ""
+        return said
+    attributor = Attributor(case.adapter, case.decomposer, check="warn")
+    row = attributor.explain_gap(case.tokens, direction, pos=None).first()
+    if row is None:
+        return f"{said} No block shows it alone: parts without a layer may hold it."
+    return (
+        f"{said} The sum first goes wrong at {row.place}: the stream gained {row.measured:+.4g} there, and the rows "
+        f"with that layer hold {row.parts:+.4g}. A decomposition with more rows there would tell more."
+    )

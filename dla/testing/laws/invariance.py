@@ -1,5 +1,6 @@
 """What changes nothing: how much is asked at a time, what else is in the batch, a cache, folded weights."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -85,8 +86,24 @@ def find_in_batch(case: Case) -> Problem | None:
             said = f"prompt {i} of {len(order)} (of {[len(row) for row in order]} tokens) should be as if alone"
             problem = problem_of_rows(_of_prompt(together, i, len(prompt)), alone, _MORE_ROUNDING * case.eps, said)
             if problem is not None:
-                return Problem(problem.what, "What a row is must not depend on the other prompts, nor on the padding.")
-    return None
+                return replace(problem, cause=_OTHERS)
+    problem = _find_in_order(case)
+    return problem and replace(problem, cause=_OTHERS)
+
+
+_OTHERS = "What a row is must not depend on the other prompts, nor on the padding."
+
+
+def _find_in_order(case: Case) -> Problem | None:
+    """The same prompts in another order are as they were."""
+    direction = Logit(case.ids(1))
+    first = case.attribute(direction)
+    turned = case.attribute(Logit(case.ids(1).flip(0)), case.tokens.flip(0))
+    names = ("total", "constant", "logit", "output_logit", "tolerance", "positions")
+    shared = {name: getattr(turned, name).flip(0) for name in names}
+    back = replace(turned, values=turned.values.flip(1), **shared)
+    said = "the same prompts in another order should be as they were"
+    return problem_of_rows(back, first, _MORE_ROUNDING * case.eps, said)
 
 
 def find_in_cache(case: Case) -> Problem | None:

@@ -123,7 +123,7 @@ def written(case: Case) -> list[str]:
         sites += [] if sublayer.neurons is None else [sublayer.neurons.post]
         if sublayer.heads is not None:
             sites += [sublayer.heads.z, *([] if sublayer.heads.values is None else [sublayer.heads.values.v])]
-    read = read_by(case) - set(streams(case))
+    read = hooks_read_by(case) - set(streams(case))
     return [name for name in dict.fromkeys(site.name for site in sites) if name in read]
 
 
@@ -133,7 +133,7 @@ def streams(case: Case) -> list[str]:
     return [w.site.name for b in blocks for w in (b.resid_pre, b.resid_mid, b.resid_post) if w is not None]
 
 
-def read_by(case: Case) -> set[str]:
+def hooks_read_by(case: Case) -> set[str]:
     """The hooks that the plan reads."""
     return {site.name for step in steps_of(case) for site in step.write.reads}
 

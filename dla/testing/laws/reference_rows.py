@@ -78,9 +78,8 @@ def _cached_rows(subject: TinyModel, tokens: _Ids, ids: _Ids) -> ReferenceRows:
 def _shipped_rows(case: Case, ids: Int[Tensor, "batch pos"]) -> ReferenceRows:
     found: dict[Label, Tensor] = {}
     for decomposer in _SHIPPED:
-        with contextlib.suppress(Exception):  # one that does not fit this model names nothing
-            result = case.by(decomposer).attribute(Logit(ids), model=case.adapter)
-            found |= {key_of(label): row for label, row in zip(result.parts, result.values, strict=True)}
+        result = case.by(decomposer).attribute(Logit(ids), model=case.adapter)
+        found |= {key_of(label): row for label, row in zip(result.parts, result.values, strict=True)}
     return {key: row for key, row in found.items() if key.kind != GROUP}
 
 
@@ -91,7 +90,7 @@ def _independent_rows(subject: TinyModel, tokens: _Ids, ids: _Ids) -> Mapping[st
     # A norm cannot be fitted to a few tokens: others are run beside them, and their rows dropped.
     others = torch.randint(4, subject.adapter().vocabulary.input_size, size, generator=seeded(7))
     asked = torch.cat([torch.tensor(ids), torch.zeros_like(others)])
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError):  # the final norm is no LayerNorm or RMSNorm: there are no such rows
         rows = rows_from_cache(subject.model(), torch.cat([torch.tensor(tokens), others]))
         return {label: rows.row(label, asked)[:batch] for label in rows.vectors}
     return {}

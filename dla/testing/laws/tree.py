@@ -1,5 +1,7 @@
 """The tree of labels: pieces add up to their part, and names are true."""
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -9,9 +11,12 @@ from dla.decomposers.plans import GROUP, RowKind
 from dla.directions import Logit
 from dla.labels import Label
 from dla.testing.laws.case import Case, Problem
-from dla.testing.laws.compare import deviation, largest_size
+from dla.testing.laws.compare import Deviation, deviation, largest_size
+from dla.testing.laws.loose import loose_rows, may_hold
 from dla.testing.laws.reference_rows import ReferenceRows, independent_rows, known_parents, reference_rows
 from dla.testing.laws.rows import key_of, rows_of
+from dla.testing.laws.wrong_rows import combination_of, is_small, words_of_wrong_rows, wrong_rows
+from dla.text import some_of
 
 _FITTED = 1e-5
 """The rounding unit of rows that are computed with norms fitted to what they did."""
@@ -20,7 +25,7 @@ _Row = Float[Tensor, "batch pos"]
 
 
 def find_in_pieces(case: Case) -> Problem | None:
-    """The rows that say that they are pieces of a part add up to it."""
+    """The rows that say that they are pieces of a part add up to it, where all of it has rows of its own."""
     ids = case.ids(4)
     result, known = case.attribute(Logit(ids)), reference_rows(case, ids)
     if any(label.kind == GROUP for label in result.parts):  # some pieces may be in a group: the others are not all
@@ -29,21 +34,45 @@ def find_in_pieces(case: Case) -> Problem | None:
     for i, label in enumerate(result.parts):
         for part in known_parents(label, known):
             pieces.setdefault(part, []).append(i)
-    size = largest_size(result)
+    size, loose = largest_size(result), loose_rows(case, result.parts, known)
+    alone = {str(label): result.values[i] for i, label in enumerate(result.parts) if i in loose}
     for part, places in pieces.items():
         total, expected = result.values[places].sum(0), known[key_of(part)]
         missed = deviation(total, expected, size, case.eps)
-        if missed is not None:
-            names = ", ".join(str(result.parts[i]) for i in places[:4]) + (", ..." if len(places) > 4 else "")
-            other = _name_of({key: row for key, row in known.items() if key.layer == part.layer}, expected - total)
+        held = any(may_hold(case, reads, part) for reads in loose.values())
+        nameless = _name_of_text(alone, expected - total)
+        if missed is not None and nameless:
+            cause = f"Row {nameless} is what they miss. Give it parent=, as they have."
+            return Problem(_miss(part, [result.parts[i] for i in places], missed), cause)
+        if missed is not None and not held:
+            rows = {key_of(result.parts[i]): result.values[i] for i in places}
             return Problem(
-                f"The {len(places)} pieces of {str(part)!r} ({names}) should add up to it, "
-                f"at {list(missed.where)}: {missed}.",
-                f"The pieces miss {other}: the gap is its row."
-                if other
-                else "A bias is the piece most often forgotten.",
+                _miss(part, [result.parts[i] for i in places], missed),
+                _cause_of_pieces(case, known, rows, part, expected - total),
             )
     return None
+
+
+def _miss(part: Label, pieces: Sequence[Label], missed: Deviation) -> str:
+    return (
+        f"The {len(pieces)} pieces of {str(part)!r} ({some_of(pieces)}) should add up to it, at {list(missed.where)}: "
+        f"{missed}."
+    )
+
+
+def _cause_of_pieces(case: Case, known: ReferenceRows, rows: Mapping[Label, _Row], part: Label, gap: _Row) -> str:
+    """What the pieces lack, where something fits; else what was measured."""
+    name = _name_of({key: row for key, row in known.items() if key.layer == part.layer}, gap)
+    if name:
+        return f"The pieces miss {name}: the gap is its row."
+    wrong = wrong_rows(known, rows)
+    if wrong.explain(gap.double()):
+        return words_of_wrong_rows(case, wrong, Logit(case.ids(4)))
+    share = float(gap.abs().max() / known[key_of(part)].abs().max().clamp(min=1e-30))
+    return (
+        f"Nothing that was tried fits the gap, which is up to {share:.0%} of {str(part)!r}. Either a piece is wrong, "
+        "or the rest of it is in a row that does not name it: give that row parent=, or none to these."
+    )
 
 
 def find_in_names(case: Case) -> Problem | None:
@@ -85,14 +114,15 @@ def _cause(known: ReferenceRows, label: Label, row: _Row) -> str:
     """What the row is, where it is not what its name says."""
     name = _name_of({key: other for key, other in known.items() if key != key_of(label)}, row)
     if name:
-        return (
-            f"It is the row of {name}: labels in another order, a layer off by one, or heads that share a key and "
-            "value expanded in the wrong order."
-        )
-    own = known.get(key_of(label))
-    factor = 0.0 if own is None else float((row * own).sum() / own.pow(2).sum().clamp(min=1e-30))
-    if own is not None and own.numel() > 1 and bool((row - factor * own).abs().max() <= 1e-3 * row.abs().max()):
-        return f"It is that row times {factor:.4g}: a multiplier, or a piece that is called as the whole."
+        return f"It is the row of {name}: labels in another order, or counted otherwise."
+    alike = {
+        f"the row of {str(key)!r}": other
+        for key, other in known.items()
+        if key.kind == label.kind and key.layer == label.layer
+    }
+    combined = combination_of(row, alike)
+    if combined:
+        return f"It is {combined}."
     return (
         "A name means what the library's decomposers mean by it. A row that is something else needs a kind of its "
         "own: dla.Label('my kind', ...)."
@@ -101,8 +131,13 @@ def _cause(known: ReferenceRows, label: Label, row: _Row) -> str:
 
 def _name_of(known: ReferenceRows, row: _Row) -> str:
     """The quoted name of the known part that a row is; empty if it is none."""
+    return _name_of_text({str(key): other for key, other in known.items()}, row)
+
+
+def _name_of_text(known: Mapping[str, _Row], row: _Row) -> str:
+    """The quoted name of the row that a row is; empty if it is none."""
     size = float(row.abs().max())
-    for key, other in known.items():
-        if size > 0 and bool((row - other).abs().max() <= 1e-3 * size):
-            return repr(str(key))
-    return ""
+    return next(
+        (repr(name) for name, other in known.items() if size > 0 and is_small(row - other, row, 1e-3)),
+        "",
+    )

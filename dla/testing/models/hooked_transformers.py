@@ -131,6 +131,8 @@ HOOKED: tuple[HookedArchitecture, ...] = (
     HookedArchitecture("embedding-norm", {"post_embedding_ln": True}),
     # Fewer output tokens than input tokens.
     HookedArchitecture("output-vocabulary", {"d_vocab_out": 17}),
+    # More output tokens than input tokens.
+    HookedArchitecture("wide-output-vocabulary", {"d_vocab_out": 2 * VOCABULARY_SIZE}),
     HookedArchitecture("attention-result", {"use_attn_result": True}),
     HookedArchitecture("split-qkv", {"use_split_qkv_input": True}),
     HookedArchitecture("split-attention-input", {"use_attn_in": True}),

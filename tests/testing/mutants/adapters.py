@@ -1,16 +1,19 @@
 """Adapters that are wrong about their model, or show other activations than the model has."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
 import dla
-from dla.adapters import Anatomy, Heads, Observer, Sublayer
+from dla.adapters import Anatomy, Block, Heads, Observer, Sublayer
+from dla.inputs import Vocabulary
 from dla.testing import AlteredAdapter
-from mutants.altered import with_heads, with_norm, with_readout, with_scale, with_sublayers
+from dla.testing.altered_adapter import AlterAnatomy
+from mutants.altered import with_heads, with_norm, with_readout, with_sublayers
 
 
 def pads_on_the_left(model: Any) -> dla.ModelAdapter:
@@ -51,54 +54,9 @@ def drops_gamma(model: Any) -> dla.ModelAdapter:
     return AlteredAdapter(model, with_norm(lambda norm: replace(norm, weight=None)))
 
 
-def drops_beta(model: Any) -> dla.ModelAdapter:
-    """The final norm has no bias."""
-    return AlteredAdapter(model, with_norm(lambda norm: replace(norm, bias=None)))
-
-
 def drops_b_U(model: Any) -> dla.ModelAdapter:
     """The unembedding has no bias."""
     return AlteredAdapter(model, with_readout(b_U=None))
-
-
-def takes_layer_norm_for_rms_norm(model: Any) -> dla.ModelAdapter:
-    """The final norm does not centre."""
-    return AlteredAdapter(model, with_norm(lambda norm: replace(norm, centred=False)))
-
-
-def takes_rms_norm_for_layer_norm(model: Any) -> dla.ModelAdapter:
-    """The final norm centres."""
-    return AlteredAdapter(model, with_norm(lambda norm: replace(norm, centred=True)))
-
-
-def forgets_one_plus_w(model: Any) -> dla.ModelAdapter:
-    """The final norm's weight as the checkpoint has it, where the model adds one to it."""
-    return AlteredAdapter(
-        model, with_norm(lambda norm: replace(norm, weight=None if norm.weight is None else norm.weight - 1))
-    )
-
-
-def takes_the_unbiased_variance(model: Any) -> dla.ModelAdapter:
-    """The scale of `torch.std`, which divides by n - 1."""
-
-    def alter(anatomy: Anatomy) -> Anatomy:
-        width = anatomy.unembedding.W_U.shape[0]
-        return with_scale(lambda scale: scale * (width / (width - 1)) ** 0.5)(anatomy)
-
-    return AlteredAdapter(model, alter)
-
-
-def takes_the_scale_of_the_position_before(model: Any) -> dla.ModelAdapter:
-    """The final norm's scale, one position late."""
-    return AlteredAdapter(model, with_scale(lambda scale: scale.roll(1, 1)))
-
-
-def takes_the_logits_after_the_soft_cap(model: Any) -> dla.ModelAdapter:
-    """The logits that the model returns, taken for those before its soft cap."""
-    anatomy = dla.adapt(model).anatomy
-    assert anatomy.unembedding.transform is not None
-    name, cap = anatomy.unembedding.logits.name, anatomy.unembedding.transform
-    return AlteredAdapter(model, show=lambda seen, x: cap(x) if seen == name else x)
 
 
 def forgets_the_residual_multiplier(model: Any) -> dla.ModelAdapter:
@@ -132,17 +90,229 @@ def flattens_W_O_the_other_way(model: Any) -> dla.ModelAdapter:
     return AlteredAdapter(model, with_heads(alter))
 
 
-def reads_z_of_the_position_before(model: Any) -> dla.ModelAdapter:
-    """What heads read, one position late."""
-    return AlteredAdapter(model, show=lambda name, x: x.roll(1, 1) if name.endswith("hook_z") else x)
+def reads_backwards(model: Any) -> dla.ModelAdapter:
+    """Runs on the ids from the last to the first."""
+    return AlteredAdapter(model, run=lambda inner, tokens, observe, rows: inner.run(tokens.flip(1), observe, rows))
 
 
-def shows_the_normed_stream_as_the_last(model: Any) -> dla.ModelAdapter:
-    """The last hidden state, as Hugging Face returns it: with the final norm already applied."""
+def unembeds_the_first_prompts_positions(model: Any) -> dla.ModelAdapter:
+    """Unembeds at the positions that are asked of the first prompt, in all prompts."""
 
-    def alter(anatomy: Anatomy) -> Anatomy:
-        last = anatomy.blocks[-1]
-        normed = replace(last.resid_post, site=anatomy.unembedding.normalised)
-        return replace(anatomy, blocks=(*anatomy.blocks[:-1], replace(last, resid_post=normed)))
+    def run(inner: dla.ModelAdapter, tokens: Tensor, observe: Mapping[str, Observer], rows: Tensor | None) -> Tensor:
+        return inner.run(tokens, observe, None if rows is None else rows[:1].expand_as(rows))
 
-    return AlteredAdapter(model, alter)
+    return AlteredAdapter(model, run=run)
+
+
+def writes_to_the_ids(model: Any) -> dla.ModelAdapter:
+    """Puts padding over the last token when it has run."""
+
+    def run(inner: dla.ModelAdapter, tokens: Tensor, observe: Mapping[str, Observer], rows: Tensor | None) -> Tensor:
+        logits = inner.run(tokens, observe, rows)
+        tokens[:, -1] = inner.vocabulary.pad
+        return logits
+
+    return AlteredAdapter(model, run=run)
+
+
+def turns_the_pattern(model: Any) -> dla.ModelAdapter:
+    """The attention pattern with the query for the source."""
+
+    def alter(heads: Heads) -> Heads:
+        assert heads.values is not None
+        pattern = heads.values.pattern
+        turned = replace(pattern, read=lambda p: pattern.read(p).transpose(-1, -2))
+        return replace(heads, values=replace(heads.values, pattern=turned))
+
+    return AlteredAdapter(model, with_heads(alter))
+
+
+def _with_blocks(change: Callable[[Block], Block]) -> AlterAnatomy:
+    return lambda anatomy: replace(anatomy, blocks=tuple(map(change, anatomy.blocks)))
+
+
+def takes_the_end_for_the_middle(model: Any) -> dla.ModelAdapter:
+    """The stream after a block, where that between its sublayers is asked for."""
+    return AlteredAdapter(model, _with_blocks(lambda block: replace(block, resid_mid=block.resid_post)))
+
+
+def halves_experts(model: Any) -> dla.ModelAdapter:
+    """Experts reach the stream half as strong as they do."""
+
+    def alter(sublayer: Sublayer) -> Sublayer:
+        if sublayer.experts is None:
+            return sublayer
+        experts = replace(sublayer.experts.experts, route=dla.Route(multiplier=0.5))
+        return replace(sublayer, experts=replace(sublayer.experts, experts=experts))
+
+    return AlteredAdapter(model, with_sublayers(alter))
+
+
+def forgets_a_post_norms_eps(model: Any) -> dla.ModelAdapter:
+    """The norm after each sublayer with an eps that the model does not have."""
+
+    def alter(route: dla.Route) -> dla.Route:
+        return route if route.norm is None else replace(route, norm=replace(route.norm, eps=0.1))
+
+    def of_outputs(sublayer: Sublayer) -> Sublayer:
+        return replace(sublayer, outputs=tuple((site, alter(route)) for site, route in sublayer.outputs))
+
+    return AlteredAdapter(model, with_sublayers(of_outputs))
+
+
+def counts_layers_from_one(model: Any) -> dla.ModelAdapter:
+    """Calls the attention of the first block `1_attn_out`."""
+
+    def alter(sublayer: Sublayer) -> Sublayer:
+        write = sublayer.write
+        assert isinstance(write, dla.FullOutput)
+        label = replace(write.label, layer=1 + (write.label.layer or 0))
+        return replace(sublayer, write=replace(write, label=label))
+
+    return AlteredAdapter(model, with_sublayers(alter))
+
+
+def takes_another_eps(model: Any) -> dla.ModelAdapter:
+    """The final norm with an eps that the model does not have."""
+    return AlteredAdapter(model, with_norm(lambda norm: replace(norm, eps=1e-2)))
+
+
+def forgets_the_soft_cap(model: Any) -> dla.ModelAdapter:
+    """The logits before the soft cap are what the model is said to return."""
+    return AlteredAdapter(model, with_readout(transform=lambda logits: logits))
+
+
+def caps_by_the_largest_logit(model: Any) -> dla.ModelAdapter:
+    """A soft cap at the largest logit, so that what one becomes depends on the others."""
+    return AlteredAdapter(
+        model, with_readout(transform=lambda logits: logits.abs().max() * (logits / logits.abs().max()).tanh())
+    )
+
+
+def allows_anything(model: Any) -> dla.ModelAdapter:
+    """Says of a model in float32 that it rounds at the second decimal, so that every sum is right."""
+    return AlteredAdapter(model, lambda anatomy: replace(anatomy, eps=1e-2))
+
+
+def forgets_b_out(model: Any) -> dla.ModelAdapter:
+    """An MLP is its neurons, and nobody writes `b_out`."""
+
+    def alter(sublayer: Sublayer) -> Sublayer:
+        neurons = sublayer.neurons
+        return sublayer if neurons is None else replace(sublayer, neurons=replace(neurons, b_out=None))
+
+    return AlteredAdapter(model, with_sublayers(alter))
+
+
+def unembeds_with_another_module(model: Any) -> dla.ModelAdapter:
+    """Names a module that unembeds something else than the model does."""
+    module = torch.nn.Linear(32, dla.adapt(model).vocabulary.size)
+    return AlteredAdapter(model, with_readout(module=module))
+
+
+class PassesOn(dla.ModelAdapter):
+    """The right adapter; what inherits from it gets one thing wrong."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.right = model, dla.adapt(model)
+
+    @property
+    def anatomy(self) -> Anatomy:
+        return self.right.anatomy
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.right.vocabulary
+
+    def run(self, tokens: Tensor, observe: Mapping[str, Observer], rows: Tensor | None) -> Tensor:
+        return self.right.run(tokens, observe, rows)
+
+    def owns(self, cache: Any) -> bool:
+        return self.right.owns(cache)
+
+
+@final
+class ScalesWhatItLooksAt(PassesOn):
+    """Folds a factor into the embedding, in the model's own weights."""
+
+    looked = False
+
+    @property
+    def anatomy(self) -> Anatomy:
+        if not self.looked:
+            self.looked = True
+            with torch.no_grad():
+                next(weight for weight in self.model.parameters() if weight.ndim > 1).mul_(1.01)
+        return self.right.anatomy
+
+
+@final
+class RecordsGradients(PassesOn):
+    """Logits that remember how they were made."""
+
+    def run(self, tokens: Tensor, observe: Mapping[str, Observer], rows: Tensor | None) -> Tensor:
+        return self.right.run(tokens, observe, rows).requires_grad_()
+
+
+@final
+class LeavesHooks(PassesOn):
+    """Every observer stays, and is called in all later runs."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        self.left: dict[str, list[Observer]] = {}
+
+    def run(self, tokens: Tensor, observe: Mapping[str, Observer], rows: Tensor | None) -> Tensor:
+        for name, observer in observe.items():
+            self.left.setdefault(name, []).append(observer)
+        return self.right.run(tokens, {name: partial(_tell, these) for name, these in self.left.items()}, rows)
+
+
+@final
+class LeavesHooksAfterErrors(PassesOn):
+    """Takes observers off when the run ends, which it does not do if one of them raises an error."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        self.left: dict[str, list[Observer]] = {}
+
+    def run(self, tokens: Tensor, observe: Mapping[str, Observer], rows: Tensor | None) -> Tensor:
+        for name, observer in observe.items():
+            self.left.setdefault(name, []).append(observer)
+        logits = self.right.run(tokens, {name: partial(_tell, these) for name, these in self.left.items()}, rows)
+        self.left.clear()
+        return logits
+
+
+def _tell(observers: Sequence[Observer], activation: Tensor) -> None:
+    for observer in observers:
+        observer(activation)
+
+
+@final
+class DecodesTheNextToken(PassesOn):
+    """A table of texts that begins one token late."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        right = self.right.vocabulary
+        assert right.decode is not None
+        texts = [right.decode((token + 1) % right.size) for token in range(right.size)]
+        return replace(right, decode=texts.__getitem__)
+
+
+@final
+class PromisesALongContext(PassesOn):
+    """A model of 64 positions that is said to read 4096."""
+
+    @property
+    def context(self) -> int:
+        return 4096
+
+
+@final
+class OwnsNoCache(PassesOn):
+    """Refuses caches that do not say whose they are."""
+
+    def owns(self, cache: Any) -> bool:
+        return False

@@ -15,18 +15,6 @@ from mutants.splitting import SplitsHeads
 
 @final
 @dataclass(frozen=True)
-class ComparesWithTheBatch(SplitsHeads):
-    """Each head's mean over the batch, and what a prompt's own output differs from it by."""
-
-    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
-        def mean(z: Tensor) -> Tensor:
-            return heads.z.read(z).mean(0, keepdim=True).expand_as(heads.z.read(z))
-
-        return [*_both(heads, mean, "batch mean"), *heads.biases()]
-
-
-@final
-@dataclass(frozen=True)
 class AveragesOverThePadding(SplitsHeads):
     """Each head's mean over all positions of the batch's tensor, padding among them, and what is special here."""
 
@@ -49,18 +37,6 @@ def _both(heads: Heads, mean: Callable[[Tensor], Tensor], kind: str) -> list[dla
 
 @final
 @dataclass(frozen=True)
-class ReadsTheLastPosition(SplitsHeads):
-    """Takes what the heads put out at the last position for what they put out anywhere."""
-
-    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
-        def last(z: Tensor) -> Tensor:
-            return heads.z.read(z)[:, -1:].expand_as(heads.z.read(z))
-
-        return [dla.HeadWrites(replace(heads.z, read=last), heads.W_O, heads.labels, heads.route), *heads.biases()]
-
-
-@final
-@dataclass(frozen=True)
 class ForgetsToTakeThePosition(SplitsHeads):
     """Reads only the first of the positions that were asked about: right for one, wrong for several."""
 
@@ -70,19 +46,6 @@ class ForgetsToTakeThePosition(SplitsHeads):
             return values[..., :1].expand_as(values)
 
         return [AlteredWrite(heads.write(), contracting), *heads.biases()]
-
-
-@final
-@dataclass(frozen=True)
-class ExchangesBatchAndPosition(SplitsHeads):
-    """Lays `z` out as `[pos batch]` and reads it as `[batch pos]`."""
-
-    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
-        def exchanged(z: Tensor) -> Tensor:
-            z = heads.z.read(z)
-            return z.transpose(0, 1).reshape(z.shape)
-
-        return [dla.HeadWrites(replace(heads.z, read=exchanged), heads.W_O, heads.labels, heads.route), *heads.biases()]
 
 
 @final

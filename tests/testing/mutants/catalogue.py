@@ -1,14 +1,26 @@
 """All mutants, what each must be found out by, and what is right."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
 
 import dla
 from dla.testing import TinyModel
-from mutants import adapters, axes, decomposers, directions, labels, nonlinear, remainders, right, states, writes
+from mutants import (
+    adapters,
+    axes,
+    decomposers,
+    directions,
+    labels,
+    nonlinear,
+    prompts,
+    remainders,
+    right,
+    states,
+    writes,
+)
 
 PROMPTS = torch.tensor([[9, 20, 31, 12], [45, 7, 16, 28]])
 """What directions are tried on."""
@@ -25,11 +37,10 @@ class Mutant:
     """Something with one mistake in it.
 
     Attributes:
-        of: A decomposer or a direction; or a function that gives a wrong adapter of a model.
+        of: A decomposer or a direction; or a function or class that gives a wrong adapter of a model.
         check: The check that must name it.
         on: A model of the catalogue that shows it, or the models that it takes.
         says: A regular expression that its diagnosis matches: the smallest model or prompt, or the likely cause.
-        by: The decomposer that an adapter or a direction is tried with.
         means: Of a direction: what it says that it asks, from the logits of `PROMPTS`.
     """
 
@@ -37,7 +48,6 @@ class Mutant:
     check: str
     on: str | TinyModel | tuple[str, ...]
     says: str
-    by: dla.Decomposer = field(default_factory=dla.HeadDecomposer)
     means: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     @property
@@ -65,44 +75,36 @@ DECOMPOSERS: Sequence[Mutant] = (
         "gpt2",
         r"1 layer, with a prompt of 1 token, (.|\n)*miss `b_O` of block 0: the gap equals b_O · d̂",
     ),
-    Mutant(decomposers.ForgetsNeuronBias(), SUMS, "gpt2", "The rows miss `b_out` of block 0: the gap equals"),
-    Mutant(decomposers.ForgetsPositions(), SUMS, "gpt2", "The rows miss `pos_embed`: the gap equals its row"),
-    Mutant(decomposers.ForgetsTheLastBlock(), SUMS, "gpt2", "The rows miss `0_block`: the gap equals its row"),
     Mutant(
         decomposers.AddsValueBiasTwice(), SUMS, "gpt2", "hold `b_V` of block 0 once too often: the gap equals -1 × b_V"
     ),
-    Mutant(decomposers.AddsFinalNormBiasAsRow(), SUMS, "gpt2", "Row 'ln_final_b' should not be there"),
     Mutant(decomposers.TakesHeadsBeforeThePostNorm(), SUMS, "olmo2", "rows miss the norm after each sublayer"),
-    Mutant(decomposers.ForgetsTheResidualMultiplier(), SUMS, "granite-biases", "the token's logit, at prompt 0"),
     Mutant(
         decomposers.AddsOutputBiasUnmultiplied(),
         SUMS,
         "granite-biases",
         r"Row '0_b_O' is right but for the factor 0\.6",
     ),
-    Mutant(decomposers.TakesThePostNormsFirstScale(), SUMS, "olmo2", "The first position is right and later ones"),
-    Mutant(decomposers.SwapsTwoHeads(), SUMS, "gpt2", "the token's logit"),
-    Mutant(decomposers.ReshapesWeightsTheOtherWay(), SUMS, "gpt2", "the token's logit"),
-    Mutant(decomposers.TransposesWeights(), SUMS, "gpt2", "the token's logit"),
-    Mutant(decomposers.TakesThePreviousLayersWeights(), SUMS, "gpt2", "a raw bridge, with a prompt of 1 token"),
-    Mutant(decomposers.ExpandsGroupedQueriesInTheWrongOrder(), SUMS, "llama", "the token's logit"),
-    Mutant(decomposers.CountsAttentionTwice(), SUMS, "gpt2", "hold `0_attn_out` once too often: the gap equals -1"),
-    Mutant(decomposers.AddsUpTheStreams(), SUMS, "llama", "the token's logit"),
-    Mutant(decomposers.StopsBeforeTheLastBlock(), SUMS, "llama", "the last row and the constant should be"),
-    Mutant(decomposers.ForgetsTheSharedExpert(), SUMS, "qwen2_moe", "the token's logit"),
-    Mutant(labels.NamesHeadsInReverse(), "names", "llama", r"Row 'L0H3' should be (.|\n)*It is the row of 'L0H0'"),
-    Mutant(labels.NamesHeadsColumnFirst(), "names", "llama", "It is the row of 'L0H1': labels in another"),
-    Mutant(labels.CountsLayersFromOne(), "names", "llama", r"Row 'L1H0' (.|\n)*row of 'L0H0': labels .* a layer off"),
-    Mutant(labels.CountsNeuronsFromTheEnd(), "names", "gpt2", "It is the row of 'L0N0'"),
-    Mutant(labels.SharesTheBiasAmongHeads(), "names", "gpt2", "something else needs a kind of its own"),
-    Mutant(labels.CreditsTheMLPWithAttention(), "names", "gptj", "Row '0_attn_out' should be"),
-    Mutant(labels.PutsNeuronsUnderAttention(), "refinement", "gpt2", "The pieces miss '0_neurons'"),
     Mutant(
-        labels.LeavesTheBiasWithoutParent(), "refinement", "gpt2", r"The 4 pieces of '0_attn_out' (.|\n)*miss '0_b_O'"
+        decomposers.TakesThePostNormsFirstScale(),
+        SUMS,
+        "olmo2",
+        "are not what parts of that name write(.|\\n)*The first position is right and later ones",
+    ),
+    Mutant(decomposers.SwapsTwoHeads(), SUMS, "gpt2", "the token's logit"),
+    Mutant(decomposers.TakesThePreviousLayersWeights(), SUMS, "gpt2", "a raw bridge, with a prompt of 1 token"),
+    Mutant(decomposers.StopsBeforeTheLastBlock(), SUMS, "llama", "the last row and the constant should be"),
+    Mutant(labels.NamesHeadsInReverse(), "names", "llama", r"Row 'L0H3' should be (.|\n)*It is the row of 'L0H0'"),
+    Mutant(labels.CountsLayersFromOne(), "names", "llama", r"Row 'L1H0' (.|\n)*row of 'L0H0': labels in another order"),
+    Mutant(labels.CreditsTheMLPWithAttention(), "names", "gptj", "Row '0_attn_out' should be"),
+    Mutant(
+        labels.LeavesTheBiasWithoutParent(),
+        "refinement",
+        "gpt2",
+        r"The 4 pieces of '0_attn_out' (.|\n)*Row '0_output bias' is what they miss",
     ),
     Mutant(labels.UsesOneNameTwice(), "plan", "llama", r"names two parts 'attn_out'\. Give every part a label"),
     Mutant(labels.NamesMoreRowsThanThereAre(), "plan", "llama", r"There are 8 labels for 4 parts"),
-    Mutant(labels.ReturnsNames(), "plan", "llama", "returned 'embed'; every item must be a Write or an Entry"),
     Mutant(labels.YieldsItsWrites(), "plan", "llama", "`writes` returned a generator; expected a list or tuple"),
     Mutant(
         labels.RunsTheModelToPlan(), "plan", "llama", "`writes` ran the model 1 times; expected a plan that is made"
@@ -110,75 +112,81 @@ DECOMPOSERS: Sequence[Mutant] = (
     Mutant(
         labels.PlansSomethingElseEachTime(), "plan", "llama", "`writes` gives other labels: 'L0H0', then '0_attn_out'"
     ),
-    Mutant(labels.GroupsHeadsByChance(), "repeatable", "gpt2", "twice should give the same bits: row '0_group"),
+    Mutant(labels.GroupsHeadsByChance(), "repeatable", "gpt2", "twice should give the same bits"),
     Mutant(labels.TakesFoldingForGranted(), "folding", "gpt2", "row 'L0H0' at .*: in compatibility mode"),
     Mutant(
         remainders.HeadsAndTheRest(), "measured", "llama", "Row 'everything else' is defined as what the others leave"
     ),
-    Mutant(remainders.DoubledHeadsAndTheRest(), "measured", "llama", "hook_z' was shown changed while the model"),
-    Mutant(remainders.BiasAsWhatHeadsLeave(), "measured", "gpt2", "Row '0_bias' is defined as what the others leave"),
-    Mutant(
-        remainders.MLPAsWhatTheBlockLeaves(), "measured", "llama", "Row '0_mlp_out' is defined as what the others leave"
-    ),
     Mutant(remainders.ScalesRowsToFit(), "measured", "llama", r"The rows that moved \(0_attn_out, 0_mlp_out\)"),
     Mutant(writes.ContractsBeforeThePostNorm(), "contract", "olmo2", "`contract` is not `vectors` dotted"),
-    Mutant(writes.ShowsVectorsBeforeThePostNorm(), "contract", "olmo2", "forgets something on the way"),
     Mutant(writes.KeepsAReadSecret(), "contract", "olmo2", r"needs 'blocks\.0\.ln1(_post)?\.hook_scale', which"),
     Mutant(writes.AddsInHalfPrecision(), "precision", HALF, "The numbers are added in too few bits"),
     Mutant(writes.AddsInSinglePrecision(), "precision", DOUBLE, "should read three times as much"),
     Mutant(
         states.RemembersTheFirstPrompt(),
-        "repeatable",
+        "memory",
         "llama",
-        r"another order should be (.|\n)*Something of an earlier",
+        r"a used decomposer should give (.|\n)*Something of an earlier run or model is kept",
     ),
-    Mutant(states.RemembersTheFirstModel(), SUMS, ("gptj", "phi"), r"phi(.|\n)*it raises ValueError: The model has no"),
-    Mutant(states.RotatesHeadsByChance(), "repeatable", "llama", "row '0_basis_0' is off by up to"),
+    Mutant(
+        states.RemembersTheFirstModel(),
+        "memory",
+        ("gptj", "phi"),
+        "phi(.|\\n)*Something of an earlier run or model is kept",
+    ),
+    Mutant(
+        prompts.MasksThePaddingToken(),
+        "special tokens",
+        "gpt2",
+        "Once padding that is text is replaced by another word",
+    ),
+    Mutant(prompts.ReadsSixteenTokens(), "long prompts", "gpt2", "With up to 16 tokens they are, and from 17 on not"),
+    Mutant(prompts.CutsOffEarlyStreams(), "trajectory", "gpt2", "Row '0_pre' is no linear function of what it reads"),
     Mutant(states.DropsSmallActivations(), "hands off", "llama", "the activation at '.*hook_z' was changed"),
-    Mutant(states.CentresTheStreamInPlace(), "hands off", "gpt2", r"Compute a new tensor: `x \+ y`, not `x \+= y`"),
     Mutant(states.CentresTheWeights(), "hands off", "gpt2", "the weight '.*' was changed"),
     Mutant(states.CentresTheDirection(), "hands off", "llama", "the direction was changed while 'L0H0'"),
-    Mutant(states.DividesTheActivation(), "hands off", "llama", "the activation at '.*hook_z' was changed"),
     Mutant(states.CountsOnTheOrder(), "cache", "llama", "should be those of a run: row '1_gain'"),
-    Mutant(axes.ComparesWithTheBatch(), "batch", "llama", "prompt 0 of 2 .* should be as if alone"),
     Mutant(axes.AveragesOverThePadding(), "batch", "llama", "must not depend on the other prompts"),
-    Mutant(axes.ReadsTheLastPosition(), SUMS, "llama", "with a prompt of 2 tokens"),
     Mutant(axes.ReadsTheFirstPrompt(), "batch", "llama", "prompt 1 of 2 .* should be as if alone"),
     Mutant(axes.ForgetsToTakeThePosition(), "positions", "llama", "pos=1 should be that position"),
-    Mutant(axes.ExchangesBatchAndPosition(), "batch", "llama", "prompt 0 of 2 .* should be as if alone"),
     Mutant(nonlinear.SharesByMagnitude(), "linearity", "llama", "row 'L0H0' should be linear in the direction"),
-    Mutant(nonlinear.AddsUpBySign(), "linearity", "llama", "every sign should flip: row '0_heads that help'"),
-    Mutant(nonlinear.SharesByNorm(), "names", "llama", "Row 'L0H0' should be the library's own row"),
 )
 
+
 ADAPTERS: Sequence[Mutant] = (
-    Mutant(adapters.drops_gamma, SUMS, "llama", "the token's logit"),
-    Mutant(adapters.drops_beta, SUMS, "gpt2", "the token's logit"),
-    Mutant(adapters.drops_b_U, SUMS, "phi", "the token's logit"),
-    Mutant(adapters.takes_layer_norm_for_rms_norm, SUMS, "gpt2", "the token's logit"),
-    Mutant(adapters.takes_rms_norm_for_layer_norm, SUMS, "llama", "the token's logit"),
-    Mutant(adapters.forgets_one_plus_w, SUMS, "gemma2", "the token's logit"),
-    Mutant(adapters.takes_the_unbiased_variance, SUMS, "gpt2", r"right but for the factor 1\.016"),
-    Mutant(adapters.takes_the_scale_of_the_position_before, SUMS, "llama", "the token's logit"),
-    Mutant(adapters.takes_the_logits_after_the_soft_cap, SUMS, "gemma2", "should be the difference"),
-    Mutant(
-        adapters.forgets_the_residual_multiplier, SUMS, "granite-biases", "the token's logit", dla.ComponentDecomposer()
-    ),
-    Mutant(adapters.forgets_the_embedding_scale, SUMS, "gemma2", r"'embed' is right but for the factor 5\.657"),
-    Mutant(adapters.flattens_W_O_the_other_way, SUMS, "llama", "the token's logit"),
-    Mutant(adapters.reads_z_of_the_position_before, SUMS, "llama", "the token's logit"),
-    Mutant(
-        adapters.shows_the_normed_stream_as_the_last,
-        SUMS,
-        "llama",
-        "the last row and the constant should be",
-        dla.LayerDecomposer(),
-    ),
-    Mutant(adapters.pads_on_the_left, "batch", "llama", "prompt 1 of 2 .* should be as if alone"),
-    Mutant(adapters.answers_from_memory, "repeatable", "llama", "in another order should be as they were"),
+    Mutant(adapters.reads_backwards, "is causal", "gpt2", "moves the logits before it"),
+    Mutant(adapters.unembeds_the_first_prompts_positions, "unembeds what is asked", "gpt2", "2 positions per prompt"),
+    Mutant(adapters.writes_to_the_ids, "hands off", "gpt2", "changed the ids that it was given"),
+    Mutant(adapters.ScalesWhatItLooksAt, "hands off", "gpt2", "Looking at it changed its logits"),
+    Mutant(adapters.RecordsGradients, "observers", "gpt2", "records gradients"),
+    Mutant(adapters.LeavesHooks, "observers", "gpt2", "is still called in later runs"),
+    Mutant(adapters.LeavesHooksAfterErrors, "observers", "gpt2", "that raised an error is still called"),
+    Mutant(adapters.forgets_the_embedding_scale, "embeddings", "gemma2", "right but for the factor"),
+    Mutant(adapters.forgets_the_residual_multiplier, "block 0", "granite-biases", "must add up to resid_post"),
+    Mutant(adapters.flattens_W_O_the_other_way, "block 0: heads", "llama", "must add up to 0_attn_out"),
+    Mutant(adapters.forgets_b_out, "block 0: neurons", "gpt2", "the same vector at every position: a bias"),
+    Mutant(adapters.turns_the_pattern, "block 0: values", "gpt2", "pattern @ v must be z"),
+    Mutant(adapters.takes_the_end_for_the_middle, "block 0: resid_mid", "gpt2", "must add up to resid_mid"),
+    Mutant(adapters.halves_experts, "block 0: experts", "mixtral", "right but for the factor 2"),
+    Mutant(adapters.forgets_a_post_norms_eps, "block 0: norm", "olmo2", "scale misses the one that is read"),
+    Mutant(adapters.counts_layers_from_one, "block 0: labels", "gpt2", "'1_attn_out' has layer=1"),
+    Mutant(adapters.drops_gamma, "final norm", "llama", "a norm's weight"),
+    Mutant(adapters.takes_another_eps, "final norm: scale", "gpt2", "scale misses the one that is read"),
+    Mutant(adapters.drops_b_U, "unembedding", "phi", "a bias"),
+    Mutant(adapters.unembeds_with_another_module, "unembedding module", "gpt2", "it must give the logits"),
+    Mutant(adapters.forgets_the_soft_cap, "output transform", "gemma2", "must give what the model returns"),
+    Mutant(adapters.caps_by_the_largest_logit, "output transform", "gemma2", "must give what the model returns"),
+    Mutant(adapters.allows_anything, "precision", "gpt2", "would let anything add up"),
+    Mutant(adapters.DecodesTheNextToken, "vocabulary", "gpt2", "for `decode`"),
+    Mutant(adapters.answers_from_memory, "is causal", "gpt2", "does not read what it is given"),
+    Mutant(adapters.pads_on_the_left, "unequal lengths", "llama", "miss those of each prompt alone"),
+    Mutant(adapters.PromisesALongContext, "context", "gpt2", "The longest prompt has 512 tokens"),
+    Mutant(adapters.OwnsNoCache, "cache", "gpt2", "refuses a cache that names no model"),
 )
 
 DIRECTIONS: Sequence[Mutant] = (
+    Mutant(directions.ReadsNothing(), "resolves", "llama", "nothing is read"),
+    Mutant(directions.CountsInItsName(), "describes", "llama", "Asked twice, `describe` says"),
     Mutant(
         directions.AddsTheOtherToken(),
         "meaning",

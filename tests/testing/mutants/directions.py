@@ -131,3 +131,30 @@ class ContrastsWithTheBatch(dla.Direction):
 
     def describe(self) -> str:
         return "logit against the prompts' last tokens"
+
+
+@final
+@dataclass(frozen=True)
+class ReadsNothing(dla.Direction):
+    """A token whose weight has become 0."""
+
+    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
+        return ResolvedDirection(_ids(9), torch.zeros(1))
+
+    def describe(self) -> str:
+        return "logit of 9"
+
+
+@final
+@dataclass(frozen=True)
+class CountsInItsName(dla.Direction):
+    """Numbers itself whenever it is asked for its name."""
+
+    called: list[int] = field(default_factory=list, compare=False)
+
+    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
+        return ResolvedDirection(_ids(9), torch.ones(1))
+
+    def describe(self) -> str:
+        self.called.append(1)
+        return f"logit of 9, asked {len(self.called)} times"

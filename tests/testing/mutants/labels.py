@@ -9,9 +9,9 @@ from typing import final
 import torch
 
 import dla
-from dla.adapters import Heads, Neurons
+from dla.adapters import Heads
 from dla.decomposers import Item
-from mutants.splitting import SplitsHeads, SplitsNeurons, layer_of, sublayers
+from mutants.splitting import SplitsHeads, layer_of, sublayers
 
 
 @final
@@ -25,51 +25,12 @@ class NamesHeadsInReverse(SplitsHeads):
 
 @final
 @dataclass(frozen=True)
-class NamesHeadsColumnFirst(SplitsHeads):
-    """Names for all heads of all layers, made head by head and handed out layer by layer."""
-
-    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
-        count = len(heads.W_O)
-        names = [dla.Label("head", layer, head) for head in range(count) for layer in range(model.n_layers)]
-        own = names[layer_of(heads) * count :][:count]
-        return [dla.HeadWrites(heads.z, heads.W_O, own, heads.route), *heads.biases()]
-
-
-@final
-@dataclass(frozen=True)
 class CountsLayersFromOne(SplitsHeads):
     """`L1H0` for a head of the first block."""
 
     def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
         names = [dla.Label("head", layer_of(heads) + 1, head) for head in range(len(heads.W_O))]
         return [dla.HeadWrites(heads.z, heads.W_O, names, heads.route), *heads.biases()]
-
-
-@final
-@dataclass(frozen=True)
-class CountsNeuronsFromTheEnd(SplitsNeurons):
-    """The last neuron is called the first."""
-
-    def split(self, neurons: Neurons) -> Sequence[dla.Write]:
-        write = neurons.write()
-        return [replace(write, parts=write.parts[::-1]), *neurons.biases()]
-
-
-@final
-@dataclass(frozen=True)
-class SharesTheBiasAmongHeads(SplitsHeads):
-    """Each head's row gets an equal share of `b_O`, so that the heads alone add up to attention."""
-
-    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
-        if heads.b_O is None:
-            return heads.writes()
-        share = dla.Constant(heads.b_O / len(heads.W_O), dla.Label("share"), heads.route)
-        rows = []
-        for i, label in enumerate(heads.labels):
-            z = replace(heads.z, read=lambda z, i=i: heads.z.read(z)[:, :, i : i + 1])
-            own = dla.HeadWrites(z, heads.W_O[i : i + 1], [label], heads.route)
-            rows.append(dla.SumOf([own, share], label))
-        return rows
 
 
 @final
@@ -85,16 +46,6 @@ class CreditsTheMLPWithAttention(dla.Decomposer):
             plan.append(dla.Change(pre, mid, dla.Label("attn_out", layer)))
             plan.append(dla.Change(mid, post, dla.Label("mlp_out", layer)))
         return plan
-
-
-@final
-@dataclass(frozen=True)
-class PutsNeuronsUnderAttention(SplitsNeurons):
-    """Neurons that say they are pieces of the attention sublayer."""
-
-    def split(self, neurons: Neurons) -> Sequence[dla.Write]:
-        write, attention = neurons.write(), dla.Label("attn_out", neurons.label.layer)
-        return [replace(write, parts=[replace(label, parent=attention) for label in write.parts]), *neurons.biases()]
 
 
 @final
@@ -126,15 +77,6 @@ class NamesMoreRowsThanThereAre(SplitsHeads):
     def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
         keys = [dla.Label("key head", heads.label.layer, i) for i in range(len(heads.W_O))]
         return [dla.HeadWrites(heads.z, heads.W_O, [*heads.labels, *keys], heads.route), *heads.biases()]
-
-
-@final
-@dataclass(frozen=True)
-class ReturnsNames(dla.Decomposer):
-    """The plan is the names of the parts."""
-
-    def writes(self, model: dla.ModelAdapter) -> Sequence[Item]:
-        return [str(label) for write in model.embeddings() for label in write.labels]  # type: ignore[misc]  # the mistake
 
 
 @final

@@ -1,7 +1,7 @@
 """Decompositions that add up because a row is what the others leave, or because all rows are scaled to fit."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import final
 
 import torch
@@ -87,50 +87,6 @@ class HeadsAndTheRest(dla.Decomposer):
     def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
         heads = [s.heads.write() for s in sublayers(model) if s.heads is not None]
         return [*heads, Rest(last_stream(model), heads, dla.Label("everything else"))]
-
-
-@final
-@dataclass(frozen=True)
-class DoubledHeadsAndTheRest(dla.Decomposer):
-    """Every head twice as strong as it is; what is wrong with them, the rest makes up for."""
-
-    def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
-        heads = [s.heads.write() for s in sublayers(model) if s.heads is not None]
-        doubled = [replace(write, weight=2 * write.weight) for write in heads]
-        return [*doubled, Rest(last_stream(model), doubled, dla.Label("everything else"))]
-
-
-@final
-@dataclass(frozen=True)
-class BiasAsWhatHeadsLeave(dla.Decomposer):
-    """The attention bias as the sublayer's output without its heads: right numbers, and no proof of the heads."""
-
-    def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
-        plan = list(model.embeddings())
-        for sublayer in sublayers(model):
-            if sublayer.heads is None:
-                plan.append(sublayer.write)
-                continue
-            heads, label = sublayer.heads.write(), sublayer.heads.label
-            bias = dla.Label("bias", label.layer, parent=label)
-            plan += [heads, Rest(sublayer.write, [heads], bias)]
-        return plan
-
-
-@final
-@dataclass(frozen=True)
-class MLPAsWhatTheBlockLeaves(dla.Decomposer):
-    """The MLP as the block's gain without attention."""
-
-    def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
-        plan = list(model.embeddings())
-        for layer in range(model.n_layers):
-            block = model.block(layer)
-            heads = block.sublayers[0].heads
-            attention = [block.sublayers[0].write] if heads is None else list(heads.writes())
-            gain = dla.Change(block.resid_pre.site, block.resid_post.site, dla.Label("block", layer))
-            plan += [*attention, Rest(gain, attention, dla.Label("mlp_out", layer))]
-        return plan
 
 
 @final

@@ -10,10 +10,8 @@ from torch import Tensor
 import dla
 from dla.adapters import Heads
 from dla.decomposers import Item
-from dla.inputs import Prompts
 from dla.writes import Activations
 from mutants.altered import AlteredWrite
-from mutants.remainders import last_stream
 from mutants.splitting import SplitsHeads
 
 
@@ -45,46 +43,6 @@ class DropsSmallActivations(SplitsHeads):
             return z.masked_fill_(z.abs() < 0.3 * z.abs().max(), 0.0)
 
         return [dla.HeadWrites(replace(heads.z, read=sparse), heads.W_O, heads.labels, heads.route), *heads.biases()]
-
-
-@final
-@dataclass(frozen=True)
-class CentresTheStreamInPlace(dla.Decomposer):
-    """One row for everything, centred as LayerNorm would: right numbers, in a tensor that belongs to the model."""
-
-    def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
-        stream = last_stream(model)
-        assert isinstance(stream, dla.FullOutput)
-
-        def centred(x: Tensor) -> Tensor:
-            return x.sub_(x.mean(-1, keepdim=True))
-
-        return [dla.FullOutput(replace(stream.site, read=centred), dla.Label("everything"), stream.route)]
-
-
-@final
-@dataclass(frozen=True)
-class RotatesHeadsByChance(SplitsHeads):
-    """Splits every head in a basis that is drawn anew at every call."""
-
-    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[Item]:
-        count, width, _ = heads.W_O.shape
-        labels = [
-            dla.Label("basis", head.layer, width * i + j, parent=head)
-            for i, head in enumerate(heads.labels)
-            for j in range(width)
-        ]
-
-        def settle(prompts: Prompts) -> dla.Write:
-            basis = torch.linalg.qr(torch.randn(count, width, width, dtype=heads.W_O.dtype)).Q
-
-            def rotated(z: Tensor) -> Tensor:
-                return torch.einsum("bphi,hij->bphj", heads.z.read(z), basis).flatten(2)
-
-            weight = torch.einsum("hij,hid->hjd", basis, heads.W_O.detach()).flatten(0, 1)
-            return dla.NeuronWrites(replace(heads.z, read=rotated), weight, labels, heads.route)
-
-        return [dla.Entry(heads.label, settle), *heads.biases()]
 
 
 @final
@@ -132,19 +90,6 @@ class CentresTheDirection(SplitsHeads):
         def contracting(write: dla.Write, activations: Activations, direction: Tensor) -> Tensor:
             direction -= direction.mean(-1, keepdim=True)
             return write.contract(activations, direction)
-
-        return [AlteredWrite(heads.write(), contracting), *heads.biases()]
-
-
-@final
-@dataclass(frozen=True)
-class DividesTheActivation(SplitsHeads):
-    """Scales what it reads in place and the weights the other way: right once, and wrong for who reads it next."""
-
-    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
-        def contracting(write: dla.Write, activations: Activations, direction: Tensor) -> Tensor:
-            activations[heads.z].div_(8.0)
-            return 8.0 * write.contract(activations, direction)
 
         return [AlteredWrite(heads.write(), contracting), *heads.biases()]
 

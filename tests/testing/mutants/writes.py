@@ -28,18 +28,6 @@ class ContractsBeforeThePostNorm(SplitsHeads):
 
 @final
 @dataclass(frozen=True)
-class ShowsVectorsBeforeThePostNorm(SplitsHeads):
-    """Contracts right, and shows vectors that are not in the stream's units."""
-
-    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
-        def showing(write: dla.HeadWrites, activations: Activations) -> Tensor:
-            return dla.HeadWrites(heads.z, heads.W_O, heads.labels).vectors(activations)
-
-        return [AlteredWrite(heads.write(), showing=showing), *heads.biases()]
-
-
-@final
-@dataclass(frozen=True)
 class KeepsAReadSecret(SplitsHeads):
     """Does not say that it reads the scale of the post-norm, which another write happens to read."""
 

@@ -14,6 +14,7 @@ LLAMA_LIKE: tuple[HuggingFaceArchitecture, ...] = (
     tiny("llama-biases", "LlamaConfig", LLAMA, _BIASES),
     tiny("llama-multi-head", "LlamaConfig", LLAMA, {"num_key_value_heads": 4}),
     tiny("llama-wide-heads", "LlamaConfig", LLAMA, _WIDE),
+    tiny("llama-eight-heads", "LlamaConfig", LLAMA, _HEAD, {"num_attention_heads": 8, "num_key_value_heads": 4}),
     tiny("mistral", "MistralConfig", LLAMA, _HEAD, {"sliding_window": WINDOW}),
     tiny("ministral3", "Ministral3Config", LLAMA, _HEAD, {"sliding_window": WINDOW}),
     # Biases on queries, keys and values.
