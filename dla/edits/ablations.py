@@ -2,7 +2,7 @@
 
 import abc
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Protocol, final, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     Asked = Text | Tensor | Prompts
 else:  # a type checker at run time would refuse a wrong argument before `read_prompts` can explain what is wrong
     Asked = object
+
+
+@runtime_checkable
+class PromptSource(Protocol):
+    """What knows prompts, such as the folder of a sweep."""
+
+    def prompts(self) -> list[str]:
+        """The prompts, as text."""
 
 
 @final
@@ -75,7 +83,8 @@ class Mean(Ablation):
     """The mean of what the part writes on other prompts, over all their prompts and positions.
 
     Attributes:
-        prompts: The prompts, as `attribute` reads them.
+        prompts: The prompts, as `attribute` reads them, or the folder of a sweep (`dla.open_sweep`), for all of its.
+            The model runs on some of them at a time.
         by_position: Whether to take the mean over the prompts only, one for each position; all prompts must then have
             as many tokens as the prompts that are attributed.
 

@@ -15,7 +15,7 @@ from dla.adapters.user_hooks import user_hooks
 from dla.adapters.view import AdapterView
 from dla.decomposers.base import Planned
 from dla.decomposers.plans import Plan
-from dla.edits.ablations import Written
+from dla.edits.ablations import PromptSource, Written
 from dla.edits.edit import Edit
 from dla.edits.edited_run import EditedRun, PlacedEdit, keeping
 from dla.edits.finding import PlaceFinder
@@ -24,6 +24,9 @@ from dla.edits.rows import edit_rows
 from dla.inputs.given import items, shown
 from dla.inputs.prompts import Positions, Prompts, read_positions, read_prompts
 from dla.writes import Site
+
+_TOKENS_AT_A_TIME = 2**13
+"""How many tokens of an ablation's own prompts run together."""
 
 
 def read_edits(edits: object, cache: object = None) -> tuple[Edit, ...]:
@@ -128,7 +131,8 @@ def placed_at(
     real, asked = real_positions(prompts), edit.ablation.prompts
     others: Sequence[Written | None] = [None] * len(places)
     if asked is not None:
-        others = _written_on(_without_edits(model), read_prompts(asked, model.vocabulary), places)
+        texts = asked.prompts() if isinstance(asked, PromptSource) else asked
+        others = _written_on(_without_edits(model), read_prompts(texts, model.vocabulary), places)
     return [
         PlacedEdit(str(edit.part), place, edit.ablation, where, real, other)
         for place, other in zip(places, others, strict=True)
@@ -137,13 +141,18 @@ def placed_at(
 
 @torch.no_grad()
 def _written_on(model: ModelAdapter, prompts: Prompts, places: Sequence[EditPlace]) -> list[Written]:
-    """What is written at some places on other prompts."""
-    seen: dict[Site, Tensor] = {}
+    """What is written at some places on other prompts, of which some run at a time."""
     sites = [site for place in places for site in (place.site, *place.reads)]
-    with turn_on(model.source):
-        model.run(prompts.tokens, keeping(seen, sites, prompts.tokens.shape), None)
+    found: list[list[Tensor]] = [[] for _ in places]
+    for tokens in prompts.tokens.split(max(1, _TOKENS_AT_A_TIME // prompts.tokens.shape[1])):
+        seen: dict[Site, Tensor] = {}
+        with turn_on(model.source):
+            # One position is unembedded, since the logits are not asked for.
+            model.run(tokens, keeping(seen, sites, tokens.shape), torch.zeros(len(tokens), 1, dtype=torch.long))
+        for values, place in zip(found, places, strict=True):
+            values.append(place.written(seen[place.site], seen).clone())
     real = real_positions(prompts)
-    return [Written(place.written(seen[place.site], seen).clone(), real) for place in places]
+    return [Written(torch.cat(values), real) for values in found]
 
 
 def real_positions(prompts: Prompts) -> Bool[Tensor, "batch pos"]:

@@ -112,6 +112,16 @@ class SweepFolder:
         for result in self.results():
             yield self._shard(result)
 
+    def prompts(self) -> list[str]:
+        """The prompts that were attributed, as text, in order; an ablation can take their mean.
+
+        Raises:
+            FileFormatError: If a file is missing, or is not what the sweep wrote.
+        """
+        found = [shard.prompts[["row", "prompt"]] for shard in self.shards()]
+        texts: list[str] = pd.concat(found).sort_values("row", kind="stable")["prompt"].tolist() if found else []
+        return texts
+
     def rejected(self) -> pd.DataFrame:
         """The rejected rows, in order, with the reason of each and the corpus' columns as text.
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 import dla
 import dla.demo
 from dla.adapters.user_hooks import hooks_of
+from dla.edits import planning
 from dla.edits.places import Slice
 from dla.testing import TinyModel
 from dla.testing.assertions import assert_close
@@ -180,6 +182,22 @@ def test_both_model_classes_agree_under_edits() -> None:
     ]
     assert results[0].labels == results[1].labels
     assert_close(results[0].values, results[1].values, sum_size(results[0]), 1e-6)
+
+
+def test_the_mean_over_the_prompts_of_a_sweep(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few prompts at a time, of unequal lengths; padding is in no mean."""
+    monkeypatch.setattr(planning, "_TOKENS_AT_A_TIME", 32)
+    attributor = dla.Attributor(dla.demo.load_small("raw"), HEADS)
+    prompts = [PROMPT, "When Anna and Tom went to the park , Tom gave a book to", PROMPT.replace("the ", "")]
+    frame = pd.DataFrame({"prompt": prompts, "answer": [" Mary", " Anna", " Mary"]})
+    folder = dla.sweep(frame, attributor, tmp_path / "sweep", progress=False)
+    assert folder.prompts() == prompts
+    head = [dla.Edit("L1H1", dla.Mean(some)) for some in (folder, prompts)]
+    results = [attributor.attribute(PROMPT, dla.Logit(" Mary"), edits=[edit]) for edit in head]
+    assert torch.equal(results[0].values, results[1].values)
+    z = torch.cat([attributor.model.source.run_with_cache(p)[1]["blocks.1.attn.hook_z"][0, :, 1] for p in prompts])
+    fixed = attributor.attribute(PROMPT, dla.Logit(" Mary"), edits=[dla.Edit("L1H1", dla.Fixed(z.mean(0)))])
+    assert_close(results[0].values, fixed.values, sum_size(fixed), 1e-6)
 
 
 def test_an_edit_that_changes_nothing_changes_nothing() -> None:
