@@ -6,6 +6,7 @@ import typer
 
 from dla.cli.attribute import ATTRIBUTE_EXAMPLES, attribute_command
 from dla.cli.command import DlaCommand
+from dla.cli.compare import COMPARE_EXAMPLES, compare_command
 from dla.cli.demo import demo_command
 from dla.cli.encoding import replace_unknown_characters
 from dla.cli.report import REPORT_EXAMPLES, report_command
@@ -23,6 +24,7 @@ app.command("demo", cls=DlaCommand)(demo_command)
 app.command("attribute", cls=DlaCommand, epilog=ATTRIBUTE_EXAMPLES)(attribute_command)
 app.command("sweep", cls=DlaCommand, epilog=SWEEP_EXAMPLES)(sweep_command)
 app.command("summary", cls=DlaCommand, epilog=SUMMARY_EXAMPLES)(summary_command)
+app.command("compare", cls=DlaCommand, epilog=COMPARE_EXAMPLES)(compare_command)
 app.command("report", cls=DlaCommand, epilog=REPORT_EXAMPLES)(report_command)
 
 

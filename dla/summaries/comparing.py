@@ -17,6 +17,10 @@ def compare(first: Attribution, second: Attribution) -> Difference: ...
 def compare(first: Summary, second: Summary) -> Comparison: ...
 
 
+@overload
+def compare(first: object, second: object) -> Difference | Comparison: ...
+
+
 def compare(first: object, second: object) -> Difference | Comparison:
     """Two results side by side, aligned by the labels of their rows; differences are the first minus the second.
 

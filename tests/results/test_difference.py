@@ -122,7 +122,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
     lens = dla.Attributor(model, dla.LensDecomposer()).attribute(TOKENS, plain)
     wrong: list[tuple[Callable[[], Any], type[Exception], str]] = [
         (lambda: result - 3, TypeError, "3 is no Attribution."),
-        (lambda: dla.compare(result, "a"), TypeError, "compare takes two attributions or two summaries"),  # type: ignore[call-overload]
+        (lambda: dla.compare(result, "a"), TypeError, "compare takes two attributions or two summaries"),
         (lambda: result - lens, ValueError, "The rows of one are additive and of the other lens."),
         (lambda: result - heads.attribute(TOKENS, plain, pos=None), ValueError, "Ask both at as many positions"),
         (lambda: result - heads.attribute(TOKENS, {"a": plain}), ValueError, "The directions of one are a single one"),
