@@ -1,7 +1,8 @@
-"""Checks for decomposers, directions and adapters of your own; importing it needs neither pytest nor hypothesis."""
+"""Checks for what you write to extend the library; importing it needs neither pytest nor hypothesis."""
 
 from dla.testing.altered_adapter import AlteredAdapter
 from dla.testing.assertions import assert_attributions_equal, assert_reconstructs, assert_refines
+from dla.testing.check_ablation import check_ablation
 from dla.testing.check_adapter import check_adapter
 from dla.testing.check_decomposer import check_decomposer
 from dla.testing.check_direction import check_direction
@@ -20,6 +21,7 @@ __all__ = [
     "assert_attributions_equal",
     "assert_reconstructs",
     "assert_refines",
+    "check_ablation",
     "check_adapter",
     "check_decomposer",
     "check_direction",

@@ -1,0 +1,91 @@
+"""`check_ablation`: does an ablation give what can stand in the place of any part, from what it is given alone?"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from dla.edits import Ablation, Written
+from dla.inputs.arguments import instance
+from dla.testing.raised import words_of_exception
+from dla.testing.report import CheckResult, Report, timed
+
+_WIDTHS = (1, 8, 32)  # of a neuron or a source, of a head, of a vector of the stream
+
+
+def check_ablation(ablation: Ablation, *, width: int | None = None) -> Report:
+    """Tries what an ablation must keep: what it gives fits, is the same each time, and does not read padding.
+
+    Args:
+        ablation: What is checked.
+        width: How wide the part is that it is made for; several widths are tried if None.
+
+    Raises:
+        TypeError: If it is no ablation.
+
+    Returns:
+        A report that prints itself; `raise_for_failure()` makes a failing test of it.
+
+    Example:
+        >>> import dla
+        >>> from dla.testing import check_ablation
+        >>> check_ablation(dla.Zero()).ok
+        True
+    """
+    instance(ablation, Ablation, "The ablation", "an instance, such as dla.Zero()")
+    steps: dict[str, CheckResult] = {}
+    for wide in _WIDTHS if width is None else (width,):
+        for step in timed(_guarded(ablation, wide)):
+            if step.name not in steps or steps[step.name].ok:
+                steps[step.name] = step if step.ok else replace(step, problem=f"Of width {wide}: {step.problem}")
+    return Report(f"check_ablation: {type(ablation).__name__}", tuple(steps.values()))
+
+
+def _guarded(ablation: Ablation, width: int) -> Iterator[CheckResult]:
+    try:
+        yield from _steps(ablation, width)
+    except Exception as error:  # an ablation under check may raise anything, and the report is about just that
+        yield CheckResult("fits", problem=words_of_exception(error), raised=True)
+
+
+def _steps(ablation: Ablation, width: int) -> Iterator[CheckResult]:
+    own, other = _written(0, width), None if ablation.prompts is None else _written(1, width)
+    given = ablation.replace(_copy(own), None if other is None else _copy(other))
+    problem = _misfit(given, own)
+    yield CheckResult("fits", "finite numbers of the part's width", problem)
+    if problem:
+        return
+    again = ablation.replace(_copy(own), None if other is None else _copy(other))
+    problem = "" if torch.equal(given, again) else "given the same twice, it gives something else."
+    yield CheckResult("repeatable", "the same from the same", problem)
+    filled = ablation.replace(_filled(own), None if other is None else _filled(other))
+    there = [numbers.expand_as(own.values)[own.real] for numbers in (given, filled)]
+    problem = "" if torch.equal(*there) else "what it gives at a token depends on what stands in the padding."
+    yield CheckResult("padding", "what stands in the padding is not read", problem)
+
+
+def _written(seed: int, width: int) -> Written:
+    """Two prompts, the second of which is padded."""
+    generator = torch.Generator().manual_seed(seed)
+    real = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
+    return Written(torch.randn(2, 5, width, generator=generator), real)
+
+
+def _copy(written: Written) -> Written:
+    return Written(written.values.clone(), written.real.clone())
+
+
+def _filled(written: Written) -> Written:
+    """The same with something else in the padding."""
+    return Written(torch.where(written.real.unsqueeze(-1), written.values, 1000.0), written.real.clone())
+
+
+def _misfit(given: object, own: Written) -> str:
+    wanted = list(own.values.shape)
+    if not isinstance(given, Tensor):
+        return f"it gives a {type(given).__name__}, and not a tensor."
+    fits = given.ndim == 3 and all(a in (1, b) for a, b in zip(given.shape[:2], wanted, strict=False))
+    if not fits or given.shape[-1] != wanted[-1]:
+        return f"it gives {list(given.shape)} for {wanted}: one vector for all prompts and positions, or one for each."
+    return "" if bool(given.isfinite().all()) else "it gives numbers that are not finite."
