@@ -17,7 +17,7 @@ from dla.decomposers.base import Decomposer, as_decomposer, plan_of
 from dla.decomposers.plans import Plan
 from dla.directions import Direction, Directions, question
 from dla.edits import Edit
-from dla.edits.planning import EditPlanner, read_edits
+from dla.edits.planning import EditPlanner, edits_of, read_edits
 from dla.engine.autocast import refuse_autocast, without_autocast
 from dla.engine.caches import fitting, read_cache, read_prompts_or_cache
 from dla.engine.forward import ForwardResult, Unembed, forward
@@ -35,6 +35,7 @@ from dla.inputs.given import shown
 from dla.inputs.prompts import Mask, Position, Prompts, Text, read_positions
 from dla.results.attribution import Attribution
 from dla.results.gaps import GapReport, edits_by_hooks, explain
+from dla.text import some_of
 
 if TYPE_CHECKING:
     Asking = (
@@ -260,6 +261,13 @@ def _diagnosis(result: Attribution, excess: Tensor) -> str:
     assert result.rerun is not None
     rerun = result.rerun.of_direction(direction)
     likely = edits_by_hooks(rerun.query)
+    edits = edits_of(rerun.query.model)
+    if edits and not likely:
+        names = some_of(dict.fromkeys(edit.part for edit in edits))
+        likely = (
+            f"The run was edited ({names}): a hook may show an activation that the model does not read on, or not "
+            "alone, so that an edit of it does not arrive."
+        )
     if not math.isfinite(gap):
         return (
             f"The model's logit, or a part of it, is not finite at {place}: a weight, a hook, a direction of huge "

@@ -14,6 +14,11 @@ from dla.labels import Label
 class Edit:
     """Another activation in the place of what a part writes, while the model runs for one attribution.
 
+    Edits of one activation take place in the order in which they are given. For a group each member is edited. What is
+    put at a sublayer's output passes what the model does to it on the way to the stream, such as a residual multiplier.
+    A source is edited in the attention pattern, whose entry also weighs the value bias: the head's row `← b_V` loses
+    its share of it, too.
+
     Attributes:
         part: The label of a part, such as "L0H0", "3_attn_out", "L3N12", "L9H6 ← 3", "embed", an expert, a feature or a
             group of the decomposer's; or the hook name of a place of the stream, of a sublayer's output, of `z` or of

@@ -11,14 +11,16 @@ from torch import Tensor
 from dla.adapters.anatomy import Anatomy, Sublayer
 from dla.decomposers.members import parts_of_rows
 from dla.decomposers.plans import PlanStep
+from dla.decomposers.source import quoted_tokens
 from dla.edits.places import EditPlace, Slice, Summand
 from dla.errors import UnsupportedModelError
 from dla.inputs.given import shown
+from dla.inputs.prompts import Prompts
 from dla.labels import ROUNDING, Label
 from dla.text import some_of
 from dla.writes import FullOutput, Site, SumOf, Write
 
-_HEAD = re.compile(r"L(\d+)H(\d+)(?: ← (\d+)(?: .*)?)?", re.DOTALL)
+_HEAD = re.compile(r"L(\d+)H(\d+)(?: ← (\d+)(?: (.*))?)?", re.DOTALL)
 _NEURON = re.compile(r"L(\d+)N(\d+)")
 
 
@@ -26,14 +28,15 @@ _NEURON = re.compile(r"L(\d+)N(\d+)")
 class PlaceFinder:
     """Finds what is edited where a part is named."""
 
-    def __init__(self, anatomy: Anatomy, steps: Sequence[PlanStep]) -> None:
+    def __init__(self, anatomy: Anatomy, prompts: Prompts, steps: Sequence[PlanStep]) -> None:
         """Looks nothing up yet.
 
         Args:
             anatomy: The model's.
+            prompts: The prompts, whose tokens are in the names of sources.
             steps: The rows of a decomposition, by which a part that the anatomy does not name is found.
         """
-        self._anatomy, self._steps = anatomy, steps
+        self._anatomy, self._prompts, self._steps = anatomy, prompts, steps
         self._d_model = anatomy.unembedding.W_U.shape[0]
 
     def places(self, part: str) -> list[EditPlace]:
@@ -52,10 +55,7 @@ class PlaceFinder:
         found = self._by_label(part)
         if found is not None:
             return [found]
-        members = [label for label in self._members(part) if str(label) != part]
-        if members:
-            return [place for label in members for place in self.places(str(label))]
-        return [self._summand(part)]
+        return list(self._of_members(part)) or [self._summand(part)]
 
     def _activations(self) -> Iterator[Site]:
         """The activations that may be named by their hooks."""
@@ -79,8 +79,16 @@ class PlaceFinder:
                 return Slice(site, _all_of)
         head, neuron = _HEAD.fullmatch(part), _NEURON.fullmatch(part)
         if head is not None:
+            self._check_token(part, head[3], head[4])
             return self._head(part, int(head[1]), int(head[2]), None if head[3] is None else int(head[3]))
         return None if neuron is None else self._neuron(part, int(neuron[1]), int(neuron[2]))
+
+    def _check_token(self, part: str, source: str | None, token: str | None) -> None:
+        known = quoted_tokens(self._prompts)
+        if source is None or token is None or int(source) >= len(known) or token == known[int(source)]:
+            return
+        there = known[int(source)] or "another token in each prompt"
+        raise ValueError(f"There is no part {shown(part)}: at position {source} there is {there}.")
 
     def _head(self, part: str, layer: int, head: int, source: int | None) -> EditPlace | None:
         for heads in (sublayer.heads for sublayer in self._sublayers(part, layer) if sublayer.heads is not None):
@@ -104,12 +112,22 @@ class PlaceFinder:
             raise ValueError(f"There is no part {part!r}: the model has {len(self._anatomy.blocks)} layers.")
         return self._anatomy.blocks[layer].sublayers
 
-    def _members(self, part: str) -> Iterator[Label]:
-        """The parts that a row of the decomposition is the sum of."""
+    def _of_members(self, part: str) -> Iterator[EditPlace]:
+        """The places of the parts that a row of the decomposition is the sum of, each once."""
+        seen = {part}
         for step in self._steps:
-            for label, parts in parts_of_rows(step).items():
-                if str(label) == part:
-                    yield from (member for i in parts for member in _summed(step.write, i))
+            for row, parts in parts_of_rows(step).items():
+                members = [(i, label) for i in parts for label in _summed(step.write, i) if str(label) not in seen]
+                if str(row) != part or not members:
+                    continue
+                seen |= {str(label) for _, label in members}
+                if any(label.source is not None for _, label in members):
+                    # The pattern weighs the value bias too, which is another row: several sources are taken out of the
+                    # output.
+                    site, multiplier = self._where(members[0][1], part, ())
+                    yield Summand(site, multiplier, step.write, [i for i, _ in members], self._d_model)
+                else:
+                    yield from (place for _, label in members for place in self.places(str(label)))
 
     def _summand(self, part: str) -> Summand:
         if part == ROUNDING:
@@ -120,7 +138,7 @@ class PlaceFinder:
             for i, label in enumerate(write.labels):
                 if str(label) == part:
                     site, multiplier = self._where(label, part, [site.name for site in write.reads])
-                    return Summand(site, multiplier, write, i, self._d_model)
+                    return Summand(site, multiplier, write, [i], self._d_model)
         known = [str(label) for step in self._steps for label in step.write.labels]
         raise ValueError(
             f"There is no part {shown(part)}, and no activation of that hook name that becomes part of the stream. "

@@ -1,7 +1,7 @@
 """Where an edit happens: what a part writes, in an activation that can be replaced while the model runs."""
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from dla.errors import UnsupportedModelError
-from dla.labels import Label
 from dla.writes import Site, Write
 
 Seen = Mapping[Site, Shaped[Tensor, "..."]]
@@ -99,26 +98,21 @@ class Slice(EditPlace):
 @final
 @dataclass(frozen=True, eq=False)
 class Summand(EditPlace):
-    """A part that is one summand of an activation that is added to the stream: an expert, a feature, a bias.
+    """A part that is a summand of what is added to the stream: an expert, a feature, a bias, some sources together.
 
     Attributes:
         edited: The activation that is added to the stream.
         multiplier: By what it is multiplied on the way.
         write: The part's.
-        part: Which of its parts.
+        parts: Which of its parts, taken together.
         d_model: The width of the stream.
     """
 
     edited: Site
     multiplier: float
     write: Write
-    part: int
+    parts: Sequence[int]
     d_model: int
-
-    @property
-    def label(self) -> Label:
-        """The part's label."""
-        return self.write.labels[self.part]
 
     @property
     def site(self) -> Site:
@@ -132,15 +126,15 @@ class Summand(EditPlace):
         missing = [site.name for site in self.reads if site not in seen]
         if missing:
             raise UnsupportedModelError(
-                f"{str(self.label)!r} cannot be edited at {self.edited.name!r}: {missing[0]!r}, from which it is "
-                "computed, comes later in this model."
+                f"{str(self.write.labels[self.parts[0]])!r} cannot be edited at {self.edited.name!r}: {missing[0]!r}, "
+                "from which it is computed, comes later in this model."
             )
         own = activation.to(torch.promote_types(activation.dtype, torch.float32))
         given = {site: own if site.name == self.edited.name else seen[site] for site in self.write.reads}
         # A part is linear in the direction that reads it, so its vector is the gradient of its value.
         with torch.enable_grad():
             direction = own.new_zeros(*own.shape[:2], self.d_model, requires_grad=True)
-            row = self.write.contract(given, direction)[..., self.part, :, :]
+            row = self.write.contract(given, direction)[..., list(self.parts), :, :].sum(-3)
             (vector,) = torch.autograd.grad(row.expand(own.shape[:2]).sum(), direction)
         return vector / self.multiplier
 

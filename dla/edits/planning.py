@@ -40,6 +40,8 @@ def read_edits(edits: object, cache: object = None) -> tuple[Edit, ...]:
         TypeError: If they are not a list of `Edit`.
         ValueError: If two are of one part, or there is a cache.
     """
+    if isinstance(edits, Edit):
+        raise TypeError(f"edits={shown(edits)} is one edit. Pass a list: edits=[...].")
     given = items(edits)
     if given is None or not all(isinstance(edit, Edit) for edit in given):
         wrong = edits if given is None else next(edit for edit in given if not isinstance(edit, Edit))
@@ -87,8 +89,10 @@ class EditPlanner:
     def _placed(self, model: ModelAdapter, plan: Plan) -> tuple[PlacedEdit, ...]:
         whole, of_all = self._planned(None)
         # A part may be one of the rows up to the place that is asked about, or written after it.
-        steps = (*plan.steps(self._prompts), *of_all.steps(self._prompts))
-        finder, found = PlaceFinder(whole.anatomy, steps), list[PlacedEdit]()
+        steps = (
+            plan.steps(self._prompts) if plan is of_all else (plan.steps(self._prompts) + of_all.steps(self._prompts))
+        )
+        finder, found = PlaceFinder(whole.anatomy, self._prompts, steps), list[PlacedEdit]()
         for edit in self._edits:
             where = positions_mask(read_positions(edit.pos, self._prompts), self._prompts)
             found += placed_at(model, finder.places(str(edit.part)), self._prompts, edit, where)

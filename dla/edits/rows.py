@@ -39,7 +39,8 @@ def edit_rows(plan: Plan, anatomy: Anatomy, prompts: Prompts, edited: Sequence[t
     if plan.row_kind is not RowKind.ADDITIVE:
         return []  # rows of streams, which hold all that was added before them
     stops = list(stops_of(anatomy))
-    read = _Read.by([write for item in plan.items for write in _writes(item, prompts)], stops)
+    writes = [write for item in plan.items for write in _writes(item, prompts)]
+    read, known = _Read.by(writes, stops), {label for write in writes for label in write.labels}
     streams = [i for i, stop in enumerate(stops) if stop.sublayer is None and stop.site.name in read.own]
     covered = max(streams, default=-1)
     found: dict[str, Write] = {}
@@ -56,7 +57,8 @@ def edit_rows(plan: Plan, anatomy: Anatomy, prompts: Prompts, edited: Sequence[t
         before = replace(stop.site, name=before_hooks(stop.site.name))
         label = Label(EDIT, stop.layer, stop.stretch, f"edit {stop.site.name}")
         found.setdefault(label.text or "", _Gained(stop.write(before), stop.write(stop.site), label))
-    return [*found.values(), *_between_blocks(anatomy, edited)]
+    rows = [*found.values(), *_between_blocks(anatomy, edited)]
+    return [row for row in rows if row.labels[0] not in known]  # a plan that was made under hooks has theirs
 
 
 def _between_blocks(anatomy: Anatomy, edited: Sequence[tuple[str, ...]]) -> Iterator[Write]:

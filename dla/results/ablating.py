@@ -62,7 +62,7 @@ class Remover:
             RunChangedError: If the model does not run any more as it did.
         """
         query = self._query = rerun.query
-        self._finder = PlaceFinder(query.model.anatomy, query.plan.steps(query.prompts))
+        self._finder = PlaceFinder(query.model.anatomy, query.prompts, query.plan.steps(query.prompts))
         self._hooked = [hook.names for hook in user_hooks(query.model)]
         vectors = PartVectors(query, parts)
         self._base = rerun.once_more(vectors.observers())

@@ -63,6 +63,11 @@ class Caveats:
         """
         if result.provenance.row_kind != RowKind.ADDITIVE.value:
             raise ValueError(f"The rows are {result.provenance.row_kind}; they share no logit that could cancel.")
+        if effects is not None and not _same_question(result, effects):
+            raise ValueError(
+                f"The effects are of another result, about {effects.attribution.provenance.direction!r}. Pass what "
+                "effects() of this result gave."
+            )
         means = mean_by_row(result, result.values)
         flat = result.values.double().reshape(len(result.values), -1)
         flat = flat[:, ~flat.isnan().any(0)]
@@ -114,6 +119,17 @@ def _common(rerun: Rerun) -> float | None:
     mean = mean if unembedding.b_U is None else mean + unembedding.b_U.double().mean()
     valid = query.positions.valid.to(mean.device)
     return float((mean * torch.as_tensor(weights).to(mean))[valid].mean())
+
+
+def _same_question(result: AttributedRows, effects: Effects) -> bool:
+    one, other = result.provenance, effects.attribution.provenance
+    same = (one.tokens, one.direction, one.model, one.edits) == (
+        other.tokens,
+        other.direction,
+        other.model,
+        other.edits,
+    )
+    return same and result.positions.tolist() == effects.attribution.positions.tolist()
 
 
 def _repaired(effects: Effects) -> tuple[float, float]:

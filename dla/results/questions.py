@@ -49,7 +49,8 @@ class Questions:
     ) -> Effects:
         """What the logit loses in runs of the model without a part, and which later parts make up for it.
 
-        Beside the run that finds the parts' vectors, each part takes one run, with all prompts in a batch.
+        Beside the run that finds the parts' vectors, each part takes one run, with all prompts in a batch. What is
+        asked stays what it was in the run with all parts: the tokens of `TopTokens`, the weights of `LogProbability`.
 
         Args:
             parts: How many of the strongest (of the first direction, if there are several), or labels.
@@ -64,8 +65,8 @@ class Questions:
             RunChangedError: If the model does not run any more as it ran for this result.
             TypeError: If an argument is of a kind that cannot be read.
             UnsupportedModelError: If a part cannot be taken away; says why.
-            ValueError: If the rows do not add up, there are fewer parts or no such part, the ablation does not fit a
-                part, or the result was read from a file.
+            ValueError: If the rows do not add up, or which there are depends on values (`top_k`); there are fewer parts
+                or no such part; the ablation does not fit a part; or the result was read from a file.
 
         Source: McGrath et al. 2023, "The Hydra Effect" (arXiv 2307.15771), for what later parts repair.
         """
@@ -92,6 +93,7 @@ class Questions:
         Raises:
             RunChangedError: If the model does not run any more as it ran for this result.
             TypeError: If `effects` are none.
+            ValueError: If they are those of another question.
             ValueError: If the rows do not add up, there are several directions, or the result was read from a file.
         """
         given = instance(effects, (Effects, type(None)), "effects", "what result.effects() gave, or None")

@@ -49,6 +49,11 @@ def logits_by_hand(model: Any, *hooks: Hook) -> Tensor:
 ALL = slice(None)
 
 
+class Halved(dla.Ablation):
+    def replace(self, own: dla.Written, other: dla.Written | None) -> Tensor:
+        return own.values / 2
+
+
 def z_of(model: Any, tokens: Tensor) -> Tensor:
     _, cache = model.run_with_cache(tokens)
     z: Tensor = cache["blocks.1.attn.hook_z"]
@@ -173,6 +178,37 @@ def test_a_group_is_all_its_members() -> None:
     assert bool((result.select("mine").values == 0).all())
 
 
+@pytest.mark.parametrize("subject", params([GPT2, TinyModel("granite-biases"), TinyModel("llama")]))
+def test_an_edit_of_a_row_is_what_its_effect_measures(subject: TinyModel) -> None:
+    """Each row once, also those that are sums: what `Add` puts there twice is there twice."""
+    model = subject.model()
+    for decomposer in (
+        dla.GroupDecomposer(HEADS, {"mine": ["L0H0", "L1H2"]}),
+        dla.BiasDecomposer(),
+        dla.BlockDecomposer(),
+    ):
+        attributor = dla.Attributor(model, decomposer)
+        plain = attributor.attribute(TOKENS, dla.Logit(5))
+        for label in plain.labels:
+            effect = plain.effects([label], ablation=Halved(), at="all").measured_effects[0]
+            edited = attributor.attribute(TOKENS, dla.Logit(5), edits=[dla.Edit(label, Halved())])
+            assert_close(plain.logit - edited.logit, effect, sum_size(plain), subject.eps, label)
+
+
+def test_heads_without_their_value_bias_leave_it_where_it_is() -> None:
+    """By hand: the row's own vector, taken out of the attention's output."""
+    model = GPT2.model()
+    attributor = dla.Attributor(model, dla.BiasDecomposer())
+    plain = attributor.attribute(TOKENS, dla.Logit(5), pos=None)
+    at = dla.ResidualVector(torch.ones(32), at="blocks.0.hook_resid_mid")
+    vector = dla.Attributor(model, dla.BiasDecomposer()).attribute(TOKENS, at, pos=None).part("0_heads").vector()
+    expected = logits_by_hand(model, ("blocks.0.hook_attn_out", lambda output: output - vector))[..., 5]
+    edited = attributor.attribute(TOKENS, dla.Logit(5), pos=None, edits=[dla.Edit("0_heads", dla.Zero())])
+    assert_close(edited.output_logit, expected, sum_size(plain), 4 * GPT2.eps)
+    bias = plain.part("0_b_V").vector()
+    torch.testing.assert_close(edited.part("0_b_V").vector(), bias, atol=1e-5, rtol=1e-4)
+
+
 @needs_hooked_transformer
 def test_both_model_classes_agree_under_edits() -> None:
     edits = [dla.Edit("L0H1", dla.Zero()), dla.Edit("blocks.1.hook_resid_pre", dla.Add(0.3))]
@@ -251,7 +287,8 @@ def test_no_hook_stays_after_an_error_or_an_interrupt(monkeypatch: pytest.Monkey
 
 LONGER = some_tokens(1, 1, 9)
 WRONG: list[tuple[Any, type[Exception], str]] = [
-    (dla.Edit("L0H0", dla.Zero()), TypeError, "is no edit. Pass a list, such as edits=[dla.Edit('L0H0', dla.Zero())]"),
+    (dla.Edit("L0H0", dla.Zero()), TypeError, "is one edit. Pass a list: edits=[...]."),
+    ([dla.Edit("L0H0 ← 2 'zzz'", dla.Zero())], ValueError, "at position 2 there is another token in each prompt"),
     (["L0H0"], TypeError, "'L0H0' is no edit."),
     ([dla.Edit("L0H99", dla.Zero())], ValueError, "There is no part 'L0H99': layer 0 has 4 heads."),
     ([dla.Edit("L7H0", dla.Zero())], ValueError, "There is no part 'L7H0': the model has 2 layers."),

@@ -207,6 +207,24 @@ def test_unequal_prompts_several_positions_and_directions() -> None:
     assert str(effects).count("without each part") == 2
 
 
+def test_a_hook_of_a_block_stays_on_in_the_runs_without_a_part() -> None:
+    model = GPT2.model()
+
+    def add(_module: Any, _args: Any, output: Any) -> Any:
+        wave = torch.sin(torch.arange(32.0))
+        return (output[0] + wave, *output[1:]) if isinstance(output, tuple) else output + wave
+
+    handle = model.blocks[0].register_forward_hook(add)
+    try:
+        result = dla.Attributor(model, HEADS).attribute(TOKENS, ASKED)
+        assert "edit blocks.0" in result.labels
+        effects = result.effects(["L0H1"])
+        expected = run(model) - run(model, ("blocks.0.attn.hook_z", without_head(1, -1)))
+    finally:
+        handle.remove()
+    assert_close(effects.measured_effects[0], expected, sum_size(result), 4 * GPT2.eps)
+
+
 def test_ten_heads_take_twelve_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     passes: list[int] = []
     plain = TransformerLensAdapter.run
@@ -222,7 +240,8 @@ def test_ten_heads_take_twelve_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(passes) == 12
 
 
-def test_the_look_of_effects_and_of_a_repair() -> None:
+def test_the_look_of_effects_and_of_a_repair(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     result = dla.Attributor(dla.demo.load_small("raw"), HEADS).attribute(PROMPT, dla.LogitDifference(" Mary", " John"))
     effects = result.effects(3)
     text = str(effects)

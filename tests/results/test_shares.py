@@ -127,6 +127,13 @@ def test_caveats_are_this_results_numbers() -> None:
     assert "<p>" in caveats._repr_html_()
 
 
+def test_effects_of_another_question_are_refused() -> None:
+    attributor = dla.Attributor(GPT2.model(), HEADS)
+    other = attributor.attribute(some_tokens(2), ASKED).effects(1)
+    with pytest.raises(ValueError, match=r"Pass what effects\(\) of this result gave"):
+        attributor.attribute(TOKENS, ASKED).caveats(other)
+
+
 def test_a_difference_has_no_common_part() -> None:
     caveats = dla.Attributor(GPT2.model(), HEADS).attribute(TOKENS, ASKED).caveats()
     assert caveats.common == 0
