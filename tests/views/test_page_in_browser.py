@@ -264,6 +264,35 @@ def test_odd_results_open(visit: Any, result: dla.Attribution, tmp_path: Path) -
     assert page.locator("tbody tr").count() == 1
 
 
+def test_rows_that_are_not_there_are_a_step_of_their_own(visit: Any, result: dla.Attribution, tmp_path: Path) -> None:
+    one, own = result.select("L1H1"), float(result.values[result.labels.index("L1H1")])
+    one.report(tmp_path / "one.html")
+    page = visit(tmp_path / "one.html")
+    unseen = f"{float(result.total) - own:+.4f}".replace("-", "−")
+    assert f"1 rows sum to +{own:.4f}; the rows not selected sum to {unseen}." in page.inner_text("section")
+    assert f"rows not selected\n{unseen}" in page.inner_text(".steps")
+    kept = [3, 5, 7] + list(range(20, 40))
+    large = sample_page(4, 10, ["a", "b"], places=2)
+    page_data = replace(large, rows=kept, values=large.values[:, :, kept])
+    (tmp_path / "large.html").write_text(page_html(page_data, ""), encoding="utf-8")
+    page = visit(tmp_path / "large.html", "#p=1&s=rank")
+    there = large.values[0, 1, kept].sum()
+    left = f"{large.values[0, 1].sum() - there:+.4f}".replace("-", "−")
+    kept_sum = f"{there:+.4f}".replace("-", "−")
+    assert f"23 of 45 rows sum to {kept_sum}; the 22 rows left out here sum to {left}." in page.inner_text("section")
+    assert "11 other rows" in page.inner_text(".steps")
+    steps = [float(text.replace("−", "-")) for text in page.locator(".steps .number").all_inner_texts()]
+    assert sum(steps[:-1]) == pytest.approx(steps[-1], abs=2e-3)
+    assert page.locator("tbody tr td:last-child").all_inner_texts() == [*map(str, range(1, 24)), *[""] * 22]
+    with page.expect_download() as download:
+        page.click("#csv")
+    rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text(encoding="utf-8"))))
+    assert sorted(row["part"] for row in rows) == sorted(str(large.parts[i]) for i in kept)
+    whole = visit(tmp_path / "large.html", "#p=-1").inner_text("section")
+    assert "45 rows sum to" in whole
+    assert "left out" not in whole
+
+
 def test_print_colours_and_motion(visit: Any, files: Any) -> None:
     page = visit(files["several"], reduced_motion="reduce", forced_colors="active")
     assert page.evaluate("getComputedStyle(document.querySelector('.bar')).transitionDuration") == "0s"
@@ -271,3 +300,10 @@ def test_print_colours_and_motion(visit: Any, files: Any) -> None:
     page.emulate_media(media="print", forced_colors="none")
     assert not page.is_visible(".controls")
     assert page.is_visible("table")
+
+
+def test_one_token_is_underlined_in_forced_colours(visit: Any, files: Any) -> None:
+    page = visit(files["one"], forced_colors="active")
+    colour = "getComputedStyle(document.querySelector('{}')).borderBottomColor"
+    here, other = (page.evaluate(colour.format(name)) for name in (".token.here", ".token:not(.here)"))
+    assert here != other

@@ -49,9 +49,11 @@
     return column === undefined ? NaN : values[(d * places + p) * width + column];
   };
   const value = (i) => valueAt(i, state.d, state.p);
-  const sumOf = (name) => {
+  // The weak rows of a large page have only their mean.
+  const isHere = (i) => state.p < 0 || !placeOf || placeOf.has(i);
+  const sumOf = (name, p = state.p) => {
     const all = sums[name].subarray(state.d * places, (state.d + 1) * places);
-    if (state.p >= 0) return all[state.p];
+    if (p >= 0) return all[p];
     const known = all.filter((x) => !Number.isNaN(x));
     return known.length ? known.reduce((a, b) => a + b, 0) / known.length : NaN;
   };
@@ -59,16 +61,18 @@
     const all = state.p >= 0 ? [sumOf(name)] : [...sums[name].subarray(state.d * places, (state.d + 1) * places)];
     return all.every(Number.isNaN) ? NaN : all.reduce((a, b) => (Math.abs(b) > a ? Math.abs(b) : a), 0);
   };
-  let numbers = [], order = [], rank = [], largest = 1;
+  let numbers = [], order = [], rank = [], largest = 1, here = size;
   const measure = () => {
     numbers = Array.from({ length: size }, (_, i) => value(i));
     const strength = numbers.map((x) => (Number.isNaN(x) ? -1 : Math.abs(x)));
-    order = numbers.map((_, i) => i).sort((a, b) => strength[b] - strength[a] || a - b);
-    rank = new Array(size);
-    order.forEach((row, i) => { rank[row] = i + 1; });
+    order = numbers.map((_, i) => i).sort((a, b) => strength[b] - strength[a] || isHere(b) - isHere(a) || a - b);
+    here = order.filter(isHere).length;
+    rank = new Array(size).fill(NaN);
+    order.slice(0, here).forEach((row, i) => { rank[row] = i + 1; });
     largest = strength.reduce((a, b) => (Number.isFinite(b) && b > a ? b : a), 0) || 1;
   };
-  const described = (i) => `${data.labels[i]}, ${signed(numbers[i])} logits, rank ${rank[i]} of ${size}`;
+  const described = (i) => (isHere(i) ? `${data.labels[i]}, ${signed(numbers[i])} logits, rank ${rank[i]} of ${size}`
+    : `${data.labels[i]}, left out at this position`);
   const shade = (node, x, top) => {
     const share = Number.isFinite(x) ? Math.min(1, Math.abs(x) / (top || 1)) : 0;
     node.classList.add("shade");
@@ -92,6 +96,21 @@
 
   // --- what is said in words -----------------------------------------------------------------------------------
   const sumOfRows = () => numbers.reduce((a, b) => (Number.isNaN(b) ? a : a + b), 0);
+  // What the total has and no row of a selection; 0 if it is rounding.
+  const notSelected = (p, own) => {
+    const missing = sumOf("total", p) - own;
+    return Math.abs(missing) > Math.max(1e-3, 1e-4 * largest * size ** 0.5) ? missing : 0;
+  };
+  // The rows that are in the total and not among the numbers, in words, with their sum; null if there are none.
+  const remainder = () => {
+    const own = sumOfRows(), left = size - here;
+    if (!left) {
+      const x = notSelected(state.p, own);
+      return x ? { name: "rows not selected", x } : null;
+    }
+    const selected = notSelected(-1, means.subarray(state.d * size, (state.d + 1) * size).reduce((a, b) => a + (b || 0), 0));
+    return { name: `${left} rows left out here${selected ? " and rows not selected" : ""}`, x: sumOf("total") - own };
+  };
   const placeName = (p) => {
     if (p < 0) return `mean over ${places} positions`;
     if (data.groups) return data.groups[p];
@@ -103,9 +122,8 @@
     const logit = sumOf("logit"), total = sumOf("total"), constant = sumOf("constant"), gap = worst("gap");
     const texts = [`${data.directions[state.d]}: the model's own logit is ${signed(logit)}.`];
     if (data.additive) {
-      const own = sumOfRows(), missing = total - own, allowed = Math.max(1e-3, 1e-4 * largest * size ** 0.5);
-      texts.push(`${size} rows sum to ${signed(own)}.`);
-      if (Math.abs(missing) > allowed && !placeOf) texts.push(`Rows that are not shown sum to ${signed(missing)}.`);
+      const rest = remainder(), counted = here < size ? `${here} of ${size}` : size;
+      texts.push(`${counted} rows sum to ${signed(sumOfRows())}${rest ? `; the ${rest.name} sum to ${signed(rest.x)}` : ""}.`);
     } else texts.push(`The last row is ${signed(total)}; the rows do not add up, each is the stream at a depth.`);
     texts.push(`The constant, which no row writes, is ${signed(constant)}.`);
     const allowed = worst("tolerance"), explained = Number.isNaN(allowed) ? "" : `; rounding explains up to ${allowed.toExponential(1)}`;
@@ -296,7 +314,7 @@
   };
 
   const steps = () => {
-    const constant = sumOf("constant"), shown = order.slice(0, 12);
+    const constant = sumOf("constant"), shown = order.slice(0, Math.min(12, here));
     const list = [{ name: "constant", x: constant, from: 0 }];
     let at = constant;
     for (const i of shown) {
@@ -304,10 +322,13 @@
       list.push({ name: data.labels[i], part: i, x: numbers[i], from: at });
       at += numbers[i];
     }
-    if (order.length > 12) {
-      const rest = order.slice(12).reduce((a, i) => a + (numbers[i] || 0), 0);
-      list.push({ name: `${order.length - 12} other rows`, x: rest, from: at });
+    if (here > 12) {
+      const rest = order.slice(12, here).reduce((a, i) => a + (numbers[i] || 0), 0);
+      list.push({ name: `${here - 12} other rows`, x: rest, from: at });
+      at += rest;
     }
+    const unseen = remainder();
+    if (unseen) list.push({ ...unseen, from: at });
     return [...list, { name: "logit", x: sumOf("logit"), from: 0, total: true }];
   };
   const drawSteps = () => {
@@ -329,11 +350,11 @@
     { name: "part", key: (i) => data.labels[i], text: true },
     { name: "kind", key: (i) => data.kindNames[data.kinds[i]], text: true, wide: true },
     { name: "layer", key: (i) => (layers[i] < 0 ? Infinity : layers[i]), show: (i) => (layers[i] < 0 ? "" : layers[i]), wide: true },
-    { name: "logits", key: (i) => numbers[i], show: (i) => signed(numbers[i]) },
+    { name: "logits", key: (i) => numbers[i], show: (i) => (isHere(i) ? signed(numbers[i]) : "left out") },
     ...(ends ? [{ name: data.endsName, key: (i) => ends.low[state.p * size + i],
       show: (i) => ["low", "high"].map((end) => signed(ends[end][state.p * size + i])).join(" to "), wide: true }] : []),
     { name: "size", key: (i) => -Math.abs(numbers[i]), wide: true, bar: true },
-    { name: "rank", key: (i) => rank[i] },
+    { name: "rank", key: (i) => rank[i], show: (i) => (isHere(i) ? rank[i] : "") },
   ];
   const chosen = () => {
     const wanted = state.q.trim().toLowerCase();
@@ -422,7 +443,7 @@
     const text = typeof x === "string" && /^[=+\-@\t\r\n]/.test(x) ? `'${x}` : String(x);
     return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
-  const csv = () => ["part,kind,layer,head,logits,rank", ...chosen().map((i) => [data.labels[i], data.kindNames[data.kinds[i]],
+  const csv = () => ["part,kind,layer,head,logits,rank", ...chosen().filter(isHere).map((i) => [data.labels[i], data.kindNames[data.kinds[i]],
     layers[i] < 0 ? "" : layers[i], heads[i] < 0 ? "" : heads[i], numbers[i], rank[i]].map(cell).join(","))].join("\r\n") + "\r\n";
   const svg = () => {
     const list = data.additive ? steps() : numbers.slice(0, 60).map((x, i) => ({ name: data.labels[i], x, from: 0 }));
