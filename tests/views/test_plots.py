@@ -100,6 +100,15 @@ def test_a_map_of_positions_tells_equal_tokens_apart():
         result.plot.tokens("L9H9")
 
 
+def test_rows_are_drawn_that_are_large_in_any_direction():
+    asked = {"little": dla.Logit(5), "much": dla.Logit(6)}
+    result = dla.Attributor(GPT2.model(), dla.HeadDecomposer()).attribute(PROMPT, asked)
+    values = result.values.clone()
+    values[3, 1] = 1e3
+    figure = replace(result, values=values).plot.positions(1).to_dict()
+    assert list(figure["layout"]["yaxis"]["ticktext"]) == [result.labels[3]]
+
+
 def test_ranked_bars_show_both_ends_and_the_sum_between():
     result = attribution(dla.NeuronDecomposer())
     figure = result.plot.ranked(5).to_dict()
@@ -114,8 +123,9 @@ def test_ranked_bars_show_both_ends_and_the_sum_between():
 def test_two_results_and_their_difference():
     one, other = attribution(), attribution(prompts=PROMPT.replace("Mary", "Tom"))
     first, second, difference = data(one.plot.compare(other, 4))
-    assert list(difference["x"]) == pytest.approx([b - a for a, b in zip(first["x"], second["x"], strict=True)])
-    gaps = (other.values - one.values).abs().flatten().sort(descending=True).values[:4]
+    assert list(difference["x"]) == pytest.approx([a - b for a, b in zip(first["x"], second["x"], strict=True)])
+    assert difference["name"] == "first - second"
+    gaps = (one.values - other.values).abs().flatten().sort(descending=True).values[:4]
     assert [abs(x) for x in difference["x"]] == pytest.approx(gaps.tolist(), rel=1e-4)
     with pytest.raises(ValueError, match="no row in common"):
         one.plot.compare(attribution(dla.LayerDecomposer()).select("0_pre"))
@@ -147,6 +157,10 @@ def test_what_cannot_be_drawn_says_what_to_do():
         attribution(dla.BlockDecomposer()).plot.heads()
     with pytest.raises(ValueError, match="do not add up, so there are no steps"):
         attribution(dla.LayerDecomposer()).plot.waterfall()
+    with pytest.raises(ValueError, match=r"needs all rows, and those that were not selected sum to .*plot.waterfall"):
+        attribution().select("L1H1").plot.depth()
+    with pytest.raises(ValueError, match=r"which are not among the rows. Draw it beside a result of LayerDecomposer"):
+        attribution().plot.depth(attribution(dla.LensDecomposer()))
     assert repr(several.plot).startswith("ResultPlots(call it, or heads, waterfall, depth")
 
 
@@ -163,8 +177,13 @@ def test_a_result_with_nan_and_one_of_one_row_are_drawn():
     result = attribution()
     holed = replace(result, values=result.values.masked_fill(torch.arange(len(result.parts))[:, None] == 3, torch.nan))
     for one in (holed, result.select("embed"), result.select("L0H0")):
-        for plot in (one.plot, one.plot.waterfall, one.plot.ranked, one.plot.depth, one.plot.positions):
+        for plot in (one.plot, one.plot.waterfall, one.plot.ranked, one.plot.positions):
             assert data(plot())
+    ranked = holed.plot.ranked(3).to_dict()
+    assert "rows that are NaN, and not drawn: 1" in ranked["layout"]["title"]["text"]
+    (bars,) = data(holed.plot.ranked(100))
+    assert len(bars["x"]) == len(result.parts) - 1
+    assert result.labels[3] not in holed.plot.ranked(100).to_dict()["layout"]["yaxis"]["ticktext"]
 
 
 def test_measured_effects_are_drawn_against_direct_ones():

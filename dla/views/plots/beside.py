@@ -13,7 +13,7 @@ _GREYS = {"first": "#b0b0b0", "second": "#5c5c5c"}  # the difference has the col
 
 
 def side_by_side(first: PlotRows, second: PlotRows, shown: int) -> Any:
-    """For each row that both have its value in either, and the difference, second minus first.
+    """For each row that both have its value in either, and the difference, first minus second.
 
     Args:
         first: A result.
@@ -28,9 +28,9 @@ def side_by_side(first: PlotRows, second: PlotRows, shown: int) -> Any:
     if not both:
         raise ValueError("The results have no row in common. Attribute both with one decomposer.")
     own, other = (first.means[[i for i, _ in both]], second.means[[j for _, j in both]])
-    order = np.argsort(-np.abs(np.nan_to_num(other - own)), kind="stable")[:shown].tolist()
+    order = np.argsort(-np.abs(np.nan_to_num(own - other)), kind="stable")[:shown].tolist()
     names = [as_label(first.labels[both[i][0]]) for i in order]
-    series = (("first", own), ("second", other), ("second - first", other - own))
+    series = (("first", own), ("second", other), ("first - second", own - other))
     traces = [
         plotly().Bar(
             name=name,

@@ -4,9 +4,11 @@ from typing import Any
 
 import numpy as np
 
+from dla.text import some_of
+from dla.views.grid import signed
 from dla.views.palette import NEGATIVE, NEUTRAL, POSITIVE
 from dla.views.plots.base import figure, names_axis, plotly
-from dla.views.plots.rows import PlotRows, mean_over
+from dla.views.plots.rows import PlotRows, mean_over, not_selected
 
 
 def depth_lines(rows: PlotRows, lens: PlotRows | None) -> Any:
@@ -15,7 +17,20 @@ def depth_lines(rows: PlotRows, lens: PlotRows | None) -> Any:
     Args:
         rows: The rows.
         lens: The rows of a lens for the same question, or None.
+
+    Raises:
+        ValueError: If rows that add up are a selection, or a lens has rows at other places of the stream.
     """
+    if unseen := not_selected(rows):
+        raise ValueError(
+            f"The stream over depth needs all rows, and those that were not selected sum to {signed(unseen)}. Plot the "
+            "result itself, or see plot.waterfall()."
+        )
+    if lens is not None and not set(lens.labels) <= set(rows.labels):
+        raise ValueError(
+            f"The lens reads the stream at {some_of(lens.labels)}, which are not among the rows. Draw it beside a "
+            "result of LayerDecomposer()."
+        )
     names = rows.labels
     heights = rows.means + float(mean_over(rows.constant[0], 0))
     if rows.additive:
@@ -24,7 +39,6 @@ def depth_lines(rows: PlotRows, lens: PlotRows | None) -> Any:
     if lens is not None:
         heights = lens.means + float(mean_over(lens.constant[0], 0))
         lines.append(_line("logit lens", lens.labels, heights, NEGATIVE))
-        names = list(dict.fromkeys([*names, *lens.labels]))
     logit = float(mean_over(rows.logit[0], 0))
     rule = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": logit, "y1": logit}
     shapes = [{**rule, "line": {"color": NEUTRAL, "dash": "dot"}}]

@@ -79,10 +79,11 @@ class ResultPlots:
         """The logit as the stream grows.
 
         Args:
-            lens: The result of a `LensDecomposer` for the same question, drawn beside it.
+            lens: The result of a `LensDecomposer` for the same question, drawn beside that of a `LayerDecomposer`.
 
         Raises:
-            ValueError: If several directions were asked for.
+            ValueError: If several directions were asked for, rows are a selection of those that add up, or a lens is
+                beside rows that are not by layer.
         """
         return depth_lines(self._rows(), None if lens is None else _one_direction(PlotRows.of(lens)))
 
@@ -115,7 +116,7 @@ class ResultPlots:
         return place_map(PlotRows.of(self.result), count(shown, "shown", "rows"))
 
     def compare(self, other: RowsOfResult, shown: Count = 15) -> Any:
-        """This result and another side by side, and the other minus this one.
+        """This result and another side by side, and this one minus the other.
 
         Raises:
             ValueError: If they have no row in common.

@@ -11,11 +11,12 @@ from dla.views.text import as_label
 
 
 def ranked_bars(rows: PlotRows, shown: int) -> Any:
-    """At most `shown` rows at each end; the sum of those between is told below the title."""
-    means = np.nan_to_num(rows.means)
-    order = np.argsort(-means, kind="stable").tolist()
+    """At most `shown` rows at each end; below the title the sum of those between, and how many rows are NaN."""
+    means = rows.means
+    unknown = int(np.isnan(means).sum())
+    order = np.argsort(-means, kind="stable")[: len(means) - unknown].tolist()  # NaN is sorted to the end
     between = order[shown : len(order) - shown] if len(order) > 2 * shown else []
-    kept = [i for i in order if i not in set(between)]
+    kept = [*order[:shown], *order[-shown:]] if between else order
     sizes = [float(means[i]) for i in kept]
     names = [as_label(str(rows.parts[i])) for i in kept]
     trace = plotly().Bar(
@@ -28,7 +29,8 @@ def ranked_bars(rows: PlotRows, shown: int) -> Any:
         hoverinfo="text",
     )
     between_sum = float(means[between].sum())
-    note = f"{len(between)} rows between, which sum to {signed(between_sum)}, are not drawn" if between else ""
+    notes = [f"{len(between)} rows between, which sum to {signed(between_sum)}, are not drawn"] if between else []
+    notes += [f"rows that are NaN, and not drawn: {unknown}"] if unknown else []
     axis = {"tickmode": "array", "tickvals": list(range(len(kept))), "ticktext": names, "autorange": "reversed"}
     axes = {"yaxis": axis, "xaxis": {"title": {"text": "logits"}}}
-    return figure(rows.title, [trace], {**axes, "height": 160 + 22 * len(kept)}, note)
+    return figure(rows.title, [trace], {**axes, "height": 160 + 22 * len(kept)}, "; ".join(notes))

@@ -13,6 +13,8 @@ from dla.decomposers.plans import RowKind
 from dla.labels import Label
 from dla.provenance import Provenance
 
+_ROUNDING = 1e-4  # of the rows: what is less is no row that is missing
+
 
 @runtime_checkable
 class RowsOfResult(Protocol):
@@ -122,9 +124,15 @@ class PlotRows:
         ]
 
     def strongest(self, k: int) -> list[int]:
-        """Where the `k` rows are that are largest, of either sign, at any place; in their own order."""
-        sizes = np.abs(np.nan_to_num(self.values[0])).max(0, initial=0.0)
+        """Where the `k` rows are that are largest, of either sign, at any place in any direction; in their own order."""
+        sizes = np.abs(np.nan_to_num(self.values)).max((0, 1), initial=0.0)
         return sorted(np.argsort(-sizes, kind="stable")[:k].tolist())
+
+
+def not_selected(rows: PlotRows) -> float:
+    """What the total has and no row: the sum of the rows that a selection left out. 0 if it is rounding."""
+    unseen = float(mean_over(rows.total[0], 0)) - float(np.nansum(rows.means))
+    return unseen if rows.additive and abs(unseen) > _ROUNDING * float(np.nansum(np.abs(rows.means))) else 0.0
 
 
 def token_name(position: int, tokens: Sequence[str]) -> str:

@@ -7,10 +7,8 @@ import numpy as np
 from dla.views.grid import signed
 from dla.views.palette import NEGATIVE, NEUTRAL, POSITIVE
 from dla.views.plots.base import figure, plotly
-from dla.views.plots.rows import PlotRows, mean_over
+from dla.views.plots.rows import PlotRows, mean_over, not_selected
 from dla.views.text import as_label
-
-_ROUNDING = 1e-4  # of the rows: what is less is no row that is missing
 
 Steps = list[tuple[str, float]]
 """What each step is called, and how large it is."""
@@ -64,7 +62,6 @@ def waterfall_steps(rows: PlotRows, shown: int) -> Steps:
     rest = rows.means[order[shown:]]
     if len(rest):
         steps.append((f"{len(rest)} other rows", float(np.nansum(rest))))
-    unseen = float(mean_over(rows.total[0], 0)) - float(np.nansum(rows.means))
-    if abs(unseen) > _ROUNDING * float(np.nansum(np.abs(rows.means))):  # a selection, whose total speaks of all rows
+    if unseen := not_selected(rows):
         steps.append(("rows not selected", unseen))
     return steps
