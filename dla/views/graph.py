@@ -17,12 +17,14 @@ from dla.views.endings import check_target
 from dla.views.frames import frame_of_rows
 from dla.views.graph_data import GraphData, GraphEdge, GraphNode, read_graph, write_graph
 from dla.views.grid import printed, signed
+from dla.views.text import as_html
 
 if TYPE_CHECKING:
     import networkx
     import pandas
 
 _JSON = (".json",)
+_LINES = 40  # of a tree in a notebook, before the rest is folded
 
 
 @final
@@ -130,6 +132,12 @@ class Graph:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Tree]:
         yield self.tree()
+
+    def _repr_html_(self) -> str:
+        lines = printed(self).rstrip("\n").split("\n")
+        shown, folded = (f"<pre>{'<br>'.join(map(as_html, some))}</pre>" for some in (lines[:_LINES], lines[_LINES:]))
+        more = f"<details><summary>{len(lines) - _LINES} more lines</summary>{folded}</details>"
+        return shown + (more if lines[_LINES:] else "")
 
     def __str__(self) -> str:
         return printed(self)

@@ -2,7 +2,9 @@
 
 import json
 import re
+from dataclasses import replace
 from functools import cache
+from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -205,3 +207,15 @@ def test_what_cannot_be_traced_is_a_leaf_that_says_why() -> None:
     assert notes["0_mlp_out"] == "what its experts read inside is not shown"
     assert notes["embed"] == "it read nothing of the stream"
     assert notes["L1H0"] == ""
+
+
+def test_a_notebook_shows_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = graphed()
+    asked = replace(graph.nodes[0], label="<script>")
+    html = dla.Graph(replace(graph.data, nodes=(asked, *graph.nodes[1:])))._repr_html_()
+    assert html.startswith("<pre>&lt;script&gt; ")
+    monkeypatch.setattr("dla.views.graph._LINES", 3)
+    html, lines = graph._repr_html_(), str(graph).splitlines()
+    assert f"<details><summary>{len(lines) - 3} more lines</summary><pre>" in html
+    shown = [unescape(line) for text in re.findall("<pre>(.*?)</pre>", html) for line in text.split("<br>")]
+    assert shown == lines
