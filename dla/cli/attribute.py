@@ -73,12 +73,12 @@ def attribute_command(
     direction = _direction(answer, incorrect, attributor.model.vocabulary)
     with notes_in_a_line():
         result = attributor.attribute(prompt, direction, pos=pos, prepend_bos=prepend_bos)
+    files.write(result, sources or 0, _PROMOTED if sources else 0)  # first: whoever reads the table may stop early
     console = Console()
     position = int(result.positions)
     place = f"{model}, at token {position} of the prompt ({result.tokens[0][position]!r})\n"
     console.print(as_printed(place))
     console.print(result.table() if top is None else result.table(top))
-    files.write(result, sources or 0, _PROMOTED if sources else 0)
 
 
 def _direction(answer: str, incorrect: str | None, vocabulary: "dla.inputs.Vocabulary") -> "dla.Direction":

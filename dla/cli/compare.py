@@ -32,12 +32,12 @@ def compare_command(
     check_option("--csv", csv, ".csv", "CSV")
     one, other = _read(first), _read(second)
     result = dla.compare(one, other)  # two kinds are refused there, in a sentence
+    if csv is not None:  # first: whoever reads the table may stop early
+        with replacing(csv) as unfinished:
+            result.to_dataframe().rename(columns=as_cell).map(as_cell).to_csv(unfinished, index=False)
     console = Console()
     console.print(as_printed(f"first: {first}\nsecond: {second}\n"))
     console.print(result.table(top))
-    if csv is not None:
-        with replacing(csv) as unfinished:
-            result.to_dataframe().rename(columns=as_cell).map(as_cell).to_csv(unfinished, index=False)
 
 
 def _read(path: Path) -> "Attribution | dla.Summary":

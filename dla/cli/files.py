@@ -33,7 +33,7 @@ class OutputFiles:
         """Whether all can be written, before anything is computed.
 
         Raises:
-            ValueError: If one cannot.
+            ValueError: If one cannot, or two are the same file.
         """
         check_option("--json", self.json, ".json", "JSON")
         check_option("--csv", self.csv, ".csv", "CSV")
@@ -42,6 +42,16 @@ class OutputFiles:
             raise ValueError(f"--plot {self.plot.name!r}: a picture is an .html or an .svg file. Name it so.")
         if self.plot is not None:
             check_option("--plot", self.plot, self.plot.suffix.lower(), "a picture")
+        self._check_distinct()
+
+    def _check_distinct(self) -> None:
+        named: dict[Path, str] = {}
+        for option, path in vars(self).items():
+            if path is None:
+                continue
+            other = named.setdefault(path.resolve(), option)
+            if other != option:
+                raise ValueError(f"--{other} and --{option} both name {path.name!r}. Give each a file of its own.")
 
     def write(self, result: "dla.Attribution", sources: int, promoted: int) -> None:
         """Writes them.

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 import dla
 import dla.demo
@@ -32,6 +33,15 @@ def test_two_files_are_compared(dla_command, results) -> None:
     assert "not edited" in run.stdout
     frame = pd.read_csv(results / "d.csv")
     assert frame.difference.sum() == pytest.approx(float((first - second).values.sum()), rel=1e-4)
+
+
+def test_the_file_is_there_when_nobody_reads_the_table(dla_command, results, tmp_path, monkeypatch) -> None:
+    def closed(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(Console, "print", closed)
+    dla_command("compare", str(results / "a.nc"), str(results / "b.nc"), "--csv", str(tmp_path / "d.csv"))
+    assert (tmp_path / "d.csv").is_file()
 
 
 def test_two_sweeps_are_compared_and_two_kinds_are_not(dla_command, results) -> None:

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 from cli_assertions import assert_line, assert_usage
+from rich.console import Console
 
 import dla
 import dla.demo
@@ -35,6 +36,15 @@ def test_all_files_at_once(attribute, result, tmp_path):
     page = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert '"sources":{"rows":' in page
     assert '"promoted":{' in page
+
+
+def test_files_are_there_when_nobody_reads_the_table(attribute, tmp_path, monkeypatch):
+    def closed(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(Console, "print", closed)
+    attribute(csv=tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").is_file()
 
 
 def test_a_picture_as_svg_shows_each_head(attribute, result, tmp_path):
@@ -65,6 +75,7 @@ def test_a_picture_as_html_needs_no_network(attribute, tmp_path):
         ({"report": "a.csv"}, ("--report 'a.csv' has the ending of another format", "Name it 'a.html'")),
         ({"csv": "a.html"}, ("--csv 'a.html' has the ending of another format", "Name it 'a.csv'")),
         ({"plot": "no/a.svg"}, ("--plot 'no/a.svg': there is no folder 'no'",)),
+        ({"plot": "a.html", "report": "./a.html"}, ("--plot and --report both name 'a.html'. Give each",)),
         ({"sources": 3}, ("--sources is of the page that --report writes",)),
     ],
 )
