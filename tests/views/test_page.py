@@ -165,6 +165,12 @@ def test_a_page_that_would_be_too_large_keeps_all_means_and_says_what_it_left_ou
         f"The {len(data.rows)} strongest are told position by position.",
     )
     assert len(page_html(data, "").encode()) < 5_000_000
+    both = replace(provenance, directions=("a", "b"))
+    doubled = {name: torch.zeros(2, 1, 2000) for name in sums}
+    several = replace(large, values=torch.stack([values, -values], 1), provenance=both, **doubled)
+    assert re.search(
+        r"those sum to (.)\d\S* for a, (?!\1).\d\S* for b\. The 100 strongest", page_of(several, None, None).notes[0]
+    )
 
 
 def test_odd_results_have_a_page(tmp_path: Path) -> None:

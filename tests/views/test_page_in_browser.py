@@ -271,7 +271,7 @@ def test_rows_that_are_not_there_are_a_step_of_their_own(visit: Any, result: dla
     unseen = f"{float(result.total) - own:+.4f}".replace("-", "−")
     assert f"1 rows sum to +{own:.4f}; the rows not selected sum to {unseen}." in page.inner_text("section")
     assert f"rows not selected\n{unseen}" in page.inner_text(".steps")
-    kept = [3, 5, 7] + list(range(20, 40))
+    kept = [3, 5, 7, *range(20, 40)]
     large = sample_page(4, 10, ["a", "b"], places=2)
     page_data = replace(large, rows=kept, values=large.values[:, :, kept])
     (tmp_path / "large.html").write_text(page_html(page_data, ""), encoding="utf-8")

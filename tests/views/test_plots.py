@@ -145,6 +145,19 @@ def test_effects_are_points_and_equal_ones_lie_on_the_line():
         effects_scatter("effects", pd.DataFrame({"part": ["a"], "value": [1.0]}))
 
 
+def test_plots_of_means_say_so_as_the_table_does():
+    result = attribution(prompts=[PROMPT, "When Mary"], pos=None)
+    said = f"mean over {int((result.positions >= 0).sum())} positions of 2 prompts"
+    assert said in " ".join(str(result).split())
+    plots = result.plot
+    for figure in (plots.heads(), plots.waterfall(), plots.ranked(), plots.depth(), plots.compare(result)):
+        assert said in figure.to_dict()["layout"]["title"]["text"]
+    assert said in plots.svg()
+    assert said in result.select(kind="mlp_out").plot.svg()
+    assert "mean" not in plots.positions().to_dict()["layout"]["title"]["text"]
+    assert "mean" not in attribution().plot.svg()
+
+
 def test_what_cannot_be_drawn_says_what_to_do():
     several = dla.Attributor(GPT2.model(), dla.HeadDecomposer()).attribute(
         PROMPT, {"a": dla.Logit(5), "b": dla.Logit(6)}

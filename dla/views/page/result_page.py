@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float64
 
-from dla.text import shortened
+from dla.text import shortened, some_of
 from dla.views.grid import signed
 from dla.views.page.page_data import HeadSources, PageData, TokensWithValues
 from dla.views.plots.rows import PlotRows, RowsOfResult, mean_over
@@ -69,9 +69,13 @@ def _rows_kept(rows: PlotRows) -> tuple[list[int] | None, list[str]]:
     kept = sorted(np.argsort(-sizes, kind="stable")[:room].tolist())
     out = np.ones(len(rows.parts), dtype=bool)
     out[kept] = False
-    total = float(np.nansum(mean_over(rows.values, 1)[0, out]))
+    totals = np.nansum(mean_over(rows.values, 1)[:, out], 1).tolist()
+    several = len(totals) > 1
+    told = some_of(
+        signed(x) + (f" for {name}" if several else "") for name, x in zip(rows.directions, totals, strict=True)
+    )
     return kept, [
-        f"Of {int(out.sum())} weaker rows only the means are kept; those sum to {signed(total)}. "
+        f"Of {int(out.sum())} weaker rows only the means are kept; those sum to {told}. "
         f"The {len(kept)} strongest are told position by position."
     ]
 

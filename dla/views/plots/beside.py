@@ -44,7 +44,9 @@ def side_by_side(first: PlotRows, second: PlotRows, shown: int) -> Any:
         for name, values in series
     ]
     alone = len(first.parts) + len(second.parts) - 2 * len(both)
-    note = f"first: {first.title}; second: {second.title}" + (f"; {alone} rows are in one only" if alone else "")
+    note = f"first: {first.mean_title}; second: {second.mean_title}" + (
+        f"; {alone} rows are in one only" if alone else ""
+    )
     axis = {"tickmode": "array", "tickvals": list(range(len(order))), "ticktext": names, "autorange": "reversed"}
     axes = {"yaxis": axis, "xaxis": {"title": {"text": "logits"}}}
     layout = {**axes, "height": 190 + 44 * len(order)}

@@ -46,7 +46,7 @@ def depth_lines(rows: PlotRows, lens: PlotRows | None) -> Any:
     axis = {**names_axis(names), "categoryorder": "array", "categoryarray": names, "type": "category"}
     axes = {"xaxis": axis, "yaxis": {"title": {"text": "logits"}}}
     legend = {"legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"}, "showlegend": lens is not None}
-    return figure(rows.title, lines, {**legend, **axes, "shapes": shapes, "annotations": [mark]})
+    return figure(rows.mean_title, lines, {**legend, **axes, "shapes": shapes, "annotations": [mark]})
 
 
 def _line(name: str, labels: list[str], heights: Any, colour: str) -> Any:

@@ -61,7 +61,7 @@ def head_map(rows: PlotRows) -> Any:
     note = f"{len(rest)} other rows, which sum to {signed(float(np.nansum(rest)))}, are not drawn" if rest else ""
     # On the scale of the heads: an MLP may be ten times as large, and would leave them white.
     heads = values[:, : len(columns) - (columns[-1] == MLPS)]
-    return heat_map(rows.title, values, texts, columns, note, largest_of(heads))
+    return heat_map(rows.mean_title, values, texts, columns, note, largest_of(heads))
 
 
 def head_grid(parts: Sequence[Label], means: Float64[np.ndarray, " part"]) -> HeadGrid:

@@ -18,7 +18,7 @@ def place_map(rows: PlotRows, shown: int) -> Any:
     values = (_by_direction(rows) if by_direction else rows.values[0]).T[kept]
     columns = list(rows.directions) if by_direction else rows.place_names()
     labels = [str(rows.parts[i]) for i in kept]
-    return part_map(rows.title, values, labels, columns, len(rows.parts))
+    return part_map(rows.mean_title if by_direction else rows.title, values, labels, columns, len(rows.parts))
 
 
 def part_map(

@@ -33,4 +33,4 @@ def ranked_bars(rows: PlotRows, shown: int) -> Any:
     notes += [f"rows that are NaN, and not drawn: {unknown}"] if unknown else []
     axis = {"tickmode": "array", "tickvals": list(range(len(kept))), "ticktext": names, "autorange": "reversed"}
     axes = {"yaxis": axis, "xaxis": {"title": {"text": "logits"}}}
-    return figure(rows.title, [trace], {**axes, "height": 160 + 22 * len(kept)}, "; ".join(notes))
+    return figure(rows.mean_title, [trace], {**axes, "height": 160 + 22 * len(kept)}, "; ".join(notes))

@@ -115,6 +115,17 @@ class PlotRows:
         """The rows of the first direction, averaged over the places."""
         return mean_over(self.values[0], 0)
 
+    @property
+    def averaged(self) -> str:
+        """Over how much means are taken, as the printed table says it; "" for one place."""
+        count = len(self.places)
+        return "" if count == 1 else f", mean over {count} positions of {len(self.tokens)} prompts"
+
+    @property
+    def mean_title(self) -> str:
+        """The title of a plot of means."""
+        return self.title + self.averaged
+
     def place_names(self) -> list[str]:
         """What each place is called: `3 'the'`, with the prompt's number in front if there are several."""
         several = len({prompt for prompt, _ in self.places}) > 1
@@ -124,7 +135,7 @@ class PlotRows:
         ]
 
     def strongest(self, k: int) -> list[int]:
-        """Where the `k` rows are that are largest, of either sign, at any place in any direction; in their own order."""
+        """Where the `k` rows are that are largest, of either sign, anywhere, in any direction; in their own order."""
         sizes = np.abs(np.nan_to_num(self.values)).max((0, 1), initial=0.0)
         return sorted(np.argsort(-sizes, kind="stable")[:k].tolist())
 

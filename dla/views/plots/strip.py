@@ -67,7 +67,7 @@ def source_strip(rows: PlotRows, head: str) -> Any:
     tokens = [rows.tokens[0][i] if rows.tokens else str(i) for i in range(length)]
     values = np.array([rows.means[sources[i]] if i in sources else np.nan for i in range(length)])
     note = f"all that {head} reads: {signed(float(np.nansum(values)))}"
-    return token_strip(f"{head}, by the token that it reads: {rows.directions[0]}", tokens, values, note)
+    return token_strip(f"{head}, by the token that it reads: {rows.directions[0]}{rows.averaged}", tokens, values, note)
 
 
 def answer_strip(rows: PlotRows, part: str | None) -> Any:

@@ -32,15 +32,15 @@ def svg_of(rows: PlotRows) -> str:
     constant, logit = (float(mean_over(each[0], 0)) for each in (rows.constant, rows.logit))
     if not rows.additive:
         names = rows.labels[:_ROWS]
-        return _bars(rows.title, [(name, 0.0, float(rows.means[i]), "") for i, name in enumerate(names)])
+        return _bars(rows, [(name, 0.0, float(rows.means[i]), "") for i, name in enumerate(names)])
     bars, end = [("constant", 0.0, constant, NEUTRAL)], constant
     for name, size in waterfall_steps(rows, _STEPS):
         bars.append((name, end, end + size, ""))
         end += size
-    return _bars(rows.title, [*bars, ("logit", 0.0, logit, NEUTRAL)])
+    return _bars(rows, [*bars, ("logit", 0.0, logit, NEUTRAL)])
 
 
-def _bars(title: str, bars: Sequence[tuple[str, float, float, str]]) -> str:
+def _bars(rows: PlotRows, bars: Sequence[tuple[str, float, float, str]]) -> str:
     """Each bar has a name, a begin, an end, and a colour, or "" for that of its sign."""
     edges = [edge for _, begin, end, _ in bars for edge in (begin, end) if np.isfinite(edge)]
     low, high = min([*edges, 0.0]), max([*edges, 0.0])
@@ -53,7 +53,7 @@ def _bars(title: str, bars: Sequence[tuple[str, float, float, str]]) -> str:
             left, length = _LABELS + scale * (min(begin, end) - low), max(1.0, scale * abs(end - begin))
             shapes.append(_rectangle(left, top + 3, length, _LINE - 6, colour or colour_of(end - begin)))
         shapes.append(_text(_LABELS + _BARS + 10, top + 14, signed(end - begin)))
-    return _document(title, _LABELS + _BARS + _NUMBERS, 44 + _LINE * len(bars), shapes)
+    return _document(rows, _LABELS + _BARS + _NUMBERS, 44 + _LINE * len(bars), shapes)
 
 
 def _map(rows: PlotRows) -> str:
@@ -67,7 +67,7 @@ def _map(rows: PlotRows) -> str:
         shapes.append(_text(38, top + 15, str(layer), "end"))
         for left, value, text in zip(wide, values[layer].tolist(), texts[layer], strict=True):
             shapes.append(_cell(left, top, value, text, largest))
-    return _document(rows.title, max(360, 60 + _CELL * len(columns)), 60 + _CELL * len(values), shapes)
+    return _document(rows, max(360, 60 + _CELL * len(columns)), 60 + _CELL * len(values), shapes)
 
 
 def _cell(left: int, top: int, value: float, text: str, largest: float) -> str:
@@ -99,11 +99,12 @@ def _text(left: Pixels, top: Pixels, text: str, anchor: str = "start", fill: str
     return f'<text x="{left:.1f}" y="{top:.1f}" text-anchor="{anchor}" fill="{fill}">{_safe(text)}</text>\n'
 
 
-def _document(title: str, width: int, height: int, shapes: Sequence[str]) -> str:
+def _document(rows: PlotRows, width: int, height: int, shapes: Sequence[str]) -> str:
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     style = 'font-family="system-ui, sans-serif" font-size="12" role="img"'
-    shown = f'<title>{_safe(title)}</title>\n<rect width="100%" height="100%" fill="#ffffff"/>\n'
-    return f"{head} {style}>\n{shown}{_text(10, 20, _short(title, 90))}{''.join(shapes)}</svg>\n"
+    headline = f"{_short(rows.title, 90)}{rows.averaged}"
+    shown = f'<title>{_safe(rows.mean_title)}</title>\n<rect width="100%" height="100%" fill="#ffffff"/>\n'
+    return f"{head} {style}>\n{shown}{_text(10, 20, headline)}{''.join(shapes)}</svg>\n"
 
 
 def _short(text: str, most: int = 22) -> str:

@@ -45,7 +45,7 @@ def waterfall(rows: PlotRows, shown: int) -> Any:
     axis = {"tickmode": "array", "tickvals": list(range(len(names))), "ticktext": list(map(as_label, names))}
     axes = {"yaxis": {**axis, "autorange": "reversed"}, "xaxis": {"title": {"text": "logits"}}}
     return figure(
-        rows.title, [trace], {**axes, "margin": {"r": 70}, "height": 160 + 26 * len(names), "showlegend": False}
+        rows.mean_title, [trace], {**axes, "margin": {"r": 70}, "height": 160 + 26 * len(names), "showlegend": False}
     )
 
 
