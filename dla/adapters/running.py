@@ -103,7 +103,7 @@ class AnatomyCache:
             return self._found()
 
     def _found(self) -> Anatomy:
-        state = self._state()
+        state, _ = self._state(), self._hook_points.get()  # which refuses a hook point that is none any more
         found = _FOUND.get(self._model)
         if found is None or found[0] != state:
             found = _FOUND[self._model] = state, self._looked_at(discover)

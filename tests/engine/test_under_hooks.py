@@ -324,8 +324,9 @@ def test_a_decomposer_that_forgot_a_part_is_blamed_though_hooks_are_on_the_model
             twin.attribute(some_tokens(1), dla.Logit(5))
 
 
-def test_explaining_an_edit_that_no_row_holds_names_the_stretch_and_the_hook() -> None:
-    """Half of the MLP's module in compatibility mode: nothing shows what was there before."""
+def test_explaining_an_edit_that_no_row_holds_names_the_stretch_and_the_hook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hook of the MLP's module: nothing shows what was there before."""
+    monkeypatch.setenv("COLUMNS", "120")
     model = GPT2.model()
     attributor = dla.Attributor(model, HEADS)
     handle = model.blocks[1].mlp.register_forward_hook(plain_hook(lambda x: steered(x, None)))
