@@ -18,6 +18,7 @@ from dla.views.palette import colour_of
 
 _WIDTH = 100  # of what is printed, where no terminal says how wide it is
 _NARROWEST = 8  # of a column of labels
+_NARROWEST_WORDS = 16  # of a column of words
 
 
 @final
@@ -95,7 +96,10 @@ class Grid:
         )
         table.add_column(_text(self.rows), width=fit.label, overflow="fold")
         for name in self.header[: fit.columns]:
-            table.add_column(_text(name), justify="left" if name in self.words else "right", overflow="fold")
+            words = name in self.words
+            table.add_column(
+                _text(name), justify="left" if words else "right", overflow="fold", width=fit.words if words else None
+            )
         if fit.bar:
             table.add_column("", width=fit.bar)
         for lines in self.sections:
@@ -138,6 +142,7 @@ class _Fit:
         bar: How many characters the bars have; 0 for none.
         framed: Whether there are lines around the cells.
         note: What was left out.
+        words: How many characters a column of words has, if its cells have to be folded.
     """
 
     label: int
@@ -145,6 +150,7 @@ class _Fit:
     bar: int
     framed: bool
     note: str = ""
+    words: int | None = None
 
     @staticmethod
     def of(grid: Grid, room: int) -> "_Fit":
@@ -158,6 +164,9 @@ class _Fit:
         bar = min(grid.bar, left - 3) if grid._barred else 0
         if left >= 0:
             return _Fit(label, len(widths), bar if bar >= 2 else 0, True)
+        folded = [width for name, width in zip(grid.header, widths, strict=True) if name in grid.words]
+        if len(folded) == 1 and folded[0] + left >= _NARROWEST_WORDS:
+            return _Fit(label, len(widths), 0, True, words=folded[0] + left)
         columns = len(widths)
         while columns > 1 and _NARROWEST + sum(widths[:columns]) + columns + 1 > room:
             columns -= 1
