@@ -11,11 +11,13 @@ from rich.text import Text
 from torch import Tensor
 
 from dla.decomposers.plans import RowKind
+from dla.provenance import Provenance
 from dla.results.attributed import AttributedRows
 from dla.results.attribution_table import mean_by_row
 from dla.results.direct_effects import DirectEffects
 from dla.results.effects import Effects
 from dla.results.rerun import Rerun
+from dla.results.total_effects import TotalEffects
 from dla.text import as_text
 from dla.views.grid import printed
 from dla.views.text import as_html
@@ -37,6 +39,8 @@ class Caveats:
         common: How much of the logit all tokens of the vocabulary share: their mean logit, times the weight with which
             the direction reads single tokens; 0 for a difference. None where the direction reads the stream.
         repaired: With effects: what parts that were taken away lost directly, and in runs.
+        erased: With totals: the row of which later parts that read it take back most, what it adds directly, and what
+            it comes to through all paths; None if no row is taken back.
         sentences: All of it in words.
     """
 
@@ -45,17 +49,21 @@ class Caveats:
     reaction: tuple[str, float, float] | None
     common: float | None
     repaired: tuple[float, float] | None
+    erased: tuple[str, float, float] | None
     sentences: tuple[str, ...]
 
     @staticmethod
     @torch.no_grad()
-    def of(result: AttributedRows, rerun: Rerun, effects: Effects | None) -> "Caveats":
+    def of(
+        result: AttributedRows, rerun: Rerun, effects: Effects | None, totals: TotalEffects | None = None
+    ) -> "Caveats":
         """The caveats of an attribution, after one more run of the model.
 
         Args:
             result: The attribution, of one direction.
             rerun: Where it comes from.
             effects: Measured effects of some of its parts, if there are.
+            totals: What its parts add through all paths, if that is known.
 
         Raises:
             RunChangedError: If the model does not run any more as it did.
@@ -63,11 +71,13 @@ class Caveats:
         """
         if result.provenance.row_kind != RowKind.ADDITIVE.value:
             raise ValueError(f"The rows are {result.provenance.row_kind}; they share no logit that could cancel.")
-        if effects is not None and not _same_question(result, effects):
-            raise ValueError(
-                f"The effects are of another result, about {effects.attribution.provenance.direction!r}. Pass what "
-                "effects() of this result gave."
-            )
+        for what, other in (("effects", effects), ("total_effects", totals)):
+            asked = None if other is None else _asked_by(other)
+            if asked is not None and not _same_question(result.provenance, asked):
+                raise ValueError(
+                    f"What {what} gave is of another result, about {asked.direction!r}. Pass what {what} of this "
+                    "result gave."
+                )
         means = mean_by_row(result, result.values)
         flat = result.values.double().reshape(len(result.values), -1)
         flat = flat[:, ~flat.isnan().any(0)]
@@ -77,14 +87,16 @@ class Caveats:
         reaction = None if rerun.scale is None else _strongest_reaction(result, rerun)
         common, logit = _common(rerun), float(result.logit.double().nanmean())
         repaired = None if effects is None else _repaired(effects)
+        erased = None if totals is None else _erased(totals)
         sentences = (
             _of_cancelling(size, total),
             f"The {len(strongest)} largest rows of {len(means)} add up to {top:+.2f} of {all_of_it:+.2f}.",
             *([] if reaction is None else [_of_reaction(*reaction)]),
             *([] if common is None else [_of_common(common, logit)]),
+            *([] if erased is None else [_of_erasure(*erased)]),
             *([] if repaired is None else [_of_repair(*repaired)]),
         )
-        return Caveats(_ratio(size, total), _ratio(top, all_of_it), reaction, common, repaired, sentences)
+        return Caveats(_ratio(size, total), _ratio(top, all_of_it), reaction, common, repaired, erased, sentences)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         yield from (Text(as_text(sentence)) for sentence in self.sentences)
@@ -121,15 +133,22 @@ def _common(rerun: Rerun) -> float | None:
     return float((mean * torch.as_tensor(weights).to(mean))[valid].mean())
 
 
-def _same_question(result: AttributedRows, effects: Effects) -> bool:
-    one, other = result.provenance, effects.attribution.provenance
-    same = (one.tokens, one.direction, one.model, one.edits) == (
-        other.tokens,
-        other.direction,
-        other.model,
-        other.edits,
-    )
-    return same and result.positions.tolist() == effects.attribution.positions.tolist()
+def _asked_by(other: Effects | TotalEffects) -> Provenance:
+    return other.provenance if isinstance(other, TotalEffects) else other.attribution.provenance
+
+
+def _same_question(one: Provenance, other: Provenance) -> bool:
+    return all(getattr(one, name) == getattr(other, name) for name in ("tokens", "direction", "model", "edits"))
+
+
+def _erased(totals: TotalEffects) -> tuple[str, float, float] | None:
+    """The row of which most is taken back where it was asked about, its direct effect, and that through all paths."""
+    direct, through = totals.direct.double(), totals.through.double()
+    there = (direct != 0).any(0)  # all else is written at other positions
+    own, back = ((each * there).sum(-1).mean(-1) for each in (direct, through))
+    lost = torch.minimum(own.abs(), back.abs()) * (own * back < 0)
+    i = int(lost.argmax())
+    return (totals.labels[i], float(own[i]), float(own[i] + back[i])) if bool(lost[i] > 0) else None
 
 
 def _repaired(effects: Effects) -> tuple[float, float]:
@@ -162,6 +181,13 @@ def _of_common(common: float, logit: float) -> str:
     return (
         f"Of the logit {logit:+.2f}, {common:+.2f} is the mean over all tokens of the vocabulary, which raises every "
         "answer alike. Ask for a difference, or for dla.CentredLogit, to leave it out."
+    )
+
+
+def _of_erasure(label: str, direct: float, total: float) -> str:
+    return (
+        f"{label} adds {direct:+.2f} directly; with what later parts write because they read it there, it comes to "
+        f"{total:+.2f}. No other row is taken back more."
     )
 
 

@@ -156,8 +156,12 @@ class Effects:
         return data.assign(variables | {"repaired": (dims, self.repaired.detach().cpu().numpy())})
 
     def to_dataframe(self) -> "pandas.DataFrame":
-        """One row for each part, direction, prompt and position: value, direct_effect, measured_effect, repaired."""
-        return frame_of(self.to_xarray(), ["values", "direct_effect", "measured_effect", "repaired"])
+        """One row for each part, direction, prompt and position.
+
+        The columns label, value, direct_effect, measured_effect, repaired, and those of `Attribution.to_dataframe`.
+        """
+        frame = frame_of(self.to_xarray(), ["values", "direct_effect", "measured_effect", "repaired"])
+        return frame.rename(columns={"part": "label"})
 
     def plot(self) -> Any:
         """Direct against measured effects, a point a part, as a figure of plotly.
@@ -166,7 +170,7 @@ class Effects:
             MissingPackageError: If plotly is not installed.
             ValueError: If several directions were asked for.
         """
-        return effects_scatter(self._grid(0).title, self.to_dataframe())
+        return effects_scatter(self._grid(0).title, self.to_dataframe().rename(columns={"label": "part"}))
 
     def table(self, shown: Count = _SHOWN) -> Table:
         """The table that is printed: the `shown` parts with the largest values of either sign.

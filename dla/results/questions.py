@@ -12,6 +12,7 @@ from dla.results.effects import Effects
 from dla.results.measuring import measured_effects
 from dla.results.rerun import Rerun
 from dla.results.shares import Shares
+from dla.results.total_effects import TotalEffects
 
 if TYPE_CHECKING:
     Parts = int | str | Sequence[str]
@@ -84,20 +85,21 @@ class Questions:
         """
         return Shares.of(self, run_of(self, "shares"))
 
-    def caveats(self: AttributedRows, effects: Effects | None = None) -> Caveats:
+    def caveats(self: AttributedRows, effects: Effects | None = None, *, totals: TotalEffects | None = None) -> Caveats:
         """What to know before this result is believed, in sentences with its own numbers; the model runs once more.
 
         Args:
             effects: What `effects` measured of some parts, for a sentence on what others repair.
+            totals: What `dla.total_effects` gave, for a sentence on what later parts take back.
 
         Raises:
             RunChangedError: If the model does not run any more as it ran for this result.
-            TypeError: If `effects` are none.
-            ValueError: If they are those of another question.
+            TypeError: If `effects` or `totals` are something else.
             ValueError: If the rows do not add up, there are several directions, or the result was read from a file.
         """
         given = instance(effects, (Effects, type(None)), "effects", "what result.effects() gave, or None")
-        return Caveats.of(self, run_of(self, "caveats"), given)
+        known = instance(totals, (TotalEffects, type(None)), "totals", "what dla.total_effects(result) gave, or None")
+        return Caveats.of(self, run_of(self, "caveats"), given, known)
 
 
 def run_of(result: AttributedRows, what: str) -> Rerun:

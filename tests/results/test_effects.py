@@ -202,7 +202,7 @@ def test_unequal_prompts_several_positions_and_directions() -> None:
     alone = dla.Attributor(model, HEADS).attribute(prompts[1], dla.Logit(6), pos=None).effects(["L1H2"])
     of_two = effects.direction("two")
     torch.testing.assert_close(of_two.measured_effects[1, 1, :4], alone.measured_effects[0, 0], atol=1e-5, rtol=1e-4)
-    assert {"value", "direct_effect", "measured_effect", "repaired"} <= set(effects.to_dataframe().columns)
+    assert {"label", "value", "direct_effect", "measured_effect", "repaired"} <= set(effects.to_dataframe().columns)
     assert len(effects.to_dataframe()) == 2 * 2 * 10
     assert str(effects).count("without each part") == 2
 

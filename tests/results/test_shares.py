@@ -130,8 +130,27 @@ def test_caveats_are_this_results_numbers() -> None:
 def test_effects_of_another_question_are_refused() -> None:
     attributor = dla.Attributor(GPT2.model(), HEADS)
     other = attributor.attribute(some_tokens(2), ASKED).effects(1)
-    with pytest.raises(ValueError, match=r"Pass what effects\(\) of this result gave"):
+    with pytest.raises(ValueError, match=r"Pass what effects of this result gave"):
         attributor.attribute(TOKENS, ASKED).caveats(other)
+
+
+def test_what_later_parts_take_back_is_said() -> None:
+    """By hand: a row's own part and what follows from it, at the position asked about."""
+    result = dla.Attributor(dla.demo.load_small("raw"), HEADS).attribute(PROMPT, dla.LogitDifference(" Mary", " John"))
+    totals = dla.total_effects(result)
+    caveats = result.caveats(totals=totals)
+    assert caveats.erased is not None
+    label, direct, total = caveats.erased
+    i = totals.labels.index(label)
+    assert direct == pytest.approx(float(result.select(label).values), rel=1e-4)
+    assert total == pytest.approx(float(totals.total[i, 0, -1]), rel=1e-4)
+    assert direct * (total - direct) < 0
+    lost = torch.minimum(totals.direct[..., -1].abs(), totals.through[..., -1].abs())
+    taken = totals.direct[..., -1] * totals.through[..., -1] < 0
+    assert i == int((lost * taken).mean(1).argmax())
+    assert f"{direct:+.2f} directly" in " ".join(str(caveats).split())
+    with pytest.raises(ValueError, match=r"Pass what total_effects of this result gave"):
+        dla.Attributor(GPT2.model(), HEADS).attribute(TOKENS[:1], ASKED).caveats(totals=totals)
 
 
 def test_a_difference_has_no_common_part() -> None:
