@@ -9,6 +9,9 @@ Source: Okabe and Ito 2008, "Color Universal Design".
 NEUTRAL = "#8a8a8a"
 """What has no sign: totals, rules, the rest."""
 
+INK = "#222222"
+"""What is drawn beside what has a sign: a line over depth."""
+
 ZERO = "#ffffff"
 """The middle of a scale of colours, where the background is white."""
 

@@ -38,6 +38,9 @@ def test_the_map_has_layer_0_on_top_and_every_head_in_its_place():
             assert cells["z"][label.layer][-1] == pytest.approx(value)
     assert figure["layout"]["yaxis"]["autorange"] == "reversed"
     assert (cells["zmin"], cells["colorscale"][0]) == (-cells["zmax"], [0.0, NEGATIVE])
+    marks = {mark for row in cells["text"] for mark in row}
+    assert marks <= {"▲", "▼", ""}
+    assert (cells["text"][0][0] == "▲") == (cells["z"][0][0] > 0)
     assert cells["colorscale"][2] == [1.0, POSITIVE]
     drawn = [i for i, part in enumerate(result.parts) if part.kind in ("head", "mlp_out")]
     rest = float(result.values.sum()) - float(result.values[drawn].sum())

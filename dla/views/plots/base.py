@@ -8,8 +8,10 @@ import numpy as np
 from jaxtyping import Float64
 
 from dla.errors import MissingPackageError
-from dla.views.palette import NEGATIVE, NEUTRAL, POSITIVE, ZERO
+from dla.views.palette import NEGATIVE, NEUTRAL, POSITIVE, ZERO, mark_of
 from dla.views.text import as_label
+
+_MARKED = 2048  # cells
 
 SCALE = ((0.0, NEGATIVE), (0.5, ZERO), (1.0, POSITIVE))
 """Colours from the most negative value over zero to the most positive."""
@@ -67,8 +69,15 @@ def cells(
         zmin=-largest,
         zmax=largest,
         colorbar={"title": {"text": "logits"}},
-        **(more or {}),
+        **{**_marks(values), **(more or {})},
     )
+
+
+def _marks(values: Float64[np.ndarray, "row column"]) -> dict[str, Any]:
+    """The sign of each cell, for who does not see colours; on a large map a mark would be a speck."""
+    if values.size > _MARKED:
+        return {}
+    return {"text": [[mark_of(value) for value in row] for row in values.tolist()], "texttemplate": "%{text}"}
 
 
 def largest_of(values: Float64[np.ndarray, "..."]) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 
 from dla.text import some_of
 from dla.views.grid import signed
-from dla.views.palette import NEGATIVE, NEUTRAL, POSITIVE
+from dla.views.palette import INK, NEUTRAL
 from dla.views.plots.base import figure, names_axis, plotly
 from dla.views.plots.rows import PlotRows, mean_over, not_selected
 
@@ -35,10 +35,10 @@ def depth_lines(rows: PlotRows, lens: PlotRows | None) -> Any:
     heights = rows.means + float(mean_over(rows.constant[0], 0))
     if rows.additive:
         heights = np.nancumsum(rows.means) + float(mean_over(rows.constant[0], 0))
-    lines = [_line("the stream, on the final scale", names, heights, POSITIVE)]
+    lines = [_line("the stream, on the final scale", names, heights, INK)]
     if lens is not None:
         heights = lens.means + float(mean_over(lens.constant[0], 0))
-        lines.append(_line("logit lens", lens.labels, heights, NEGATIVE))
+        lines.append(_line("logit lens", lens.labels, heights, NEUTRAL))
     logit = float(mean_over(rows.logit[0], 0))
     rule = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": logit, "y1": logit}
     shapes = [{**rule, "line": {"color": NEUTRAL, "dash": "dot"}}]

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from dla.views.grid import signed
-from dla.views.palette import NEUTRAL, POSITIVE
-from dla.views.plots.base import figure, plotly
+from dla.views.palette import NEUTRAL
+from dla.views.plots.base import figure, plotly, signs
 from dla.views.text import as_label
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def effects_scatter(title: str, frame: "pandas.DataFrame") -> Any:
         mode="markers+text",
         text=[as_label(name) if name in far else "" for name in names],
         textposition="top center",
-        marker={"color": POSITIVE, "size": 7, "opacity": 0.7},
+        marker={"color": signs(y), "size": 7, "opacity": 0.7},
         hovertext=[f"{as_label(n)}: {signed(a)}, {signed(b)}" for n, a, b in zip(names, x, y, strict=True)],
         hoverinfo="text",
     )
