@@ -16,8 +16,11 @@ from dla.results.total_effects import TotalEffects
 
 if TYPE_CHECKING:
     Parts = int | str | Sequence[str]
+    Replacing = Ablation
+    Measured = Effects | None
+    Totals = TotalEffects | None
 else:  # what is passed is looked at where it is read, and a sentence says what is wrong with it
-    Parts = object
+    Parts = Replacing = Measured = Totals = object
 
 _ZERO = Zero()
 
@@ -43,7 +46,7 @@ class Questions:
         self: AttributedRows,
         parts: Parts = 10,
         *,
-        ablation: Ablation = _ZERO,
+        ablation: Replacing = _ZERO,
         at: str = "asked",
         joint: bool = False,
         progress: bool | None = None,
@@ -85,7 +88,7 @@ class Questions:
         """
         return Shares.of(self, run_of(self, "shares"))
 
-    def caveats(self: AttributedRows, effects: Effects | None = None, *, totals: TotalEffects | None = None) -> Caveats:
+    def caveats(self: AttributedRows, effects: Measured = None, *, totals: Totals = None) -> Caveats:
         """What to know before this result is believed, in sentences with its own numbers; the model runs once more.
 
         Args:
