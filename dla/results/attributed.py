@@ -2,56 +2,32 @@
 
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from dla.labels import Label
-from dla.provenance import Provenance
+from dla.inputs.given import shown
 from dla.results.rerun import Rerun
+from dla.views.plots.rows import RowsOfResult
 
 if TYPE_CHECKING:
     import xarray
 
 
 @runtime_checkable
-class AttributedRows(Protocol):
-    """Rows with their values and their proof, each as it is described in `Attribution`."""
-
-    @property
-    def parts(self) -> tuple[Label, ...]: ...
+class AttributedRows(RowsOfResult, Protocol):
+    """Rows with their values, their proof and the run that they come from, each as it is described in `Attribution`."""
 
     @property
     def labels(self) -> list[str]: ...
 
     @property
-    def values(self) -> Float[Tensor, "part *direction_batch_and_pos"]: ...
-
-    @property
-    def total(self) -> Float[Tensor, "*direction_batch_and_pos"]: ...
-
-    @property
-    def constant(self) -> Float[Tensor, "*direction_batch_and_pos"]: ...
-
-    @property
-    def logit(self) -> Float[Tensor, "*direction_batch_and_pos"]: ...
-
-    @property
     def gap(self) -> Float[Tensor, "*direction_batch_and_pos"]: ...
-
-    @property
-    def positions(self) -> Int[Tensor, "*batch_and_pos"]: ...
-
-    @property
-    def tolerance(self) -> Float[Tensor, "*direction_batch_and_pos"]: ...
 
     @property
     def rerun(self) -> Rerun | None: ...
 
     @property
     def directions(self) -> list[str]: ...
-
-    @property
-    def provenance(self) -> Provenance: ...
 
     def direction(self, name: str) -> "AttributedRows": ...
 
@@ -60,3 +36,23 @@ class AttributedRows(Protocol):
     def group_by(self, key: Any) -> "AttributedRows": ...
 
     def to_xarray(self) -> "xarray.Dataset": ...
+
+
+def run_of(result: object, what: str) -> Rerun:
+    """Where an attribution comes from.
+
+    Args:
+        result: The attribution.
+        what: What is asked of it, for messages.
+
+    Raises:
+        TypeError: If it is none.
+        ValueError: If it was read from a file or a pickle.
+    """
+    if not isinstance(result, AttributedRows):
+        raise TypeError(f"{what}: {shown(result)} is no attribution. Pass what attributor.attribute(...) returned.")
+    if result.rerun is None:
+        raise ValueError(
+            f"{what} runs the model again, and this result was read from a file or a pickle. Attribute again."
+        )
+    return result.rerun

@@ -1,6 +1,6 @@
 """The result: how much each part contributed, and the proof that the parts add up."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, final
 
 import torch
 from jaxtyping import Float, Int
-from rich.console import Console, ConsoleOptions, Group
-from rich.table import Table
 from torch import Tensor
 
 from dla.decomposers.base import Decomposer, as_decomposer
@@ -21,17 +19,19 @@ from dla.inputs.arguments import file_path
 from dla.inputs.given import Count, count, shown
 from dla.labels import Label
 from dla.provenance import Provenance
+from dla.results.attributed import run_of
 from dla.results.attribution_table import ROWS_SHOWN, attribution_grid, ranked
 from dla.results.axes import provenance_of, without_axes
 from dla.results.difference import Difference
 from dla.results.grouped import grouped
 from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen, place_of_direction, places_of
 from dla.results.part import Part
-from dla.results.questions import Questions, run_of
+from dla.results.questions import Questions
 from dla.results.refining import refined
 from dla.results.report import write_report
 from dla.results.rerun import Rerun
 from dla.results.sums import adds_up
+from dla.results.tables import TablePerDirection
 from dla.results.trace import Pos, trace
 from dla.results.trace_back import trace_back
 from dla.text import shortened
@@ -39,8 +39,7 @@ from dla.views.brief import mean_of
 from dla.views.dataset import frame_of, to_dataset
 from dla.views.endings import NETCDF, check_target
 from dla.views.files import write_dataset
-from dla.views.grid import printed
-from dla.views.grid_html import folded_html
+from dla.views.grid import Grid
 from dla.views.plots.of_result import ResultPlots
 from dla.views.rows_json import rows_as_json
 
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Attribution(Questions):
+class Attribution(Questions, TablePerDirection):
     """What each part of the model contributed to a logit, or to a difference of logits.
 
     All tensors are in logits. The axis of directions is there if several were asked for; the batch axis is always there
@@ -306,22 +305,6 @@ class Attribution(Questions):
         """What was found as JSON, the strongest rows first: all of them, or `top`, and the sum of those left out."""
         return rows_as_json(self, None if top is None else count(top, "top", "rows", least=0))
 
-    def table(self, shown: Count = ROWS_SHOWN) -> Table:
-        """The table that is printed, with at most `shown` rows at each end; cumulative rows are all shown.
-
-        Raises:
-            TypeError: If `shown` is not a whole number.
-            ValueError: If it is negative, or several directions were asked for.
-        """
-        return attribution_grid(self, count(shown, "shown", "rows", least=0)).rich()
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table | Group]:
-        each = [self.direction(name) for name in self.directions] or [self]
-        yield Group(*(attribution_grid(one, ROWS_SHOWN).rich(options.max_width) for one in each))
-
-    def __str__(self) -> str:
-        return printed(self)
-
     def __repr__(self) -> str:
         worst, allowed = (float(tensor.nan_to_num().abs().max()) for tensor in (self.gap, self.tolerance))
         several = len(self.directions)
@@ -331,9 +314,10 @@ class Attribution(Questions):
             f"{len(self.parts)} parts, {told}, largest gap {worst:.1e}, allowed {allowed:.1e})"
         )
 
-    def _repr_html_(self) -> str:
-        each = [self.direction(name) for name in self.directions] or [self]
-        return folded_html([attribution_grid(one, ROWS_SHOWN).html() for one in each], self.directions)
+    _shown = ROWS_SHOWN
+
+    def _grid(self, shown: int) -> Grid:
+        return attribution_grid(self, shown)
 
     def _place(self, label: OneLabel) -> int:
         return LabelIndex(self.labels)(label)

@@ -9,7 +9,7 @@ from dla.engine.contraction import Contraction
 from dla.engine.forward import Unembed
 from dla.labels import Label
 from dla.results.alignment import rows_at
-from dla.results.attributed import AttributedRows
+from dla.results.attributed import AttributedRows, run_of
 from dla.results.part_vectors import direction_reads
 from dla.results.rerun import Rerun
 
@@ -46,8 +46,6 @@ def crossed_values(
 
 
 def _rerun(result: AttributedRows) -> Rerun:
-    if result.rerun is None:
-        raise ValueError("split runs a model again, and a result was read from a file or a pickle. Attribute again.")
     if result.provenance.row_kind != RowKind.ADDITIVE.value:
         raise ValueError(f"The rows are {result.provenance.row_kind}; none is a part whose vector could be read.")
-    return result.rerun
+    return run_of(result, "split")

@@ -1,14 +1,11 @@
 """Two attributions side by side: their rows by label, and why they differ."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 import torch
 from jaxtyping import Float
-from rich.console import Console, ConsoleOptions, Group
-from rich.table import Table
 from torch import Tensor
 
 from dla.inputs.arguments import file_path
@@ -16,14 +13,15 @@ from dla.inputs.given import Count, count
 from dla.labels import Label
 from dla.results.alignment import check_comparable, rows_of_both
 from dla.results.attributed import AttributedRows
-from dla.results.attribution_table import ROWS_SHOWN, mean_by_row
+from dla.results.attribution_table import mean_by_row
 from dla.results.crossing import crossed_values
+from dla.results.tables import TablePerDirection
 from dla.text import shortened, some_of
 from dla.views.compared import COMPARED, compared_lines
 from dla.views.dataset import DIFFERENCE_FORMAT, frame_of, to_dataset
 from dla.views.endings import NETCDF, check_target
 from dla.views.files import write_dataset
-from dla.views.grid import Grid, printed
+from dla.views.grid import Grid
 
 if TYPE_CHECKING:
     import pandas
@@ -34,7 +32,7 @@ _SPLIT = ("written", "read")
 
 @final
 @dataclass(frozen=True, eq=False)
-class Difference:
+class Difference(TablePerDirection):
     """What one attribution has more than another, row by row: `first - second`. A row that one lacks is 0 there.
 
     All tensors are in logits and have the axes of the attributions' `values`.
@@ -105,14 +103,18 @@ class Difference:
         crossed = crossed_values(self.first, self.second, self.parts)
         return replace(self, written=self.left - crossed)
 
+    @property
+    def directions(self) -> list[str]:
+        """The names of the directions, if several were asked for."""
+        return self.first.directions
+
     def direction(self, name: str) -> "Difference":
         """The difference in one of several directions.
 
         Raises:
             ValueError: If none has that name.
         """
-        i = self.first.directions.index(name) if name in self.first.directions else 0
-        first, second = self.first.direction(name), self.second.direction(name)
+        first, second, i = self.first.direction(name), self.second.direction(name), self.directions.index(name)
         written = None if self.written is None else self.written[:, i]
         return Difference(first, second, self.parts, self.left[:, i], self.right[:, i], written)
 
@@ -156,29 +158,8 @@ class Difference:
         check_target(file, NETCDF, "netCDF")
         write_dataset(self.to_xarray(), file)
 
-    def table(self, shown: Count = 2 * ROWS_SHOWN) -> Table:
-        """The table that is printed: the `shown` rows that differ most.
-
-        Raises:
-            TypeError: If `shown` is not a whole number.
-            ValueError: If it is negative, or several directions were asked for.
-        """
-        return self._grid(count(shown, "shown", "rows", least=0)).rich()
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Group]:
-        yield Group(*(one.table() for one in self._each()))
-
-    def __str__(self) -> str:
-        return printed(self)
-
     def __repr__(self) -> str:
         return f"Difference({shortened(self._title())}: {len(self.parts)} parts)"
-
-    def _repr_html_(self) -> str:
-        return "".join(one._grid(2 * ROWS_SHOWN).html() for one in self._each())
-
-    def _each(self) -> list["Difference"]:
-        return [self.direction(name) for name in self.first.directions] or [self]
 
     def _title(self) -> str:
         return " minus ".join(

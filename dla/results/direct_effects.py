@@ -1,37 +1,32 @@
 """What the logit would lose without each part, the final norm's reaction included."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
-import torch
 from jaxtyping import Float
-from rich.console import Console, ConsoleOptions, Group
-from rich.table import Table
 from torch import Tensor
 
 from dla.decomposers.plans import RowKind
 from dla.inputs.arguments import choice
 from dla.inputs.given import Count, count
 from dla.results.attributed import AttributedRows
+from dla.results.attribution_table import mean_by_row
 from dla.results.removal import reactions
 from dla.results.rerun import Rerun
+from dla.results.tables import TablePerDirection
 from dla.text import shortened
 from dla.views.dataset import frame_of
-from dla.views.grid import Grid, Line, printed, signed
-from dla.views.grid_html import folded_html
+from dla.views.grid import Grid, Line, signed
 from dla.views.plots.scatter import effects_scatter
 
 if TYPE_CHECKING:
     import pandas
     import xarray
 
-_SHOWN = 20  # rows of a printed table
-
 
 @final
 @dataclass(frozen=True, eq=False)
-class DirectEffects:
+class DirectEffects(TablePerDirection):
     """What the logit would lose without each part: the part is taken out of the stream that enters the final norm.
 
     Nothing else changes: later parts stay as they are, and only the norm's scale reacts. Effects of several parts do
@@ -93,6 +88,11 @@ class DirectEffects:
         """What the norm's reaction adds to the value: `effects - values`."""
         return self.effects - self.values
 
+    @property
+    def directions(self) -> list[str]:
+        """The names of the directions, if several were asked for."""
+        return self.attribution.directions
+
     def direction(self, name: str) -> "DirectEffects":
         """The effects on one of several directions.
 
@@ -115,7 +115,7 @@ class DirectEffects:
             ValueError: If several directions were asked for, `k` is negative, or `by` is none of these.
         """
         k = count(k, "k", "parts", least=0)
-        effects, reactions = _mean(self.effects, self), _mean(self.reactions, self)
+        effects, reactions = mean_by_row(self.attribution, self.effects), mean_by_row(self.attribution, self.reactions)
         orders = {"abs": effects.abs(), "value": effects, "reaction": reactions.abs()}
         best = orders[choice(by, "by", tuple(orders))].argsort(descending=True, stable=True)[:k].tolist()
         return [(self.labels[i], float((reactions if by == "reaction" else effects)[i])) for i in best]
@@ -140,33 +140,12 @@ class DirectEffects:
         """
         return effects_scatter(self._grid(0).title, self.to_dataframe())
 
-    def table(self, shown: Count = _SHOWN) -> Table:
-        """The table that is printed: the `shown` rows with the largest effects of either sign.
-
-        Raises:
-            TypeError: If `shown` is not a whole number.
-            ValueError: If it is negative, or several directions were asked for.
-        """
-        return self._grid(count(shown, "shown", "rows", least=0)).rich()
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Group]:
-        yield Group(*(one._grid(_SHOWN).rich(options.max_width) for one in self._each()))
-
-    def __str__(self) -> str:
-        return printed(self)
-
     def __repr__(self) -> str:
         provenance = self.attribution.provenance
         return f"DirectEffects({shortened(provenance.direction)}, {provenance.decomposer}: {len(self.labels)} parts)"
 
-    def _repr_html_(self) -> str:
-        return folded_html([one._grid(_SHOWN).html() for one in self._each()], self.attribution.directions)
-
-    def _each(self) -> list["DirectEffects"]:
-        return [self.direction(name) for name in self.attribution.directions] or [self]
-
     def _grid(self, shown: int) -> Grid:
-        values, effects = _mean(self.values, self), _mean(self.effects, self)
+        values, effects = mean_by_row(self.attribution, self.values), mean_by_row(self.attribution, self.effects)
         order = effects.abs().argsort(descending=True, stable=True)[:shown].tolist()
         lines = tuple(
             Line(
@@ -184,10 +163,3 @@ class DirectEffects:
             note="Each effect is that of one part alone; effects of several do not add up. Rounding moves none by more "
             f"than {float(self.tolerance.nan_to_num().max()):.1e}.",
         )
-
-
-def _mean(numbers: Float[Tensor, "part *more"], effects: DirectEffects) -> Float[Tensor, " part"]:
-    names = effects.attribution.directions
-    if names:
-        raise ValueError(f"Effects are ranked for one direction at a time: effects.direction({names[0]!r}).")
-    return numbers.flatten(1).to(torch.float64).nanmean(-1) if numbers.ndim > 1 else numbers

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import torch
 from jaxtyping import Float
-from rich.console import Console, ConsoleOptions, Group
+from rich.console import Console, ConsoleOptions
 from rich.table import Table
 from torch import Tensor
 
@@ -15,6 +15,7 @@ from dla.labels import Label
 from dla.results.attributed import AttributedRows
 from dla.results.attribution_table import mean_by_row
 from dla.results.label_index import LabelIndex, OneLabel
+from dla.results.tables import TablePerDirection
 from dla.text import shortened
 from dla.views.dataset import frame_of, frame_of_columns
 from dla.views.grid import Grid, Line, printed, signed
@@ -84,7 +85,7 @@ class Repair:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Effects:
+class Effects(TablePerDirection):
     """What the logit loses in runs of the model without a part, next to what the part contributes.
 
     All tensors are in logits and have the axes of the attribution's `values`.
@@ -137,6 +138,11 @@ class Effects:
         i = LabelIndex(self.labels)(label)
         return Repair(self.labels[i], self.rows, self.repairs[i], self.repaired[i])
 
+    @property
+    def directions(self) -> list[str]:
+        """The names of the directions, if several were asked for."""
+        return self.attribution.directions
+
     def direction(self, name: str) -> "Effects":
         """The effects on one of several directions.
 
@@ -172,30 +178,9 @@ class Effects:
         """
         return effects_scatter(self._grid(0).title, self.to_dataframe().rename(columns={"label": "part"}))
 
-    def table(self, shown: Count = _SHOWN) -> Table:
-        """The table that is printed: the `shown` parts with the largest values of either sign.
-
-        Raises:
-            TypeError: If `shown` is not a whole number.
-            ValueError: If it is negative, or several directions were asked for.
-        """
-        return self._grid(count(shown, "shown", "rows", least=0)).rich()
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Group]:
-        yield Group(*(one.table() for one in self._each()))
-
-    def __str__(self) -> str:
-        return printed(self)
-
     def __repr__(self) -> str:
         provenance = self.attribution.provenance
         return f"Effects({shortened(provenance.direction)}, {self.ablation}, at={self.at!r}: {len(self.labels)} parts)"
-
-    def _repr_html_(self) -> str:
-        return "".join(one._grid(_SHOWN).html() for one in self._each())
-
-    def _each(self) -> list["Effects"]:
-        return [self.direction(name) for name in self.attribution.directions] or [self]
 
     def _grid(self, shown: int) -> Grid:
         tensors = (self.values, self.direct_effects, self.measured_effects, self.repaired)

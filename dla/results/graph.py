@@ -20,8 +20,7 @@ from dla.errors import ReconstructionError
 from dla.inputs.given import Count, count, number
 from dla.inputs.given import shown as told
 from dla.labels import Label
-from dla.results.attributed import AttributedRows
-from dla.results.total_effects import rerun_of
+from dla.results.attributed import AttributedRows, run_of
 from dla.results.trace import Pos
 from dla.results.trace_back import end_of, one_position, rows_of_walk
 from dla.tolerances import TOLERANCE
@@ -61,7 +60,7 @@ def graph(
     share, most = number(keep, "keep"), count(most, "most", "parts")
     if not 0 < share <= 1:
         raise ValueError(f"keep={told(keep)}; pass a share above 0 and at most 1, such as 0.8.")
-    rerun = rerun_of(result, "graph")
+    rerun = run_of(result, "graph")
     prompts = rerun.query.prompts
     if prompts.batch > 1:
         raise ValueError(f"The result is about {prompts.batch} prompts, and a graph shows one. Attribute one alone.")

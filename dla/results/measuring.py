@@ -19,6 +19,8 @@ from dla.results.effects import NORM, Effects, names_of
 from dla.results.rerun import Rerun
 from dla.views.progress import followed
 
+_LONGEST = 40  # characters
+
 
 def measured_effects(
     result: AttributedRows, rerun: Rerun, asked: object, ablation: object, at: str, joint: bool, progress: bool | None
@@ -49,9 +51,15 @@ def measured_effects(
         shaped([torch.cat([one.repairs, one.norm[None]]) for one in found]),
         (*remover.labels, NORM),
         shaped([one.tolerance for one in found]),
-        repr(ablation),
+        _told(ablation),
         at,
     )
+
+
+def _told(ablation: Ablation) -> str:
+    """An ablation in a title: its prompts and vectors have no room there."""
+    told = repr(ablation)
+    return told if len(told) <= _LONGEST and "\n" not in told else f"{type(ablation).__name__}(...)"
 
 
 def _parts(result: AttributedRows, asked: object) -> list[Label]:

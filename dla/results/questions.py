@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING
 
 from dla.edits import Ablation, Zero
 from dla.inputs.arguments import instance
-from dla.results.attributed import AttributedRows
+from dla.results.attributed import AttributedRows, run_of
 from dla.results.caveats import Caveats
 from dla.results.direct_effects import DirectEffects
 from dla.results.effects import Effects
 from dla.results.measuring import measured_effects
-from dla.results.rerun import Rerun
 from dla.results.shares import Shares
 from dla.results.total_effects import TotalEffects
 
@@ -103,20 +102,3 @@ class Questions:
         given = instance(effects, (Effects, type(None)), "effects", "what result.effects() gave, or None")
         known = instance(totals, (TotalEffects, type(None)), "totals", "what dla.total_effects(result) gave, or None")
         return Caveats.of(self, run_of(self, "caveats"), given, known)
-
-
-def run_of(result: AttributedRows, what: str) -> Rerun:
-    """Where an attribution comes from.
-
-    Args:
-        result: The attribution.
-        what: What is asked of it, for messages.
-
-    Raises:
-        ValueError: If it was read from a file or a pickle.
-    """
-    if result.rerun is None:
-        raise ValueError(
-            f"{what} runs the model again, and this result was read from a file or a pickle. Attribute again."
-        )
-    return result.rerun

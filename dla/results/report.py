@@ -12,9 +12,8 @@ from dla.decomposers.plans import Entry, Plan, rows_where
 from dla.decomposers.source import SourceDecomposer
 from dla.inputs.given import Count, count
 from dla.labels import Label
-from dla.results.attributed import AttributedRows
+from dla.results.attributed import AttributedRows, run_of
 from dla.results.part import check_is_read, token_effects
-from dla.results.questions import run_of
 from dla.results.rerun import Rerun
 from dla.views.endings import check_target
 from dla.views.page.document import HTML_ENDINGS, write_page

@@ -7,20 +7,18 @@ from typing import TYPE_CHECKING, final
 
 import torch
 from jaxtyping import Float
-from rich.console import Console, ConsoleOptions, Group
-from rich.table import Table
 from torch import Tensor
 
 from dla.decomposers.plans import RowKind
-from dla.inputs.given import Count, count
 from dla.results.attributed import AttributedRows
 from dla.results.attribution_table import mean_by_row
 from dla.results.part_vectors import PartVectors, direction_reads
 from dla.results.removal import known_eps
 from dla.results.rerun import Rerun
+from dla.results.tables import TablePerDirection
 from dla.text import shortened
 from dla.views.dataset import frame_of
-from dla.views.grid import Grid, Line, printed, signed
+from dla.views.grid import Grid, Line, signed
 from dla.writes.routes import centre
 
 if TYPE_CHECKING:
@@ -35,7 +33,7 @@ _POSITIONS = 32  # whose coalitions are weighed at the same time
 
 @final
 @dataclass(frozen=True, eq=False)
-class Shares:
+class Shares(TablePerDirection):
     """The logit shared out among rows so that each gets what it adds on average, whichever others are there already.
 
     A value is what a row contributes on the scale that the final norm has with all rows. Here the norm plays along:
@@ -97,14 +95,19 @@ class Shares:
         """What each row contributes on the scale that the norm has with all rows."""
         return self.attribution.values
 
+    @property
+    def directions(self) -> list[str]:
+        """The names of the directions, if several were asked for."""
+        return self.attribution.directions
+
     def direction(self, name: str) -> "Shares":
         """The shares in one of several directions.
 
         Raises:
             ValueError: If none has that name.
         """
-        i = self.attribution.directions.index(name) if name in self.attribution.directions else 0
-        return Shares(self.attribution.direction(name), self.shares[:, i])
+        one, i = self.attribution.direction(name), self.directions.index(name)
+        return Shares(one, self.shares[:, i])
 
     def to_xarray(self) -> "xarray.Dataset":
         """The attribution's dataset, with the variable `share`."""
@@ -115,30 +118,9 @@ class Shares:
         """One row for each part, direction, prompt and position: value, share."""
         return frame_of(self.to_xarray(), ["values", "share"])
 
-    def table(self, shown: Count = MOST_SHARED) -> Table:
-        """The table that is printed: the `shown` rows with the largest shares of either sign.
-
-        Raises:
-            TypeError: If `shown` is not a whole number.
-            ValueError: If it is negative, or several directions were asked for.
-        """
-        return self._grid(count(shown, "shown", "rows", least=0)).rich()
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Group]:
-        yield Group(*(one.table() for one in self._each()))
-
-    def __str__(self) -> str:
-        return printed(self)
-
     def __repr__(self) -> str:
         provenance = self.attribution.provenance
         return f"Shares({shortened(provenance.direction)}, {provenance.decomposer}: {len(self.labels)} parts)"
-
-    def _repr_html_(self) -> str:
-        return "".join(one._grid(MOST_SHARED).html() for one in self._each())
-
-    def _each(self) -> list["Shares"]:
-        return [self.direction(name) for name in self.attribution.directions] or [self]
 
     def _grid(self, shown: int) -> Grid:
         values, shares = (mean_by_row(self.attribution, numbers) for numbers in (self.values, self.shares))

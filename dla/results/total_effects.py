@@ -18,11 +18,9 @@ from dla.engine.frozen import FrozenRun
 from dla.engine.rules import Rule
 from dla.inputs.arguments import choice
 from dla.inputs.given import Count, count
-from dla.inputs.given import shown as told
 from dla.labels import Label
 from dla.provenance import Provenance
-from dla.results.attributed import AttributedRows
-from dla.results.rerun import Rerun
+from dla.results.attributed import AttributedRows, run_of
 from dla.results.trace import Pos
 from dla.results.trace_back import end_of, one_position, rows_of_walk
 from dla.views.frames import frame_of_rows
@@ -140,7 +138,7 @@ def total_effects(
         ValueError: If the result was read from a file, several positions or directions were asked for, rows depend on
             values, or the rule does not fit.
     """
-    rerun = rerun_of(result, "total_effects")
+    rerun = run_of(result, "total_effects")
     asked = one_position(rerun.query, pos)
     paths = AllPaths(rerun.query, HeadDecomposer() if by is None else as_decomposer(by), rule)
     run = FrozenRun(rerun.query, paths.names())
@@ -158,21 +156,3 @@ def total_effects(
         through.append(rows[1].expand(shape[1:]))
     provenance = replace(result.provenance, rule="" if rule is None else rule.words)
     return TotalEffects(tuple(labels), torch.cat(direct), torch.cat(through), provenance)
-
-
-def rerun_of(result: object, what: str) -> Rerun:
-    """The run that a result comes from.
-
-    Args:
-        result: An attribution.
-        what: What needs the run, for messages.
-
-    Raises:
-        TypeError: If it is no attribution.
-        ValueError: If it was read from a file.
-    """
-    if not isinstance(result, AttributedRows):
-        raise TypeError(f"{what}: {told(result)} is no attribution. Pass what attributor.attribute(...) returned.")
-    if result.rerun is None:
-        raise ValueError(f"{what} runs the model again, and this result does not know its run. Attribute again.")
-    return result.rerun

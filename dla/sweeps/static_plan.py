@@ -15,6 +15,7 @@ from dla.attributor import Attributor
 from dla.decomposers.base import plan_of
 from dla.decomposers.plans import Plan, Rows
 from dla.directions import Direction, Directions, Logit
+from dla.edits.planning import EditPlanner
 from dla.engine.forward import ForwardResult, forward
 from dla.engine.query import Query
 from dla.inputs.prompts import Prompts, read_positions
@@ -47,10 +48,12 @@ class StaticPlan:
         Raises:
             ValueError: If the labels depend on the prompt, or on the numbers; says what to use instead.
         """
-        self.model = AdapterView(attributor.model, attributor.model.anatomy)
-        self.plan = plan_of(attributor.decomposer, self.model)
-        self.dtype = torch.promote_types(self.model.anatomy.unembedding.W_U.dtype, torch.float32)
-        short, long = (_prompts(self.model, length) for length in (2, 3))
+        view = AdapterView(attributor.model, attributor.model.anatomy)
+        plan = plan_of(attributor.decomposer, view)
+        short, long = (_prompts(view, length) for length in (2, 3))
+        # With the rows of what hooks add: which hooks there are is part of what a sweep is known by.
+        self.model, self.plan = EditPlanner(lambda _: (view, plan), short)(None)
+        self.dtype = torch.promote_types(view.anatomy.unembedding.W_U.dtype, torch.float32)
         rows = _trial(self.plan, short, 0)
         if self.plan.static_labels is None:
             _check(self.plan, rows, short, long)

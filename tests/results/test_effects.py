@@ -1,11 +1,13 @@
 """Measured effects are what runs give in which the model's own hooks take the part away, written by hand."""
 
+import io
 import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor
 
 import dla
@@ -286,6 +288,33 @@ def test_wrong_questions() -> None:
     model.blocks[0].hook_resid_pre.register_forward_hook(lambda _, args, output: 2 * output)
     with pytest.raises(dla.RunChangedError):
         result.effects(1)
+
+
+def test_an_ablation_with_prompts_leaves_the_title_readable() -> None:
+    result = dla.Attributor(GPT2.model(), HEADS).attribute(TOKENS, ASKED)
+    assert result.effects(1).ablation == "Zero()"
+    assert result.effects(1, ablation=dla.Mean(TOKENS)).ablation == "Mean(...)"
+
+
+def test_tables_of_several_directions_fit_and_fold() -> None:
+    """Effects, shares and differences print as attributions do: a table a direction, those after two folded."""
+    asked = {name: dla.Logit(i) for i, name in enumerate("abc")}
+    result = dla.Attributor(GPT2.model(), HEADS).attribute(TOKENS, asked)
+    for printed in (
+        result,
+        result.effects(2),
+        result.direct_effects(),
+        result.group_by("kind").shares(),
+        result - result,
+    ):
+        assert printed._repr_html_().count("<details><summary>c</summary>") == 1
+        console = Console(width=44, file=io.StringIO())
+        console.print(printed)
+        assert max(map(len, console.file.getvalue().splitlines())) <= 44  # type: ignore[attr-defined]
+        with pytest.raises(ValueError, match="for one direction at a time"):
+            printed.table()
+        with pytest.raises(ValueError, match="shown=-1"):
+            printed.direction("a").table(-1)
 
 
 def test_a_result_from_a_file_is_refused(tmp_path: Any) -> None:

@@ -50,6 +50,22 @@ def begin(by, corpus, out):
     assert not dla.open_sweep(out).complete
 
 
+def test_what_a_hook_adds_to_the_stream_is_a_row_of_a_sweep_too(tmp_path):
+    """The same rows as one attribution a prompt, under the same hook; nothing is rejected."""
+    model = bridge()
+    wave = torch.sin(torch.arange(float(model.cfg.d_model)))
+    corpus, attributor = frame(3), by_heads(model)
+    with model.hooks(fwd_hooks=[("blocks.1.hook_resid_pre", lambda stream, hook: stream + wave)]):
+        folder = dla.sweep(corpus, attributor, tmp_path / "out", progress=False)
+        rows = folder.to_dataframe()
+        for i, row in enumerate(corpus.to_dict("records")):
+            alone = attributor.attribute(row["prompt"], dla.LogitDifference(row["answer"], row["incorrect"]))
+            np.testing.assert_allclose(rows[rows.row == i].value, alone.values[:, 0], atol=1e-5)
+    assert len(folder.rejected()) == 0
+    assert folder.labels == alone.labels
+    assert "edit blocks.1.hook_resid_pre" in folder.labels
+
+
 @pytest.mark.parametrize("complete", [True, False])
 @pytest.mark.parametrize("hooked", ["before", "after"])
 def test_a_hook_makes_another_sweep(tmp_path, complete, hooked):
