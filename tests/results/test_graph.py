@@ -196,7 +196,7 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="The rows of LayerDecomposer do not add up"):
         dla.total_effects(one, dla.LayerDecomposer())
     one.save(tmp_path / "one.nc")
-    with pytest.raises(ValueError, match="graph runs the model again, and this result was read from a file or a pickle"):
+    with pytest.raises(ValueError, match="graph runs the model again, and this result was read from a file"):
         dla.graph(dla.load(tmp_path / "one.nc"))
 
 
