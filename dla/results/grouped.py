@@ -1,17 +1,20 @@
 """An attribution with coarser rows."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dla.decomposers.groups import Grouping, Renaming, Selector, check_groups, named_groups, rule_of, rule_of_function
 from dla.decomposers.plans import RowKind, Rows, unique_labels
 from dla.results.attributed import AttributedRows
 from dla.results.rerun import Rerun
 
+if TYPE_CHECKING:
+    Key = str | Mapping[str, Selector] | Renaming
+else:  # a type checker at run time would refuse a wrong key before `rule_of_function` can explain what is wrong
+    Key = object
 
-def grouped(
-    result: AttributedRows, key: str | Mapping[str, Selector] | Renaming, rerun: Rerun | None
-) -> dict[str, Any]:
+
+def grouped(result: AttributedRows, key: Key, rerun: Rerun | None) -> dict[str, Any]:
     """The fields that an attribution has with its rows in groups.
 
     Args:
