@@ -14,7 +14,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo check test lint format types bench zoo map lock build clean distclean
+.PHONY: help demo check test lint format types docs bench zoo map lock build clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -71,6 +71,18 @@ format: $(READY) ## rewrite the files as `make lint` wants them
 types: $(READY) ## mypy, strict
 	$(BIN)/mypy dla $(wildcard benchmarks)
 
+# Two builders read mkdocs.yml; a link that leads nowhere is an error for both. Nothing of the library is imported.
+docs: .venv/docs/.ready ## the documentation site in site/, with llms.txt
+	@rm -rf site
+	.venv/docs/bin/zensical build --strict
+	NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict --quiet --site-dir .venv/docs/second
+	.venv/docs/bin/python docs/make_llms.py site
+
+.venv/docs/.ready: constraints/docs.txt
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r constraints/docs.txt
+	@touch $@
+
 bench: $(READY) ## time and memory beside a plain forward pass; DEVICE=cuda on a GPU
 	$(BIN)/python -m benchmarks.run --device $(DEVICE) $(ARGS)
 
@@ -105,7 +117,7 @@ build: ## the wheel and the source archive, checked, in dist/
 	@.venv/build/bin/twine check --strict dist/*
 
 clean: ## remove caches and builds
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -path ./.venv -prune -o -type d -name __pycache__ -exec rm -rf {} +
 
 distclean: clean ## the same, and the environments

@@ -59,7 +59,7 @@ class Attributor:
     The model runs once a call. Each write is contracted with the direction when the model makes it, so the cost is
     about that of the forward pass and nothing as wide as the residual stream is kept.
 
-    Example:
+    Examples:
         >>> import dla.demo
         >>> attributor = Attributor(dla.demo.load_small("raw"), dla.HeadDecomposer())
         >>> result = attributor.attribute("When Mary and John went to the store , John gave a drink to",

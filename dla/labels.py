@@ -34,7 +34,7 @@ class Label:
         ValueError: If the kind or the text is empty: nobody could ask for such a part, and no file tells it from one
             without a text.
 
-    Example:
+    Examples:
         >>> [str(label) for label in (Label("embed"), Label("attn_out", 3), Label("head", 9, 6))]
         ['embed', '3_attn_out', 'L9H6']
         >>> [str(label) for label in Label("source", 9, 6, source=3, parent=Label("head", 9, 6)).path()]

@@ -20,7 +20,7 @@ HEAD = """\
 Each of these is wrong in one way, as people get it wrong, and `dla.testing` finds it: the table says by which checks,
 the one that names the mistake in bold. Some mistakes break several laws. Each was tried on the one tiny model that is
 named; a check of your own decomposer tries many. The mutants are in
-[tests/testing/mutants](../tests/testing/mutants), next to {right} unusual decompositions that are right and pass. This
+`tests/testing/mutants/`, next to {right} unusual decompositions that are right and pass. This
 page is made by `python docs/make_mutants.py`.
 """
 

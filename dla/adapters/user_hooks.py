@@ -79,7 +79,7 @@ def hooks_of(model: Any) -> tuple[str, ...]:
     Args:
         model: A model, or an adapter of one.
 
-    Example:
+    Examples:
         >>> import dla.demo
         >>> model = dla.demo.load_small("raw")
         >>> with model.hooks(fwd_hooks=[("blocks.1.attn.hook_z", lambda z, hook: 0 * z)]):

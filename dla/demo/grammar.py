@@ -61,7 +61,7 @@ def giving_prompts(n: int, seed: int = 0, *, held_out: bool = True) -> list[Prom
         seed: The same seed gives the same prompts.
         held_out: Take pairs of names that the demo model has never seen together, or else those of training.
 
-    Example:
+    Examples:
         >>> giving_prompts(1)[0].template
         'went'
     """

@@ -26,7 +26,7 @@ class Edit:
         ablation: What stands in its place.
         pos: At which positions, as in `attribute`; None for all. Of a source, the positions that read it.
 
-    Example:
+    Examples:
         >>> import dla, dla.demo
         >>> attributor = dla.Attributor(dla.demo.load_small("raw"), dla.HeadDecomposer())
         >>> prompt = "When Mary and John went to the store , John gave a drink to"

@@ -33,7 +33,7 @@ def compare(first: object, second: object) -> Difference | Comparison:
         TypeError: If they are not two results of one kind.
         ValueError: If their rows do not stand for the same.
 
-    Example:
+    Examples:
         >>> import dla, dla.demo
         >>> attributor = dla.Attributor(dla.demo.load_small("raw"), dla.HeadDecomposer())
         >>> prompt = "When Mary and John went to the store , John gave a drink to"

@@ -27,7 +27,7 @@ def check_ablation(ablation: Ablation, *, width: int | None = None) -> Report:
     Returns:
         A report that prints itself; `raise_for_failure()` makes a failing test of it.
 
-    Example:
+    Examples:
         >>> import dla
         >>> from dla.testing import check_ablation
         >>> check_ablation(dla.Zero()).ok

@@ -42,7 +42,7 @@ def check_adapter(model: Any, tokens: Int[Tensor, "batch pos"] | None = None) ->
     Returns:
         A report that prints itself; `ok`, `steps` and `first_failure()` say the same to a program.
 
-    Example:
+    Examples:
         >>> import dla.demo
         >>> from dla.testing import check_adapter
         >>> report = check_adapter(dla.demo.load_small("raw"))

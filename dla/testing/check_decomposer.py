@@ -52,7 +52,7 @@ def check_decomposer(
         A report that prints itself, and ends where nothing else can be tried. `raise_for_failure()` makes a failing
         test of it; `ok`, `steps` and `first_failure()` say the same to a program.
 
-    Example:
+    Examples:
         >>> import dla
         >>> from dla.testing import Profile, check_decomposer
         >>> report = check_decomposer(dla.HeadDecomposer(), profile=Profile.QUICK)

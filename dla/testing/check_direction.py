@@ -54,7 +54,7 @@ def check_direction(
     Returns:
         A report that prints itself; `raise_for_failure()` makes a failing test of it.
 
-    Example:
+    Examples:
         >>> import dla
         >>> from dla.testing import check_direction
         >>> check_direction(dla.LogitDifference(9, 7), lambda logits: logits[..., 9] - logits[..., 7]).ok

@@ -4,7 +4,6 @@ import os
 import shlex
 import subprocess
 from itertools import zip_longest
-from pathlib import Path
 
 import pytest
 from blocks import FILES, ROOT, Block, assert_shown, blocks
@@ -79,14 +78,8 @@ def test_every_block_is_of_a_kind_that_is_run():
         assert fences == 2 * len(blocks(path))
 
 
-def test_the_readme_has_an_example_of_each_language():
-    assert {block.language for block in blocks(ROOT / "README.md")} == LANGUAGES
-
-
-def test_links_and_pictures_exist():
-    for path in FILES:
-        for target in links(path.read_text(encoding="utf-8")):
-            assert (path.parent / target).exists(), f"{path.name} links to {target}"
+def test_there_is_an_example_in_each_language():
+    assert {block.language for block in ALL} >= LANGUAGES
 
 
 @pytest.mark.parametrize(
@@ -109,9 +102,3 @@ def sessions(block: Block) -> list[tuple[list[str], str]]:
         command, _, shown = session.replace("\\\n", " ").partition("\n")
         runs.append((shlex.split(command), shown))
     return runs
-
-
-def links(text: str) -> list[Path]:
-    """The files of the repository that a Markdown text links to."""
-    targets = [piece.partition(")")[0] for piece in text.split("](")[1:]]
-    return [Path(target) for target in targets if "://" not in target]
