@@ -135,9 +135,8 @@ def _title(query: Query, question: ScoreQuestion, looking: Positions, looked_at:
     at, to = (_words(each, texts) for each in (looking, looked_at))
     cap = "" if question.scores.cap is None else f", before the soft cap of {question.scores.cap:g}"
     frozen = ["the norm"] if question.reads.entry.norm is not None else []
-    frozen += (
-        ["norms of query and key"] if any(isinstance(step, HeadNorm) for step in question.scores.query.steps) else []
-    )
+    if any(isinstance(step, HeadNorm) for step in question.scores.query.steps):
+        frozen.append("norms of query and key")
     given = f" (scales frozen: {', '.join(frozen)})" if frozen else ""
     return f"attention score of {question.label} from {at} to {to}{cap}{given}"
 

@@ -116,7 +116,7 @@ def _fitted(
         for scale, slopes in _fits(products.double(), wanted, looked, columns, query.shape[-1]):
             reads = replace(guess, scale=scale, slopes=slopes)
             step = partial(_Scores, reads, products, size, looked)
-            found = explained(step, {}, seen[looked], *dtypes)
+            found = explained(step, {}, seen.masked_fill(~looked, 0.0), *dtypes)
             if isinstance(found, _Scores) and 3 in columns:  # HookedTransformer's ALiBi
                 return (
                     f"what position adds to {guess.scores.name} depends on the longest prompt that the model has seen"
@@ -183,7 +183,7 @@ def _places(like: Float[Tensor, "batch head pos source"]) -> list[Float[Tensor, 
 @final
 @dataclass(frozen=True, eq=False)
 class _Scores(Computation):
-    """Scores that are not masked, made of queries and keys."""
+    """Scores made of queries and keys; 0 where they are masked."""
 
     guess: ScoreReads
     products: Float[Tensor, "batch head pos source"]
@@ -205,4 +205,5 @@ class _Scores(Computation):
         unit, sums = self.precision.unit, self.precision.sums
         slack = unit * scores.abs() + (_ROUNDINGS * unit + sums) * size + self.precision.least
         scores = self.guess.capped(scores)
-        return BoundedValue(scores[self.looked], (slack + 4 * unit * scores.abs())[self.looked])
+        slack = slack + 4 * unit * scores.abs()
+        return BoundedValue(*(each.masked_fill(~self.looked, 0.0) for each in (scores, slack)))
