@@ -51,8 +51,8 @@ class AttentionScore(TablePerDirection):
 
     query_parts: tuple[Label, ...]
     key_parts: tuple[Label, ...]
-    queries: Float[Tensor, "part batch d_head"]
-    keys: Float[Tensor, "part batch d_head"]
+    queries: Float[Tensor, "query_part batch d_head"]
+    keys: Float[Tensor, "key_part batch d_head"]
     constant: Float[Tensor, " batch"]
     score: Float[Tensor, " batch"]
     tolerance: Float[Tensor, " batch"]

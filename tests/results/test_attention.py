@@ -247,7 +247,7 @@ def test_what_a_hook_adds_to_scores_is_in_no_pair() -> None:
         result.part("L1H2").attention(QUERY, KEY)
 
 
-@pytest.mark.parametrize("name", ["opt", "gptj"])
+@pytest.mark.parametrize("name", ["gpt_neo", "gptj"])
 def test_a_model_that_does_not_show_its_scores_is_refused(name: str) -> None:
     result = together(TinyModel(name))
     message = "The scores of L1H0 cannot be taken apart: blocks.1.attn.hook_attn_scores shows the pattern"

@@ -99,13 +99,13 @@ def _bias(path: str, module: nn.Module, recording: Recording, v: Site) -> Float[
     if tensor_of(module, "W_V") is None or b_V is None or entered is None or b_V.numel() == 0:
         return None
     # With `use_split_qkv_input` each head has an input of its own, and all are the same.
-    linear = head_map(module, recording, v, entered[:, :, 0] if entered.ndim == 4 else entered, "V")
+    linear = projection(module, recording, v, entered[:, :, 0] if entered.ndim == 4 else entered, "V")
     if linear is None or linear.bias is None or not bool(linear.bias.any()):
         return None
     return linear.bias.reshape(recording.read(v).shape[2:])
 
 
-def head_map(
+def projection(
     module: nn.Module, recording: Recording, made: Site, entered: Float[Tensor, "batch pos d_model"], kind: str
 ) -> Linear | None:
     """How values, queries or keys are made of what enters the attention; None if not by a matrix and a bias.

@@ -16,7 +16,7 @@ from torch.nn import functional
 from dla.adapters.affine import Affine
 from dla.adapters.anatomy import Anatomy, Block, Heads, Neurons, Sublayer
 from dla.adapters.reads import HeadReads, ModelReads, NeuronReads, Read, StreamEntry, SublayerReads
-from dla.adapters.recognise.attention import head_map
+from dla.adapters.recognise.attention import projection
 from dla.adapters.recognise.linear import Linear, candidate_linears, writer_of
 from dla.adapters.recognise.match import MODULE_INPUT, cast_from, explained, like_stream
 from dla.adapters.recognise.model_modules import ModelModules
@@ -74,7 +74,7 @@ class _Reader:
         if isinstance(entered, str):
             return entered
         module = self._module(path)
-        found = head_map(module, self.recording, heads.values.v, entered, "V")
+        found = projection(module, self.recording, heads.values.v, entered, "V")
         if found is None:
             return f"its values are not what enters {path} times a matrix"
         entry = self._entry(path, entered)

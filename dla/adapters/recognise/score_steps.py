@@ -17,13 +17,13 @@ from dla.writes.sites import Site
 
 _CAPS = ("attn_logit_softcapping", "attn_scores_soft_cap")
 
-Steps = tuple[tuple[HeadStep, ...], tuple[HeadStep, ...]]
+BothSides = tuple[tuple[HeadStep, ...], tuple[HeadStep, ...]]
 """Those of queries and those of keys."""
 
 
 def steps_between(
     path: str, module: nn.Module, recording: Recording, query: HeadSide, key: HeadSide
-) -> Iterator[Steps]:
+) -> Iterator[BothSides]:
     """What may become of queries and keys before they meet: nothing, a norm, a turn, one after the other."""
     for norms in _norms(module, recording, query, key):
         yield norms
@@ -33,7 +33,7 @@ def steps_between(
                 yield turns[0] + norms[0], turns[1] + norms[1]
 
 
-def _norms(module: nn.Module, recording: Recording, query: HeadSide, key: HeadSide) -> Iterator[Steps]:
+def _norms(module: nn.Module, recording: Recording, query: HeadSide, key: HeadSide) -> Iterator[BothSides]:
     """No norm, or one of queries and one of keys of the same kind."""
     yield (), ()
     children = dict(module.named_children())
@@ -85,7 +85,7 @@ def _by_head(tensor: Shaped[Tensor, "..."] | None, shape: torch.Size) -> Float[T
     return tensor.reshape(-1, shape[-1])
 
 
-def _turns(path: str, recording: Recording, query: HeadSide, key: HeadSide) -> Iterator[Steps]:
+def _turns(path: str, recording: Recording, query: HeadSide, key: HeadSide) -> Iterator[BothSides]:
     """Turns by position: those whose cosines and sines are shown, then those that are seen in their result."""
     d_head = recording.read(query.site).shape[-1]
     yield from _shown_turns(path, recording, d_head)
@@ -103,7 +103,7 @@ def _turns(path: str, recording: Recording, query: HeadSide, key: HeadSide) -> I
         yield (SeenTurn(width, adjacent, turned[0]),), (SeenTurn(width, adjacent, turned[1]),)
 
 
-def _shown_turns(path: str, recording: Recording, d_head: int) -> Iterator[Steps]:
+def _shown_turns(path: str, recording: Recording, d_head: int) -> Iterator[BothSides]:
     names = [f"{path}.hook_cos", f"{path}.hook_sin"]
     shown = [recording.activation(name) for name in names]
     if any(each is None or each.ndim != 3 for each in shown) or shown[0] is None:

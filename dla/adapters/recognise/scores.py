@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from dla.adapters.affine import Affine
-from dla.adapters.recognise.attention import head_map, layouts
+from dla.adapters.recognise.attention import layouts, projection
 from dla.adapters.recognise.match import equal, explained, shortest_first
 from dla.adapters.recognise.recording import Recording, widened
 from dla.adapters.recognise.score_steps import caps_of, steps_between
@@ -96,7 +96,7 @@ def _side(
     d_head = d_head or shown.numel() // (batch * width * n_heads)
     for read in layouts(shown, (batch, width, n_heads, d_head)):
         site = Site(name, 1, read)
-        found = head_map(module, recording, site, entered, kind)
+        found = projection(module, recording, site, entered, kind)
         if found is not None:
             return HeadSide(kind, site, Affine(found.weight, found.bias), ())
     return f"{name} is not what enters {path} times a matrix"
