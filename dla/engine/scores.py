@@ -38,13 +38,15 @@ class Summands:
         labels: Parts, then biases.
         vectors: What each adds to it.
         whole: All of it, made of what hooks show.
-        size: How large the numbers are that cancel in it.
+        size: How large the parts are that cancel in it.
+        rounded: How large the numbers are that the model rounds on the way to it.
     """
 
     labels: tuple[Label, ...]
     vectors: Float[Tensor, "part batch d_head"]
     whole: Float[Tensor, "batch d_head"]
     size: Float[Tensor, "batch d_head"]
+    rounded: Float[Tensor, "batch d_head"]
 
 
 @final
@@ -132,10 +134,13 @@ class ScoreQuestion:
         looking = self._summands(reads.query, head, query, run, eps)
         looked_at = self._summands(reads.key, head * groups // run[reads.query.site].shape[2], key, run, eps)
         constant, score = self._constant(key, seen), reads.uncapped(seen)
-        size = (looking.size * looked_at.whole.abs() + looked_at.size * looking.whole.abs()).sum(-1)
+        size, rounded = (
+            abs(reads.scale) * (one * looked_at.whole.abs() + other * looking.whole.abs()).sum(-1)
+            for one, other in ((looking.size, looked_at.size), (looking.rounded, looked_at.rounded))
+        )
         steep = 1.0 if reads.cap is None else 1 / (1 - (seen / reads.cap) ** 2)
-        unit = max(run.unit(eps), reads.unit)
-        tolerance = TOLERANCE * unit * (abs(reads.scale) * size + constant.abs() + seen.abs() * steep)
+        rounded = rounded + constant.abs() + seen.abs() * steep
+        tolerance = TOLERANCE * (eps * size + max(run.unit(eps), reads.unit) * rounded)
         return SplitScore(looking, looked_at, reads.scale, constant, score, tolerance)
 
     def _constant(self, key: Positions, like: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
@@ -180,9 +185,9 @@ class ScoreQuestion:
                 bias = of_heads(step.bias, heads).to(parts)
                 parts = torch.cat([parts, bias.expand(1, *parts.shape[1:])])
             x = stepped(step, x, at)
-        # Each entry of what the matrix makes is rounded by itself.
-        size = parts.abs().sum(0) + errors.pow(2).sum(0).sqrt()
-        return Summands(tuple(labels), parts[:, :, 0, 0], x[:, 0, head], size[:, 0, 0])
+        # Each entry of what the matrix makes is rounded by itself, in half precision where the model is.
+        size, rounded = parts.abs().sum(0), errors.pow(2).sum(0).sqrt() + x[:, :, heads].abs()
+        return Summands(tuple(labels), parts[:, :, 0, 0], x[:, 0, head], size[:, 0, 0], rounded[:, 0, 0])
 
 
 def scores_of(reads: HeadReads, label: Label) -> ScoreReads:

@@ -144,5 +144,5 @@ def _title(query: Query, question: ScoreQuestion, looking: Positions, looked_at:
 def _words(positions: Positions, texts: Sequence[str]) -> str:
     there = sorted(set(positions.index[:, 0].tolist()))
     if len(there) > 1:
-        return f"positions {there[0]} to {there[-1]}"
+        return f"{there[0]}…{there[-1]}"
     return f"{there[0]} {texts[there[0]]}".strip()

@@ -132,6 +132,17 @@ def test_the_pairs_add_up_to_the_score_that_the_hook_shows(subject: TinyModel) -
             torch.testing.assert_close(found.by_key.sum(0), found.total, atol=1e3 * eps, rtol=1e3 * eps)
 
 
+@pytest.mark.parametrize("line", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "qwen3"])
+def test_half_precision_stays_within_its_own_rounding(name: str, line: str) -> None:
+    part = together(TinyModel(name, dtype=getattr(torch, line))).part("L1H2")
+    for query, key in ((-1, 0), (3, 3)):
+        found, finer = (part.attention(query, key, by=by) for by in (None, dla.SourceDecomposer()))
+        assert bool((found.gap.abs() <= found.tolerance).all())
+        torch.testing.assert_close(found.total, finer.total, atol=1e-4, rtol=1e-4)
+        assert float(found.tolerance.max()) < (2.0 if line == "bfloat16" else 0.25)
+
+
 @pytest.mark.parametrize("subject", params(CAPPED))
 def test_a_capped_score_is_told_before_the_cap(subject: TinyModel) -> None:
     result, cap = together(subject), 1.0
@@ -346,6 +357,12 @@ def test_a_score_takes_one_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TransformerLensAdapter, "run", counting)
     part.attention(3, 2)
     assert len(passes) == 1
+
+
+def test_a_head_that_was_found_in_a_trace_is_asked() -> None:
+    result = attributed("llama", dla.HeadDecomposer())
+    found = result.trace("L1H2", by=dla.HeadDecomposer()).part("L0H3").attention(QUERY, KEY)
+    torch.testing.assert_close(found.values, result.part("L0H3").attention(QUERY, KEY).values)
 
 
 def test_a_score_depends_on_no_direction() -> None:
