@@ -50,6 +50,7 @@ from .errors import (
 )
 from .labels import Label
 from .provenance import __version__
+from .results.attention_score import AttentionScore
 from .results.attribution import Attribution
 from .results.caveats import Caveats
 from .results.difference import Difference
@@ -82,6 +83,7 @@ from .writes.sites import Site
 __all__ = [
     "Ablation",
     "Add",
+    "AttentionScore",
     "Attribution",
     "Attributor",
     "BiasDecomposer",

@@ -100,6 +100,18 @@ class FrozenByHand:
         return record
 
 
+def writes(frozen: FrozenByHand, layer: int) -> dict[str, Tensor]:
+    """What was added to the stream before a block."""
+    parts = {"embed": frozen.leaving(frozen.parts.embeddings[0])}
+    if len(frozen.parts.embeddings) > 1:
+        parts["pos_embed"] = frozen.leaving(frozen.parts.embeddings[1])
+    for before in range(layer):
+        attention = frozen.parts.attention_output.format(before).rpartition(".")[0]
+        parts |= {f"{before}_attn_out": frozen.leaving(attention)}
+        parts |= {f"{before}_mlp_out": frozen.leaving(frozen.parts.mlp.format(before))}
+    return {name: write.detach() for name, write in parts.items()}
+
+
 def _freeze_norm(norm: Any) -> None:
     def layer_norm(x: Tensor) -> Tensor:
         centred = x - x.mean(-1, keepdim=True)

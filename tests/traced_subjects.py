@@ -31,3 +31,9 @@ def rule_of(subject: TinyModel) -> Any:
 @cache
 def attributed(name: str, decomposer: dla.Decomposer) -> dla.Attribution:
     return dla.Attributor(DOUBLE[name].model(), decomposer).attribute(some_tokens(1), ASKED)
+
+
+@cache
+def together(subject: TinyModel) -> dla.Attribution:
+    """Heads of a model on two prompts of seven tokens."""
+    return dla.Attributor(subject.model(), dla.HeadDecomposer()).attribute(some_tokens(4, 2, 7), ASKED)

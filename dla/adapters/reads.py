@@ -12,32 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dla.adapters.affine import Affine
+from dla.adapters.score_reads import ScoreReads
 from dla.writes import FullOutput, Norm, Site
 from dla.writes.routes import Activations
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Affine:
-    """`x @ weight + bias`.
-
-    Attributes:
-        weight: The weight.
-        bias: The bias; None if there is none.
-    """
-
-    weight: Float[Tensor, "d_in d_out"]
-    bias: Float[Tensor, " d_out"] | None
-
-    def pull_back(self, direction: Float[Tensor, "*more d_out"]) -> Float[Tensor, "*more d_in"]:
-        """The direction in the input."""
-        return direction @ self.weight.detach().to(direction).T
-
-    def constant(self, direction: Float[Tensor, "*more d_out"]) -> Float[Tensor, "*more"]:
-        """What the direction reads of the bias."""
-        if self.bias is None:
-            return direction.new_zeros(direction.shape[:-1])
-        return direction @ self.bias.detach().to(direction)
 
 
 @final
@@ -76,10 +54,17 @@ class StreamEntry:
 @final
 @dataclass(frozen=True, eq=False)
 class HeadReads:
-    """What attention heads make values of: `v = entered @ W_V + b_V`, with all groups side by side."""
+    """What attention heads read.
+
+    Attributes:
+        entry: How the stream enters the attention.
+        values: What the values are made with: `v = entered @ W_V + b_V`, with all groups side by side.
+        scores: What their scores are made of, or why that is not known: a clause.
+    """
 
     entry: StreamEntry
     values: Affine
+    scores: ScoreReads | str
 
 
 @final

@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dla.adapters.affine import Affine
 from dla.adapters.anatomy import Heads, Neurons
-from dla.adapters.reads import Affine, HeadReads, NeuronReads, StreamEntry, secant
+from dla.adapters.reads import HeadReads, NeuronReads, StreamEntry, secant
 from dla.engine.frozen import FrozenRun
 from dla.engine.rules import Rule
 from dla.writes.routes import Route

@@ -10,9 +10,12 @@ from rich.console import Console, ConsoleOptions
 from rich.table import Table
 from torch import Tensor
 
+from dla.decomposers.base import Decomposer
 from dla.inputs.arguments import check_fields
 from dla.inputs.given import Count, count
 from dla.labels import Label
+from dla.results.attention import Pos, attention_score
+from dla.results.attention_score import AttentionScore
 from dla.results.rerun import Rerun
 from dla.text import as_text
 from dla.views.brief import listed, mean_of
@@ -115,6 +118,26 @@ class Part:
         k, rerun = count(k, "k", "token"), self._rerun()
         check_is_read(rerun)
         return token_effects(self.label, self.vector(), rerun, k)
+
+    def attention(self, query: Pos, key: Pos, *, by: Decomposer | None = None) -> AttentionScore:
+        """Who told this head to look from one position at another: its score before the softmax, in pairs of parts.
+
+        One more run of the model; the score is what the model's own hook shows, apart from the pairs.
+
+        Args:
+            query: The position that looks; -1 is each prompt's last token.
+            key: The position that it looks at.
+            by: What the query and the key are split into; None for heads, MLPs and embeddings.
+
+        Raises:
+            ReconstructionError: If the pairs do not add up to the score.
+            RunChangedError: As `vector`.
+            TypeError: If a position is no whole number, or `by` no decomposer.
+            UnsupportedModelError: If it is not known what the scores are made of; says why.
+            ValueError: If the part is no head, a prompt has no such position, the head does not look there, the rows of
+                the decomposer do not add up, or the result was read from a file.
+        """
+        return attention_score(self._rerun(), self.label, query, key, by)
 
     def _rerun(self) -> Rerun:
         if self.rerun is None:

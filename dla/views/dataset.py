@@ -76,6 +76,19 @@ def to_dataset(
     return xarray.Dataset(arrays, coords=coords, attrs=attributes)
 
 
+def dataset_of(variables: Mapping[str, Any], coords: Mapping[str, Sequence[str]], title: str) -> "xarray.Dataset":
+    """A dataset of some variables.
+
+    Args:
+        variables: By name, each with its axes.
+        coords: The names along some axes.
+        title: What it holds, in words.
+    """
+    import xarray
+
+    return xarray.Dataset(variables, coords=coords, attrs={"title": title})
+
+
 def frame_of(data: "xarray.Dataset", names: Sequence[str]) -> "pandas.DataFrame":
     """One row for each part, direction, prompt and position that there is.
 

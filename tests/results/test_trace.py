@@ -10,7 +10,7 @@ from torch import Tensor
 import dla
 from dla.adapters.transformer_lens import TransformerLensAdapter
 from dla.testing import AlteredAdapter, TinyModel
-from tests.frozen_by_hand import FrozenByHand
+from tests.frozen_by_hand import FrozenByHand, writes
 from tests.subjects import FEW, GPT2, LLAMA, needs_hooked_transformer, params, some_tokens
 from tests.traced_subjects import ALLOWED, ASKED, DOUBLE, EACH_RULE, attributed, rule_of
 
@@ -29,18 +29,6 @@ def head_row(frozen: FrozenByHand, layer: int, head: int) -> Tensor:
     weight = module.weight if type(module).__name__ == "Conv1D" else module.weight.T
     at = slice(head * z.shape[-1] // 4, (head + 1) * z.shape[-1] // 4)
     return ((z[..., at] @ weight[at]) * direction_at_end(frozen)).sum((-1, -2))
-
-
-def writes(frozen: FrozenByHand, layer: int) -> dict[str, Tensor]:
-    """What was added to the stream before a block."""
-    parts = {"embed": frozen.leaving(frozen.parts.embeddings[0])}
-    if len(frozen.parts.embeddings) > 1:
-        parts["pos_embed"] = frozen.leaving(frozen.parts.embeddings[1])
-    for before in range(layer):
-        attention = frozen.parts.attention_output.format(before).rpartition(".")[0]
-        parts |= {f"{before}_attn_out": frozen.leaving(attention)}
-        parts |= {f"{before}_mlp_out": frozen.leaving(frozen.parts.mlp.format(before))}
-    return {name: write.detach() for name, write in parts.items()}
 
 
 def assert_rows(trace: dla.Attribution, gradient: Tensor, parts: dict[str, Tensor], allowed: float) -> None:

@@ -46,7 +46,7 @@ def recognise_values(
     if pattern.shape != (shown.shape[0], shown.shape[2], shown.shape[1], shown.shape[1]):
         return f"{names[0]} has shape {list(pattern.shape)}"
     missed = f"{names[1]} has shape {list(v.shape)}"
-    for read in _layouts(v, shown):
+    for read in layouts(v, shown.shape):
         sites = Site(names[0], 2), Site(names[1], None, read)
         step = partial(PatternProduct, *sites)
         activations, dtypes = recording.at(sites), recording.dtypes(sites)
@@ -62,9 +62,14 @@ def _label_of_rounding(head: Label) -> Label:
     return Label(ROUNDING, head.layer, head.index, f"{head} ← rounding", parent=head)
 
 
-def _layouts(v: Shaped[Tensor, "..."], z: Float[Tensor, "batch pos head d_head"]) -> Iterator["_Grouped"]:
-    """The axes that the values may have at the hook: one row per source and group, the groups first or last."""
-    batch, width, heads, d_head = z.shape
+def layouts(v: Shaped[Tensor, "..."], shape: Sequence[int]) -> Iterator["_Grouped"]:
+    """The axes that values, queries or keys may have at their hook: a row for each position and group.
+
+    Args:
+        v: What the hook shows, the groups first or last.
+        shape: Of one row for each position and head: `[batch pos head d_head]`.
+    """
+    batch, width, heads, d_head = shape
     # With grouped queries there are fewer values than heads; how many is read off the number of entries.
     groups, rest = divmod(v.numel(), batch * width * d_head)
     if rest or groups == 0 or heads % groups:
@@ -94,43 +99,44 @@ def _bias(path: str, module: nn.Module, recording: Recording, v: Site) -> Float[
     if tensor_of(module, "W_V") is None or b_V is None or entered is None or b_V.numel() == 0:
         return None
     # With `use_split_qkv_input` each head has an input of its own, and all are the same.
-    linear = value_map(module, recording, v, entered[:, :, 0] if entered.ndim == 4 else entered)
+    linear = projection(module, recording, v, entered[:, :, 0] if entered.ndim == 4 else entered, "V")
     if linear is None or linear.bias is None or not bool(linear.bias.any()):
         return None
     return linear.bias.reshape(recording.read(v).shape[2:])
 
 
-def value_map(
-    module: nn.Module, recording: Recording, v: Site, entered: Float[Tensor, "batch pos d_model"]
+def projection(
+    module: nn.Module, recording: Recording, made: Site, entered: Float[Tensor, "batch pos d_model"], kind: str
 ) -> Linear | None:
-    """How values are made of what enters the attention; None if they are not that times a matrix plus a bias.
+    """How values, queries or keys are made of what enters the attention; None if not by a matrix and a bias.
 
     Args:
         module: The attention.
         recording: What was seen.
-        v: Where the values are read.
+        made: Where they are read.
         entered: What entered the attention.
+        kind: "V", "Q" or "K", as in `W_V`.
     """
-    W_V, b_V, shown = tensor_of(module, "W_V"), tensor_of(module, "b_V"), recording.read(v)
+    W, b, shown = tensor_of(module, f"W_{kind}"), tensor_of(module, f"b_{kind}"), recording.read(made)
     (groups, d_head), d_model = shown.shape[2:], entered.shape[-1]
-    share, rest = (0, 1) if W_V is None else divmod(W_V.numel(), d_model * groups * d_head)
-    if W_V is None or share == 0 or rest or (b_V is not None and b_V.numel() not in (0, share * groups * d_head)):
+    share, rest = (0, 1) if W is None else divmod(W.numel(), d_model * groups * d_head)
+    if W is None or share == 0 or rest or (b is not None and b.numel() not in (0, share * groups * d_head)):
         return None
     # HookedTransformer repeats the weight of a group for each of its heads.
     # [head d_model d_head] -> [d_model group * d_head], one head of each group
-    weight = W_V.detach().reshape(-1, d_model, d_head)[::share].transpose(0, 1).flatten(1)
-    bias = None if b_V is None or b_V.numel() == 0 else b_V.reshape(-1, d_head)[::share].flatten()
-    for linear in _maps(module, Linear(weight, bias, W_V.dtype)):
+    weight = W.detach().reshape(-1, d_model, d_head)[::share].transpose(0, 1).flatten(1)
+    bias = None if b is None or b.numel() == 0 else b.reshape(-1, d_head)[::share].flatten()
+    for linear in _maps(module, Linear(weight, bias, W.dtype), f"hook_{kind.lower()}"):
         step, activations = linear.product(MODULE_INPUT), {MODULE_INPUT: widened(entered)}
         if explained(step, activations, shown.flatten(2), entered.dtype, linear.dtype) is not None:
             return linear
     return None
 
 
-def _maps(module: nn.Module, shown: Linear) -> Iterator[Linear]:
-    """How the values may be made: by the weight that is shown, or by what the module that makes them computes."""
+def _maps(module: nn.Module, shown: Linear, hook: str) -> Iterator[Linear]:
+    """How they may be made: by the weight that is shown, or by what the module that makes them computes."""
     yield shown
-    computing = writer_of(module, "hook_v")
+    computing = writer_of(module, hook)
     computed = None if computing is None else linear_from_unit_vectors(computing, shown.weight.shape[0])
     if computed is not None and computed.weight.shape == shown.weight.shape:
         yield with_update(computed, shown)

@@ -64,7 +64,7 @@ def _scale_sites(path: str, module: nn.Module, recording: Recording) -> list[Sit
     """Where a norm's scale may be read: at its hook, or computed from its input."""
     shown, computed = recording.hooks.get(f"{path}.hook_scale"), []
     if f"{path}.hook_in" in recording.hooks:
-        eps = next(_epsilons(module), 0.0)
+        eps = next(epsilons(module), 0.0)
         computed = [Site(f"{path}.hook_in", read=ScaleOf(eps, centred)) for centred in (True, False)]
     if shown is None or shown.shape[-1] != 1:
         return computed
@@ -78,14 +78,14 @@ def _known_eps(norm: Norm, module: nn.Module, recording: Recording, before: Floa
     seen = recording.at([norm.scale])[norm.scale]
     precision = precisions_of(recording.hooks[norm.scale.name].dtype, before.dtype)[-1]
     slack = (precision.unit + precision.sums) * seen
-    for eps in (*_epsilons(module), 0.0):
+    for eps in (*epsilons(module), 0.0):
         scale = replace(norm, eps=eps).scale_of(widened(before))
         if bool(((scale - seen).abs() <= slack).all()):
             return eps
     return None
 
 
-def _epsilons(module: nn.Module) -> Iterator[float]:
+def epsilons(module: nn.Module) -> Iterator[float]:
     """The ε of a norm, under each name that it has one."""
     for name in EPSILONS:
         value = getattr(getattr(module, "original_component", module), name, None)

@@ -13,14 +13,16 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dla.adapters.affine import Affine
 from dla.adapters.anatomy import Anatomy, Block, Heads, Neurons, Sublayer
-from dla.adapters.reads import Affine, HeadReads, ModelReads, NeuronReads, Read, StreamEntry, SublayerReads
-from dla.adapters.recognise.attention import value_map
+from dla.adapters.reads import HeadReads, ModelReads, NeuronReads, Read, StreamEntry, SublayerReads
+from dla.adapters.recognise.attention import projection
 from dla.adapters.recognise.linear import Linear, candidate_linears, writer_of
 from dla.adapters.recognise.match import MODULE_INPUT, cast_from, explained, like_stream
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.norms import ScaleOf, explains_norm, recognise_norm
 from dla.adapters.recognise.recording import Recording, widened, wrapped_module
+from dla.adapters.recognise.scores import recognise_scores
 from dla.writes import BoundedValue, Computation, FullOutput, Norm, Precision
 from dla.writes.routes import Activations
 from dla.writes.sites import Site
@@ -71,11 +73,15 @@ class _Reader:
         entered = self._entered(path)
         if isinstance(entered, str):
             return entered
-        found = value_map(self._module(path), self.recording, heads.values.v, entered)
+        module = self._module(path)
+        found = projection(module, self.recording, heads.values.v, entered, "V")
         if found is None:
             return f"its values are not what enters {path} times a matrix"
         entry = self._entry(path, entered)
-        return entry if isinstance(entry, str) else HeadReads(entry, Affine(found.weight, found.bias))
+        if isinstance(entry, str):
+            return entry
+        scores = recognise_scores(path, module, self.recording, entered, len(heads.W_O))
+        return HeadReads(entry, Affine(found.weight, found.bias), scores)
 
     def _neurons(self, neurons: Neurons) -> SublayerReads:
         path = neurons.post.name.rpartition(".")[0]

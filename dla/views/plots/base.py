@@ -50,6 +50,7 @@ def cells(
     texts: Sequence[Sequence[str]],
     largest: float | None = None,
     more: Mapping[str, Any] | None = None,
+    unit: str = "logits",
 ) -> Any:
     """A map of cells, white at zero.
 
@@ -58,6 +59,7 @@ def cells(
         texts: What the pointer shows of each.
         largest: From which value on, of either sign, a colour is full; None for the largest there is.
         more: What else plotly's heat map says.
+        unit: What the numbers are.
     """
     largest = largest or largest_of(values)
     return plotly().Heatmap(
@@ -68,7 +70,7 @@ def cells(
         colorscale=[list(stop) for stop in SCALE],
         zmin=-largest,
         zmax=largest,
-        colorbar={"title": {"text": "logits"}},
+        colorbar={"title": {"text": unit}},
         **{**_marks(values), **(more or {})},
     )
 

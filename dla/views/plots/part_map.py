@@ -22,7 +22,12 @@ def place_map(rows: PlotRows, shown: int) -> Any:
 
 
 def part_map(
-    title: str, values: Float64[np.ndarray, "row column"], labels: Sequence[str], columns: Sequence[str], there: int
+    title: str,
+    values: Float64[np.ndarray, "row column"],
+    labels: Sequence[str],
+    columns: Sequence[str],
+    there: int,
+    unit: str = "logits",
 ) -> Any:
     """Rows by columns, white at zero.
 
@@ -32,6 +37,7 @@ def part_map(
         labels: The rows.
         columns: The columns.
         there: How many rows the result has.
+        unit: What the numbers are.
     """
     texts = [
         [f"{label}, {column}: {signed(float(value))}" for column, value in zip(columns, row, strict=True)]
@@ -41,7 +47,7 @@ def part_map(
     note = f"{left} weaker rows are not drawn" if left else ""
     down = {**names_axis(labels), "autorange": "reversed", "automargin": True}
     layout = {"xaxis": names_axis(columns), "yaxis": down, "height": 160 + 22 * len(labels)}
-    return figure(title, [cells(values, texts)], layout, note)
+    return figure(title, [cells(values, texts, unit=unit)], layout, note)
 
 
 def _by_direction(rows: PlotRows) -> Float64[np.ndarray, "direction part"]:
