@@ -96,6 +96,10 @@ CASES: dict[str, tuple[dla.Edit, Callable[[Any], Hook]]] = {
         dla.Edit("1_b_O", dla.Zero()),
         lambda model: ("blocks.1.hook_attn_out", entry(ALL, value=lambda x: x - b_O(model))),
     ),
+    "bias at a position": (
+        dla.Edit("1_b_O", dla.Zero(), pos=4),
+        lambda model: ("blocks.1.hook_attn_out", entry(ALL, 4, value=lambda x: x - b_O(model))),
+    ),
 }
 
 
@@ -114,7 +118,7 @@ def test_an_edit_does_what_a_hook_of_ones_own_does(subject: TinyModel, name: str
     expected = logits_by_hand(model, by_hand(model))[:, :, 5]
     plain = logits_by_hand(model)[:, :, 5]
     assert not torch.allclose(expected, plain, atol=1e-4)
-    decomposers = [HEADS] if name == "bias" else DECOMPOSERS
+    decomposers = [HEADS] if name.startswith("bias") else DECOMPOSERS
     for decomposer in decomposers:
         result = dla.Attributor(model, decomposer).attribute(TOKENS, dla.Logit(5), pos=None, edits=[edit])
         assert_close(result.output_logit, expected, sum_size(result), subject.eps, type(decomposer).__name__)
@@ -176,6 +180,33 @@ def test_a_group_is_all_its_members() -> None:
     )
     assert_close(result.output_logit, expected[:, -1, 5], sum_size(result), GPT2.eps)
     assert bool((result.select("mine").values == 0).all())
+
+
+def test_a_group_is_edited_once_where_an_earlier_place_is_asked_about() -> None:
+    grouped = dla.GroupDecomposer(HEADS, {"mine": ["L0H0", "L0H2"]})
+    early = dla.ResidualVector(WAVE, at="blocks.1.hook_resid_pre")
+    edits = [[dla.Edit("mine", dla.Add(1.0))], [dla.Edit(head, dla.Add(1.0)) for head in ("L0H0", "L0H2")]]
+    results = [dla.Attributor(GPT2.model(), grouped).attribute(TOKENS, early, edits=some) for some in edits]
+    assert_close(results[0].logit, results[1].logit, sum_size(results[0]), GPT2.eps)
+
+
+def test_prompts_of_unequal_lengths_are_edited_where_each_has_the_positions() -> None:
+    """A slice gives a short prompt fewer positions, and the others are none of its own."""
+    attributor, short = dla.Attributor(dla.demo.load_small("raw"), HEADS), "When Mary and John went"
+    edits = [dla.Edit("L0H2", dla.Fixed(1.0), pos=slice(3, None))]
+    together = attributor.attribute([PROMPT, short], dla.Logit(" Mary"), edits=edits)
+    for i, prompt in enumerate((PROMPT, short)):
+        alone = attributor.attribute(prompt, dla.Logit(" Mary"), edits=edits)
+        assert_close(together.values[:, i], alone.values[:, 0], sum_size(alone), 1e-6)
+
+
+def test_the_prompts_of_an_ablation_run_without_edits() -> None:
+    model = GPT2.model()
+    edits = [dla.Edit("blocks.0.hook_resid_pre", dla.Add(WAVE))]
+    result = dla.Attributor(model, HEADS).attribute(TOKENS, dla.Logit(5), edits=edits)
+    mean = z_of(model, OTHERS)[:, :, 3].mean((0, 1))
+    by_hand, own = (result.effects(["L1H3"], ablation=a, at="all") for a in (dla.Fixed(mean), dla.Mean(OTHERS)))
+    assert_close(own.measured_effects, by_hand.measured_effects, sum_size(result), GPT2.eps)
 
 
 @pytest.mark.parametrize("subject", params([GPT2, TinyModel("granite-biases"), TinyModel("llama")]))

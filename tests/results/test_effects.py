@@ -110,14 +110,15 @@ def test_every_kind_of_part_is_taken_away(subject: TinyModel, decomposer: dla.De
             assert not torch.allclose(effects.measured_effects[i], effects.direct_effects[i], atol=1e-5)
 
 
-def test_a_feature_is_taken_away() -> None:
-    result = dla.Attributor(GPT2.model(), RandomFeatures()).attribute(TOKENS, ASKED)
-    features = result.select(where=lambda label: re.search(r"_F\d", str(label)) is not None)
+@pytest.mark.parametrize("subject", params([GPT2, TinyModel("granite-biases")]))
+def test_a_feature_is_taken_away(subject: TinyModel) -> None:
+    result = dla.Attributor(subject.model(), RandomFeatures()).attribute(TOKENS, ASKED)
+    features = result.select(where=lambda label: re.search(r"mlp_out_F\d", str(label)) is not None)
     feature = features.top(1, by="abs")[0][0]
-    effects = result.effects([feature, "1_z_b_dec"])
+    effects = result.effects([feature, next(label for label in result.labels if label.endswith("_b_dec"))])
     direct = result.direct_effects().effects[result.labels.index(feature)]
     place = effects.labels.index(feature)
-    assert_close(effects.direct_effects[place], direct, sum_size(result), 8 * GPT2.eps)
+    assert_close(effects.direct_effects[place], direct, sum_size(result), 8 * subject.eps)
 
 
 def test_several_parts_are_taken_away_together() -> None:
