@@ -41,12 +41,10 @@ def edit_rows(plan: Plan, anatomy: Anatomy, prompts: Prompts, edited: Sequence[t
     stops = list(stops_of(anatomy))
     writes = [write for item in plan.items for write in _writes(item, prompts)]
     read, known = _Read.by(writes, stops), {label for write in writes for label in write.labels}
-    streams = [i for i, stop in enumerate(stops) if stop.sublayer is None and stop.site.name in read.own]
-    covered = max(streams, default=-1)
     found: dict[str, Write] = {}
     for names in edited:
         place = next(((i, stop) for i, stop in enumerate(stops) if stop.site.name in names), None)
-        if place is None or place[0] <= covered or _is_read(place[1], names, stops, read.own):
+        if place is None or read.holds(place[0]) or _is_read(place[1], names, stops, read.own):
             continue
         stop = place[1]
         if read.rounding & set(names):
@@ -79,10 +77,21 @@ def _writes(item: Item, prompts: Prompts) -> Iterator[Write]:
 @final
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """The hook names of what rows hold, and of what rows of rounding are measured by."""
+    """What rows hold.
+
+    Attributes:
+        own: The hook names of what they read, and hold with all that was added before.
+        stretches: The places before and after which rows of what is gained in between read the stream.
+        rounding: The hook names of what rows of rounding are measured by.
+    """
 
     own: frozenset[str]
+    stretches: Sequence[tuple[int, int]]
     rounding: frozenset[str]
+
+    def holds(self, place: int) -> bool:
+        """Whether some row holds what is added to the stream at a place."""
+        return any(before < place <= after for before, after in self.stretches)
 
     @staticmethod
     def by(writes: Sequence[Write], stops: Sequence[Stop]) -> "_Read":
@@ -90,14 +99,18 @@ class _Read:
         outputs = (output for stop in stops if stop.sublayer is not None for output in stop.sublayer.outputs)
         scales = {route.norm.scale for _, route in outputs if route.norm is not None}
         lost = [write for write in writes if all(label.kind == ROUNDING for label in write.labels)]
-        own = {
-            site.name
-            for write in writes
-            if write not in lost
-            for site in write.reads
-            if site not in scales and not (isinstance(write, Change) and site == write.before)
-        }
-        return _Read(frozenset(own), frozenset(name for write in lost for name in _seen(write)))
+        changes = [write for write in writes if isinstance(write, Change) and write not in lost]
+        others = [write for write in writes if write not in lost and write not in changes]
+        own = {site.name for write in others for site in write.reads if site not in scales}
+        at = {stop.site.name: i for i, stop in enumerate(stops)}
+        streams = [i for i, stop in enumerate(stops) if stop.sublayer is None and stop.site.name in own]
+        gained = [
+            (at[change.before.name], at[change.after.name])
+            for change in changes
+            if {change.before.name, change.after.name} <= set(at)
+        ]
+        rounding = (name for write in lost for name in _seen(write))
+        return _Read(frozenset(own), [(-1, max(streams, default=-1)), *gained], frozenset(rounding))
 
 
 def _seen(rounding: Write) -> Iterator[str]:

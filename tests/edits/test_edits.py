@@ -143,7 +143,9 @@ def test_every_decomposition_adds_up_under_edits(subject: TinyModel) -> None:
             continue
         attributor = dla.Attributor(model, decomposer)
         plain = attributor.attribute(TOKENS, dla.Logit(5))
-        edits = [dla.Edit(part, dla.Add(0.1 * i + 0.1)) for i, part in enumerate(parts)]
+        # No multiple of 1, which LayerNorm would not notice.
+        wave = torch.sin(torch.arange(float(model.cfg.d_model)))
+        edits = [dla.Edit(part, dla.Add(0.5 if part == "L0H0" else wave * (i + 1))) for i, part in enumerate(parts)]
         result = attributor.attribute(TOKENS, dla.Logit(5), edits=edits)
         assert not torch.allclose(result.logit, plain.logit)
 
@@ -167,6 +169,27 @@ def test_parts_without_an_activation_of_their_own_are_taken_out_of_the_output(na
     lost = plain.select(label).values[0]
     assert bool((lost != 0).any())
     assert_close(plain.logit - result.logit, lost, sum_size(plain) + sum_size(result), 1e-6)
+
+
+class Gained(dla.Decomposer):
+    """Each block by the stream before and after it."""
+
+    def writes(self, model: dla.ModelAdapter) -> list[dla.Write]:
+        ends = [(block.resid_pre.site, block.resid_post.site) for block in model.anatomy.blocks]
+        return [*model.embeddings(), *(dla.Change(*pair, dla.Label("gained", i)) for i, pair in enumerate(ends))]
+
+
+OPAQUE = [("bloom-post-residual", 1), ("bloom-post-residual", 0), ("rwkv", 0)]
+
+
+@pytest.mark.parametrize(("name", "layer"), [("gpt2", 1), *OPAQUE])
+def test_what_is_added_before_a_block_that_is_one_part_is_a_row(name: str, layer: int) -> None:
+    """What enters such a block is read to tell what it gains, and no row holds it."""
+    decomposer, model = Gained() if name == "gpt2" else dla.BlockDecomposer(), TinyModel(name).model()
+    wave, place = torch.sin(torch.arange(float(model.cfg.d_model))), f"blocks.{layer}.hook_resid_pre"
+    edits = [dla.Edit(place, dla.Add(wave))]
+    result = dla.Attributor(model, decomposer).attribute(TOKENS, dla.Logit(5), edits=edits)
+    torch.testing.assert_close(result.part(f"edit {place}").vector(), wave.expand(2, 1, -1), atol=1e-5, rtol=0)
 
 
 def test_a_group_is_all_its_members() -> None:
