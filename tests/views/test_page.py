@@ -4,17 +4,22 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from page_samples import HOSTILE, sample_page
 from subjects import GPT2, some_tokens
 
 import dla
+import dla.demo
+from dla.adapters.loading import load_model
+from dla.provenance import model_name
 from dla.testing.models import PROMPT
 from dla.views.page.document import page_html
 from dla.views.page.encoding import base64_of, script_json
@@ -80,6 +85,33 @@ def test_sources_and_promoted_tokens_are_those_of_a_closer_look(tmp_path: Path) 
             told, expected = data["promoted"][str(i)][end], getattr(effects, end)
             assert [token for token, _ in told] == [token for token, _ in expected]
             assert [value for _, value in told] == pytest.approx([value for _, value in expected])
+
+
+def test_no_file_tells_in_which_folder_a_model_lies(tmp_path: Path) -> None:
+    model = load_model(str(shutil.copytree(dla.demo.FOLDER, tmp_path / "private" / "small")))
+    result = dla.Attributor(model, dla.HeadDecomposer()).attribute("When Mary", dla.Logit(" Mary"))
+    assert result.provenance.model == "small"
+    out = tmp_path / "out"
+    out.mkdir()
+    result.report(out / "a.html", sources=2, promoted=2)
+    result.save(out / "a.nc")
+    dla.graph(result).save(out / "a.json")
+    (out / "rows.json").write_text(result.to_json())
+    rows = pd.DataFrame({"prompt": ["When Mary"], "answer": [" Mary"]})
+    dla.sweep(rows, dla.Attributor(model, dla.HeadDecomposer()), out / "sweep")
+    for file in out.rglob("*"):
+        assert not file.is_file() or b"private" not in file.read_bytes(), file
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        *(("gpt2", "gpt2"), ("owner/model", "owner/model"), ("/home/me/llama", "llama"), ("./llama/", "llama")),
+        *(("~/models/llama", "llama"), ("a/b/llama", "llama"), ("C:\\me\\llama", "llama"), ("/", "/")),
+    ],
+)
+def test_the_name_of_a_model_is_no_path(given: str, told: str) -> None:
+    assert model_name(given) == told
 
 
 def test_what_cannot_be_computed_says_what_to_do(tmp_path: Path) -> None:
