@@ -25,9 +25,10 @@ _FEW = 40  # rows, of which a waterfall shows the most
 class ResultPlots:
     """The plots of a result. Each is a figure of plotly, the extra `plot`, and can be restyled as any other.
 
-    Blue is positive, vermilion negative, white zero. Where more than one position was asked about, values are means,
-    except where positions are what is drawn. `figure.write_image` needs kaleido and a browser; `svg`, and the page
-    that `result.report` writes, need neither.
+    Blue is positive, vermilion negative, the background zero. `figure.update_layout(template="dla_dark")` makes a
+    figure dark; it is from the start where `plotly.io.templates.default` is dark. Where more than one position was
+    asked about, values are means, except where positions are what is drawn. `figure.write_image` needs kaleido and a
+    browser; `svg`, and the page that `result.report` writes, need neither.
 
     Attributes:
         result: The result, whose labels and numbers are drawn.
@@ -39,22 +40,27 @@ class ResultPlots:
         """The plot that fits the rows.
 
         Directions side by side if there are several; else the stream over depth for rows that do not add up, a map of
-        positions for several positions, the sources of a head on the prompt, the map of layers and heads; else a
+        positions for several positions, the sources of a head or what tokens gave on the prompt, the map of layers and
+        heads; else a
         waterfall, or where there are many rows the strongest as bars.
 
         Raises:
             MissingPackageError: If plotly is not installed.
         """
         provenance, parts = self.result.provenance, self.result.parts
-        heads = {str(part.parent) for part in parts if part.source is not None and part.parent is not None}
+        of_tokens = [part for part in parts if part.source is not None]
+        heads = {str(part.parent) for part in of_tokens}
         if provenance.directions:
             return self.positions()
         if provenance.row_kind != RowKind.ADDITIVE.value:
             return self.depth()
         if len(self.result.provenance.tokens) == 1 and "position" in provenance.dims:
             return self.positions()
-        if len(heads) == 1 and len(provenance.tokens) == 1:
-            return self.sources(*heads)
+        if of_tokens and len(provenance.tokens) == 1:
+            if len(heads) == 1 and of_tokens[0].kind == "source":
+                return self.sources(*heads)
+            if all(part.kind == "token" for part in of_tokens):  # a logit traced back to the tokens of its prompt
+                return self.sources()
         if sum(part.kind == "head" for part in parts) > 1:
             return self.heads()
         return self.waterfall() if len(parts) <= _FEW else self.ranked()
@@ -87,8 +93,8 @@ class ResultPlots:
         """
         return depth_lines(self._rows(), None if lens is None else _one_direction(PlotRows.of(lens)))
 
-    def sources(self, head: str) -> Any:
-        """The prompt, coloured by what a head reads of each token.
+    def sources(self, head: str | None = None) -> Any:
+        """The prompt, coloured by what a head reads of each token; by the sum of all rows of a token, if none is named.
 
         Raises:
             ValueError: If the rows have no sources of it; says how to get them.
