@@ -23,6 +23,7 @@ from dla.provenance import model_name
 from dla.testing.models import PROMPT
 from dla.views.page.document import page_html
 from dla.views.page.encoding import base64_of, script_json
+from dla.views.page.page_data import HeadSources
 from dla.views.page.result_page import MOST_NUMBERS, page_of
 
 DIFFERENCE = dla.LogitDifference(" Mary", " John")
@@ -173,6 +174,19 @@ def test_the_file_allows_only_its_own_script_and_styles() -> None:
 def test_sizes(tmp_path: Path) -> None:
     own = page_html(sample_page(0, 0, []), "")
     assert len(own.encode()) < 80_000
+    full = sample_page(80, 64, [f" word{i}" for i in range(2000)])
+    kept = MOST_NUMBERS // 2000
+    noise = np.random.default_rng(0).standard_normal
+    sums = {name: noise((1, 2000)) for name in full.sums}
+    most = replace(
+        full,
+        places=[(0, i) for i in range(2000)],
+        values=noise((1, 2000, kept)),
+        rows=list(range(kept)),
+        sums=sums,
+        sources=HeadSources(tuple(range(kept)), noise((1, kept, 1, 2000)), np.zeros((1, kept, 1))),
+    )
+    assert len(page_html(most, "").encode()) < 5_000_000
     small = page_html(sample_page(12, 12, [f" word{i}" for i in range(100)], sources=64), "")
     assert len(small.encode()) < 1_000_000
 
