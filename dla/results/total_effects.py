@@ -109,7 +109,7 @@ class TotalEffects:
         return part_map(self._grid().title, means[kept], [self.labels[i] for i in kept], columns, len(self.parts))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
-        yield self._grid().rich()
+        yield self._grid().rich(options.max_width)
 
     def __str__(self) -> str:
         return printed(self)
