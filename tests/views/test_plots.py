@@ -291,10 +291,16 @@ def test_a_graph_has_its_nodes_at_their_positions_and_lines_between_them():
     for node, colour, told in zip(there, points["marker"]["color"], points["hovertext"], strict=True):
         assert colour == (POSITIVE if node.value > 0 else NEGATIVE)
         assert as_label(f"{node.value:+.4f}") in told or abs(node.value) < 5e-4
-    ends = {(x, y) for line in lines for x, y in zip(line["x"], line["y"], strict=True) if x is not None}
-    assert ends <= set(zip(points["x"], points["y"], strict=True))
-    among = [e for e in graph.edges if graph.nodes[e.source].position is not None]
-    assert sum(line["x"].count(None) for line in lines) == min(200, len(among))
+    numbers = [i for i, node in enumerate(graph.nodes) if node.position is not None]
+    places = dict(zip(numbers, zip(points["x"], points["y"], strict=True), strict=True))
+    among = sorted((e for e in graph.edges if {e.source, e.target} <= {*places}), key=lambda e: -abs(e.value))[:200]
+    drawn = {
+        ((x[k], y[k]), (x[k + 1], y[k + 1]), line["line"]["color"])
+        for line in lines
+        for x, y in [(line["x"], line["y"])]
+        for k in range(0, len(x), 3)
+    }
+    assert drawn == {(places[e.source], places[e.target], POSITIVE if e.value > 0 else NEGATIVE) for e in among}
     for name in ("biases", "pruned"):
         assert f"{name}: " in figure["layout"]["title"]["text"]
 
