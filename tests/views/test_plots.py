@@ -85,7 +85,7 @@ def test_the_sources_of_a_head_lie_on_the_prompt():
     assert values == pytest.approx([rows[i] for i in range(len(values))])
     words = [word for row in cells["text"] for word in row if word]
     assert words == [as_label(token.strip()) for token in result.tokens[0][: len(words)]]
-    with pytest.raises(ValueError, match=r"no sources of 'L0H0'. Split it first: result.refine\('L0H0', by=dla.Sour"):
+    with pytest.raises(ValueError, match=r"no sources of 'L0H0'. Split one first: result.refine\('L0H0', by=dla.Sour"):
         result.plot.sources("L0H0")
 
 
@@ -181,6 +181,11 @@ def test_what_cannot_be_drawn_says_what_to_do():
         attribution().select("L1H1").plot.depth()
     with pytest.raises(ValueError, match=r"which are not among the rows. Draw it beside a result of LayerDecomposer"):
         attribution().plot.depth(attribution(dla.LensDecomposer()))
+    with pytest.raises(ValueError, match=r"no sources of any head. Split one first: result.refine\('L9H6', by="):
+        attribution().plot.sources()
+    for ask, what in ((attribution().plot.depth, "lens"), (attribution().plot.compare, "other")):
+        with pytest.raises(TypeError, match=f"{what} is 3. Pass what attributor.attribute"):
+            ask(3)
     assert repr(several.plot).startswith("ResultPlots(call it, or heads, waterfall, depth")
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from dla.decomposers.plans import RowKind
+from dla.inputs.arguments import instance
 from dla.inputs.given import Count, count
 from dla.views.plots.beside import side_by_side
 from dla.views.plots.depth import depth_lines
@@ -91,7 +92,7 @@ class ResultPlots:
             ValueError: If several directions were asked for, rows are a selection of those that add up, or a lens is
                 beside rows that are not by layer.
         """
-        return depth_lines(self._rows(), None if lens is None else _one_direction(PlotRows.of(lens)))
+        return depth_lines(self._rows(), None if lens is None else _other(lens, "lens"))
 
     def sources(self, head: str | None = None) -> Any:
         """The prompt, coloured by what a head reads of each token; by the sum of all rows of a token, if none is named.
@@ -99,7 +100,7 @@ class ResultPlots:
         Raises:
             ValueError: If the rows have no sources of it; says how to get them.
         """
-        return source_strip(self._rows(), head)
+        return source_strip(self._rows(), None if head is None else str(head))
 
     def ranked(self, shown: Count = 20) -> Any:
         """The strongest rows as bars, `shown` at each end.
@@ -127,7 +128,7 @@ class ResultPlots:
         Raises:
             ValueError: If they have no row in common.
         """
-        return side_by_side(self._rows(), _one_direction(PlotRows.of(other)), count(shown, "shown", "rows"))
+        return side_by_side(self._rows(), _other(other, "other"), count(shown, "shown", "rows"))
 
     def svg(self) -> str:
         """A picture as the text of an SVG file, for which nothing need be installed: heads as a map, else a waterfall.
@@ -145,6 +146,12 @@ class ResultPlots:
 
 
 _NAMES: Sequence[str] = [name for name, value in vars(ResultPlots).items() if callable(value) and name[0] != "_"]
+
+
+def _other(result: object, what: str) -> PlotRows:
+    """The rows of another result that was passed."""
+    found: RowsOfResult = instance(result, RowsOfResult, what, "what attributor.attribute(...) gave")
+    return _one_direction(PlotRows.of(found))
 
 
 def _one_direction(rows: PlotRows) -> PlotRows:

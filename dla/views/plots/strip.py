@@ -74,9 +74,9 @@ def source_strip(rows: PlotRows, head: str | None = None) -> Any:
         if label.source is not None and (head is None or str(label.parent) == head):
             sources.setdefault(label.source, []).append(i)
     if not sources:
-        name = "a head" if head is None else repr(head)
+        name = repr("L9H6" if head is None else head)
         raise ValueError(
-            f"The rows have no sources of {name}. Split it first: "
+            f"The rows have no sources of {'any head' if head is None else name}. Split one first: "
             f"result.refine({name}, by=dla.SourceDecomposer()).plot.sources({name})."
         )
     if len(rows.tokens) > 1:
