@@ -7,7 +7,7 @@ from typing import final
 
 import dla
 from dla.cli.json_file import write_json
-from dla.cli.targets import is_missing, mistake_of
+from dla.cli.targets import lacks_package, mistake_of
 from dla.views.files import replacing
 from dla.views.text import as_cell
 
@@ -40,7 +40,7 @@ class OutputFiles:
             told.append(f"--plot {self.plot.name!r}: a picture is an .html or an .svg file. Name it so.")
         elif self.plot is not None:
             told.append(mistake_of("--plot", self.plot, self.plot.suffix.lower(), "a picture"))
-            if self.plot.suffix.lower() == ".html" and is_missing("plotly"):
+            if self.plot.suffix.lower() == ".html" and lacks_package("plotly"):
                 told.append("--plot draws .html files with plotly, which is not installed: pip install 'dla[plot]'.")
         named: dict[Path, str] = {}
         for option, path in vars(self).items():

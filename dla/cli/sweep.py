@@ -11,7 +11,7 @@ from rich.console import Console
 import dla
 from dla.cli.command import ModelName, PrependBos
 from dla.cli.quiet import load_attributor, loading
-from dla.cli.targets import is_missing, refuse
+from dla.cli.targets import lacks_package, refuse
 from dla.errors import DLAError, SweepWarning
 from dla.views.text import as_printed
 
@@ -56,7 +56,7 @@ def sweep_command(
             f"There is no file or folder {corpus!r} to read a corpus from.": not Path(corpus).exists(),
             f"--out {out!r} is a file. Pass the name of a folder.": Path(out).is_file(),
             "--actors is of --engine ray. Give both, or neither.": actors is not None and not ray,
-            "--engine ray needs Ray, which is not installed: pip install 'dla[ray]'.": ray and is_missing("ray"),
+            "--engine ray needs Ray, which is not installed: pip install 'dla[ray]'.": ray and lacks_package("ray"),
         }
     )
     with loading(f"reading {corpus}"):

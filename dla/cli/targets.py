@@ -52,6 +52,6 @@ def refuse(mistakes: Mapping[str, bool]) -> None:
         raise ValueError(told)
 
 
-def is_missing(package: str) -> bool:
+def lacks_package(package: str) -> bool:
     """Whether a package is not installed, without importing it."""
     return find_spec(package) is None

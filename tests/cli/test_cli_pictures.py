@@ -100,7 +100,7 @@ def test_mistakes_are_told_together_before_a_model_is_loaded(attribute, options,
 
 
 def test_a_picture_that_needs_plotly(attribute, tmp_path, monkeypatch):
-    monkeypatch.setattr("dla.cli.files.is_missing", lambda package: package == "plotly")
+    monkeypatch.setattr("dla.cli.files.lacks_package", lambda package: package == "plotly")
     monkeypatch.setattr("dla.cli.attribute.load_attributor", lambda *_: pytest.fail("a model is loaded"))
     assert_line(
         attribute(plot=tmp_path / "a.html"), 2, "--plot draws .html files with plotly", "pip install 'dla[plot]'"
