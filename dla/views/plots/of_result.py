@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from dla.decomposers.plans import RowKind
 from dla.inputs.arguments import instance
@@ -16,6 +16,11 @@ from dla.views.plots.rows import PlotRows, RowsOfResult
 from dla.views.plots.strip import answer_strip, source_strip
 from dla.views.plots.svg import svg_of
 from dla.views.plots.waterfall import waterfall
+
+if TYPE_CHECKING:
+    OtherRows = RowsOfResult
+else:  # what is passed is looked at here, and a sentence says what is wrong with it
+    OtherRows = object
 
 _STEPS = 12  # of a waterfall
 _FEW = 40  # rows, of which a waterfall shows the most
@@ -82,7 +87,7 @@ class ResultPlots:
         """
         return waterfall(self._rows(), count(shown, "shown", "rows", least=0))
 
-    def depth(self, lens: RowsOfResult | None = None) -> Any:
+    def depth(self, lens: OtherRows | None = None) -> Any:
         """The logit as the stream grows.
 
         Args:
@@ -122,7 +127,7 @@ class ResultPlots:
         """The `shown` strongest rows by position; by direction, where several were asked for."""
         return place_map(PlotRows.of(self.result), count(shown, "shown", "rows"))
 
-    def compare(self, other: RowsOfResult, shown: Count = 15) -> Any:
+    def compare(self, other: OtherRows, shown: Count = 15) -> Any:
         """This result and another side by side, and this one minus the other.
 
         Raises:
