@@ -52,7 +52,7 @@ class Comparison(GroupStatistics):
     def plot(self) -> SummaryPlots:
         """Figures of the differences over all pairs; see `Summary.plot`."""
         title = f"{self.about.name} minus {self.other.name}, {self.pairs} pairs"
-        return SummaryPlots(title, self.about, lambda interval: [("all", self._all_pairs()._numbers(interval))])
+        return SummaryPlots(title, title, self.about, lambda interval: [("all", self._all_pairs()._numbers(interval))])
 
     def __repr__(self) -> str:
         names = f"{self.about.name} - {self.other.name}"

@@ -27,12 +27,14 @@ class SummaryPlots:
     """The plots of a summary. Each is a figure of plotly, the extra `plot`, and can be restyled as any other.
 
     Attributes:
-        title: What stands above.
+        title: What stands above bars.
+        overall: What stands above pictures of all prompts.
         about: What the summary is of.
         groups: The groups; if there are several, that of all prompts is the first, and not drawn as bars.
     """
 
     title: str
+    overall: str
     about: SummarySubject
     groups: Callable[[Interval], Groups]
 
@@ -96,7 +98,7 @@ class SummaryPlots:
             means[len(parts) + SUM_MEASURES.index(name)].reshape(1, 1) for name in ("total", "constant", "logit")
         )
         return PlotRows(
-            title=self.title,
+            title=self.overall,
             parts=parts,
             values=means[None, None, : len(parts)],
             directions=(self.about.direction,),

@@ -201,7 +201,7 @@ class Summary(GroupStatistics):
     @property
     def plot(self) -> SummaryPlots:
         """Figures of the means: `plot()` picks one; `plot.heads`, `plot.bars` and `plot.svg` by name."""
-        return SummaryPlots(self._title(), self.about, self._plotted)
+        return SummaryPlots(self._title(), self.overall()._title(), self.about, self._plotted)
 
     def _plotted(self, interval: Interval) -> Groups:
         """What plots show: all prompts, then the groups, if there are several."""

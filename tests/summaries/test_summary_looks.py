@@ -191,6 +191,7 @@ def test_other_parts_and_groups_are_drawn_as_bars_with_intervals(tmp_path):
     summary = load(tmp_path / "s", "order", n=40)
     traces = summary.plot().to_dict()["data"]
     assert [trace["name"] for trace in traces] == ["ABBA", "BABA"]
+    assert "by order" not in summary.plot.svg()
     for trace in traces:
         frame = summary.group(trace["name"]).to_dataframe()
         assert list(trace["x"]) == list(LABELS)
