@@ -47,6 +47,12 @@ class DirectLogitAttribution:
         values, indices = means.topk(min(count(k, "k", "parts", least=0), len(self.labels)))
         return [(self.labels[i], value) for i, value in zip(indices.tolist(), values.tolist(), strict=True)]
 
+    def __repr__(self) -> str:
+        return f"DirectLogitAttribution({self.unit!r}: {self.result!r})"
+
+    def _repr_html_(self) -> str:
+        return self.result._repr_html_()
+
 
 def direct_logit_attribution(
     model: Any,

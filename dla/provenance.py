@@ -1,5 +1,6 @@
 """What a result records of its making: what was asked of which model, with which versions."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +16,20 @@ def versions() -> dict[str, str]:
     return {"dla": __version__, **{name: version(name) for name in ("transformer-lens", "transformers", "torch")}}
 
 
+def is_path(name: str) -> bool:
+    """Whether the name of a model was meant as a folder: those of hub models are `model` or `owner/model`."""
+    return name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1 or "\\" in name
+
+
+def model_name(name: str) -> str:
+    """The name of a model, of which a result and its files tell: of a folder only the last part of its path.
+
+    Where a model lies on somebody's machine is nobody's business to whom a page or a file is sent.
+    """
+    parts = re.split(r"[/\\]+", name.rstrip("/\\"))
+    return (parts[-1] or name) if is_path(name) else name
+
+
 @final
 @dataclass(frozen=True)
 class Provenance:
@@ -25,7 +40,7 @@ class Provenance:
         direction: What was asked, in words.
         decomposer: How the stream was split.
         row_kind: What the rows have to do with the total: additive, cumulative, lens.
-        model: The model's name.
+        model: The model's name; of a folder, without the path to it.
         dtype: The model's dtype.
         dims: The names of the axes after the first: of `direction`, `batch` and `position`, those that there are.
         versions: Of this library, TransformerLens and PyTorch.

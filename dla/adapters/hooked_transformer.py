@@ -11,6 +11,7 @@ from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.transformer_lens import TransformerLensAdapter
 from dla.errors import UnsupportedModelError
 from dla.inputs.given import shown
+from dla.provenance import model_name
 
 
 def is_hooked_transformer(model: object) -> bool:
@@ -51,7 +52,7 @@ class HookedTransformerAdapter(TransformerLensAdapter):
         if cap > 0:
             transforms.append(lambda x: cap * torch.tanh(x / cap))
         return ModelModules(
-            name=cfg.model_name or "HookedTransformer",
+            name=model_name(cfg.model_name or "HookedTransformer"),
             blocks=list(model.blocks),
             ln_final=None if cfg.normalization_type is None else model.ln_final,
             unembed=model.unembed,

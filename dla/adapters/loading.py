@@ -12,6 +12,7 @@ from transformers.utils import logging
 
 from dla.errors import DLAError
 from dla.inputs.arguments import file_path
+from dla.provenance import is_path
 from dla.text import as_text
 
 # Where there is no tokenizer transformers makes an empty one and says nothing, so its files are looked for.
@@ -35,7 +36,7 @@ def load_model(name_or_folder: str) -> TransformerBridge:
     """
     path = file_path(name_or_folder, "a model")
     name_or_folder = str(name_or_folder)
-    if path.exists() or _is_path(name_or_folder):
+    if path.exists() or is_path(name_or_folder):
         return _from_folder(checked_folder(path))
     return _from_hub(name_or_folder)
 
@@ -139,11 +140,6 @@ def _check_weights(folder: Path, found: Mapping[str, Any]) -> None:
 def _some(names: Iterable[str]) -> str:
     ordered = sorted(names)
     return ", ".join(ordered[:_NAMED]) + (", ..." if len(ordered) > _NAMED else "")
-
-
-def _is_path(name: str) -> bool:
-    """Whether a name was meant as a folder: the names of hub models are `model` or `owner/model`."""
-    return name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1 or "\\" in name
 
 
 def _from_folder(folder: Path) -> TransformerBridge:

@@ -14,6 +14,7 @@ from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.transformer_lens import TransformerLensAdapter
 from dla.errors import UnsupportedModelError
 from dla.inputs.given import is_a, shown
+from dla.provenance import model_name
 
 
 def is_bridge(model: object) -> bool:
@@ -67,7 +68,7 @@ class TransformerBridgeAdapter(TransformerLensAdapter):
         transforms: list[Callable[[Float[Tensor, "..."]], Float[Tensor, "..."]]]
         transforms = [lambda x: x, model.adapter.apply_output_logits_transform]
         return ModelModules(
-            name=str(getattr(model.cfg, "model_name", None) or "TransformerBridge"),
+            name=model_name(str(getattr(model.cfg, "model_name", None) or "TransformerBridge")),
             blocks=list(model.blocks),
             ln_final=getattr(model, "ln_final", None),
             unembed=model.unembed,

@@ -10,6 +10,7 @@ import dla
 from dla.cli.command import ModelName, PrependBos
 from dla.cli.files import OutputFiles
 from dla.cli.quiet import load_attributor, notes_in_a_line
+from dla.cli.targets import refuse
 from dla.views.text import as_printed
 
 if TYPE_CHECKING:
@@ -63,12 +64,22 @@ def attribute_command(
     ] = None,
 ) -> None:
     """Attribute a logit, or a difference of two, on a model of your own. It runs on the CPU, in float32."""
-    if top is not None and decompose == "layer":
-        raise ValueError("--top chooses among parts that add up; the rows of 'layer' are a sequence. Leave it out.")
-    if sources is not None and report is None:
-        raise ValueError("--sources is of the page that --report writes. Give both.")
     files = OutputFiles(json, csv, plot, report)
-    files.check()
+    refuse(
+        {
+            "--prompt is empty (''). Pass at least one token: the prompt is what the model reads.": not prompt,
+            "--answer '' is no token. Pass one, or its id, written id:464.": not answer,
+            "--incorrect is the --answer too, so that the difference is 0. Pass another token.": incorrect == answer,
+            "--top chooses among parts that add up; the rows of 'layer' are a sequence. Leave it out.": top is not None
+            and decompose == "layer",
+            "--sources is of the page that --report writes. Give both.": sources is not None and report is None,
+            f"--sources splits heads, and the rows are those of --decompose {decompose}. Add --decompose head.": bool(
+                sources
+            )
+            and decompose != "head",
+            **dict.fromkeys(files.mistakes(), True),
+        }
+    )
     attributor = load_attributor(model, decompose)
     direction = _direction(answer, incorrect, attributor.model.vocabulary)
     with notes_in_a_line():

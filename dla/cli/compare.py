@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 import dla
-from dla.cli.targets import check_option
+from dla.cli.targets import mistake_of, refuse
 from dla.views.files import replacing
 from dla.views.text import as_cell, as_printed
 
@@ -29,7 +29,17 @@ def compare_command(
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all rows here.")] = None,
 ) -> None:
     """Show two results side by side, aligned by the labels of their rows: the first minus the second."""
-    check_option("--csv", csv, ".csv", "CSV")
+    missing = {f"There is no file or folder {str(path)!r}.": not path.exists() for path in (first, second)}
+    kinds = ["a folder" if path.is_dir() else "a file" for path in (first, second)]
+    unlike = f"{str(first)!r} is {kinds[0]} and {str(second)!r} {kinds[1]}."
+    remedy = "Two files of attributions are compared, or two folders of sweeps."
+    refuse(
+        {
+            **missing,
+            f"{unlike} {remedy}": kinds[0] != kinds[1] and not any(missing.values()),
+            mistake_of("--csv", csv, ".csv", "CSV"): True,
+        }
+    )
     one, other = _read(first), _read(second)
     result = dla.compare(one, other)  # two kinds are refused there, in a sentence
     if csv is not None:  # first: whoever reads the table may stop early

@@ -7,7 +7,7 @@ from typing import final
 
 import dla
 from dla.cli.json_file import write_json
-from dla.cli.targets import check_option
+from dla.cli.targets import lacks_package, mistake_of
 from dla.views.files import replacing
 from dla.views.text import as_cell
 
@@ -29,29 +29,24 @@ class OutputFiles:
     plot: Path | None = None
     report: Path | None = None
 
-    def check(self) -> None:
-        """Whether all can be written, before anything is computed.
-
-        Raises:
-            ValueError: If one cannot, or two are the same file.
-        """
-        check_option("--json", self.json, ".json", "JSON")
-        check_option("--csv", self.csv, ".csv", "CSV")
-        check_option("--report", self.report, ".html", "an HTML page")
+    def mistakes(self) -> list[str]:
+        """Why they cannot be written, a sentence each, before anything is computed."""
+        told = [
+            mistake_of("--json", self.json, ".json", "JSON"),
+            mistake_of("--csv", self.csv, ".csv", "CSV"),
+            mistake_of("--report", self.report, ".html", "an HTML page"),
+        ]
         if self.plot is not None and self.plot.suffix.lower() not in _PICTURES:
-            raise ValueError(f"--plot {self.plot.name!r}: a picture is an .html or an .svg file. Name it so.")
-        if self.plot is not None:
-            check_option("--plot", self.plot, self.plot.suffix.lower(), "a picture")
-        self._check_distinct()
-
-    def _check_distinct(self) -> None:
+            told.append(f"--plot {self.plot.name!r}: a picture is an .html or an .svg file. Name it so.")
+        elif self.plot is not None:
+            told.append(mistake_of("--plot", self.plot, self.plot.suffix.lower(), "a picture"))
+            if self.plot.suffix.lower() == ".html" and lacks_package("plotly"):
+                told.append("--plot draws .html files with plotly, which is not installed: pip install 'dla[plot]'.")
         named: dict[Path, str] = {}
         for option, path in vars(self).items():
-            if path is None:
-                continue
-            other = named.setdefault(path.resolve(), option)
-            if other != option:
-                raise ValueError(f"--{other} and --{option} both name {path.name!r}. Give each a file of its own.")
+            if path is not None and (other := named.setdefault(path.resolve(), option)) != option:
+                told.append(f"--{other} and --{option} both name {path.name!r}. Give each a file of its own.")
+        return told
 
     def write(self, result: "dla.Attribution", sources: int, promoted: int) -> None:
         """Writes them.

@@ -10,7 +10,8 @@ from rich.console import Console
 
 import dla
 from dla.cli.command import ModelName, PrependBos
-from dla.cli.quiet import load_attributor
+from dla.cli.quiet import load_attributor, loading
+from dla.cli.targets import lacks_package, refuse
 from dla.errors import DLAError, SweepWarning
 from dla.views.text import as_printed
 
@@ -39,7 +40,9 @@ def sweep_command(
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="Where to compute: in this process, or on a Ray cluster.")
     ] = "local",
-    actors: Annotated[int, typer.Option(min=1, metavar="N", help="With --engine ray: how many hold the model.")] = 2,
+    actors: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="With --engine ray: how many hold the model; by default 2.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Take only the first N rows.")] = None,
     batch_tokens: Annotated[
         int, typer.Option(min=1, metavar="N", help="How many tokens run together at most, padding included.")
@@ -47,10 +50,21 @@ def sweep_command(
     prepend_bos: PrependBos = None,
 ) -> None:
     """Attribute every row of a corpus, and keep what was found. After a stop, the same command resumes."""
-    if not Path(corpus).exists():
-        raise ValueError(f"There is no file or folder {corpus!r} to read a corpus from.")
+    ray = engine == "ray"
+    refuse(
+        {
+            f"There is no file or folder {corpus!r} to read a corpus from.": not Path(corpus).exists(),
+            f"--out {out!r} is a file. Pass the name of a folder.": Path(out).is_file(),
+            "--actors is of --engine ray. Give both, or neither.": actors is not None and not ray,
+            "--engine ray needs Ray, which is not installed: pip install 'dla[ray]'.": ray and lacks_package("ray"),
+        }
+    )
+    with loading(f"reading {corpus}"):
+        from dla.sweeps.corpora import open_corpus  # PyTorch comes with it, under the spinner
+
+        open_corpus(corpus)
     attributor = load_attributor(model, decompose)
-    place = dla.LocalEngine() if engine == "local" else _ray_engine(model, actors)
+    place = dla.LocalEngine() if engine == "local" else _ray_engine(model, actors or 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SweepWarning)  # the same is printed below
         done = dla.sweep(

@@ -1,12 +1,15 @@
-"""Files that an option names: whether they can be written, said before anything is computed."""
+"""Files and options of a command line, checked before anything is computed."""
 
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from dla.views.endings import check_target
+from dla.views.files import check_writable
 
 
 def check_option(option: str, path: Path | None, ending: str, format_: str) -> None:
-    """Whether an option names a file of its format, in a folder that is there.
+    """Whether an option names a file of its format that can be written.
 
     Args:
         option: The option, such as `--json`.
@@ -17,9 +20,38 @@ def check_option(option: str, path: Path | None, ending: str, format_: str) -> N
     Raises:
         ValueError: If it does not.
     """
+    if mistake := mistake_of(option, path, ending, format_):
+        raise ValueError(mistake)
+
+
+def mistake_of(option: str, path: Path | None, ending: str, format_: str) -> str:
+    """The same, as a sentence; empty if nothing is wrong."""
     if path is None:
-        return
+        return ""
     try:
         check_target(path, (ending,), format_, tabular=False)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{option} {error}") from None
+        check_writable(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        return f"{option} {error}" if error.errno is None else f"{option} {str(path)!r} cannot be written: {reason}."
+    except ValueError as error:
+        return f"{option} {error}"
+    return ""
+
+
+def refuse(mistakes: Mapping[str, bool]) -> None:
+    """Tells all mistakes at once: who mended one should not wait to hear of the next.
+
+    Args:
+        mistakes: Sentences, and whether each is true.
+
+    Raises:
+        ValueError: If one is.
+    """
+    if told := " ".join(sentence for sentence, there in mistakes.items() if there):
+        raise ValueError(told)
+
+
+def lacks_package(package: str) -> bool:
+    """Whether a package is not installed, without importing it."""
+    return find_spec(package) is None

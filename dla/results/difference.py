@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from jaxtyping import Float
@@ -22,6 +22,7 @@ from dla.views.dataset import DIFFERENCE_FORMAT, frame_of, to_dataset
 from dla.views.endings import NETCDF, check_target
 from dla.views.files import write_dataset
 from dla.views.grid import Grid
+from dla.views.plots.beside import BY_SIGN, difference_bars
 
 if TYPE_CHECKING:
     import pandas
@@ -157,6 +158,23 @@ class Difference(TablePerDirection):
         file = file_path(path, "the file")
         check_target(file, NETCDF, "netCDF")
         write_dataset(self.to_xarray(), file)
+
+    def plot(self, shown: Count = 15) -> Any:
+        """Bars of both and their difference, of the `shown` rows that differ most; after `split`, of why they differ.
+
+        Raises:
+            MissingPackageError: If plotly is not installed.
+            TypeError: If `shown` is not a whole number.
+            ValueError: If it is less than one, or several directions were asked for.
+        """
+        whole = (
+            (("first", self.left), ("second", self.right))
+            if self.written is None or self.read is None
+            else (("written differently", self.written), ("read differently", self.read))
+        )
+        drawn = (*whole, (f"first - second {BY_SIGN}", self.values))
+        series = [(name, mean_by_row(self.first, values).cpu().numpy()) for name, values in drawn]
+        return difference_bars(self._title(), self.labels, series, count(shown, "shown", "rows"), "")
 
     def __repr__(self) -> str:
         return f"Difference({shortened(self._title())}: {len(self.parts)} parts)"

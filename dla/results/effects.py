@@ -66,7 +66,7 @@ class Repair:
         return frame_of_columns({"label": [label for label, _ in rows], "repair": [value for _, value in rows]})
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
-        yield self._grid().rich()
+        yield self._grid().rich(options.max_width)
 
     def __str__(self) -> str:
         return printed(self)

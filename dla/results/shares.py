@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from jaxtyping import Float
@@ -19,6 +19,7 @@ from dla.results.tables import TablePerDirection
 from dla.text import shortened
 from dla.views.dataset import frame_of
 from dla.views.grid import Grid, Line, signed
+from dla.views.plots.scatter import effects_scatter
 from dla.writes.routes import centre
 
 if TYPE_CHECKING:
@@ -117,6 +118,15 @@ class Shares(TablePerDirection):
     def to_dataframe(self) -> "pandas.DataFrame":
         """One row for each part, direction, prompt and position: value, share."""
         return frame_of(self.to_xarray(), ["values", "share"])
+
+    def plot(self) -> Any:
+        """Values against shares, a point a row, as a figure of plotly.
+
+        Raises:
+            MissingPackageError: If plotly is not installed.
+            ValueError: If several directions were asked for.
+        """
+        return effects_scatter(self._grid(0).title, self.to_dataframe())
 
     def __repr__(self) -> str:
         provenance = self.attribution.provenance

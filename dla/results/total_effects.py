@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from rich.console import Console, ConsoleOptions
@@ -25,6 +26,8 @@ from dla.results.trace import Pos
 from dla.results.trace_back import end_of, one_position, rows_of_walk
 from dla.views.frames import frame_of_rows
 from dla.views.grid import Grid, Line, printed, signed
+from dla.views.plots.part_map import part_map
+from dla.views.plots.rows import token_name
 
 if TYPE_CHECKING:
     import pandas
@@ -91,8 +94,22 @@ class TotalEffects:
         ]
         return frame_of_rows(columns, rows)
 
+    def plot(self, shown: Count = 25) -> Any:
+        """The `shown` strongest parts by the position where they write, on average over prompts; a figure of plotly.
+
+        Raises:
+            MissingPackageError: If plotly is not installed.
+            TypeError: If `shown` is not a whole number.
+            ValueError: If it is less than one.
+        """
+        means = self.total.detach().to("cpu", torch.float64).mean(1).numpy()
+        tokens = self.provenance.tokens[0] if len(self.provenance.tokens) == 1 else ()
+        columns = [token_name(s, tokens) for s in range(means.shape[1])]
+        kept = sorted((-np.abs(means).max(1)).argsort(kind="stable")[: count(shown, "shown", "parts")].tolist())
+        return part_map(self._grid().title, means[kept], [self.labels[i] for i in kept], columns, len(self.parts))
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
-        yield self._grid().rich()
+        yield self._grid().rich(options.max_width)
 
     def __str__(self) -> str:
         return printed(self)

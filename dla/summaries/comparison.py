@@ -10,6 +10,7 @@ import pandas as pd
 from dla.summaries.frames import statistics_frame
 from dla.summaries.group_by import GroupBy
 from dla.summaries.intervals import Interval
+from dla.summaries.plots import SummaryPlots
 from dla.summaries.row_batches import RowBatch, read_rows
 from dla.summaries.row_pairs import RowPairing, check_directions, check_pairs, pair_difference
 from dla.summaries.statistics import USUAL_INTERVAL, GroupStatistics
@@ -46,6 +47,12 @@ class Comparison(GroupStatistics):
     def pairs(self) -> int:
         """How many prompts both have, the same text in the same row of the corpus."""
         return self.count
+
+    @property
+    def plot(self) -> SummaryPlots:
+        """Figures of the differences over all pairs; see `Summary.plot`."""
+        title = f"{self.about.name} minus {self.other.name}, {self.pairs} pairs"
+        return SummaryPlots(title, title, self.about, lambda interval: [("all", self._all_pairs()._numbers(interval))])
 
     def __repr__(self) -> str:
         names = f"{self.about.name} - {self.other.name}"

@@ -8,6 +8,7 @@ import pandas as pd
 
 from dla.inputs.given import Count, count, shown
 from dla.summaries.tally import Tally
+from dla.views.grid import Grid
 
 
 @final
@@ -26,6 +27,11 @@ class Stability:
     common: float
     k: int
     counts: tuple[int, int]
+
+    def _repr_html_(self) -> str:
+        rows = [("rank correlation", f"{self.spearman:.3f}"), (f"common among the top {self.k}", f"{self.common:.3f}")]
+        rows.append(("rows of the halves", " and ".join(map(str, self.counts))))
+        return Grid.of_rows("Two halves of the rows", ("", ""), rows).html()
 
     @classmethod
     def of(cls, tally: Tally, n_parts: int, k: Count) -> "Stability":

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, final
 
 from dla.decomposers import RowKind
+from dla.provenance import model_name
 from dla.results.label_index import LabelIndex
 from dla.sweeps import PartOf, SweepFolder
 from dla.sweeps.identity import computes_otherwise, differences
@@ -69,8 +70,7 @@ class SummarySubject:
     @property
     def name(self) -> str:
         """The decomposer and the model, in short."""
-        model = Path(self.model).name if Path(self.model).is_absolute() else self.model
-        return f"{self.decomposer.partition('(')[0]} on {model}"
+        return f"{self.decomposer.partition('(')[0]} on {model_name(self.model)}"
 
     @property
     def additive(self) -> bool:

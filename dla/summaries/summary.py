@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from dla.summaries.frames import statistics_frame
 from dla.summaries.group_by import By, Group, GroupBy
 from dla.summaries.intervals import Interval
 from dla.summaries.page import WITH_EXAMPLES, page_of_groups
-from dla.summaries.plots import figure_of
+from dla.summaries.plots import Groups, SummaryPlots
 from dla.summaries.row_batches import Plain, read_rows
 from dla.summaries.stability import Stability
 from dla.summaries.statistics import USUAL_INTERVAL, GroupStatistics, check_interval
@@ -198,16 +198,18 @@ class Summary(GroupStatistics):
             one._overall_of_some()
         return compared(self.about, other.about, self.settings)
 
-    def plot(self, interval: Interval = USUAL_INTERVAL) -> Any:
-        """A figure of plotly, the extra `plot`: heads as a map of layers and heads, other parts as bars with intervals.
+    @property
+    def plot(self) -> SummaryPlots:
+        """Figures of the means: `plot()` picks one; `plot.heads`, `plot.bars` and `plot.svg` by name."""
+        return SummaryPlots(self._title(), self.overall()._title(), self.about, self._plotted)
 
-        Groups stand next to each other, as bars. For a map of heads, ask for `summary.select(kind="head").overall()`.
-        """
-        check_interval(interval)
+    def _plotted(self, interval: Interval) -> Groups:
+        """What plots show: all prompts, then the groups, if there are several."""
         self._overall_of_some()
-        n_parts = len(self.labels)
-        groups = self._group_numbers(interval) if len(self.tallies) > 1 else [("all", self._numbers(interval))]
-        return figure_of(self._title(), [(name, numbers[:n_parts]) for name, numbers in groups])
+        return [("all", self.overall()._numbers(interval)), *self._several(interval)]
+
+    def _several(self, interval: Interval) -> Groups:
+        return self._group_numbers(interval) if len(self.tallies) > 1 else []
 
     def report(self, path: str | Path, interval: Interval = USUAL_INTERVAL) -> None:
         """Writes a page to explore: one HTML file, which needs no network. It appears whole or not at all.
@@ -223,15 +225,13 @@ class Summary(GroupStatistics):
         file = file_path(path, "the file")
         check_interval(interval)
         overall = self._overall_of_some()
-        groups = self._group_numbers(interval) if len(self.tallies) > 1 else []
         strongest = np.argsort(-np.abs(overall.moments.mean[: len(self.labels)]), kind="stable")[:WITH_EXAMPLES]
         kept = min(_EXAMPLES, self.settings.top_k)
         examples = {
             i: [(e.prompt, e.value) for end in (0, 1) for e in overall.extremes.prompts(i, end, kept)]
             for i in (strongest.tolist() if kept else [])
         }
-        every = [("all", self.overall()._numbers(interval)), *groups]
-        data = page_of_groups(self._title(), self.about, every, examples, interval.level)
+        data = page_of_groups(self._title(), self.about, self._plotted(interval), examples, interval.level)
         write_page(file, data, self._repr_html_())
 
     def __repr__(self) -> str:

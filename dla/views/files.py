@@ -48,6 +48,20 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
+def check_writable(path: Path) -> None:
+    """Whether a file can be written, without touching what is there.
+
+    Raises:
+        OSError: If it cannot; names `path`.
+    """
+    with suppress(_Enough), replacing(path):
+        raise _Enough
+
+
+class _Enough(Exception):
+    """Ends `replacing` before it replaces."""
+
+
 def write_dataset(data: "xarray.Dataset", path: Path) -> None:
     """Writes a dataset as netCDF, with a checksum after its end."""
     with replacing(path) as unfinished:

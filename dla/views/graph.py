@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 from rich.console import Console, ConsoleOptions
 from rich.text import Text
@@ -17,6 +17,7 @@ from dla.views.endings import check_target
 from dla.views.frames import frame_of_rows
 from dla.views.graph_data import GraphData, GraphEdge, GraphNode, read_graph, write_graph
 from dla.views.grid import printed, signed
+from dla.views.plots.node_graph import node_graph
 from dla.views.text import as_html
 
 if TYPE_CHECKING:
@@ -100,6 +101,14 @@ class Graph:
         file = file_path(path, "the file")
         check_target(file, _JSON, "JSON", tabular=False)
         write_circuit_tracer(self.data, slug, file)
+
+    def plot(self) -> Any:
+        """The nodes by position and layer, the logit on top, and the strongest edges; a figure of plotly.
+
+        Raises:
+            MissingPackageError: If plotly is not installed.
+        """
+        return node_graph(self.data)
 
     def tree(self, depth: Count = 3, width: Count = 4) -> Tree:
         """The strongest edges as a tree, from the logit back.

@@ -79,4 +79,4 @@ def _bar(value: float | None, bars: Bars) -> str:
 
 
 def _look(left: bool) -> str:
-    return f"padding:1px 10px;text-align:{'left' if left else 'right'}"
+    return f"padding:1px 10px;text-align:{'left' if left else 'right;white-space:nowrap'}"

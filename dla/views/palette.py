@@ -9,11 +9,14 @@ Source: Okabe and Ito 2008, "Color Universal Design".
 NEUTRAL = "#8a8a8a"
 """What has no sign: totals, rules, the rest."""
 
-INK = "#222222"
-"""What is drawn beside what has a sign: a line over depth."""
+INK, PALE = "#222222", "#ececf0"
+"""What is written, and drawn beside what has a sign, on white and on `DARK`."""
 
-ZERO = "#ffffff"
-"""The middle of a scale of colours, where the background is white."""
+DARK = "#111111"
+"""The dark background."""
+
+GROUPS = ("#009e73", "#a64d9b", "#a67c00", "#7a86c8", "#7d8b3a")
+"""The colours of groups, none of which is that of a sign; contrast as that of the signs."""
 
 UP, DOWN = "▲", "▼"
 """The signs where colours cannot be seen."""

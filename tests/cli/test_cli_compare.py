@@ -50,4 +50,9 @@ def test_two_sweeps_are_compared_and_two_kinds_are_not(dla_command, results) -> 
     assert "difference" in run.stdout
     run = dla_command("compare", str(results / "one"), str(results / "a.nc"))
     assert run.exit_code != 0
-    assert "compare takes two attributions or two summaries" in run.stderr
+    assert "is a folder and" in run.stderr
+    assert "Two files of attributions are compared, or two folders of sweeps" in run.stderr
+    run = dla_command("compare", str(results / "no"), str(results / "none"), "--csv", str(results))
+    assert run.exit_code == 2
+    for told in ("There is no file or folder", "none'", "--csv", "is a folder. Pass the name of a file"):
+        assert told in run.stderr

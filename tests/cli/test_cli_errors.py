@@ -55,7 +55,6 @@ def test_a_command_that_does_not_exist(dla_command):
     [
         ({"answer": " Mary John"}, ("is 2 tokens ('Mary', 'John')", "Pass one of them, or its id, written id:464.")),
         ({"answer": " Zebedee"}, ("' Zebedee' is not in the model's vocabulary", "Pass a token")),
-        ({"answer": ""}, ("'' is 0 tokens", "Pass one of them")),
         ({"answer": "id:500"}, ("500 is outside the vocabulary (0 to 120)", "Pass an id in that range")),
         (
             {"answer": "id:abc"},
@@ -66,7 +65,6 @@ def test_a_command_that_does_not_exist(dla_command):
         ({"incorrect": " John Mary"}, ("is 2 tokens", "written id:464")),
         ({"pos": 15}, ("pos=15 is out of range for a prompt of 15 tokens", "from -15 to 14")),
         ({"pos": -16}, ("pos=-16 is out of range",)),
-        ({"prompt": ""}, ("The prompt is empty", "Pass at least one token")),
         ({"prompt": "Mary " * 40}, ("41 tokens", "32", "Shorten it")),
         ({"decompose": "layer", "top": 3}, ("--top chooses among parts that add up", "Leave it out")),
     ],

@@ -14,6 +14,7 @@ from rich.console import Console
 
 import dla
 import dla.demo
+from dla.views.files import check_writable
 
 PROMPT = "When Mary and John went to the store , John gave a drink to"
 HEADS = {"incorrect": " John", "decompose": "head"}
@@ -76,11 +77,43 @@ def test_a_picture_as_html_needs_no_network(attribute, tmp_path):
         ({"csv": "a.html"}, ("--csv 'a.html' has the ending of another format", "Name it 'a.csv'")),
         ({"plot": "no/a.svg"}, ("--plot 'no/a.svg': there is no folder 'no'",)),
         ({"plot": "a.html", "report": "./a.html"}, ("--plot and --report both name 'a.html'. Give each",)),
+        ({"report": "/proc/a.html"}, ("--report '/proc/a.html' cannot be written: No such file",)),
         ({"sources": 3}, ("--sources is of the page that --report writes",)),
+        ({"sources": 3, "report": "a.html"}, ("rows are those of --decompose component. Add --decompose head",)),
+        ({"prompt": "", "answer": ""}, ("--prompt is empty", "--answer '' is no token")),
+        ({"incorrect": " Mary"}, ("--incorrect is the --answer too",)),
+        (
+            {"sources": 3, "top": 2, "decompose": "layer", "plot": "a.png", "csv": "b.html"},
+            (
+                "--top chooses",
+                "--sources is of",
+                "Add --decompose head",
+                "--plot 'a.png'",
+                "--csv 'b.html' has the ending",
+            ),
+        ),
     ],
 )
-def test_files_that_cannot_be_written(attribute, options, words):
+def test_mistakes_are_told_together_before_a_model_is_loaded(attribute, options, words, monkeypatch):
+    monkeypatch.setattr("dla.cli.attribute.load_attributor", lambda *_: pytest.fail("a model is loaded"))
     assert_line(attribute(**options), 2, *words)
+
+
+def test_a_picture_that_needs_plotly(attribute, tmp_path, monkeypatch):
+    monkeypatch.setattr("dla.cli.files.lacks_package", lambda package: package == "plotly")
+    monkeypatch.setattr("dla.cli.attribute.load_attributor", lambda *_: pytest.fail("a model is loaded"))
+    assert_line(
+        attribute(plot=tmp_path / "a.html"), 2, "--plot draws .html files with plotly", "pip install 'dla[plot]'"
+    )
+
+
+def test_what_is_checked_is_left_as_it_was(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_text("the old one")
+    check_writable(file)
+    check_writable(tmp_path / "new.csv")
+    assert file.read_text() == "the old one"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
 
 def test_a_sweep_as_a_page(dla_command, tmp_path):

@@ -169,3 +169,14 @@ def test_a_disk_that_is_full(sweep, monkeypatch):
 )
 def test_a_command_line_that_cannot_be_read(sweep, options, words):
     assert_usage(sweep(**options), *words)
+
+
+def test_mistakes_are_told_together_before_a_model_is_loaded(sweep, tmp_path, monkeypatch):
+    monkeypatch.setattr("dla.cli.sweep.load_attributor", lambda *_: pytest.fail("a model is loaded"))
+    (tmp_path / "file").write_text("")
+    told = "There is no file or folder", "is a file. Pass the name of a folder", "--actors is of --engine ray"
+    assert_line(sweep(of=tmp_path / "no.csv", out=tmp_path / "file", actors=3), 2, *told)
+    (tmp_path / "c.csv").write_text("text,answer\nWhen, Mary\n")
+    assert_line(sweep(of=tmp_path / "c.csv"), 2, "prompt")
+    (tmp_path / "c.xlsx").write_text("")
+    assert_line(sweep(of=tmp_path / "c.xlsx"), 2, "is no corpus: its name must end in")

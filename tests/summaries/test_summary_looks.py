@@ -2,6 +2,7 @@
 
 import re
 import sys
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -190,13 +191,50 @@ def test_other_parts_and_groups_are_drawn_as_bars_with_intervals(tmp_path):
     summary = load(tmp_path / "s", "order", n=40)
     traces = summary.plot().to_dict()["data"]
     assert [trace["name"] for trace in traces] == ["ABBA", "BABA"]
+    assert "by order" not in summary.plot.svg()
     for trace in traces:
         frame = summary.group(trace["name"]).to_dataframe()
         assert list(trace["x"]) == list(LABELS)
         np.testing.assert_allclose(trace["y"], frame["mean"])
         np.testing.assert_allclose(trace["error_y"]["array"], frame["high"] - frame["mean"])
         np.testing.assert_allclose(trace["error_y"]["arrayminus"], frame["mean"] - frame["low"])
-    assert [trace["type"] for trace in summary.overall().plot().to_dict()["data"]] == ["bar"]
+    few = summary.plot.bars(shown=2).to_dict()
+    means = summary.overall().to_dataframe().set_index("part")["mean"]
+    assert {*few["data"][0]["x"]} <= {*means.index}
+    assert len(few["data"][0]["x"]) == 2
+    assert f"{len(LABELS) - 2} weaker parts are not drawn" in few["layout"]["title"]["text"]
+
+
+def test_mlps_stand_beside_heads_and_the_rest_is_told(tmp_path):
+    summary = load(tmp_path / "s", n=40)
+    frame = summary.to_dataframe().set_index("part")
+    figure = summary.plot().to_dict()
+    (cells,) = figure["data"]
+    hovered = [text for row in cells["hovertext"] for text in row]
+    for label, row in frame.iterrows():
+        if row["kind"] in ("head", "mlp_out"):
+            column = -1 if row["kind"] == "mlp_out" else row["head"]
+            assert cells["z"][row["layer"]][column] == pytest.approx(row["mean"])
+            assert f"{label} {row['mean']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]" in hovered
+    rest = frame[~frame["kind"].isin(["head", "mlp_out"])]
+    assert f"{len(rest)} other rows, which sum to {rest['mean'].sum():+.4f}" in figure["layout"]["title"]["text"]
+    svg = summary.plot.svg()
+    ElementTree.fromstring(svg)
+    assert f"L0H1 {frame['mean']['L0H1']:+.4f}" in svg
+    blocks = summary.select("embed")
+    assert [trace["type"] for trace in blocks.plot().to_dict()["data"]] == ["bar"]
+    assert "rows not selected" in blocks.plot.svg()
+    with pytest.raises(ValueError, match="No row is a head, so there is no map of heads"):
+        blocks.plot.heads()
+    assert repr(summary.plot) == "SummaryPlots(call it, or heads, bars, svg)"
+
+
+def test_differences_of_sweeps_are_drawn(tmp_path):
+    first, second = load(tmp_path / "a", n=40), load(tmp_path / "b", n=40)
+    found = first.compare(second)
+    (cells,) = found.plot().to_dict()["data"]
+    assert cells["z"][0][1] == pytest.approx(found.to_dataframe().set_index("part")["mean"]["L0H1"])
+    assert "40 pairs" in found.plot.bars().to_dict()["layout"]["title"]["text"]
 
 
 def test_a_plot_without_plotly(tmp_path, monkeypatch):

@@ -148,7 +148,8 @@ def test_nothing_is_not_ranked(tmp_path, by, manifest, message):
         summary.top,
         lambda: summary.bottom(2, by="abs"),
         summary.stability,
-        summary.plot,
+        lambda: summary.plot(),
+        lambda: summary.plot.svg(),
         lambda: summary.compare(some),
         lambda: some.compare(summary),
     ):

@@ -4,20 +4,26 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from page_samples import HOSTILE, sample_page
 from subjects import GPT2, some_tokens
 
 import dla
+import dla.demo
+from dla.adapters.loading import load_model
+from dla.provenance import model_name
 from dla.testing.models import PROMPT
 from dla.views.page.document import page_html
 from dla.views.page.encoding import base64_of, script_json
+from dla.views.page.page_data import HeadSources
 from dla.views.page.result_page import MOST_NUMBERS, page_of
 
 DIFFERENCE = dla.LogitDifference(" Mary", " John")
@@ -82,6 +88,33 @@ def test_sources_and_promoted_tokens_are_those_of_a_closer_look(tmp_path: Path) 
             assert [value for _, value in told] == pytest.approx([value for _, value in expected])
 
 
+def test_no_file_tells_in_which_folder_a_model_lies(tmp_path: Path) -> None:
+    model = load_model(str(shutil.copytree(dla.demo.FOLDER, tmp_path / "private" / "small")))
+    result = dla.Attributor(model, dla.HeadDecomposer()).attribute("When Mary", dla.Logit(" Mary"))
+    assert result.provenance.model == "small"
+    out = tmp_path / "out"
+    out.mkdir()
+    result.report(out / "a.html", sources=2, promoted=2)
+    result.save(out / "a.nc")
+    dla.graph(result).save(out / "a.json")
+    (out / "rows.json").write_text(result.to_json())
+    rows = pd.DataFrame({"prompt": ["When Mary"], "answer": [" Mary"]})
+    dla.sweep(rows, dla.Attributor(model, dla.HeadDecomposer()), out / "sweep")
+    for file in out.rglob("*"):
+        assert not file.is_file() or b"private" not in file.read_bytes(), file
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        *(("gpt2", "gpt2"), ("owner/model", "owner/model"), ("/home/me/llama", "llama"), ("./llama/", "llama")),
+        *(("~/models/llama", "llama"), ("a/b/llama", "llama"), ("C:\\me\\llama", "llama"), ("/", "/")),
+    ],
+)
+def test_the_name_of_a_model_is_no_path(given: str, told: str) -> None:
+    assert model_name(given) == told
+
+
 def test_what_cannot_be_computed_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="No row is a head, so there is nothing to say of what heads read"):
         attribution(decomposer=dla.BlockDecomposer()).report(tmp_path / "a.html", sources=2)
@@ -141,6 +174,19 @@ def test_the_file_allows_only_its_own_script_and_styles() -> None:
 def test_sizes(tmp_path: Path) -> None:
     own = page_html(sample_page(0, 0, []), "")
     assert len(own.encode()) < 80_000
+    full = sample_page(80, 64, [f" word{i}" for i in range(2000)])
+    kept = MOST_NUMBERS // 2000
+    noise = np.random.default_rng(0).standard_normal
+    sums = {name: noise((1, 2000)) for name in full.sums}
+    most = replace(
+        full,
+        places=[(0, i) for i in range(2000)],
+        values=noise((1, 2000, kept)),
+        rows=list(range(kept)),
+        sums=sums,
+        sources=HeadSources(tuple(range(kept)), noise((1, kept, 1, 2000)), np.zeros((1, kept, 1))),
+    )
+    assert len(page_html(most, "").encode()) < 5_000_000
     small = page_html(sample_page(12, 12, [f" word{i}" for i in range(100)], sources=64), "")
     assert len(small.encode()) < 1_000_000
 

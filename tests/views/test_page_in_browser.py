@@ -248,6 +248,30 @@ def test_the_largest_model_opens_quickly_in_a_small_file(visit: Any, files: Any)
     assert "L79H63" in page.inner_text("aside")
 
 
+def test_a_large_map_fits_the_screen_and_on_a_phone_scrolls_in_its_own_box(visit: Any, files: Any) -> None:
+    room = "(() => { const box = document.querySelector('.scroll'); return [box.scrollWidth, box.clientWidth]; })()"
+    needed, there = visit(files["large"]).evaluate(room)
+    assert needed <= there
+    phone = visit(files["large"], viewport={"width": 360, "height": 740})
+    needed, there = phone.evaluate(room)
+    assert there < 360 < needed
+    phone.evaluate("document.querySelector('.scroll').scrollLeft = 400")
+    box = phone.locator("[role=rowheader]").nth(40).bounding_box()
+    assert 0 <= box["x"] < 40, "the numbers of layers stay"
+
+
+def test_a_long_prompt_shows_the_token_that_matters(visit: Any, files: Any) -> None:
+    page = visit(files["large"])
+    inside = (
+        "(name) => { const box = document.querySelector('.tokens').getBoundingClientRect();"
+        "const at = document.querySelector(name).getBoundingClientRect();"
+        "return at.top >= box.top - 1 && at.bottom <= box.bottom + 1; }"
+    )
+    assert page.evaluate(inside, ".token.here")
+    page.locator("[role=gridcell][tabindex='0']").press("Enter")
+    assert page.evaluate(inside, ".token.top")
+
+
 def test_odd_results_open(visit: Any, result: dla.Attribution, tmp_path: Path) -> None:
     holes = result.values.masked_fill(torch.arange(len(result.parts))[:, None] == 3, torch.nan)
     neurons = tuple(dla.Label("neuron", 0, i) for i in range(20_000))

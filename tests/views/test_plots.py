@@ -1,17 +1,20 @@
 """What plots show is what results hold: each number where its label says, signs in their colours."""
 
+import html
+import re
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import plotly.io
 import pytest
 import torch
 from subjects import GPT2, some_tokens
 
 import dla
 from dla.testing.models import PROMPT
-from dla.views.palette import NEGATIVE, POSITIVE
-from dla.views.plots.base import names_axis
+from dla.views.palette import DARK, GROUPS, NEGATIVE, NEUTRAL, POSITIVE
+from dla.views.plots.base import apart, names_axis
 from dla.views.plots.head_map import head_grid
 from dla.views.plots.scatter import effects_scatter
 from dla.views.text import as_label
@@ -38,10 +41,11 @@ def test_the_map_has_layer_0_on_top_and_every_head_in_its_place():
             assert cells["z"][label.layer][-1] == pytest.approx(value)
     assert figure["layout"]["yaxis"]["autorange"] == "reversed"
     assert (cells["zmin"], cells["colorscale"][0]) == (-cells["zmax"], [0.0, NEGATIVE])
-    marks = {mark for row in cells["text"] for mark in row}
-    assert marks <= {"▲", "▼", ""}
-    assert (cells["text"][0][0] == "▲") == (cells["z"][0][0] > 0)
-    assert cells["colorscale"][2] == [1.0, POSITIVE]
+    for marks, row in zip(cells["text"], cells["z"], strict=True):
+        for mark, value in zip(marks, row, strict=True):
+            assert mark == ("" if abs(value) <= 0.15 * cells["zmax"] else "▲" if value > 0 else "▼")
+    assert cells["colorscale"][-1] == [1.0, POSITIVE]
+    assert [colour[-3:] for share, colour in cells["colorscale"] if share == 0.5] == [",0)", ",0)"]
     drawn = [i for i, part in enumerate(result.parts) if part.kind in ("head", "mlp_out")]
     rest = float(result.values.sum()) - float(result.values[drawn].sum())
     assert f"{len(result.parts) - len(drawn)} other rows, which sum to {rest:+.4f}" in figure["layout"]["title"]["text"]
@@ -81,7 +85,7 @@ def test_the_sources_of_a_head_lie_on_the_prompt():
     assert values == pytest.approx([rows[i] for i in range(len(values))])
     words = [word for row in cells["text"] for word in row if word]
     assert words == [as_label(token.strip()) for token in result.tokens[0][: len(words)]]
-    with pytest.raises(ValueError, match=r"no sources of 'L0H0'. Split it first: result.refine\('L0H0', by=dla.Sour"):
+    with pytest.raises(ValueError, match=r"no sources of 'L0H0'. Split one first: result.refine\('L0H0', by=dla.Sour"):
         result.plot.sources("L0H0")
 
 
@@ -127,7 +131,7 @@ def test_two_results_and_their_difference():
     one, other = attribution(), attribution(prompts=PROMPT.replace("Mary", "Tom"))
     first, second, difference = data(one.plot.compare(other, 4))
     assert list(difference["x"]) == pytest.approx([a - b for a, b in zip(first["x"], second["x"], strict=True)])
-    assert difference["name"] == "first - second"
+    assert difference["name"].startswith("first - second")
     gaps = (one.values - other.values).abs().flatten().sort(descending=True).values[:4]
     assert [abs(x) for x in difference["x"]] == pytest.approx(gaps.tolist(), rel=1e-4)
     with pytest.raises(ValueError, match="no row in common"):
@@ -154,7 +158,7 @@ def test_plots_of_means_say_so_as_the_table_does():
     assert said in " ".join(str(result).split())
     plots = result.plot
     for figure in (plots.heads(), plots.waterfall(), plots.ranked(), plots.depth(), plots.compare(result)):
-        assert said in figure.to_dict()["layout"]["title"]["text"]
+        assert said in re.sub(r"(</sub>)?<br>(<sub>)?", " ", figure.to_dict()["layout"]["title"]["text"])
     assert said in plots.svg()
     assert said in result.select(kind="mlp_out").plot.svg()
     assert "mean" not in plots.positions().to_dict()["layout"]["title"]["text"]
@@ -177,6 +181,11 @@ def test_what_cannot_be_drawn_says_what_to_do():
         attribution().select("L1H1").plot.depth()
     with pytest.raises(ValueError, match=r"which are not among the rows. Draw it beside a result of LayerDecomposer"):
         attribution().plot.depth(attribution(dla.LensDecomposer()))
+    with pytest.raises(ValueError, match=r"no sources of any head. Split one first: result.refine\('L9H6', by="):
+        attribution().plot.sources()
+    for ask, what in ((attribution().plot.depth, "lens"), (attribution().plot.compare, "other")):
+        with pytest.raises(TypeError, match=f"{what} is 3. Pass what attributor.attribute"):
+            ask(3)
     assert repr(several.plot).startswith("ResultPlots(call it, or heads, waterfall, depth")
 
 
@@ -208,3 +217,114 @@ def test_measured_effects_are_drawn_against_direct_ones():
     frame = effects.to_dataframe()
     assert list(points["x"]) == pytest.approx(frame["direct_effect"].tolist())
     assert list(points["y"]) == pytest.approx(frame["measured_effect"].tolist())
+
+
+def luminance(colour):
+    """Source: WCAG 2.2, "relative luminance"."""
+    shares = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    return float(
+        np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
+    )
+
+
+def contrast(one, other):
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("ground", ["#ffffff", DARK])
+def test_each_colour_is_seen_on_white_and_in_the_dark(ground):
+    for colour in (POSITIVE, NEGATIVE, NEUTRAL, *GROUPS):
+        assert contrast(colour, ground) >= 3
+
+
+def test_a_figure_has_a_light_and_a_dark_look(monkeypatch):
+    figure = attribution().plot()
+    assert figure.layout.template.layout.paper_bgcolor == "#ffffff"
+    figure.update_layout(template="dla_dark")
+    look = figure.layout.template.layout
+    assert look.paper_bgcolor == look.plot_bgcolor == DARK
+    for own in (look, figure.layout.template.data.heatmap[0].textfont):
+        assert contrast(own.font.color if own is look else own.color, DARK) >= 4.5
+    assert all(contrast(colour, DARK) >= 3 for colour in look.colorway)
+    monkeypatch.setattr(plotly.io.templates, "default", "plotly_dark")
+    assert attribution().plot().layout.template.layout.paper_bgcolor == DARK
+
+
+def test_a_long_title_is_broken_and_has_its_room():
+    asked = dla.mean([dla.LogitDifference(" Mary", " John"), dla.LogitDifference(" Tom", " John")]) - dla.Logit(" the")
+    result = dla.Attributor(GPT2.model(), dla.HeadDecomposer()).attribute(PROMPT, asked)
+    figure, short = result.plot().to_dict()["layout"], attribution().plot().to_dict()["layout"]
+    lines = figure["title"]["text"].split("<br>")
+    assert len(lines) > len(short["title"]["text"].split("<br>"))
+    assert all(len(re.sub("<[^>]*>", "", line)) <= 92 for line in lines)
+    assert figure["margin"]["t"] > short["margin"]["t"]
+    assert figure["height"] - figure["margin"]["t"] == short["height"] - short["margin"]["t"]
+    lines = re.findall('x="10.0"[^>]*>([^<]*)</text>', result.plot.svg())
+    assert len(lines) > 1
+    assert all(len(html.unescape(line)) < 60 for line in lines)
+
+
+def test_a_logit_traced_back_lies_on_the_prompt():
+    result = attribution().trace_back()
+    (cells,) = data(result.plot())
+    values = [value for row in cells["z"] for value in row if value is not None]
+    frame = result.to_dataframe()
+    sums = [float(frame[frame["part"].str.contains(f"← {i} ")]["value"].sum()) for i in range(len(values))]
+    assert len(values) == len(result.tokens[0])
+    assert values == pytest.approx(sums, abs=1e-5)
+    assert "1 rows of no token" in result.plot().to_dict()["layout"]["title"]["text"]
+
+
+def test_effects_through_all_paths_by_part_and_position():
+    totals = dla.total_effects(attribution())
+    figure = totals.plot(5).to_dict()
+    (cells,) = figure["data"]
+    for label, values in zip(figure["layout"]["yaxis"]["ticktext"], cells["z"], strict=True):
+        assert values == pytest.approx(totals.total[totals.labels.index(label), 0].tolist(), abs=1e-6)
+    assert totals.top(1)[0][0] in figure["layout"]["yaxis"]["ticktext"]
+    assert f"{len(totals.parts) - 5} weaker rows are not drawn" in figure["layout"]["title"]["text"]
+
+
+def test_a_graph_has_its_nodes_at_their_positions_and_lines_between_them():
+    graph = dla.graph(attribution())
+    figure = graph.plot().to_dict()
+    *lines, points = figure["data"]
+    there = [node for node in graph.nodes if node.position is not None]
+    assert [round(x) for x in points["x"]] == [node.position for node in there]
+    assert points["y"][0] == max(points["y"])
+    for node, colour, told in zip(there, points["marker"]["color"], points["hovertext"], strict=True):
+        assert colour == (POSITIVE if node.value > 0 else NEGATIVE)
+        assert as_label(f"{node.value:+.4f}") in told or abs(node.value) < 5e-4
+    numbers = [i for i, node in enumerate(graph.nodes) if node.position is not None]
+    places = dict(zip(numbers, zip(points["x"], points["y"], strict=True), strict=True))
+    among = sorted((e for e in graph.edges if {e.source, e.target} <= {*places}), key=lambda e: -abs(e.value))[:200]
+    drawn = {
+        ((x[k], y[k]), (x[k + 1], y[k + 1]), line["line"]["color"])
+        for line in lines
+        for x, y in [(line["x"], line["y"])]
+        for k in range(0, len(x), 3)
+    }
+    assert drawn == {(places[e.source], places[e.target], POSITIVE if e.value > 0 else NEGATIVE) for e in among}
+    for name in ("biases", "pruned"):
+        assert f"{name}: " in figure["layout"]["title"]["text"]
+
+
+def test_shares_and_differences_are_drawn():
+    shares = attribution().group_by("layer").shares()
+    (points,) = data(shares.plot())
+    assert list(points["x"]) == pytest.approx(shares.values[:, 0].tolist())
+    assert list(points["y"]) == pytest.approx(shares.shares[:, 0].tolist())
+    found = dla.compare(attribution(), attribution(prompts=PROMPT.replace("Mary", "Tom")))
+    first, second, difference = data(found.plot(3))
+    assert [a - b for a, b in zip(first["x"], second["x"], strict=True)] == pytest.approx(list(difference["x"]))
+    assert [abs(x) for x in difference["x"]] == pytest.approx([abs(value) for _, value in found.top(3)])
+    written, read, _ = data(found.split().plot(3))
+    assert [a + b for a, b in zip(written["x"], read["x"], strict=True)] == pytest.approx(
+        list(difference["x"]), abs=1e-5
+    )
+
+
+def test_names_of_points_do_not_meet():
+    x, y = np.array([0.0, 0.001, 1.0]), np.array([0.0, 0.0, 1.0])
+    assert apart([1, 0, 2], ["a name", "another name", "far away"], x, y) == {1, 2}

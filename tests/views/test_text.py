@@ -71,7 +71,7 @@ def test_a_report_shows_each_text_as_it_is(text: str) -> None:
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
 def test_a_figure_shows_each_text_as_it_is(text: str) -> None:
     ends = np.zeros((2, 2))
-    of_bars = interval_bars(text, [text, "2024-01-01"], [(text, np.ones(2), ends), ("b", np.ones(2), ends)])
+    of_bars = interval_bars(text, [text, "2024-01-01"], [(text, np.ones(2), ends), ("b", np.ones(2), ends)], 40)
     assert of_bars.layout.title.text == of_bars.data[0].name == of_bars.data[0].x[0] == as_label(text)
     assert of_bars.layout.xaxis.type == "category"
     of_map = heat_map(text, np.ones((1, 1)), [[text]])

@@ -202,6 +202,7 @@
       const x = numbersOf && i < numbersOf.length ? numbersOf[i] : NaN;
       if (numbersOf && !Number.isNaN(x)) {
         shade(node, x, top);
+        if (known.length && Math.abs(x) === top) node.classList.add("top");
         node.title = `${i} ${quoted(word)} ${signed(x)}`;
         node.setAttribute("aria-label", `${i} ${word} ${signed(x)}`);
       } else node.title = `${i} ${quoted(word)}`;
@@ -224,6 +225,9 @@
     for (const prompt of prompts) {
       box.append(tokensOf(prompt, found && found.tokens, `The tokens of prompt ${prompt + 1}`, state.p));
     }
+    // A long prompt shows the token that matters, and not its first lines.
+    const shown = box.querySelector(found ? ".token.top" : ".token.here");
+    if (shown) shown.parentNode.scrollTop = shown.offsetTop - shown.parentNode.offsetTop - 60;
     box.append(el("p", { class: "soft" }, found ? `Coloured by what ${data.labels[state.part]} reads of each token.`
       : places > 1 ? "A click on a token chooses its position." : "The underlined token is where the logit is read."));
   };
@@ -242,11 +246,14 @@
     const all = [...list, ...mlps], depth = all.reduce((a, [, layer]) => Math.max(a, layer + 1), 0);
     const wide = columns + (mlps.length ? 1 : 0);
     const at = new Map(all.map(([i, layer, column]) => [`${layer},${column}`, i]));
-    grid = el("div", { class: depth * wide > 1200 ? "map large" : "map", role: "grid", "aria-label": "Heads by layer",
+    grid = el("div", { class: `map${depth * wide > 1200 ? " large" : ""}`, role: "grid", "aria-label": "Heads by layer",
       "aria-rowcount": depth + 1, "aria-colcount": wide + 1 });
-    grid.style.gridTemplateColumns = `max-content repeat(${wide}, minmax(0, 1fr))`;
+    const every = wide > 32 ? 4 : 1;  // each number would be wider than its column
+    grid.style.gridTemplateColumns = `max-content repeat(${wide}, minmax(var(--cell), 1fr))`;
+    if (grid.classList.contains("large")) grid.style.minWidth = `${12 * wide + 40}px`;
     const head = el("div", { role: "row" }, el("span", { role: "columnheader" }, "layer"));
-    for (let c = 0; c < wide; c++) head.append(el("span", { role: "columnheader" }, c < columns ? String(c) : "MLP"));
+    for (let c = 0; c < wide; c++) head.append(el("span", { role: "columnheader" },
+      c >= columns ? "MLP" : c % every ? "" : String(c)));
     grid.append(head);
     for (let layer = 0; layer < depth; layer++) {
       const row = el("div", { role: "row" }, el("span", { role: "rowheader" }, String(layer)));
@@ -440,7 +447,7 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   };
   const cell = (x) => {
-    const text = typeof x === "string" && /^[=+\-@\t\r\n]/.test(x) ? `'${x}` : String(x);
+    const text = typeof x === "string" && /^[=+\-@\t\r\n＝＋－＠]/.test(x) ? `'${x}` : String(x);
     return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   const csv = () => ["part,kind,layer,head,logits,rank", ...chosen().filter(isHere).map((i) => [data.labels[i], data.kindNames[data.kinds[i]],
@@ -510,6 +517,10 @@
 
   const build = () => {
     const hasMap = data.kinds.filter((k) => data.kindNames[k] === "head").length > 1;
+    const wideMap = heads.reduce((a, b) => Math.max(a, b), 0) > 24;  // it has the whole width
+    const map = hasMap ? [section("map", "Layers and heads", el("p", { class: "soft" },
+      "Layer 0 on top. ▲ blue adds to the logit, ▼ vermilion takes from it. Arrow keys move, Enter chooses. ",
+      (parts.scale = el("span"))))] : [];
     const filter = el("input", { type: "search", id: "filter", "aria-label": "Filter by label or kind", placeholder: "L9H6, head, …" });
     filter.value = state.q;
     filter.addEventListener("input", () => {
@@ -526,11 +537,10 @@
       el("div", { id: "content" },
         section("verdict", "In words"),
         ...(data.prompts.length ? [section("prompt", data.prompts.length > 1 ? "Prompts" : "Prompt")] : []),
+        ...(wideMap ? map : []),
         el("div", { class: "columns" },
           el("div", {},
-            ...(hasMap ? [section("map", "Layers and heads", el("p", { class: "soft" },
-              "Layer 0 on top. ▲ blue adds to the logit, ▼ vermilion takes from it. Arrow keys move, Enter chooses. ",
-              (parts.scale = el("span"))))] : []),
+            ...(wideMap ? [] : map),
             section("steps", data.additive ? "From the constant to the logit" : "The stream over depth")),
           el("aside", { "aria-labelledby": "h-details", "aria-live": "polite", tabindex: 0 }, el("h2", { id: "h-details" }, "The chosen part"),
             (parts.details = el("div")))),

@@ -30,9 +30,8 @@ def page_of(
     """
     rows, provenance = PlotRows.of(result), result.provenance
     kept, left = _rows_kept(rows)
-    model = provenance.model.rstrip("/").rpartition("/")[2]  # a folder's path is nobody else's business
     about = [
-        ("model", model),
+        ("model", provenance.model),
         ("dtype", provenance.dtype),
         ("asked", provenance.direction),
         ("rows", f"{provenance.decomposer}, {provenance.row_kind}"),
@@ -42,7 +41,7 @@ def page_of(
     places = f"{len(rows.places)} positions of {n_prompts} prompt{'s' if n_prompts > 1 else ''}"
     return PageData(
         title=shortened(provenance.direction),
-        subtitle=f"{provenance.decomposer} on {model}" + (f", {places}" if len(rows.places) > 1 else ""),
+        subtitle=f"{provenance.decomposer} on {provenance.model}" + (f", {places}" if len(rows.places) > 1 else ""),
         about=about,
         parts=rows.parts,
         directions=rows.directions,

@@ -1,15 +1,17 @@
 """Two results side by side, and their difference."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
 from dla.views.grid import signed
-from dla.views.plots.base import figure, plotly, signs
+from dla.views.plots.base import bars_axes, figure, plotly, signs
 from dla.views.plots.rows import PlotRows
 from dla.views.text import as_label
 
-_GREYS = {"first": "#b0b0b0", "second": "#5c5c5c"}  # the difference has the colours of its sign
+BY_SIGN = "(in the colours of its sign)"
 
 
 def side_by_side(first: PlotRows, second: PlotRows, shown: int) -> Any:
@@ -28,26 +30,42 @@ def side_by_side(first: PlotRows, second: PlotRows, shown: int) -> Any:
     if not both:
         raise ValueError("The results have no row in common. Attribute both with one decomposer.")
     own, other = (first.means[[i for i, _ in both]], second.means[[j for _, j in both]])
-    order = np.argsort(-np.abs(np.nan_to_num(own - other)), kind="stable")[:shown].tolist()
-    names = [as_label(first.labels[both[i][0]]) for i in order]
-    series = (("first", own), ("second", other), ("first - second", own - other))
+    series = (("first", own), ("second", other), (f"first - second {BY_SIGN}", own - other))
+    alone = len(first.parts) + len(second.parts) - 2 * len(both)
+    note = f"first: {first.mean_title}; second: {second.mean_title}"
+    note += f"; {alone} rows are in one only" if alone else ""
+    return difference_bars(
+        "Two results, the rows that differ most", [first.labels[i] for i, _ in both], series, shown, note
+    )
+
+
+def difference_bars(
+    title: str, labels: Sequence[str], series: Sequence[tuple[str, Float64[np.ndarray, " row"]]], shown: int, note: str
+) -> Any:
+    """Bars next to each other for each row, of which the last are differences, in the colours of their signs.
+
+    Args:
+        title: The title.
+        labels: The rows.
+        series: The name and the numbers of each bar.
+        shown: How many rows, those that differ most.
+        note: A line below the title.
+    """
+    order = np.argsort(-np.abs(np.nan_to_num(series[-1][1])), kind="stable")[:shown].tolist()
+    names = [labels[i] for i in order]
+    drawn = [(name, [float(values[i]) for i in order]) for name, values in series]
     traces = [
         plotly().Bar(
-            name=name,
+            name=as_label(name),
             orientation="h",
             y=list(range(len(order))),
-            x=[float(values[i]) for i in order],
-            hovertext=[f"{label}, {name}: {signed(float(values[i]))}" for label, i in zip(names, order, strict=True)],
+            x=sizes,
+            hovertext=[as_label(f"{label}, {name}: {signed(x)}") for label, x in zip(names, sizes, strict=True)],
             hoverinfo="text",
-            marker={"color": _GREYS.get(name) or signs([float(values[i]) for i in order])},
+            marker={"color": signs(sizes)} if name == drawn[-1][0] else {},
         )
-        for name, values in series
+        for name, sizes in drawn
     ]
-    alone = len(first.parts) + len(second.parts) - 2 * len(both)
-    note = f"first: {first.mean_title}; second: {second.mean_title}" + (
-        f"; {alone} rows are in one only" if alone else ""
-    )
-    axis = {"tickmode": "array", "tickvals": list(range(len(order))), "ticktext": names, "autorange": "reversed"}
-    axes = {"yaxis": axis, "xaxis": {"title": {"text": "logits"}}}
-    layout = {**axes, "height": 190 + 44 * len(order)}
-    return figure("Two results, the rows that differ most", traces, layout, note)
+    axes = bars_axes(names, [size for _, sizes in drawn for size in sizes], 0.03)
+    legend = {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}
+    return figure(title, traces, {**axes, "legend": legend, "height": 40 + 44 * len(order)}, note)

@@ -6,7 +6,7 @@ import numpy as np
 
 from dla.text import some_of
 from dla.views.grid import signed
-from dla.views.palette import INK, NEUTRAL
+from dla.views.palette import NEUTRAL
 from dla.views.plots.base import figure, names_axis, plotly
 from dla.views.plots.rows import PlotRows, mean_over, not_selected
 
@@ -35,20 +35,27 @@ def depth_lines(rows: PlotRows, lens: PlotRows | None) -> Any:
     heights = rows.means + float(mean_over(rows.constant[0], 0))
     if rows.additive:
         heights = np.nancumsum(rows.means) + float(mean_over(rows.constant[0], 0))
-    lines = [_line("the stream, on the final scale", names, heights, INK)]
+    lines = [_line("the stream, on the final scale", names, heights)]
     if lens is not None:
         heights = lens.means + float(mean_over(lens.constant[0], 0))
-        lines.append(_line("logit lens", lens.labels, heights, NEUTRAL))
+        lines.append(_line("logit lens", lens.labels, heights))
     logit = float(mean_over(rows.logit[0], 0))
     rule = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": logit, "y1": logit}
     shapes = [{**rule, "line": {"color": NEUTRAL, "dash": "dot"}}]
     mark = {"xref": "paper", "x": 1, "y": logit, "text": "logit", "showarrow": False, "yanchor": "bottom"}
-    axis = {**names_axis(names), "categoryorder": "array", "categoryarray": names, "type": "category"}
+    axis = {
+        **names_axis(names),
+        "range": [-0.5, len(names) - 0.5],
+        "categoryorder": "array",
+        "categoryarray": names,
+        "type": "category",
+    }
     axes = {"xaxis": axis, "yaxis": {"title": {"text": "logits"}}}
-    legend = {"legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"}, "showlegend": lens is not None}
-    return figure(rows.mean_title, lines, {**legend, **axes, "shapes": shapes, "annotations": [mark]})
+    legend = {} if lens is None else {"legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}}
+    shown = {**legend, "showlegend": lens is not None, "height": 320}
+    return figure(rows.mean_title, lines, {**shown, **axes, "shapes": shapes, "annotations": [mark]})
 
 
-def _line(name: str, labels: list[str], heights: Any, colour: str) -> Any:
-    style = {"mode": "lines+markers", "line": {"color": colour}, "marker": {"size": 5}}
+def _line(name: str, labels: list[str], heights: Any) -> Any:
+    style = {"mode": "lines+markers", "marker": {"size": 5}}  # the template's first colours, which no sign has
     return plotly().Scatter(name=name, x=labels, y=[float(y) for y in heights], **style)

@@ -44,19 +44,23 @@ def heat_map(
     layout = {
         "xaxis": names_axis(names, "head"),
         "yaxis": {**names_axis(layers, "layer"), "autorange": "reversed"},
-        "height": max(360, min(900, 140 + 26 * len(layers))),
+        "height": max(180, min(880, 26 * len(layers))),
     }
     return figure(title, [cells(values, texts, largest)], layout, note)
 
 
-def head_map(rows: PlotRows) -> Any:
+def head_map(rows: PlotRows, told: Sequence[str] = ()) -> Any:
     """The heads of a result, next to them the MLPs; the rows that have no cell are named below the title.
+
+    Args:
+        rows: The rows.
+        told: What the pointer shows of each besides its name and value.
 
     Raises:
         ValueError: If no row is a head.
     """
     drawn = {i for i, label in enumerate(rows.parts) if _column(label) is not None}
-    values, texts, columns = head_grid(rows.parts, rows.means)
+    values, texts, columns = head_grid(rows.parts, rows.means, told)
     rest = [rows.means[i] for i in range(len(rows.parts)) if i not in drawn]
     note = f"{len(rest)} other rows, which sum to {signed(float(np.nansum(rest)))}, are not drawn" if rest else ""
     # On the scale of the heads: an MLP may be ten times as large, and would leave them white.
@@ -64,7 +68,7 @@ def head_map(rows: PlotRows) -> Any:
     return heat_map(rows.mean_title, values, texts, columns, note, largest_of(heads))
 
 
-def head_grid(parts: Sequence[Label], means: Float64[np.ndarray, " part"]) -> HeadGrid:
+def head_grid(parts: Sequence[Label], means: Float64[np.ndarray, " part"], told: Sequence[str] = ()) -> HeadGrid:
     """The values of heads by layer and head, those of MLPs in a column of their own.
 
     Raises:
@@ -86,7 +90,7 @@ def head_grid(parts: Sequence[Label], means: Float64[np.ndarray, " part"]) -> He
     values, texts = np.full(shape, np.nan), [[""] * shape[1] for _ in range(shape[0])]
     for i, (layer, column) in places.items():
         values[layer, column] = means[i]  # -1, the last column, is that of the MLPs
-        texts[layer][column] = f"{parts[i]} {signed(float(means[i]))}"
+        texts[layer][column] = f"{parts[i]} {signed(float(means[i]))}" + (f" {told[i]}" if told else "")
     return values, texts, [*map(str, range(width)), *([MLPS] if mlps else [])]
 
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from dla.decomposers.plans import RowKind
+from dla.inputs.arguments import instance
 from dla.inputs.given import Count, count
 from dla.views.plots.beside import side_by_side
 from dla.views.plots.depth import depth_lines
@@ -16,6 +17,11 @@ from dla.views.plots.strip import answer_strip, source_strip
 from dla.views.plots.svg import svg_of
 from dla.views.plots.waterfall import waterfall
 
+if TYPE_CHECKING:
+    OtherRows = RowsOfResult
+else:  # what is passed is looked at here, and a sentence says what is wrong with it
+    OtherRows = object
+
 _STEPS = 12  # of a waterfall
 _FEW = 40  # rows, of which a waterfall shows the most
 
@@ -25,9 +31,10 @@ _FEW = 40  # rows, of which a waterfall shows the most
 class ResultPlots:
     """The plots of a result. Each is a figure of plotly, the extra `plot`, and can be restyled as any other.
 
-    Blue is positive, vermilion negative, white zero. Where more than one position was asked about, values are means,
-    except where positions are what is drawn. `figure.write_image` needs kaleido and a browser; `svg`, and the page
-    that `result.report` writes, need neither.
+    Blue is positive, vermilion negative, the background zero. `figure.update_layout(template="dla_dark")` makes a
+    figure dark; it is from the start where `plotly.io.templates.default` is dark. Where more than one position was
+    asked about, values are means, except where positions are what is drawn. `figure.write_image` needs kaleido and a
+    browser; `svg`, and the page that `result.report` writes, need neither.
 
     Attributes:
         result: The result, whose labels and numbers are drawn.
@@ -39,22 +46,27 @@ class ResultPlots:
         """The plot that fits the rows.
 
         Directions side by side if there are several; else the stream over depth for rows that do not add up, a map of
-        positions for several positions, the sources of a head on the prompt, the map of layers and heads; else a
+        positions for several positions, the sources of a head or what tokens gave on the prompt, the map of layers and
+        heads; else a
         waterfall, or where there are many rows the strongest as bars.
 
         Raises:
             MissingPackageError: If plotly is not installed.
         """
         provenance, parts = self.result.provenance, self.result.parts
-        heads = {str(part.parent) for part in parts if part.source is not None and part.parent is not None}
+        of_tokens = [part for part in parts if part.source is not None]
+        heads = {str(part.parent) for part in of_tokens}
         if provenance.directions:
             return self.positions()
         if provenance.row_kind != RowKind.ADDITIVE.value:
             return self.depth()
         if len(self.result.provenance.tokens) == 1 and "position" in provenance.dims:
             return self.positions()
-        if len(heads) == 1 and len(provenance.tokens) == 1:
-            return self.sources(*heads)
+        if of_tokens and len(provenance.tokens) == 1:
+            if len(heads) == 1 and of_tokens[0].kind == "source":
+                return self.sources(*heads)
+            if all(part.kind == "token" for part in of_tokens):  # a logit traced back to the tokens of its prompt
+                return self.sources()
         if sum(part.kind == "head" for part in parts) > 1:
             return self.heads()
         return self.waterfall() if len(parts) <= _FEW else self.ranked()
@@ -75,7 +87,7 @@ class ResultPlots:
         """
         return waterfall(self._rows(), count(shown, "shown", "rows", least=0))
 
-    def depth(self, lens: RowsOfResult | None = None) -> Any:
+    def depth(self, lens: OtherRows | None = None) -> Any:
         """The logit as the stream grows.
 
         Args:
@@ -85,15 +97,15 @@ class ResultPlots:
             ValueError: If several directions were asked for, rows are a selection of those that add up, or a lens is
                 beside rows that are not by layer.
         """
-        return depth_lines(self._rows(), None if lens is None else _one_direction(PlotRows.of(lens)))
+        return depth_lines(self._rows(), None if lens is None else _other(lens, "lens"))
 
-    def sources(self, head: str) -> Any:
-        """The prompt, coloured by what a head reads of each token.
+    def sources(self, head: str | None = None) -> Any:
+        """The prompt, coloured by what a head reads of each token; by the sum of all rows of a token, if none is named.
 
         Raises:
             ValueError: If the rows have no sources of it; says how to get them.
         """
-        return source_strip(self._rows(), head)
+        return source_strip(self._rows(), None if head is None else str(head))
 
     def ranked(self, shown: Count = 20) -> Any:
         """The strongest rows as bars, `shown` at each end.
@@ -115,13 +127,13 @@ class ResultPlots:
         """The `shown` strongest rows by position; by direction, where several were asked for."""
         return place_map(PlotRows.of(self.result), count(shown, "shown", "rows"))
 
-    def compare(self, other: RowsOfResult, shown: Count = 15) -> Any:
+    def compare(self, other: OtherRows, shown: Count = 15) -> Any:
         """This result and another side by side, and this one minus the other.
 
         Raises:
             ValueError: If they have no row in common.
         """
-        return side_by_side(self._rows(), _one_direction(PlotRows.of(other)), count(shown, "shown", "rows"))
+        return side_by_side(self._rows(), _other(other, "other"), count(shown, "shown", "rows"))
 
     def svg(self) -> str:
         """A picture as the text of an SVG file, for which nothing need be installed: heads as a map, else a waterfall.
@@ -139,6 +151,12 @@ class ResultPlots:
 
 
 _NAMES: Sequence[str] = [name for name, value in vars(ResultPlots).items() if callable(value) and name[0] != "_"]
+
+
+def _other(result: object, what: str) -> PlotRows:
+    """The rows of another result that was passed."""
+    found: RowsOfResult = instance(result, RowsOfResult, what, "what attributor.attribute(...) gave")
+    return _one_direction(PlotRows.of(found))
 
 
 def _one_direction(rows: PlotRows) -> PlotRows:

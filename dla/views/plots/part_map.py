@@ -45,8 +45,8 @@ def part_map(
     ]
     left = there - len(labels)
     note = f"{left} weaker rows are not drawn" if left else ""
-    down = {**names_axis(labels), "autorange": "reversed", "automargin": True}
-    layout = {"xaxis": names_axis(columns), "yaxis": down, "height": 160 + 22 * len(labels)}
+    down = {**names_axis(labels), "autorange": "reversed"}
+    layout = {"xaxis": names_axis(columns), "yaxis": down, "height": 40 + 22 * len(labels)}
     return figure(title, [cells(values, texts, unit=unit)], layout, note)
 
 

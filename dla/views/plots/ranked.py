@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from dla.views.grid import signed
-from dla.views.plots.base import figure, plotly, signs
+from dla.views.plots.base import bars_axes, figure, plotly, signs
 from dla.views.plots.rows import PlotRows
 from dla.views.text import as_label
 
@@ -18,19 +18,20 @@ def ranked_bars(rows: PlotRows, shown: int) -> Any:
     between = order[shown : len(order) - shown] if len(order) > 2 * shown else []
     kept = [*order[:shown], *order[-shown:]] if between else order
     sizes = [float(means[i]) for i in kept]
-    names = [as_label(str(rows.parts[i])) for i in kept]
+    names = [str(rows.parts[i]) for i in kept]
     trace = plotly().Bar(
         orientation="h",
         y=list(range(len(kept))),
         x=sizes,
         marker={"color": signs(sizes)},
         text=[signed(size) for size in sizes],
-        hovertext=[f"{name} {signed(size)}" for name, size in zip(names, sizes, strict=True)],
+        textposition="outside",
+        cliponaxis=False,
+        hovertext=[as_label(f"{name} {signed(size)}") for name, size in zip(names, sizes, strict=True)],
         hoverinfo="text",
     )
     between_sum = float(means[between].sum())
     notes = [f"{len(between)} rows between, which sum to {signed(between_sum)}, are not drawn"] if between else []
     notes += [f"rows that are NaN, and not drawn: {unknown}"] if unknown else []
-    axis = {"tickmode": "array", "tickvals": list(range(len(kept))), "ticktext": names, "autorange": "reversed"}
-    axes = {"yaxis": axis, "xaxis": {"title": {"text": "logits"}}}
-    return figure(rows.mean_title, [trace], {**axes, "height": 160 + 22 * len(kept)}, "; ".join(notes))
+    layout = {**bars_axes(names, sizes), "height": 30 + 22 * len(kept)}
+    return figure(rows.mean_title, [trace], layout, "; ".join(notes))

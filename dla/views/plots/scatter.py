@@ -2,45 +2,50 @@
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dla.views.grid import signed
 from dla.views.palette import NEUTRAL
-from dla.views.plots.base import figure, plotly, signs
+from dla.views.plots.base import apart, figure, plotly, signs
 from dla.views.text import as_label
 
 if TYPE_CHECKING:
     import pandas
 
-_NAMED = 12  # points, those farthest from the line
+_COLUMNS = ("value", "share", "direct_effect", "measured_effect")
+_NAMED = 12  # points at most, those farthest from the line, and from zero
 
 
 def effects_scatter(title: str, frame: "pandas.DataFrame") -> Any:
-    """What a row says, against what was found without it; points on the dotted line agree.
+    """What a row says, against what was found otherwise; points on the dotted line agree.
 
     Args:
         title: The title.
-        frame: A row for each part: its label `part`, and two of `value`, `direct_effect` and `measured_effect`, of
-            which the last two that are there are drawn.
+        frame: A row for each part: its label `part`, and two of `value`, `share`, `direct_effect` and
+            `measured_effect`, of which the last two that are there are drawn.
 
     Raises:
         ValueError: If there are fewer than two of them.
     """
-    there = [name for name in ("value", "direct_effect", "measured_effect") if name in frame]
+    there = [name for name in _COLUMNS if name in frame]
     if len(there) < 2:
-        raise ValueError(f"A scatter needs two of value, direct_effect and measured_effect; the frame has {there}.")
+        raise ValueError(f"A scatter needs two of {', '.join(_COLUMNS)}; the frame has {there}.")
     across, up = there[-2:]
     known = frame.dropna(subset=[across, up]).groupby("part", sort=False)[[across, up]].mean()
-    far = set((known[up] - known[across]).abs().nlargest(_NAMED).index)
-    x, y = known[across].tolist(), known[up].tolist()
+    x, y = known[across].to_numpy(), known[up].to_numpy()
     low, high = min([*x, *y, 0.0]), max([*x, *y, 0.0])
     names = known.index.tolist()
+    orders = (np.argsort(-np.abs(each), kind="stable")[:_NAMED].tolist() for each in (y - x, y))
+    named = apart([i for order in orders for i in order], names, x, y)
     points = plotly().Scatter(
-        x=x,
-        y=y,
+        x=x.tolist(),
+        y=y.tolist(),
         mode="markers+text",
-        text=[as_label(name) if name in far else "" for name in names],
+        text=[as_label(name) if i in named else "" for i, name in enumerate(names)],
         textposition="top center",
-        marker={"color": signs(y), "size": 7, "opacity": 0.7},
-        hovertext=[f"{as_label(n)}: {signed(a)}, {signed(b)}" for n, a, b in zip(names, x, y, strict=True)],
+        cliponaxis=False,
+        marker={"color": signs(y.tolist()), "size": 7, "opacity": 0.8},
+        hovertext=[as_label(f"{n}: {signed(a)}, {signed(b)}") for n, a, b in zip(names, x, y, strict=True)],
         hoverinfo="text",
     )
     line = {"type": "line", "x0": low, "x1": high, "y0": low, "y1": high, "line": {"color": NEUTRAL, "dash": "dot"}}
@@ -48,4 +53,4 @@ def effects_scatter(title: str, frame: "pandas.DataFrame") -> Any:
         "xaxis": {"title": {"text": f"{across.replace('_', ' ')}, logits"}},
         "yaxis": {"title": {"text": f"{up.replace('_', ' ')}, logits"}},
     }
-    return figure(title, [points], {**axes, "shapes": [line], "showlegend": False})
+    return figure(title, [points], {**axes, "shapes": [line], "showlegend": False, "height": 420})

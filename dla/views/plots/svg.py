@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from html import escape
+from textwrap import wrap
 
 import numpy as np
 from jaxtyping import Float64
@@ -16,6 +17,7 @@ from dla.views.plots.waterfall import waterfall_steps
 
 _LINE, _LABELS, _BARS, _NUMBERS = 20, 150, 420, 90  # pixels
 _CELL = 22
+_LETTER = 6.6  # how wide a letter of the title is
 Pixels = float | int
 _ROWS = 60  # rows of bars, and steps of a waterfall, at most
 _STEPS = 14
@@ -100,11 +102,15 @@ def _text(left: Pixels, top: Pixels, text: str, anchor: str = "start", fill: str
 
 
 def _document(rows: PlotRows, width: int, height: int, shapes: Sequence[str]) -> str:
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     style = 'font-family="system-ui, sans-serif" font-size="12" role="img"'
-    headline = f"{_short(rows.title, 90)}{rows.averaged}"
+    lines = wrap(as_text(rows.mean_title), int((width - 20) / _LETTER))
+    below = _LINE * (len(lines) - 1)
+    size = f'width="{width}" height="{height + below}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height + below}" {size}'
+    headline = "".join(_text(10, 20 + _LINE * i, line) for i, line in enumerate(lines))
     shown = f'<title>{_safe(rows.mean_title)}</title>\n<rect width="100%" height="100%" fill="#ffffff"/>\n'
-    return f"{head} {style}>\n{shown}{_text(10, 20, headline)}{''.join(shapes)}</svg>\n"
+    drawn = f'<g transform="translate(0 {below})">\n{"".join(shapes)}</g>'
+    return f"{head} {style}>\n{shown}{headline}{drawn}\n</svg>\n"
 
 
 def _short(text: str, most: int = 22) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 
 from dla.views.grid import signed
 from dla.views.palette import NEGATIVE, NEUTRAL, POSITIVE
-from dla.views.plots.base import figure, plotly
+from dla.views.plots.base import bars_axes, figure, plotly
 from dla.views.plots.rows import PlotRows, mean_over, not_selected
 from dla.views.text import as_label
 
@@ -41,12 +41,11 @@ def waterfall(rows: PlotRows, shown: int) -> Any:
         increasing={"marker": {"color": POSITIVE}},
         decreasing={"marker": {"color": NEGATIVE}},
         totals={"marker": {"color": NEUTRAL}},
+        connector={"line": {"color": NEUTRAL, "width": 1}},
     )
-    axis = {"tickmode": "array", "tickvals": list(range(len(names))), "ticktext": list(map(as_label, names))}
-    axes = {"yaxis": {**axis, "autorange": "reversed"}, "xaxis": {"title": {"text": "logits"}}}
-    return figure(
-        rows.mean_title, [trace], {**axes, "margin": {"r": 70}, "height": 160 + 26 * len(names), "showlegend": False}
-    )
+    edges = [*np.nancumsum(sizes[:-1]).tolist(), end]
+    layout = {**bars_axes(names, edges), "height": 30 + 26 * len(names), "showlegend": False}
+    return figure(rows.mean_title, [trace], layout)
 
 
 def waterfall_steps(rows: PlotRows, shown: int) -> Steps:
