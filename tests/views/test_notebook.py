@@ -75,6 +75,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "GapReport": attributor.explain_gap(PROMPT, difference),
         "Part": groups.part("</td><b>"),
         "TokenEffects": result.part("L1H1").top_tokens(3),
+        "AttentionScore": result.part("L1H1").attention(-1, 2, by=dla.ComponentDecomposer()),
         "Summary": summary,
         "Comparison": summary.compare(summary),
         "Stability": summary.stability(2),
@@ -120,7 +121,16 @@ def test_every_public_result_is_there(results: dict[str, Any]) -> None:
     [
         *("Attribution", "several directions", "groups", "trace", "trace_back", "TotalEffects", "Graph", "lens"),
         *("DirectEffects", "Effects", "Repair", "Shares", "Caveats", "Difference", "split", "GapReport", "Part"),
-        *("TokenEffects", "Summary", "Comparison", "Stability", "SweepFolder", "ExtremePrompt", "neurons"),
+        *(
+            "TokenEffects",
+            "AttentionScore",
+            "Summary",
+            "Comparison",
+            "Stability",
+            "SweepFolder",
+            "ExtremePrompt",
+            "neurons",
+        ),
     ],
 )
 def test_a_notebook_shows_it(results: dict[str, Any], name: str) -> None:
