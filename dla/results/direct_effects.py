@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -70,8 +71,10 @@ class DirectEffects(TablePerDirection):
 
         change, error = like_values(found.change), like_values(found.error)
         others = values - found.read.to(values).reshape(values.shape[1:])
-        effects, allowed = values + change * others, (1 + change) * (attribution.tolerance + error * others.abs())
-        return DirectEffects(attribution, effects, allowed.to(values))
+        effects = torch.addcmul(values, change.to(values), others)
+        # In place: with many neurons at many positions, the time goes into making tensors.
+        allowed = others.abs_().mul_(error).add_(attribution.tolerance).mul_(1 + change)
+        return DirectEffects(attribution, effects, allowed)
 
     @property
     def labels(self) -> list[str]:

@@ -112,7 +112,7 @@ def _measured(
     found, places = stream.new_zeros(2, len(labels), *shape), {label: i for i, label in enumerate(labels)}
     for i in (i for i in range(len(steps)) if i not in summed):
         kept = {places[label]: part for part, label in enumerate(steps[i].write.labels) if label in places}
-        found[:, list(kept)] = of_parts[i][:, list(kept.values())].to(found)
+        found[:, _span(list(kept))] = of_parts[i][:, _span(list(kept.values()))].to(found)
     with torch.enable_grad():
         terms: dict[Label, list[_Term]] = {}
         for (i, write), of_step in zip(summed.items(), rows.rows(*shape), strict=True):
@@ -121,6 +121,12 @@ def _measured(
         for label in (label for label in terms if label in places):
             found[:, places[label]] = _of_row(terms[label], of_parts, reads, stream, norm).detach()
     return found
+
+
+def _span(places: list[int]) -> slice | list[int]:
+    """The places as a slice where they follow one another, so that none is looked up."""
+    following = places == list(range(places[0], places[0] + len(places))) if places else False
+    return slice(places[0], places[-1] + 1) if following else places
 
 
 def _is_summed(plan: Plan, step: PlanStep) -> bool:
