@@ -69,7 +69,7 @@ format: $(READY) ## rewrite the files as `make lint` wants them
 	$(BIN)/ruff format .
 
 types: $(READY) ## mypy, strict
-	$(BIN)/mypy dla $(wildcard benchmarks)
+	$(BIN)/mypy dla dla_pytest.py $(wildcard benchmarks)
 
 bench: $(READY) ## time and memory beside a plain forward pass; DEVICE=cuda on a GPU
 	$(BIN)/python -m benchmarks.run --device $(DEVICE) $(ARGS)

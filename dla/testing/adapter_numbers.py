@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dla.adapters.anatomy import Block, Sublayer, Values
 from dla.labels import Label
+from dla.testing.adapter_declared import check_sublayer
 from dla.testing.observed_run import ObservedRun
 from dla.testing.report import CheckResult
 from dla.writes.routes import Norm
@@ -38,6 +39,9 @@ def check_block_numbers(run: ObservedRun, i: int, block: Block) -> Iterator[Chec
         for site, route in sublayer.outputs:
             if route.norm is not None:
                 yield _scale(run, f"block {i}: norm", route.norm, run.activations[site])
+        told = check_sublayer(run, i, sublayer)
+        if told:
+            yield CheckResult(f"block {i}: outputs", problem=told)
     wrong = [label for sublayer in block.sublayers for label in _labels(sublayer) if label.layer != i]
     if wrong:
         told = f"{str(wrong[0])!r} has layer={wrong[0].layer}. Labels of block {i} have layer={i}, counted from 0."
@@ -106,7 +110,8 @@ def check_precision(run: ObservedRun) -> Iterator[CheckResult]:
     anatomy, unit = run.anatomy, torch.finfo(coarsest).eps
     found = f"eps declared {anatomy.eps:.3g}, dtype {anatomy.dtype}; measured: activations in {coarsest}"
     problem = ""
-    if not 0 < anatomy.eps <= unit * 1.001:
+    # Norms of Hugging Face compute in float32, whatever comes in.
+    if not 0 < anatomy.eps <= max(unit, torch.finfo(torch.float32).eps) * 1.001:
         problem = f"The rounding unit of {coarsest} is {unit:.3g}. A coarser one would let anything add up."
     elif anatomy.dtype != coarsest:
         problem = f"The coarsest dtype of an activation is {coarsest}."
@@ -133,6 +138,8 @@ def _of_sizes(run: ObservedRun, width: int) -> str:
     for name, token in (("bos", words.bos), ("unknown", words.unknown)):
         if token is not None and not 0 <= token < words.input_size:
             return f"{name}={token}; ids run from 0 to {words.input_size - 1}."
+        if token is not None and token == words.pad and not words.pad_is_text:
+            return f"pad={words.pad} is {name}, so it is text as well, and pad_is_text is False."
     return ""
 
 

@@ -11,6 +11,7 @@ from dla.adapters import adapt
 from dla.adapters.base import ModelAdapter
 from dla.errors import DLAError
 from dla.testing.adapter_conduct import check_cache, check_context, check_lengths, check_looking, check_observers
+from dla.testing.adapter_declared import check_editing, check_reads
 from dla.testing.adapter_numbers import check_precision, check_readout_numbers, check_vocabulary
 from dla.testing.adapter_steps import (
     check_blocks,
@@ -82,7 +83,8 @@ def _said(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> Float[Tens
 def _anatomy(adapter: ModelAdapter) -> Iterator[CheckResult]:
     anatomy = adapter.anatomy
     blocks, sublayers = len(anatomy.blocks), sum(len(block.sublayers) for block in anatomy.blocks)
-    yield CheckResult("anatomy", f"{anatomy.name}: one stream, {blocks} blocks with {sublayers} sublayers")
+    problem = "" if str(anatomy.name).strip() else "It has no name: no table and no file could say of what it is."
+    yield CheckResult("anatomy", f"{anatomy.name}: one stream, {blocks} blocks with {sublayers} sublayers", problem)
 
 
 def _of_one_run(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> Iterator[CheckResult]:
@@ -95,6 +97,8 @@ def _of_one_run(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> Iter
     yield from _guarded("blocks", lambda: check_blocks(run))
     yield from _guarded("readout", lambda: check_readout(run))
     yield from _guarded("readout", lambda: check_readout_numbers(run))
+    yield from _guarded("reads", lambda: check_reads(run))
+    yield from _guarded("editing", lambda: check_editing(run))
     yield from _guarded("precision", lambda: check_precision(run))
     yield from _guarded("vocabulary", lambda: check_vocabulary(run))
     yield from check_checkpoint(run)
