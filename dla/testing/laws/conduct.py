@@ -267,12 +267,17 @@ def find_rounding(case: Case) -> Problem | None:
     missed = deviation(result.total + result.constant, result.logit, sum_size(result), case.eps)
     if missed is None or bool((gap.abs() > _ROUNDED * sum_size(result)).any()):  # more than rounding: other laws say so
         return None
-    rows = case.by(ComponentDecomposer()).attribute(Logit(case.ids(1))).select(kind=ROUNDING).values.double()
-    rounded = is_small(gap - rows.sum(0), gap)
+    every = case.by(ComponentDecomposer()).attribute(Logit(case.ids(1)))
+    rounded = is_small(gap - _rounding_of(every) + _rounding_of(result), gap)
     return Problem(
         f"in half precision the rows should add up as well, at {list(missed.where)}: {missed}.",
         f"They miss the rows {ROUNDING!r}: the gap equals their sum. {_ROUNDING_ROWS}" if rounded else _ROUNDING_ROWS,
     )
+
+
+def _rounding_of(result: Attribution) -> Float[Tensor, "batch pos"]:
+    rows = [row for label, row in zip(result.parts, result.values, strict=True) if label.kind == ROUNDING]
+    return sum((row.double() for row in rows), torch.zeros_like(result.total).double())
 
 
 _ROUNDING_ROWS = (
