@@ -101,12 +101,9 @@ def _missed(
     return "" if problem is None else f"{law} {problem}"
 
 
-def check_sublayer(run: ObservedRun, i: int, sublayer: Sublayer) -> str:
-    """What is wrong with where a sublayer's output is seen, whose pieces its parts are, and the reasons for none."""
+def problem_of_outputs(run: ObservedRun, sublayer: Sublayer) -> str:
+    """What is wrong with where a sublayer's output is seen, and with the reasons why it has no pieces of a kind."""
     label = sublayer.write.labels[0]
-    for part in (sublayer.heads, sublayer.neurons, sublayer.experts):
-        if part is not None and part.label != label:
-            return f"{str(part.label)!r} is given as the whole of the pieces of {str(label)!r}. It must be that."
     unknown = set(sublayer.reasons) - set(PieceKind)
     if unknown:
         return f"`reasons` speaks of {sorted(unknown)}; its keys are {[str(kind) for kind in PieceKind]}."

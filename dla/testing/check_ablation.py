@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,8 +11,8 @@ from torch import Tensor
 from dla.edits import Ablation, Written
 from dla.inputs.arguments import instance
 from dla.testing.laws.memory import copied_or_none
-from dla.testing.raised import words_of_exception
-from dla.testing.report import CheckResult, Report, timed
+from dla.testing.raised import guarded
+from dla.testing.report import CheckResult, Report, first_of_each, timed
 
 _Both = tuple[Written, Written | None]
 
@@ -39,19 +39,12 @@ def check_ablation(ablation: Ablation, *, width: int | None = None) -> Report:
         True
     """
     instance(ablation, Ablation, "The ablation", "an instance, such as dla.Zero()")
-    steps: dict[str, CheckResult] = {}
-    for wide in _WIDTHS if width is None else (width,):
-        for step in timed(_guarded(ablation, wide)):
-            if step.name not in steps or steps[step.name].ok:
-                steps[step.name] = step if step.ok else replace(step, problem=f"Of width {wide}: {step.problem}")
-    return Report(f"check_ablation: {type(ablation).__name__}", tuple(steps.values()))
-
-
-def _guarded(ablation: Ablation, width: int) -> Iterator[CheckResult]:
-    try:
-        yield from _steps(ablation, width)
-    except Exception as error:  # an ablation under check may raise anything, and the report is about just that
-        yield CheckResult("fits", problem=words_of_exception(error), raised=True)
+    found = (
+        (f"Of width {wide}", step)
+        for wide in (_WIDTHS if width is None else (width,))
+        for step in timed(guarded("fits", partial(_steps, ablation, wide)))
+    )
+    return Report(f"check_ablation: {type(ablation).__name__}", first_of_each(found))
 
 
 def _steps(ablation: Ablation, width: int) -> Iterator[CheckResult]:
@@ -126,6 +119,4 @@ def _misfit(given: object, own: Written) -> str:
     fits = given.ndim == 3 and all(a in (1, b) for a, b in zip(given.shape[:2], wanted, strict=False))
     if not fits or given.shape[-1] != wanted[-1]:
         return f"it gives {list(given.shape)} for {wanted}: one vector for all prompts and positions, or one for each."
-    if given.requires_grad:
-        return "what it gives records gradients. Give `vector.detach()`."
     return "" if bool(given.isfinite().all()) else "it gives numbers that are not finite."

@@ -1,7 +1,6 @@
 """`check_dictionary`: are the features of an autoencoder or transcoder what its `decode` uses, wherever they occur?"""
 
 import copy
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from dla.testing.differences import apart, difference, largest
 from dla.testing.laws.memory import copied_or_none
-from dla.testing.raised import words_of_exception
+from dla.testing.raised import guarded
 from dla.testing.report import CheckResult, Report, timed
 from dla.writes.dictionaries import Dictionary, read_dictionary
 from dla.writes.dictionaries.reading import random_inputs, takes_indices
@@ -33,14 +32,8 @@ def check_dictionary(source: Any, at: str | tuple[str, str] | None = "what it ex
     Returns:
         A report that prints itself; `raise_for_failure()` makes a failing test of it.
     """
-    steps: list[CheckResult] = []
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            steps += timed(_steps(source, at))
-    except Exception as error:  # a dictionary under check may raise anything, and the report is about just that
-        steps.append(CheckResult("reads", problem=words_of_exception(error), raised=True))
-    return Report(f"check_dictionary: {type(source).__name__}", tuple(steps))
+    steps = tuple(timed(guarded("reads", lambda: _steps(source, at))))
+    return Report(f"check_dictionary: {type(source).__name__}", steps)
 
 
 def _steps(source: Any, at: str | tuple[str, str] | None) -> Iterator[CheckResult]:

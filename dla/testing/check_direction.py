@@ -1,8 +1,7 @@
 """`check_direction`: does a direction ask what it says, for any batch and position?"""
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,8 +19,8 @@ from dla.testing.laws.case import Case
 from dla.testing.laws.compare import Deviation, deviation, sum_size
 from dla.testing.laws.invariance import filled_up
 from dla.testing.laws.memory import copied_or_none
-from dla.testing.raised import words_of_exception
-from dla.testing.report import CheckResult, Report, timed
+from dla.testing.raised import guarded
+from dla.testing.report import CheckResult, Report, first_of_each, timed
 from dla.testing.resolved import problem_of_resolved, words_of_resolved
 from dla.testing.subjects import TinyModel, subjects_given
 
@@ -66,12 +65,14 @@ def check_direction(
         function(means, "means", "one from logits [batch, pos, d_vocab] to numbers [batch, pos]")
     subjects = subjects_given((TinyModel("gpt2"), TinyModel("llama-biases")) if models is None else models)
     prompts = torch.tensor([[9, 20, 31, 12], [45, 7, 16, 28]]) if tokens is None else _prompts(tokens)
-    steps: dict[str, CheckResult] = {}
-    for subject in subjects:
-        for step in timed(_guarded(Case(ComponentDecomposer(), subject, prompts), direction, means)):
-            if step.name not in steps or steps[step.name].ok:
-                steps[step.name] = step if step.ok else replace(step, problem=f"On {subject}: {step.problem}")
-    return Report(f"check_direction: {type(direction).__name__}", tuple(steps.values()))
+    found = (
+        (f"On {subject}", step)
+        for subject in subjects
+        for step in timed(
+            guarded("resolves", partial(_steps, Case(ComponentDecomposer(), subject, prompts), direction, means))
+        )
+    )
+    return Report(f"check_direction: {type(direction).__name__}", first_of_each(found))
 
 
 def _prompts(tokens: object) -> Int[Tensor, "batch pos"]:
@@ -79,15 +80,6 @@ def _prompts(tokens: object) -> Int[Tensor, "batch pos"]:
     if ids is None or ids.ndim != 2 or not ids.numel():
         raise TypeError(f"tokens is {shown(tokens)}. Pass a tensor of ids [batch, pos].")
     return ids
-
-
-def _guarded(case: Case, direction: Direction, means: Meaning | None) -> Iterator[CheckResult]:
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield from _steps(case, direction, means)
-    except Exception as error:  # a direction under check may raise anything, and the report is about just that
-        yield CheckResult("resolves", problem=words_of_exception(error), raised=True)
 
 
 def _steps(case: Case, direction: Direction, means: Meaning | None) -> Iterator[CheckResult]:
