@@ -43,12 +43,6 @@ LAWS: tuple[Law, ...] = (
     ),
     Law("cache", "From an ActivationCache the rows are those of a run.", find_in_cache),
     Law("reconstruction", "The rows and the constant sum to the model's own logit at every position.", find_in_sums),
-    Law(
-        "half precision",
-        "In half precision the rows add up as well: what the model rounds away has rows.",
-        find_rounding,
-        models=Models.DTYPES,
-    ),
     Law("long prompts", "The rows add up in prompts as long as the model can read.", find_in_length),
     Law(
         "special tokens",
@@ -64,5 +58,11 @@ LAWS: tuple[Law, ...] = (
     Law("names", "A row with a known name is what the part of that name contributes.", find_in_names),
     Law("refinement", "The pieces of a part add up to it.", find_in_pieces, _SUMS),
     Law("folding", "Folding and centring leave the rows of logit differences as they are.", find_in_folding),
+    Law(
+        "half precision",
+        "In half precision the rows add up as well: what the model rounds away has rows.",
+        find_rounding,
+        models=Models.DTYPES,
+    ),
 )
 """Every law, in the order in which a broken one explains those after it: the first that is broken tells the most."""
