@@ -15,9 +15,8 @@ from dla.errors import UnsupportedModelError
 from dla.inputs.arguments import instance
 from dla.inputs.given import count, shown
 from dla.testing.laws import LAWS, Case, Law, Problem
-from dla.testing.laws.case import Models
 from dla.testing.laws.memory import copied_or_none
-from dla.testing.profiles import Profile, few_subjects, subjects_of, subjects_of_precision
+from dla.testing.profiles import Profile, subjects_of
 from dla.testing.raised import words_of_exception
 from dla.testing.report import CheckResult, Report, timed
 from dla.testing.subjects import Subject, as_subject, rebuilt_if_changed, subjects_given
@@ -107,7 +106,7 @@ def _tried(
         return CheckResult(law.name, f"not asked of {decomposer.row_kind.value} rows")
     if unused is None and law.name == "memory":
         return CheckResult(law.name, f"not tried: {type(decomposer).__name__} cannot be copied")
-    subjects = subjects_given(models) if models is not None else _subjects(law, profile)
+    subjects = subjects_given(models) if models is not None else subjects_of(profile, law.models)
     tried, refused = 0, ""
     for subject in subjects:
         with rebuilt_if_changed(subject):
@@ -146,12 +145,6 @@ def _runs(decomposer: Decomposer, models: Sequence[Any] | None, profile: Profile
         return bool(Case(decomposer, first, _prompts(first, 0, 1, 2)).attribute(Logit(0)).labels)
     except Exception:  # the law that was broken before has said what is wrong
         return False
-
-
-def _subjects(law: Law, profile: Profile) -> Sequence[Subject]:
-    if law.models is Models.DTYPES:
-        return subjects_of_precision(profile)
-    return subjects_of(profile) if law.models is Models.ALL else few_subjects()
 
 
 def _prompts(subject: Subject, seed: int, batch: int, width: int) -> Int[Tensor, "batch pos"]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
+from dla.testing.laws.case import Models
 from dla.testing.subjects import LINE, Subject, TinyModel
 
 
@@ -70,18 +71,12 @@ _BITS = (
 """For the law about the precision of sums."""
 
 
-def subjects_of(profile: Profile) -> Sequence[Subject]:
-    """The models of a profile: of both classes where TransformerLens has both."""
-    if profile is Profile.QUICK:
-        return (*_QUICK, *(_QUICK_HOOKED if LINE < 4 else ()))
-    return (*_FULL, *(_HOOKED if LINE < 4 else ()))
-
-
-def few_subjects() -> Sequence[Subject]:
-    """The models for laws about what a decomposer does, whatever the architecture."""
-    return _FEW
-
-
-def subjects_of_precision(profile: Profile) -> Sequence[Subject]:
-    """The models whose dtypes show what sums are made in."""
-    return _BITS[:2] if profile is Profile.QUICK else _BITS
+def subjects_of(profile: Profile, models: Models = Models.ALL) -> Sequence[Subject]:
+    """The models of a profile for a law: of both classes where TransformerLens has both."""
+    quick = profile is Profile.QUICK
+    if models is Models.FEW:
+        return _FEW
+    if models is Models.DTYPES:
+        return _BITS[:2] if quick else _BITS
+    hooked = () if LINE >= 4 else _QUICK_HOOKED if quick else _HOOKED
+    return (*(_QUICK if quick else _FULL), *hooked)
