@@ -29,6 +29,9 @@ def check_block_numbers(run: ObservedRun, i: int, block: Block) -> Iterator[Chec
         found = f"after {block.sublayers[0].write.labels[0]}" if block.sublayers else ""
         told = "" if problem is None else f"resid_pre and the first sublayer must add up to resid_mid. {problem}"
         yield CheckResult(f"block {i}: resid_mid", found, told)
+    told = next((told for sublayer in block.sublayers if (told := problem_of_outputs(run, sublayer))), "")
+    if told:
+        yield CheckResult(f"block {i}: outputs", problem=told)
     for sublayer in block.sublayers:
         name = str(sublayer.write.labels[0])
         if sublayer.heads is not None and sublayer.heads.values is not None:
@@ -41,9 +44,6 @@ def check_block_numbers(run: ObservedRun, i: int, block: Block) -> Iterator[Chec
         for site, route in sublayer.outputs:
             if route.norm is not None:
                 yield _scale(run, f"block {i}: norm", route.norm, run.activations[site])
-        told = problem_of_outputs(run, sublayer)
-        if told:
-            yield CheckResult(f"block {i}: outputs", problem=told)
 
 
 def _of_labels(i: int, sublayer: Sublayer) -> str:
