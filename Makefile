@@ -69,7 +69,7 @@ format: $(READY) ## rewrite the files as `make lint` wants them
 	$(BIN)/ruff format .
 
 types: $(READY) ## mypy, strict
-	$(BIN)/mypy dla $(wildcard benchmarks)
+	$(BIN)/mypy dla dla_pytest.py $(wildcard benchmarks)
 
 # Two builders read mkdocs.yml; a link that leads nowhere is an error for both. Nothing of the library is imported.
 docs: .venv/docs/.ready ## the documentation site in site/, with llms.txt

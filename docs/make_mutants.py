@@ -11,7 +11,7 @@ from pathlib import Path
 PAGE = Path(__file__).with_name("mutants.md")
 sys.path.insert(0, str(PAGE.parents[1] / "tests/testing"))
 
-from mutants.catalogue import ADAPTERS, DECOMPOSERS, DIRECTIONS, RIGHT, Mutant  # noqa: E402  found by the line above
+from mutants.catalogue import ABLATIONS, ADAPTERS, DECOMPOSERS, DICTIONARIES, DIRECTIONS, RIGHT, Mutant  # noqa: E402  found by the line above
 from mutants.trying import report_of  # noqa: E402
 
 HEAD = """\
@@ -47,6 +47,7 @@ def page(found: Callable[[Mutant], Sequence[str]] = found_by) -> str:
         found: The checks that find a mutant.
     """
     sections = (("Decomposers", DECOMPOSERS), ("Adapters", ADAPTERS), ("Directions", DIRECTIONS))
+    sections += (("Ablations", ABLATIONS), ("Dictionaries", DICTIONARIES))
     tables = [f"## {title}\n\n{_table(mutants, found)}" for title, mutants in sections if mutants]
     return "\n".join([HEAD.format(right=len(RIGHT)), *tables])
 
@@ -56,7 +57,7 @@ def _table(mutants: Sequence[Mutant], found: Callable[[Mutant], Sequence[str]]) 
         ROW.format(
             name=mutant.name,
             mistake=mutant.mistake.replace("|", "\\|"),
-            on=", ".join(map(str, mutant.models)),
+            on=", ".join(map(str, mutant.models)) or ("a quick check" if mutant in DECOMPOSERS else "numbers"),
             found=", ".join(f"**{name}**" if name == mutant.check else name for name in found(mutant)),
         )
         for mutant in mutants

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 import dla
+from benchmarks.zoo.cache_rows import CacheRows, rows_from_cache
 from benchmarks.zoo.subjects import LINE, Subject
 from benchmarks.zoo.traced import Traced, gap_traced_back, traced
-from dla.testing.cache_rows import CacheRows, rows_from_cache
 from dla.testing.models import VOCABULARY_SIZE
 
 LIMIT = 1e-5

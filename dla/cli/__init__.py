@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from dla.cli.attribute import ATTRIBUTE_EXAMPLES, attribute_command
+from dla.cli.check import CHECK_EXAMPLES, check_command
 from dla.cli.command import DlaCommand
 from dla.cli.compare import COMPARE_EXAMPLES, compare_command
 from dla.cli.demo import demo_command
@@ -25,6 +26,7 @@ app.command("attribute", cls=DlaCommand, epilog=ATTRIBUTE_EXAMPLES)(attribute_co
 app.command("sweep", cls=DlaCommand, epilog=SWEEP_EXAMPLES)(sweep_command)
 app.command("summary", cls=DlaCommand, epilog=SUMMARY_EXAMPLES)(summary_command)
 app.command("compare", cls=DlaCommand, epilog=COMPARE_EXAMPLES)(compare_command)
+app.command("check", cls=DlaCommand, epilog=CHECK_EXAMPLES)(check_command)
 app.command("report", cls=DlaCommand, epilog=REPORT_EXAMPLES)(report_command)
 
 

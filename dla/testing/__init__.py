@@ -5,6 +5,7 @@ from dla.testing.assertions import assert_attributions_equal, assert_reconstruct
 from dla.testing.check_ablation import check_ablation
 from dla.testing.check_adapter import check_adapter
 from dla.testing.check_decomposer import check_decomposer
+from dla.testing.check_dictionary import check_dictionary
 from dla.testing.check_direction import check_direction
 from dla.testing.parametrize import parametrize_with_checks
 from dla.testing.profiles import Profile
@@ -24,6 +25,7 @@ __all__ = [
     "check_ablation",
     "check_adapter",
     "check_decomposer",
+    "check_dictionary",
     "check_direction",
     "parametrize_with_checks",
 ]

@@ -11,11 +11,10 @@ from torch import Tensor
 
 import dla
 from dla.adapters.base import ModelAdapter
-from dla.testing.differences import largest
+from dla.testing.differences import apart, slack_of
 from dla.testing.laws.invariance import filled_up
 from dla.testing.observed_run import ObservedRun
 from dla.testing.report import CheckResult
-from dla.tolerances import MODULE_TOLERANCE
 
 _LONGEST = 512
 """How many tokens are tried of a model that reads more."""
@@ -42,10 +41,10 @@ def check_looking(
     if not torch.equal(given, tokens):
         problem = "`run` changed the ids that it was given. Make new ones."
     elif not torch.equal(first, second):
-        problem = f"Run twice on the same ids, it gives logits that differ by {_apart(first, second):.1e}."
-    elif before is not None and _apart(before, first) > slack_of(first):
+        problem = f"Run twice on the same ids, it gives logits that differ by {apart(first, second):.1e}."
+    elif before is not None and apart(before, first) > slack_of(first):
         problem = (
-            f"Looking at it changed its logits by {_apart(before, first):.1e}: `anatomy` must leave the weights as "
+            f"Looking at it changed its logits by {apart(before, first):.1e}: `anatomy` must leave the weights as "
             "they are, and compute new tensors."
         )
     elif not adapter.is_current(anatomy):
@@ -63,18 +62,28 @@ def check_observers(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> 
     shown = len(seen)
     plain = adapter.run(tokens, {}, None)
     adapter.run(tokens, {name: seen.append}, torch.zeros(tokens.shape[0], 1, dtype=torch.long))
+    turned = list[Tensor]()
+    back = adapter.run(tokens.flip(0), {name: turned.append}, None).flip(0)
     problem = ""
     if logits.requires_grad or any(tensor.requires_grad for tensor in seen):
         problem = "`run` records gradients. Put the forward pass under torch.no_grad()."
     elif shown == 1 and len(seen) != 2:
         problem = f"An observer of {name!r} is still called in later runs. Take the hooks off when the run ends."
-    elif _apart(logits, plain) > slack_of(plain):
-        problem = f"With an observer the logits are others, by {_apart(logits, plain):.1e}. Observers only look."
-    elif shown == 1 and (seen[0].shape != seen[1].shape or _apart(seen[0], seen[1]) > slack_of(seen[0])):
+    elif apart(logits, plain) > slack_of(plain):
+        problem = f"With an observer the logits are others, by {apart(logits, plain):.1e}. Observers only look."
+    elif shown == 1 and (seen[0].shape != seen[1].shape or apart(seen[0], seen[1]) > slack_of(seen[0])):
         problem = f"{name!r} shows other numbers when few positions are unembedded; it must show all positions."
+    elif apart(back, plain) > slack_of(plain) or apart(_in_order(turned, tokens), seen[0]) > slack_of(seen[0]):
+        problem = f"With the prompts in another order, they have other logits, or {name!r} shows others' numbers."
     elif _is_left(adapter, tokens, name):
         problem = f"An observer of {name!r} that raised an error is still called. Take hooks off in `finally`."
     yield CheckResult("observers", "no gradients are recorded, and no observer stays", problem)
+
+
+def _in_order(turned: list[Tensor], tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "..."]:
+    """What was seen of the prompts in the opposite order; a model may show them all on one axis."""
+    back: Tensor = turned[0].unflatten(0, (len(tokens), -1)).flip(0).flatten(0, 1)
+    return back
 
 
 def _is_left(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"], name: str) -> bool:
@@ -100,7 +109,7 @@ def check_lengths(run: ObservedRun) -> Iterator[CheckResult]:
         attributor = dla.Attributor(adapter, dla.ComponentDecomposer(), check="warn")
         together = attributor.attribute(padded, dla.Logit(0), pos=-1, attention_mask=mask)
         alone = torch.cat([attributor.attribute(row[None], dla.Logit(0), pos=-1).logit for row in rows])
-    missed = _apart(together.logit, alone)
+    missed = apart(together.logit, alone)
     allowed = slack_of(run.logits) + float(together.tolerance.max())
     problem = f"The last logits miss those of each prompt alone by {missed:.1e}." if missed > allowed else ""
     yield CheckResult("unequal lengths", f"prompts of {[len(row) for row in rows]} tokens, each as if alone", problem)
@@ -131,18 +140,7 @@ def check_cache(run: ObservedRun) -> Iterator[CheckResult]:
             plain = attributor.attribute(run.tokens, dla.Logit(0), pos=None)
             for prompts in (run.tokens, None):
                 cached = attributor.attribute(prompts, dla.Logit(0), pos=None, cache=dict(run.raw))
-                if _apart(cached.values, plain.values) > float(plain.tolerance.max()):
+                if apart(cached.values, plain.values) > float(plain.tolerance.max()):
                     whose = "with" if prompts is not None else "without"
                     problem = f"From a cache, {whose} the prompts, the rows are others than those of a run."
     yield CheckResult("cache", "the rows of a run, with the prompts and without them", problem)
-
-
-def slack_of(tensor: Float[Tensor, "..."]) -> float:
-    """How far two runs that are the same may be apart."""
-    return largest(tensor) * max(1e-5, MODULE_TOLERANCE.get(tensor.dtype, 0.0))
-
-
-def _apart(left: Float[Tensor, "..."], right: Float[Tensor, "..."]) -> float:
-    if left.shape != right.shape:
-        return float("inf")
-    return float((left.detach().double() - right.detach().double().to(left.device)).abs().max().nan_to_num(torch.inf))

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dla.adapters.anatomy import Block, Sublayer, Values
-from dla.labels import Label
+from dla.testing.adapter_declared import problem_of_outputs
 from dla.testing.observed_run import ObservedRun
 from dla.testing.report import CheckResult
 from dla.writes.routes import Norm
@@ -21,11 +21,17 @@ _TRIED = 64
 
 def check_block_numbers(run: ObservedRun, i: int, block: Block) -> Iterator[CheckResult]:
     """The stream in the middle, what heads read, experts, post-norms, and the number of the block in its labels."""
+    told = next((told for sublayer in block.sublayers if (told := _of_labels(i, sublayer))), "")
+    if told:
+        yield CheckResult(f"block {i}: labels", problem=told)
     if block.resid_mid is not None:
         problem = run.problem_of_sum(block.writes(1), [block.resid_mid], given=[block.resid_pre])
         found = f"after {block.sublayers[0].write.labels[0]}" if block.sublayers else ""
         told = "" if problem is None else f"resid_pre and the first sublayer must add up to resid_mid. {problem}"
         yield CheckResult(f"block {i}: resid_mid", found, told)
+    told = next((told for sublayer in block.sublayers if (told := problem_of_outputs(run, sublayer))), "")
+    if told:
+        yield CheckResult(f"block {i}: outputs", problem=told)
     for sublayer in block.sublayers:
         name = str(sublayer.write.labels[0])
         if sublayer.heads is not None and sublayer.heads.values is not None:
@@ -38,17 +44,17 @@ def check_block_numbers(run: ObservedRun, i: int, block: Block) -> Iterator[Chec
         for site, route in sublayer.outputs:
             if route.norm is not None:
                 yield _scale(run, f"block {i}: norm", route.norm, run.activations[site])
-    wrong = [label for sublayer in block.sublayers for label in _labels(sublayer) if label.layer != i]
-    if wrong:
-        told = f"{str(wrong[0])!r} has layer={wrong[0].layer}. Labels of block {i} have layer={i}, counted from 0."
-        yield CheckResult(f"block {i}: labels", problem=told)
 
 
-def _labels(sublayer: Sublayer) -> Iterator[Label]:
-    yield from sublayer.write.labels
+def _of_labels(i: int, sublayer: Sublayer) -> str:
+    """What is wrong with the labels of a sublayer, and of what its pieces are said to be pieces."""
+    own = sublayer.write.labels[0]
+    if own.layer != i:
+        return f"{str(own)!r} has layer={own.layer}. Labels of block {i} have layer={i}, counted from 0."
     for part in (sublayer.heads, sublayer.neurons, sublayer.experts):
-        if part is not None:
-            yield part.label
+        if part is not None and part.label != own:
+            return f"{str(part.label)!r} is given as the whole of the pieces of {str(own)!r}. It must be that."
+    return ""
 
 
 def _values(run: ObservedRun, name: str, values: Values, z: Float[Tensor, "batch pos head d_head"]) -> CheckResult:
@@ -106,7 +112,8 @@ def check_precision(run: ObservedRun) -> Iterator[CheckResult]:
     anatomy, unit = run.anatomy, torch.finfo(coarsest).eps
     found = f"eps declared {anatomy.eps:.3g}, dtype {anatomy.dtype}; measured: activations in {coarsest}"
     problem = ""
-    if not 0 < anatomy.eps <= unit * 1.001:
+    # Norms of Hugging Face compute in float32, whatever comes in.
+    if not 0 < anatomy.eps <= max(unit, torch.finfo(torch.float32).eps) * 1.001:
         problem = f"The rounding unit of {coarsest} is {unit:.3g}. A coarser one would let anything add up."
     elif anatomy.dtype != coarsest:
         problem = f"The coarsest dtype of an activation is {coarsest}."
@@ -133,6 +140,8 @@ def _of_sizes(run: ObservedRun, width: int) -> str:
     for name, token in (("bos", words.bos), ("unknown", words.unknown)):
         if token is not None and not 0 <= token < words.input_size:
             return f"{name}={token}; ids run from 0 to {words.input_size - 1}."
+        if token is not None and token == words.pad and not words.pad_is_text:
+            return f"pad={words.pad} is {name}, so it is text as well, and pad_is_text is False."
     return ""
 
 

@@ -1,6 +1,6 @@
 """`check_adapter`: is this model, or an adapter written for it, attributed right, and if not, what is wrong?"""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from dla.adapters import adapt
 from dla.adapters.base import ModelAdapter
-from dla.errors import DLAError
 from dla.testing.adapter_conduct import check_cache, check_context, check_lengths, check_looking, check_observers
+from dla.testing.adapter_declared import check_editing, check_reads
 from dla.testing.adapter_numbers import check_precision, check_readout_numbers, check_vocabulary
 from dla.testing.adapter_steps import (
     check_blocks,
@@ -22,10 +22,8 @@ from dla.testing.adapter_steps import (
     check_sums,
 )
 from dla.testing.observed_run import observe_run
-from dla.testing.raised import words_of_exception
+from dla.testing.raised import guarded
 from dla.testing.report import CheckResult, Report, timed
-
-_Steps = Callable[[], Iterator[CheckResult]]
 
 
 def check_adapter(model: Any, tokens: Int[Tensor, "batch pos"] | None = None) -> Report:
@@ -49,8 +47,7 @@ def check_adapter(model: Any, tokens: Int[Tensor, "batch pos"] | None = None) ->
         >>> report.ok, report.first_failure()
         (True, None)
     """
-    with torch.no_grad():
-        steps = tuple(timed(_guarded("adapter", lambda: _steps(model, tokens))))
+    steps = tuple(timed(guarded("adapter", lambda: _steps(model, tokens))))
     return Report(f"check_adapter: {type(model).__name__}", steps)
 
 
@@ -59,16 +56,16 @@ def _steps(model: Any, tokens: Int[Tensor, "batch pos"] | None) -> Iterator[Chec
     tokens = _random_tokens(adapter) if tokens is None else tokens
     before = _said(adapter, tokens)
     # The anatomy comes first, since looking at a model decides how it is run; it is reported after `runs`.
-    anatomy = list(_guarded("anatomy", lambda: _anatomy(adapter)))
-    running = list(_guarded("runs", lambda: check_running(adapter, tokens)))
+    anatomy = list(guarded("anatomy", lambda: _anatomy(adapter)))
+    running = list(guarded("runs", lambda: check_running(adapter, tokens)))
     yield from running
     if not all(step.ok for step in running):
         return
     yield from anatomy
     if anatomy[-1].ok:
-        yield from _guarded("hands off", lambda: check_looking(adapter, tokens, before))
-        yield from _guarded("observers", lambda: check_observers(adapter, tokens))
-        yield from _guarded("hooks", lambda: _of_one_run(adapter, tokens))
+        yield from guarded("hands off", lambda: check_looking(adapter, tokens, before))
+        yield from guarded("observers", lambda: check_observers(adapter, tokens))
+        yield from guarded("hooks", lambda: _of_one_run(adapter, tokens))
 
 
 def _said(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_vocab"] | None:
@@ -82,7 +79,8 @@ def _said(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> Float[Tens
 def _anatomy(adapter: ModelAdapter) -> Iterator[CheckResult]:
     anatomy = adapter.anatomy
     blocks, sublayers = len(anatomy.blocks), sum(len(block.sublayers) for block in anatomy.blocks)
-    yield CheckResult("anatomy", f"{anatomy.name}: one stream, {blocks} blocks with {sublayers} sublayers")
+    problem = "" if str(anatomy.name).strip() else "It has no name: no table and no file could say of what it is."
+    yield CheckResult("anatomy", f"{anatomy.name}: one stream, {blocks} blocks with {sublayers} sublayers", problem)
 
 
 def _of_one_run(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> Iterator[CheckResult]:
@@ -91,27 +89,19 @@ def _of_one_run(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> Iter
     yield from sites
     if not all(step.ok for step in sites):
         return
-    yield from _guarded("embeddings", lambda: check_embeddings(run))
-    yield from _guarded("blocks", lambda: check_blocks(run))
-    yield from _guarded("readout", lambda: check_readout(run))
-    yield from _guarded("readout", lambda: check_readout_numbers(run))
-    yield from _guarded("precision", lambda: check_precision(run))
-    yield from _guarded("vocabulary", lambda: check_vocabulary(run))
+    yield from guarded("embeddings", lambda: check_embeddings(run))
+    yield from guarded("blocks", lambda: check_blocks(run))
+    yield from guarded("readout", lambda: check_readout(run))
+    yield from guarded("readout", lambda: check_readout_numbers(run))
+    yield from guarded("reads", lambda: check_reads(run))
+    yield from guarded("editing", lambda: check_editing(run))
+    yield from guarded("precision", lambda: check_precision(run))
+    yield from guarded("vocabulary", lambda: check_vocabulary(run))
     yield from check_checkpoint(run)
-    yield from _guarded("unequal lengths", lambda: check_lengths(run))
-    yield from _guarded("context", lambda: check_context(run))
-    yield from _guarded("cache", lambda: check_cache(run))
-    yield from _guarded("sums", lambda: check_sums(run))
-
-
-def _guarded(name: str, steps: _Steps) -> Iterator[CheckResult]:
-    """The steps; if they raise an error, a step of that name that says so."""
-    try:
-        yield from steps()
-    except Exception as error:  # an adapter under test may raise anything, and the report is about just that
-        yield CheckResult(
-            name, problem=str(error) if isinstance(error, DLAError) else words_of_exception(error), raised=True
-        )
+    yield from guarded("unequal lengths", lambda: check_lengths(run))
+    yield from guarded("context", lambda: check_context(run))
+    yield from guarded("cache", lambda: check_cache(run))
+    yield from guarded("sums", lambda: check_sums(run))
 
 
 def _random_tokens(adapter: ModelAdapter) -> Int[Tensor, "batch pos"]:

@@ -1,8 +1,7 @@
 """`check_direction`: does a direction ask what it says, for any batch and position?"""
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,8 +18,9 @@ from dla.results.attribution import Attribution
 from dla.testing.laws.case import Case
 from dla.testing.laws.compare import Deviation, deviation, sum_size
 from dla.testing.laws.invariance import filled_up
-from dla.testing.raised import words_of_exception
-from dla.testing.report import CheckResult, Report, timed
+from dla.testing.laws.memory import copied_or_none
+from dla.testing.raised import guarded
+from dla.testing.report import CheckResult, Report, first_of_each, timed
 from dla.testing.resolved import problem_of_resolved, words_of_resolved
 from dla.testing.subjects import TinyModel, subjects_given
 
@@ -65,12 +65,14 @@ def check_direction(
         function(means, "means", "one from logits [batch, pos, d_vocab] to numbers [batch, pos]")
     subjects = subjects_given((TinyModel("gpt2"), TinyModel("llama-biases")) if models is None else models)
     prompts = torch.tensor([[9, 20, 31, 12], [45, 7, 16, 28]]) if tokens is None else _prompts(tokens)
-    steps: dict[str, CheckResult] = {}
-    for subject in subjects:
-        for step in timed(_guarded(Case(ComponentDecomposer(), subject, prompts), direction, means)):
-            if step.name not in steps or steps[step.name].ok:
-                steps[step.name] = step if step.ok else replace(step, problem=f"On {subject}: {step.problem}")
-    return Report(f"check_direction: {type(direction).__name__}", tuple(steps.values()))
+    found = (
+        (f"On {subject}", step)
+        for subject in subjects
+        for step in timed(
+            guarded("resolves", partial(_steps, Case(ComponentDecomposer(), subject, prompts), direction, means))
+        )
+    )
+    return Report(f"check_direction: {type(direction).__name__}", first_of_each(found))
 
 
 def _prompts(tokens: object) -> Int[Tensor, "batch pos"]:
@@ -78,15 +80,6 @@ def _prompts(tokens: object) -> Int[Tensor, "batch pos"]:
     if ids is None or ids.ndim != 2 or not ids.numel():
         raise TypeError(f"tokens is {shown(tokens)}. Pass a tensor of ids [batch, pos].")
     return ids
-
-
-def _guarded(case: Case, direction: Direction, means: Meaning | None) -> Iterator[CheckResult]:
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield from _steps(case, direction, means)
-    except Exception as error:  # a direction under check may raise anything, and the report is about just that
-        yield CheckResult("resolves", problem=words_of_exception(error), raised=True)
 
 
 def _steps(case: Case, direction: Direction, means: Meaning | None) -> Iterator[CheckResult]:
@@ -116,9 +109,11 @@ def _steps(case: Case, direction: Direction, means: Meaning | None) -> Iterator[
 def _resolves(case: Case, direction: Direction) -> Iterator[CheckResult]:
     """A resolved direction has the shapes that it may have, and ids that are tokens."""
     prompts = read_prompts(case.tokens.clone(), case.adapter.vocabulary)
+    beside = ""
     try:
         resolved = _resolved(case, direction, prompts, None)
-    except ValueError:
+    except ValueError as error:
+        beside = f"; not at the last position: {error}"
         resolved = _resolved(case, direction, prompts, slice(None, -1))
     if not torch.equal(prompts.tokens, case.tokens):
         problem = "the prompts were changed while it was resolved: compute new ids."
@@ -126,14 +121,16 @@ def _resolves(case: Case, direction: Direction) -> Iterator[CheckResult]:
         return
     yield CheckResult("hands off")
     wrong = problem_of_resolved(resolved, case.adapter.anatomy, prompts)
-    yield CheckResult("resolves", words_of_resolved(resolved), wrong)
+    yield CheckResult("resolves", words_of_resolved(resolved) + beside, wrong)
     words: object = direction.describe()
-    again: object = direction.describe()
+    again, copied = direction.describe(), copied_or_none(direction)
     told = ""
     if not isinstance(words, str) or not words.strip():
         told = f"`describe` gave {shown(words)}; expected the direction in words, for tables and files."
     elif words != again:
         told = f"Asked twice, `describe` says {shown(words)} and {shown(again)}; a file is found again by it."
+    elif copied is not None and copied.describe() != words:
+        told = f"A copy of it says {shown(copied.describe())}, it {shown(words)}; a file is found again by it."
     yield CheckResult("describes", shown(words), told)
 
 
@@ -156,8 +153,8 @@ def _positions(case: Case, direction: Direction, one: Attribution) -> CheckResul
     for pos in (one.logit.shape[1] - 1, 0):
         try:
             alone = case.attribute(direction, pos=pos)
-        except ValueError:
-            return CheckResult("positions", "names a token for each position")
+        except ValueError as error:
+            return CheckResult("positions", f"names a token for each position: {error}")
         size = sum_size(alone) + sum_size(one)[:, pos]
         missed = _other_shape(alone.logit, one.logit[:, pos], size, case.eps)
         if missed is not None:
@@ -174,8 +171,8 @@ def _batch(case: Case, direction: Direction) -> CheckResult:
         try:
             together = case.attribute(direction, padded, pos=-1, attention_mask=mask)
             alone = [case.attribute(direction, row[None], pos=-1) for row in order]
-        except ValueError:
-            return CheckResult("batch", "names a token for each prompt")
+        except ValueError as error:
+            return CheckResult("batch", f"names a token for each prompt: {error}")
         for i, single in enumerate(alone):
             size = sum_size(single) + sum_size(together)[i : i + 1]
             missed = _other_shape(together.logit[i : i + 1], single.logit, size, case.eps)

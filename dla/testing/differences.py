@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from dla.tolerances import MODULE_TOLERANCE
+
 _CLEAR = 1e-3
 """A cause is named if it explains all but this share of the difference."""
 
@@ -29,6 +31,18 @@ def difference(
 def largest(*tensors: Shaped[Tensor, "..."]) -> float:
     """The largest entry of several tensors, never 0."""
     return max((float(tensor.abs().max()) for tensor in tensors), default=0.0) or torch.finfo(torch.float64).tiny
+
+
+def slack_of(tensor: Float[Tensor, "..."]) -> float:
+    """How far two runs that are the same may be apart."""
+    return largest(tensor) * max(1e-5, MODULE_TOLERANCE.get(tensor.dtype, 0.0))
+
+
+def apart(left: Float[Tensor, "..."], right: Float[Tensor, "..."]) -> float:
+    """How far two tensors are apart; infinite where they have other shapes."""
+    if left.shape != right.shape:
+        return float("inf")
+    return float((left.detach().double() - right.detach().double().to(left.device)).abs().max().nan_to_num(torch.inf))
 
 
 def _cause(found: Float[Tensor, "token d"], wanted: Float[Tensor, "token d"]) -> str:

@@ -4,14 +4,19 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from dla.decomposers.base import Decomposer
 from dla.directions import Direction
+from dla.edits import Ablation
 from dla.inputs.given import shown
+from dla.testing.check_ablation import check_ablation
 from dla.testing.check_adapter import check_adapter
 from dla.testing.check_decomposer import check_decomposer
+from dla.testing.check_dictionary import check_dictionary
 from dla.testing.check_direction import check_direction
 from dla.testing.profiles import Profile
 from dla.testing.report import Report
@@ -55,7 +60,7 @@ def _must_be_given(parameter: inspect.Parameter) -> bool:
 
 
 def report_on(subject: Any, profile: Profile = Profile.FULL) -> Report:
-    """What the kit finds of a decomposer, a direction, an adapter or a model.
+    """What the kit finds of a decomposer, a direction, an ablation, a dictionary, an adapter or a model.
 
     Args:
         subject: What is checked.
@@ -63,17 +68,28 @@ def report_on(subject: Any, profile: Profile = Profile.FULL) -> Report:
     """
     if isinstance(subject, Decomposer):
         return check_decomposer(subject, profile=profile)
-    return check_direction(subject) if isinstance(subject, Direction) else check_adapter(subject)
+    if isinstance(subject, Direction):
+        return check_direction(subject)
+    if isinstance(subject, Ablation):
+        return check_ablation(subject)
+    return check_dictionary(subject, None) if hasattr(subject, "W_dec") else check_adapter(subject)
 
 
-def reports_on(names: list[str], profile: Profile = Profile.FULL) -> Iterator[Report]:
-    """A report for each name, as soon as it is there.
+def show_reports(names: list[str], profile: Profile, html: Path | None = None) -> bool:
+    """Prints a report for each name, as soon as it is there; whether all is right.
 
     Args:
         names: As in `subject_named`.
         profile: How much is tried, of decomposers.
+        html: Where to write the reports as well.
 
     Raises:
         ValueError: As `subject_named`.
     """
-    yield from (report_on(subject_named(name), profile) for name in names)
+    found, console = list[Report](), Console()
+    for name in names:
+        found.append(report_on(subject_named(name), profile))
+        console.print(found[-1])
+    if html is not None:
+        html.write_text("\n".join(report._repr_html_() for report in found), encoding="utf-8")
+    return all(report.ok for report in found)

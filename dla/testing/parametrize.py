@@ -7,11 +7,12 @@ from typing import Any, final
 
 from dla.decomposers.base import Decomposer
 from dla.directions import Direction
+from dla.edits import Ablation
 from dla.inputs.given import items, shown
-from dla.testing.check_adapter import check_adapter
 from dla.testing.check_decomposer import check_law, check_options
 from dla.testing.check_direction import check_direction
 from dla.testing.laws import LAWS
+from dla.testing.named import report_on
 from dla.testing.profiles import Profile
 from dla.testing.report import Report
 
@@ -89,4 +90,5 @@ def checks_of(subject: Any, models: Sequence[Any] | None, profile: Profile) -> I
     elif isinstance(subject, Direction):
         yield SubjectCheck("direction", partial(check_direction, models=models))
     else:
-        yield SubjectCheck("adapter", check_adapter)
+        kind = "ablation" if isinstance(subject, Ablation) else "dictionary" if hasattr(subject, "W_dec") else "adapter"
+        yield SubjectCheck(kind, report_on)

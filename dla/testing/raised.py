@@ -2,14 +2,19 @@
 
 import sysconfig
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from dla.adapters import ModelAdapter
 from dla.decomposers import Decomposer, Entry
 from dla.directions import Direction
+from dla.errors import DLAError
 from dla.inputs.given import shown
+from dla.testing.report import CheckResult
 from dla.writes import Write
 
 _LIBRARY = Path(__file__).parents[1]
@@ -59,3 +64,14 @@ def _is_library(filename: str) -> bool:
     """Whether a file is this library's, Python's, or of an installed package."""
     path = Path(filename)
     return any(path.is_relative_to(folder) for folder in (_LIBRARY, *_OTHERS))
+
+
+def guarded(name: str, steps: Callable[[], Iterator[CheckResult]]) -> Iterator[CheckResult]:
+    """The steps; if what is checked raises an error, which may be any, a step of that name that says so."""
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield from steps()
+    except Exception as error:
+        told = str(error) if isinstance(error, DLAError) else words_of_exception(error)
+        yield CheckResult(name, problem=told, raised=True)

@@ -121,6 +121,15 @@ def _evidence(step: CheckResult) -> str:
     return "\n".join(text for text in (step.found, step.problem) if text)
 
 
+def first_of_each(found: Iterable[tuple[str, CheckResult]]) -> tuple[CheckResult, ...]:
+    """One step of each name, of several tries: the first that is wrong, with what it was tried on."""
+    steps: dict[str, CheckResult] = {}
+    for on, step in found:
+        if step.name not in steps or steps[step.name].ok:
+            steps[step.name] = step if step.ok else replace(step, problem=f"{on}: {step.problem}")
+    return tuple(steps.values())
+
+
 def timed(steps: Iterable[CheckResult]) -> Iterator[CheckResult]:
     """The steps, each with the processor's time that it took."""
     began = time.process_time()

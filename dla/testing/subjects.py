@@ -13,6 +13,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from dla.adapters import ModelAdapter, adapt
+from dla.errors import UnsupportedModelError
 from dla.inputs.arguments import check_fields, choice
 from dla.inputs.given import count, items, shown
 from dla.testing.altered_adapter import AlteredAdapter
@@ -239,23 +240,30 @@ def _hugging_face(subject: TinyModel) -> Any:
     return subject.entry().hugging_face(subject.seed, subject.dtype)
 
 
+def _builds(subject: TinyModel) -> bool:
+    """Whether transformers and TransformerLens can build the model at all."""
+    try:
+        subject.model()
+    except Exception:  # they refuse a number of blocks, or to process weights, with whatever error comes up
+        return False
+    return True
+
+
 @cache
 def _exists(subject: TinyModel) -> bool:
     """Whether the model can be built and attributed: not every architecture can be cut to any number of blocks."""
-    with contextlib.suppress(Exception):
-        return subject.adapter().n_layers == subject.n_layers
-    return False
+    try:
+        return _builds(subject) and subject.adapter().n_layers == subject.n_layers
+    except UnsupportedModelError:
+        return False
 
 
 @cache
 def _folds(subject: TinyModel) -> bool:
     """Whether weight processing leaves the differences of logits as they are, in the model's own opinion."""
-    if subject.family == "hooked" and not hooked_architecture(subject.name).processes:
+    hooked = subject.family == "hooked"
+    if (hooked and not hooked_architecture(subject.name).processes) or not _builds(subject):
         return False
-    with contextlib.suppress(Exception):
-        tokens = torch.randint(4, 40, (2, 6), generator=torch.Generator().manual_seed(0))
-        left, right = (
-            x.log_softmax(-1) for x in (subject.logits(tokens), replace(subject, processed=False).logits(tokens))
-        )
-        return bool((left - right).abs().max() <= 1e-3 * left.abs().max())
-    return False
+    tokens = torch.randint(4, 40, (2, 6), generator=torch.Generator().manual_seed(0))
+    left, right = (x.logits(tokens).log_softmax(-1) for x in (subject, replace(subject, processed=False)))
+    return bool((left - right).abs().max() <= 1e-3 * left.abs().max())

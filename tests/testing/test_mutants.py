@@ -11,8 +11,10 @@ from mutants.catalogue import DECOMPOSERS, MUTANTS, RIGHT, Mutant
 from mutants.trying import report_of
 
 import dla
-from dla.testing import check_decomposer
+from dla.testing import Profile, check_decomposer
+from dla.testing.check_decomposer import check_law
 from dla.testing.laws import LAWS
+from dla.testing.laws.case import Models
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "mutants.md").read_text(encoding="utf-8")
@@ -59,6 +61,13 @@ def test_the_page_is_what_is_made(drawing: ModuleType) -> None:
 @pytest.mark.parametrize(("decomposer", "model"), list(zip(RIGHT, FEW, strict=False)), ids=_named)
 def test_what_is_unusual_and_right_passes(decomposer: dla.Decomposer, model: str) -> None:
     check_decomposer(decomposer, models=[model]).raise_for_failure()
+
+
+@pytest.mark.parametrize("decomposer", RIGHT, ids=_named)
+def test_what_is_unusual_and_right_is_so_in_half_precision(decomposer: dla.Decomposer) -> None:
+    for law in LAWS:
+        if law.models is Models.DTYPES:
+            check_law(law, decomposer, profile=Profile.QUICK).raise_for_failure()
 
 
 def test_every_law_has_a_mutant() -> None:

@@ -1,13 +1,15 @@
 """Every sentence of an interface has a check, and the check a mutant that it finds."""
 
 import dataclasses
+import inspect
 from pathlib import Path
 
 import pytest
 from mutants.catalogue import MUTANTS
+from promises import INTERFACES, PROMISES, Promise, sentences_of
 
+import dla
 from dla.decomposers import Decomposer
-from dla.testing.promises import INTERFACES, PROMISES, Promise, sentences_of
 
 FOUND_BY = {mutant.name: mutant.check for mutant in MUTANTS}
 ROOT = Path(__file__).parents[2]
@@ -43,6 +45,13 @@ def test_a_sentence_that_only_says_what_something_is_comes_first() -> None:
 
 def test_a_new_sentence_is_seen() -> None:
     assert without_a_promise(Decomposer, PROMISES[Decomposer][1:]) == [sentences_of(Decomposer)[0]]
+
+
+def test_every_public_class_that_may_be_subclassed_is_in_the_table() -> None:
+    public = [getattr(dla, name) for name in dla.__all__]
+    abstract = {found for found in public if inspect.isclass(found) and inspect.isabstract(found)}
+    assert abstract
+    assert abstract <= set(INTERFACES)
 
 
 def test_promises_are_data() -> None:

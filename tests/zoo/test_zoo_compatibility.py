@@ -11,7 +11,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from zoo_models import hugging_face_logits, picked
 
 import dla
-from dla.testing.cache_rows import rows_from_cache
+from benchmarks.zoo.cache_rows import rows_from_cache
 from dla.testing.models import VOCABULARY_SIZE, architecture, randomise
 
 SWITCHES: tuple[dict[str, bool], ...] = (

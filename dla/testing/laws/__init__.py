@@ -1,8 +1,8 @@
 """The laws that a decomposer keeps; one file per subject, one function per law."""
 
 from dla.decomposers.plans import RowKind
-from dla.testing.laws.case import Case, Law, Problem
-from dla.testing.laws.conduct import find_hands_on, find_in_bits, find_in_repeats
+from dla.testing.laws.case import Case, Law, Models, Problem
+from dla.testing.laws.conduct import find_hands_on, find_in_bits, find_in_repeats, find_rounding
 from dla.testing.laws.invariance import (
     find_in_batch,
     find_in_cache,
@@ -23,11 +23,11 @@ _SUMS = (RowKind.ADDITIVE,)
 
 LAWS: tuple[Law, ...] = (
     Law("plan", "A plan is made before anything runs, is the same each time, and has one label per row.", find_in_plan),
-    Law("hands off", "Weights, activations and caches are left as they are.", find_hands_on, broad=False),
+    Law("hands off", "Weights, activations and caches are left as they are.", find_hands_on, models=Models.FEW),
     Law("repeatable", "The same call gives the same bits, whatever was asked in between.", find_in_repeats),
     Law("memory", "A used decomposer gives what an unused copy gives, labels and bits.", find_in_memory),
-    Law("precision", "Sums are in float32 or wider, whatever the model's dtype.", find_in_bits),
-    Law("positions", "One position asked is that row of all positions.", find_in_positions, broad=False),
+    Law("precision", "Sums are in float32 or wider, whatever the model's dtype.", find_in_bits, models=Models.DTYPES),
+    Law("positions", "One position asked is that row of all positions.", find_in_positions, models=Models.FEW),
     Law("batch", "Neither the batch, its order nor its padding changes a prompt's rows.", find_in_batch),
     Law(
         "measured",
@@ -58,5 +58,11 @@ LAWS: tuple[Law, ...] = (
     Law("names", "A row with a known name is what the part of that name contributes.", find_in_names),
     Law("refinement", "The pieces of a part add up to it.", find_in_pieces, _SUMS),
     Law("folding", "Folding and centring leave the rows of logit differences as they are.", find_in_folding),
+    Law(
+        "half precision",
+        "In half precision the rows add up as well: what the model rounds away has rows.",
+        find_rounding,
+        models=Models.DTYPES,
+    ),
 )
 """Every law, in the order in which a broken one explains those after it: the first that is broken tells the most."""

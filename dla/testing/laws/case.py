@@ -1,5 +1,6 @@
 """What a law is, and what it is tried on: a decomposer, a model, prompts."""
 
+import enum
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -115,6 +116,19 @@ class Problem:
     raised: bool = False
 
 
+class Models(enum.Enum):
+    """On which models a law is tried."""
+
+    ALL = "all"
+    """All of the profile: an architecture may hide what breaks the law."""
+
+    FEW = "few"
+    """A few: no architecture hides it."""
+
+    DTYPES = "dtypes"
+    """Those whose dtypes show what sums are made in."""
+
+
 @final
 @dataclass(frozen=True)
 class Law:
@@ -125,14 +139,14 @@ class Law:
         statement: The law in a sentence.
         find: What is wrong; None if the case keeps the law.
         row_kinds: The kinds of rows that it holds for.
-        broad: Whether an architecture may hide what breaks it, so that a quick check tries all its models.
+        models: On which it is tried.
     """
 
     name: str
     statement: str
     find: Callable[[Case], Problem | None] = field(repr=False)
     row_kinds: tuple[RowKind, ...] = tuple(RowKind)
-    broad: bool = True
+    models: Models = Models.ALL
 
 
 def random_ids(seed: int, size: int, *shape: int) -> Int[Tensor, "*shape"]:

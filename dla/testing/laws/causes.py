@@ -11,7 +11,14 @@ from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy
 from dla.attributor import Attributor
-from dla.decomposers import BiasDecomposer, BlockDecomposer, ComponentDecomposer, HeadDecomposer, NeuronDecomposer
+from dla.decomposers import (
+    BiasDecomposer,
+    BlockDecomposer,
+    ComponentDecomposer,
+    HeadDecomposer,
+    NeuronDecomposer,
+    SourceDecomposer,
+)
 from dla.decomposers.base import Decomposer
 from dla.decomposers.plans import RowKind
 from dla.labels import Label
@@ -74,7 +81,13 @@ def _of_wrong_rows(case: Case, result: Attribution, direction: Any, gap: _Row) -
     if case.row_kind is not RowKind.ADDITIVE:
         return ""
     known: dict[Label, _Row] = {}
-    for decomposer in (BiasDecomposer(), NeuronDecomposer(), HeadDecomposer(), ComponentDecomposer()):
+    for decomposer in (
+        BiasDecomposer(),
+        SourceDecomposer(),
+        NeuronDecomposer(),
+        HeadDecomposer(),
+        ComponentDecomposer(),
+    ):
         known |= _rows(case, direction, decomposer)
     wrong = wrong_rows(known, rows_of(result))
     if not wrong.explain(gap):
@@ -96,6 +109,9 @@ def _candidates(case: Case, direction: Any) -> Iterator[_Candidate]:
         rows = _rows(case, direction, decomposer)
         yield from ((f"`{label}`", f"its row ({label})", row) for label, row in rows.items())
         yield from _of_kinds(rows)
+        start = [row for label, row in rows.items() if label.kind.endswith("embed")]
+        if len(start) > 1:
+            yield "all embeddings", "their sum", torch.stack(start).sum(0)
     yield from _forgotten_on_the_way(case, direction)
 
 

@@ -1,16 +1,18 @@
 """A decomposer remembers nothing: one that has been used gives what an unused copy of it gives."""
 
 import copy
+from typing import TypeVar
 
 from jaxtyping import Int
 from torch import Tensor
 
-from dla.decomposers.base import Decomposer
 from dla.directions import Logit
 from dla.results.attribution import Attribution
 from dla.testing.laws.case import Case, Problem, random_ids
 from dla.testing.laws.conduct import same_bits
 from dla.testing.raised import words_of_exception
+
+_Kind = TypeVar("_Kind")
 
 CARRIED_OVER = (
     "Something of an earlier run or model is kept: a plan holds weights and names, never what it was used on."
@@ -46,9 +48,9 @@ def _attributed(case: Case, tokens: Int[Tensor, "batch pos"]) -> Attribution | P
         return Problem(words_of_exception(error), raised=True)
 
 
-def copied_or_none(decomposer: Decomposer) -> Decomposer | None:
-    """A copy of a decomposer, before it is used; None where it cannot be copied, and nothing can be compared."""
+def copied_or_none(given: _Kind) -> _Kind | None:
+    """A copy of what is checked, before it is used; None where it cannot be copied, and nothing can be compared."""
     try:
-        return copy.deepcopy(decomposer)
+        return copy.deepcopy(given)
     except Exception:  # an object that forbids it may raise anything; the report says that the law was not tried
         return None

@@ -1,6 +1,5 @@
 """What each part with a known name contributes, to compare rows of that name with."""
 
-import contextlib
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
@@ -22,8 +21,7 @@ from dla.decomposers import (
 from dla.decomposers.plans import GROUP
 from dla.directions import Logit
 from dla.labels import Label
-from dla.testing.cache_rows import rows_from_cache
-from dla.testing.laws.case import Case, seeded
+from dla.testing.laws.case import Case
 from dla.testing.laws.rows import key_of
 from dla.testing.subjects import TinyModel
 
@@ -39,9 +37,6 @@ _SHIPPED: tuple[Decomposer, ...] = (
 )
 """Where two of them have a row of the same name, the later one's is taken."""
 
-_ENOUGH = 24
-"""How many tokens a norm is fitted to."""
-
 ReferenceRows = Mapping[Label, Float[Tensor, "batch pos"]]
 
 _Ids = tuple[tuple[int, ...], ...]
@@ -52,16 +47,6 @@ def reference_rows(case: Case, ids: Int[Tensor, "batch pos"]) -> ReferenceRows:
     if isinstance(case.subject, TinyModel):
         return _cached_rows(case.subject, _listed(case.tokens), _listed(ids))
     return _shipped_rows(case, ids)
-
-
-def independent_rows(case: Case, ids: Int[Tensor, "batch pos"]) -> Mapping[str, Float[Tensor, "batch pos"]]:
-    """The same by the label as it is written, from the model's own cache and weights, without the library.
-
-    Empty for a model of the user's own, and where the final norm is no LayerNorm or RMSNorm.
-    """
-    if not isinstance(case.subject, TinyModel):
-        return {}
-    return _independent_rows(case.subject, _listed(case.tokens), _listed(ids))
 
 
 def known_parents(label: Label, known: ReferenceRows) -> Iterator[Label]:
@@ -81,19 +66,6 @@ def _shipped_rows(case: Case, ids: Int[Tensor, "batch pos"]) -> ReferenceRows:
         result = case.by(decomposer).attribute(Logit(ids), model=case.adapter)
         found |= {key_of(label): row for label, row in zip(result.parts, result.values, strict=True)}
     return {key: row for key, row in found.items() if key.kind != GROUP}
-
-
-@lru_cache(maxsize=512)
-def _independent_rows(subject: TinyModel, tokens: _Ids, ids: _Ids) -> Mapping[str, Float[Tensor, "batch pos"]]:
-    batch, width = len(tokens), len(tokens[0])
-    size = (-(-_ENOUGH // width), width)
-    # A norm cannot be fitted to a few tokens: others are run beside them, and their rows dropped.
-    others = torch.randint(4, subject.adapter().vocabulary.input_size, size, generator=seeded(7))
-    asked = torch.cat([torch.tensor(ids), torch.zeros_like(others)])
-    with contextlib.suppress(ValueError):  # the final norm is no LayerNorm or RMSNorm: there are no such rows
-        rows = rows_from_cache(subject.model(), torch.cat([torch.tensor(tokens), others]))
-        return {label: rows.row(label, asked)[:batch] for label in rows.vectors}
-    return {}
 
 
 def _listed(ids: Int[Tensor, "batch pos"]) -> _Ids:

@@ -13,13 +13,10 @@ from dla.labels import Label
 from dla.testing.laws.case import Case, Problem
 from dla.testing.laws.compare import Deviation, deviation, largest_size
 from dla.testing.laws.loose import loose_rows, may_hold
-from dla.testing.laws.reference_rows import ReferenceRows, independent_rows, known_parents, reference_rows
+from dla.testing.laws.reference_rows import ReferenceRows, known_parents, reference_rows
 from dla.testing.laws.rows import key_of, rows_of
 from dla.testing.laws.wrong_rows import combination_of, is_small, words_of_wrong_rows, wrong_rows
 from dla.text import some_of
-
-_FITTED = 1e-5
-"""The rounding unit of rows that are computed with norms fitted to what they did."""
 
 _Row = Float[Tensor, "batch pos"]
 
@@ -79,21 +76,17 @@ def find_in_names(case: Case) -> Problem | None:
     """A row with a known name is what that part contributes."""
     ids = case.ids(6)
     result, known = case.attribute(Logit(ids)), _known(case, ids)
-    # A row of a lens is on the scale of its own place; what is computed from a cache is on the final norm's.
-    independent = independent_rows(case, ids) if case.row_kind is not RowKind.LENS else {}
     size = largest_size(result)
     embeds = sum(label.kind.endswith("embed") for label in result.parts)
     for label, row in zip(result.parts, result.values, strict=True):
-        for expected, eps, source in (
-            (known.get(key_of(label)), case.eps, "the library's own row of that name"),
-            (independent.get(str(label)), max(_FITTED, case.eps), "what the model's own hooks and weights give"),
-        ):
-            missed = None if expected is None else deviation(row, expected, size, eps)
-            if missed is None or (label.kind == "embed" and embeds == 1 and _is_start(case, known, row, size)):
-                continue
-            return Problem(
-                f"Row {str(label)!r} should be {source}, at {list(missed.where)}: {missed}.", _cause(known, label, row)
-            )
+        expected = known.get(key_of(label))
+        missed = None if expected is None else deviation(row, expected, size, case.eps)
+        if missed is None or (label.kind == "embed" and embeds == 1 and _is_start(case, known, row, size)):
+            continue
+        return Problem(
+            f"Row {str(label)!r} should be the library's own row of that name, at {list(missed.where)}: {missed}.",
+            _cause(known, label, row),
+        )
     return None
 
 

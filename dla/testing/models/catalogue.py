@@ -7,7 +7,7 @@ from typing import TypeVar
 from dla.inputs.arguments import instance
 from dla.inputs.given import shown
 from dla.testing.models.hooked_transformers import HOOKED, HookedArchitecture
-from dla.testing.models.hugging_face import HUGGING_FACE, REFUSED, HuggingFaceArchitecture
+from dla.testing.models.hugging_face import HUGGING_FACE, REFUSED, WIDE_OUTPUT, HuggingFaceArchitecture
 from dla.text import some_of
 
 _COMPARED = 100
@@ -23,7 +23,7 @@ def architecture(name: str) -> HuggingFaceArchitecture:
         TypeError: If the name is no text.
         ValueError: If there is none; the message lists the names nearest to it.
     """
-    return _find(name, (*HUGGING_FACE, *REFUSED), "HUGGING_FACE or REFUSED")
+    return _find(name, (*HUGGING_FACE, *REFUSED, WIDE_OUTPUT), "HUGGING_FACE or REFUSED")
 
 
 def hooked_architecture(name: str) -> HookedArchitecture:

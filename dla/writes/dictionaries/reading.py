@@ -11,7 +11,7 @@ from torch import Tensor
 from dla.errors import UnsupportedModelError
 from dla.inputs.given import plain_tensor, shown
 from dla.writes.dictionaries.base import Dictionary, scale_between
-from dla.writes.dictionaries.encoding import encoded_each, name_of_dictionary
+from dla.writes.dictionaries.encoding import encode_features, encoded_each, name_of_dictionary
 
 _DECODE = (
     "It must take the features, [batch, pos, feature], and give their reconstruction; or top_acts and top_indices."
@@ -34,7 +34,7 @@ def read_dictionary(source: Any, at: str | tuple[str, str] | None) -> Dictionary
         ValueError: If it does not say where it belongs, or belongs to a single head; if `W_dec` and `b_dec` have
             other shapes, or `encode` cannot take activations.
         UnsupportedModelError: If its `decode` is not linear in the features, or a position's features depend on the
-            others or on chance.
+            others or on chance, or its `encode` changes what it is given.
     """
     if isinstance(source, type):
         raise TypeError(f"{shown(source)} is not a dictionary. Pass an instance.")
@@ -48,11 +48,22 @@ def read_dictionary(source: Any, at: str | tuple[str, str] | None) -> Dictionary
     _check_shapes(source, name_of_dictionary(source, writes))
     by_head = bool(getattr(source, "hook_z_reshaping_mode", False))
     with torch.no_grad():
-        inputs = list(_inputs(source, reads == writes, by_head))
+        inputs = list(random_inputs(source, reads == writes, by_head))
         for x in inputs:
+            _check_hands_off(source, x, name_of_dictionary(source, writes))
             encoded_each(source, x, name_of_dictionary(source, writes))
         plain, rates = _decoding(source, inputs)
     return Dictionary(source, reads, writes, by_head, plain, rates)
+
+
+def _check_hands_off(source: Any, x: Float[Tensor, "batch pos *d_in"], name: str) -> None:
+    given = x[:1, :1].clone()
+    encode_features(source, given, name)
+    if not torch.equal(given, x[:1, :1]):
+        raise UnsupportedModelError(
+            f"{name}.encode changes the activations that it is given, which are the model's own. Let it compute new "
+            "ones: `x - b`, not `x -= b`."
+        )
 
 
 def _check_shapes(source: Any, name: str) -> None:
@@ -119,7 +130,7 @@ def _places(source: Any, at: str | tuple[str, str] | None) -> tuple[str, str]:
     return str(pair[0]), str(pair[1])
 
 
-def _inputs(source: Any, autoencodes: bool, by_head: bool) -> Iterator[Float[Tensor, "batch pos *d_in"]]:
+def random_inputs(source: Any, autoencodes: bool, by_head: bool) -> Iterator[Float[Tensor, "batch pos *d_in"]]:
     """Random inputs, the same every time: two prompts whose positions differ a hundredfold in size."""
     width = source.W_dec.shape[1] if autoencodes else _width_of_input(source)
     if width is None:
@@ -147,7 +158,7 @@ def _decoding(
     Raises:
         UnsupportedModelError: If it is not linear in the features, up to a scale for each position.
     """
-    if not hasattr(source, "decode") or _takes_indices(source):
+    if not hasattr(source, "decode") or takes_indices(source):
         return True, None
     W_dec, b_dec = source.W_dec.detach().double(), source.b_dec.detach().double()
     features = torch.rand(2, 2, len(W_dec), generator=torch.Generator().manual_seed(len(W_dec))).to(source.W_dec)
@@ -180,7 +191,7 @@ def _decoded(source: Any, features: Float[Tensor, "two batch pos feature"]) -> T
     return given
 
 
-def _takes_indices(source: Any) -> bool:
+def takes_indices(source: Any) -> bool:
     """Whether `decode` takes the active features and their indices, as sparsify's does, and not all features.
 
     Raises:

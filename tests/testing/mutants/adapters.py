@@ -1,6 +1,7 @@
 """Adapters that are wrong about their model, or show other activations than the model has."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any, final
@@ -10,6 +11,7 @@ from torch import Tensor
 
 import dla
 from dla.adapters import Anatomy, Block, Heads, Observer, Sublayer
+from dla.adapters.base import Editing
 from dla.inputs import Vocabulary
 from dla.testing import AlteredAdapter
 from dla.testing.altered_adapter import AlterAnatomy
@@ -316,3 +318,76 @@ class OwnsNoCache(PassesOn):
 
     def owns(self, cache: Any) -> bool:
         return False
+
+
+@final
+class EditsNothing(PassesOn):
+    """Takes what is to be edited, and edits nothing."""
+
+    def editing(self, changes: Mapping[str, Editing]) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+@final
+class ReadsAnotherLayersValues(PassesOn):
+    """Says that values are made with the `W_V` of the other block."""
+
+    @property
+    def reads(self) -> Any:
+        right: Any = self.right.reads
+        return tuple((replace(h, values=right[i - 1][0].values), *more) for i, (h, *more) in enumerate(right))
+
+
+@final
+class ForgetsAnotherB_V(PassesOn):
+    """Says that values have no bias, where `v` holds one."""
+
+    @property
+    def anatomy(self) -> Anatomy:
+        def alter(heads: Heads) -> Heads:
+            assert heads.values is not None
+            return replace(heads, values=replace(heads.values, b_V=None))
+
+        return with_heads(alter)(self.right.anatomy)
+
+    @property
+    def reads(self) -> Any:
+        return self.right.reads
+
+
+@final
+class TakesTheUpForTheGate(PassesOn):
+    """The gate and what it multiplies, the one for the other."""
+
+    @property
+    def reads(self) -> Any:
+        right: Any = self.right.reads
+        return tuple((heads, replace(mlp, pre=mlp.up, up=mlp.pre)) for heads, mlp in right)
+
+
+def forgets_the_post_norm_of_outputs(model: Any) -> dla.ModelAdapter:
+    """Shows a sublayer's output before its post-norm, as if it were added to the stream like that."""
+
+    def alter(sublayer: Sublayer) -> Sublayer:
+        return replace(sublayer, outputs=tuple((site, replace(route, norm=None)) for site, route in sublayer.outputs))
+
+    return AlteredAdapter(model, with_sublayers(alter))
+
+
+def gives_a_reason_for_nothing(model: Any) -> dla.ModelAdapter:
+    """Says why there are no "head", which are "attention heads" in messages."""
+    return AlteredAdapter(model, with_sublayers(lambda s: replace(s, reasons={"head": "there are none"})))
+
+
+def has_no_name(model: Any) -> dla.ModelAdapter:
+    """A model without a name, so that no file says of what it is."""
+    return AlteredAdapter(model, lambda anatomy: replace(anatomy, name=""))
+
+
+@final
+class PadsWithBOS(PassesOn):
+    """Pads with BOS, and says that padding never occurs as text."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return replace(self.right.vocabulary, pad=self.right.vocabulary.bos, pad_is_text=False)

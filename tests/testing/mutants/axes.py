@@ -46,15 +46,3 @@ class ForgetsToTakeThePosition(SplitsHeads):
             return values[..., :1].expand_as(values)
 
         return [AlteredWrite(heads.write(), contracting), *heads.biases()]
-
-
-@final
-@dataclass(frozen=True)
-class ReadsTheFirstPrompt(SplitsHeads):
-    """Takes `z[0]`, as one does for a single prompt."""
-
-    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
-        def first(z: Tensor) -> Tensor:
-            return heads.z.read(z)[:1].expand_as(heads.z.read(z))
-
-        return [dla.HeadWrites(replace(heads.z, read=first), heads.W_O, heads.labels, heads.route), *heads.biases()]

@@ -9,15 +9,18 @@ import torch
 import dla
 from dla.testing import TinyModel
 from mutants import (
+    ablations,
     adapters,
     axes,
     decomposers,
+    dictionaries,
     directions,
     labels,
     nonlinear,
     prompts,
     remainders,
     right,
+    rounding,
     states,
     writes,
 )
@@ -37,9 +40,9 @@ class Mutant:
     """Something with one mistake in it.
 
     Attributes:
-        of: A decomposer or a direction; or a function or class that gives a wrong adapter of a model.
+        of: A decomposer, direction, ablation or dictionary; or a function or class that gives a wrong adapter.
         check: The check that must name it.
-        on: A model of the catalogue that shows it, or the models that it takes.
+        on: A model of the catalogue that shows it, or the models that it takes; none for those of a quick check.
         says: A regular expression that its diagnosis matches: the smallest model or prompt, or the likely cause.
         means: Of a direction: what it says that it asks, from the logits of `PROMPTS`.
     """
@@ -92,11 +95,8 @@ DECOMPOSERS: Sequence[Mutant] = (
         "are not what parts of that name write(.|\\n)*The first position is right and later ones",
     ),
     Mutant(decomposers.SwapsTwoHeads(), SUMS, "gpt2", "the token's logit"),
-    Mutant(decomposers.TakesThePreviousLayersWeights(), SUMS, "gpt2", "a raw bridge, with a prompt of 1 token"),
     Mutant(decomposers.StopsBeforeTheLastBlock(), SUMS, "llama", "the last row and the constant should be"),
     Mutant(labels.NamesHeadsInReverse(), "names", "llama", r"Row 'L0H3' should be (.|\n)*It is the row of 'L0H0'"),
-    Mutant(labels.CountsLayersFromOne(), "names", "llama", r"Row 'L1H0' (.|\n)*row of 'L0H0': labels in another order"),
-    Mutant(labels.CreditsTheMLPWithAttention(), "names", "gptj", "Row '0_attn_out' should be"),
     Mutant(
         labels.LeavesTheBiasWithoutParent(),
         "refinement",
@@ -117,10 +117,9 @@ DECOMPOSERS: Sequence[Mutant] = (
     Mutant(
         remainders.HeadsAndTheRest(), "measured", "llama", "Row 'everything else' is defined as what the others leave"
     ),
-    Mutant(remainders.ScalesRowsToFit(), "measured", "llama", r"The rows that moved \(0_attn_out, 0_mlp_out\)"),
     Mutant(writes.ContractsBeforeThePostNorm(), "contract", "olmo2", "`contract` is not `vectors` dotted"),
     Mutant(writes.KeepsAReadSecret(), "contract", "olmo2", r"needs 'blocks\.0\.ln1(_post)?\.hook_scale', which"),
-    Mutant(writes.AddsInHalfPrecision(), "precision", HALF, "The numbers are added in too few bits"),
+    Mutant(writes.AddsInHalfPrecision(), "precision", HALF, "Numbers are rounded to too few bits"),
     Mutant(writes.AddsInSinglePrecision(), "precision", DOUBLE, "should read three times as much"),
     Mutant(
         states.RemembersTheFirstPrompt(),
@@ -134,6 +133,7 @@ DECOMPOSERS: Sequence[Mutant] = (
         ("gptj", "phi"),
         "phi(.|\\n)*Something of an earlier run or model is kept",
     ),
+    Mutant(decomposers.ForgetsRounding(), "half precision", (), "They miss the rows 'rounding'"),
     Mutant(
         prompts.MasksThePaddingToken(),
         "special tokens",
@@ -147,7 +147,6 @@ DECOMPOSERS: Sequence[Mutant] = (
     Mutant(states.CentresTheDirection(), "hands off", "llama", "the direction was changed while 'L0H0'"),
     Mutant(states.CountsOnTheOrder(), "cache", "llama", "should be those of a run: row '1_gain'"),
     Mutant(axes.AveragesOverThePadding(), "batch", "llama", "must not depend on the other prompts"),
-    Mutant(axes.ReadsTheFirstPrompt(), "batch", "llama", "prompt 1 of 2 .* should be as if alone"),
     Mutant(axes.ForgetsToTakeThePosition(), "positions", "llama", "pos=1 should be that position"),
     Mutant(nonlinear.SharesByMagnitude(), "linearity", "llama", "row 'L0H0' should be linear in the direction"),
 )
@@ -181,11 +180,31 @@ ADAPTERS: Sequence[Mutant] = (
     Mutant(adapters.answers_from_memory, "is causal", "gpt2", "does not read what it is given"),
     Mutant(adapters.pads_on_the_left, "unequal lengths", "llama", "miss those of each prompt alone"),
     Mutant(adapters.PromisesALongContext, "context", "gpt2", "The longest prompt has 512 tokens"),
+    Mutant(adapters.ReadsAnotherLayersValues, "block 0: reads", "gpt2", "through its norm and W_V must give v"),
+    Mutant(adapters.TakesTheUpForTheGate, "block 0: reads", "llama", "must give post"),
+    Mutant(adapters.forgets_the_post_norm_of_outputs, "block 0: outputs", "olmo2", "must be 0_attn_out"),
+    Mutant(adapters.gives_a_reason_for_nothing, "block 0: outputs", "gpt2", "speaks of"),
+    Mutant(adapters.ForgetsAnotherB_V, "block 0: reads", "gpt2", "b_V must be the bias"),
+    Mutant(adapters.EditsNothing, "editing", "gpt2", "the logits must be, too"),
+    Mutant(adapters.has_no_name, "anatomy", "gpt2", "has no name"),
+    Mutant(adapters.PadsWithBOS, "vocabulary", "gpt2", "it is text as well"),
+    *(
+        Mutant(rounding.WITHOUT[of], check, TinyModel(model, dtype=torch.bfloat16), "miss the model's own logit")
+        for of, check, model in (
+            ("sublayers", "sum of sources", "gpt2"),
+            ("heads", "sum of sources", "gpt2"),
+            ("values", "sum of sources", "gpt2"),
+            ("neurons", "sum of neurons", "gpt2"),
+            ("experts", "sum of experts", "mixtral"),
+            ("unembedding", "sum of sources", "gpt2"),
+        )
+    ),
     Mutant(adapters.OwnsNoCache, "cache", "gpt2", "refuses a cache that names no model"),
 )
 
 DIRECTIONS: Sequence[Mutant] = (
     Mutant(directions.ReadsNothing(), "resolves", "llama", "nothing is read"),
+    Mutant(directions.ReadsNowhere(), "resolves", "llama", "nowhere"),
     Mutant(directions.CountsInItsName(), "describes", "llama", "Asked twice, `describe` says"),
     Mutant(
         directions.AddsTheOtherToken(),
@@ -194,18 +213,8 @@ DIRECTIONS: Sequence[Mutant] = (
         r"it should ask what it means, at \[0, 3\]",
         means=lambda logits: logits[..., 9] - logits[..., 14],
     ),
-    Mutant(
-        directions.AsksForTheTokenItself(),
-        "meaning",
-        "llama",
-        r"it should ask what it means, at \[0, 1\]",
-        means=lambda logits: logits.gather(-1, PROMPTS.roll(-1, 1).unsqueeze(-1)).squeeze(-1),
-    ),
-    Mutant(directions.AsksForTheLastColumn(), "batch", "llama", "prompt 1 of 3 .* should ask what it asks"),
     Mutant(directions.AsksForTheNextPromptsToken(), "batch", "llama", "prompt 0 of 3 .* should ask what it asks"),
-    Mutant(directions.ContrastsWithTheBatch(), "batch", "llama", "prompt 0 of 3 .* should ask what it asks"),
     Mutant(directions.CountsPositionsInTheAnswer(), "positions", "llama", "pos=3 should ask what pos=None asks"),
-    Mutant(directions.ContrastsWithChance(), "repeatable", "llama", "asked twice, it asks something else"),
     Mutant(directions.CountsItsCalls(), "repeatable", "llama", "asked twice, it asks something else"),
     Mutant(
         directions.ChangesThePrompt(),
@@ -215,7 +224,22 @@ DIRECTIONS: Sequence[Mutant] = (
     ),
 )
 
-MUTANTS: Sequence[Mutant] = (*DECOMPOSERS, *ADAPTERS, *DIRECTIONS)
+ABLATIONS: Sequence[Mutant] = (
+    Mutant(ablations.TakesAnotherWidth(), "fits", (), "one vector for all prompts"),
+    Mutant(ablations.DrawsNoise(), "repeatable", (), "it gives something else"),
+    Mutant(ablations.ZeroesInPlace(), "hands off", (), "changes the numbers that it is given"),
+    Mutant(ablations.KeepsTheFirstMean(), "memory", (), "used on other numbers before"),
+    Mutant(ablations.AveragesPadding(), "padding", (), "what stands in the padding"),
+)
+
+DICTIONARIES: Sequence[Mutant] = (
+    Mutant(dictionaries.SubtractsInPlace(), "reads", (), "changes the activations that it is given"),
+    Mutant(dictionaries.DividesZeroByZero(), "finite", (), "for an activation of zeros"),
+    Mutant(dictionaries.FixesItsScale(), "memory", (), "off by .* from those of an unused"),
+    Mutant(dictionaries.CapsTheFeatures(), "decode", (), "for features of any size"),
+)
+
+MUTANTS: Sequence[Mutant] = (*DECOMPOSERS, *ADAPTERS, *DIRECTIONS, *ABLATIONS, *DICTIONARIES)
 
 RIGHT: Sequence[dla.Decomposer] = (
     right.OneRow(),

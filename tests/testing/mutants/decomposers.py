@@ -8,7 +8,7 @@ import torch
 
 import dla
 from dla.adapters import Heads
-from mutants.splitting import SplitsHeads, layer_of
+from mutants.splitting import SplitsHeads
 
 
 @final
@@ -80,17 +80,6 @@ class SwapsTwoHeads(SplitsHeads):
 
 @final
 @dataclass(frozen=True)
-class TakesThePreviousLayersWeights(SplitsHeads):
-    """Off by one: `W_O` of the block before; the first block has that of the last."""
-
-    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
-        before = model.anatomy.blocks[layer_of(heads) - 1].sublayers[0].heads
-        assert before is not None
-        return [dla.HeadWrites(heads.z, before.W_O, heads.labels, heads.route), *heads.biases()]
-
-
-@final
-@dataclass(frozen=True)
 class StopsBeforeTheLastBlock(dla.Decomposer):
     """The stream before each block; what the last one adds is in no row."""
 
@@ -98,3 +87,15 @@ class StopsBeforeTheLastBlock(dla.Decomposer):
 
     def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
         return [model.block(layer).resid_pre for layer in range(model.n_layers)]
+
+
+@final
+@dataclass(frozen=True)
+class ForgetsRounding(dla.Decomposer):
+    """Each sublayer as it is, without what adding it to the stream rounds away in half precision."""
+
+    def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        return [
+            *(write for write in model.embeddings() if not isinstance(write, dla.Rounding)),
+            *(sublayer.write for layer in range(model.n_layers) for sublayer in model.block(layer).sublayers),
+        ]

@@ -1,6 +1,5 @@
 """Directions that ask something else than they say, or something that depends on what it should not."""
 
-import random
 from dataclasses import dataclass, field
 from typing import final
 
@@ -29,30 +28,6 @@ class AddsTheOtherToken(dla.Direction):
 
 @final
 @dataclass(frozen=True)
-class AsksForTheTokenItself(dla.Direction):
-    """The token that follows, off by one: the token at the position."""
-
-    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
-        return ResolvedDirection(prompts.tokens.gather(1, positions.index).unsqueeze(-1), torch.ones(1))
-
-    def describe(self) -> str:
-        return "logit of the next token"
-
-
-@final
-@dataclass(frozen=True)
-class AsksForTheLastColumn(dla.Direction):
-    """The logit of each prompt's last token, read in the tensor's last column, which may be padding."""
-
-    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
-        return ResolvedDirection(prompts.tokens[:, -1:, None], torch.ones(1))
-
-    def describe(self) -> str:
-        return "logit of the last token"
-
-
-@final
-@dataclass(frozen=True)
 class AsksForTheNextPromptsToken(dla.Direction):
     """The logit of each prompt's first token, with the prompts one further."""
 
@@ -74,21 +49,6 @@ class CountsPositionsInTheAnswer(dla.Direction):
 
     def describe(self) -> str:
         return "logit of the token at each position"
-
-
-@final
-@dataclass(frozen=True)
-class ContrastsWithChance(dla.Direction):
-    """A token against another that is drawn at every call."""
-
-    generator: random.Random = field(default_factory=lambda: random.Random(0), compare=False)
-
-    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
-        other = self.generator.randrange(prompts.vocabulary.size)
-        return ResolvedDirection(torch.tensor([[[9, other]]]), torch.tensor([1.0, -1.0]))
-
-    def describe(self) -> str:
-        return "logit difference with a random token"
 
 
 @final
@@ -121,20 +81,6 @@ class ChangesThePrompt(dla.Direction):
 
 @final
 @dataclass(frozen=True)
-class ContrastsWithTheBatch(dla.Direction):
-    """A token's logit minus the mean logit of the last tokens of all prompts in the batch."""
-
-    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
-        last = [row[length - 1] for row, length in zip(prompts.tokens.tolist(), prompts.lengths, strict=True)]
-        weights = [1.0, *[-1 / len(last)] * len(last)]
-        return ResolvedDirection(torch.tensor([[[9, *last]]]), torch.tensor(weights))
-
-    def describe(self) -> str:
-        return "logit against the prompts' last tokens"
-
-
-@final
-@dataclass(frozen=True)
 class ReadsNothing(dla.Direction):
     """A token whose weight has become 0."""
 
@@ -158,3 +104,15 @@ class CountsInItsName(dla.Direction):
     def describe(self) -> str:
         self.called.append(1)
         return f"logit of 9, asked {len(self.called)} times"
+
+
+@final
+@dataclass(frozen=True)
+class ReadsNowhere(dla.Direction):
+    """A vector at a place of the stream that no model has."""
+
+    def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
+        return ResolvedDirection.of_vector(torch.ones(1, 1, 32), at="nowhere")
+
+    def describe(self) -> str:
+        return "a vector"

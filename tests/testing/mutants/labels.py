@@ -11,7 +11,7 @@ import torch
 import dla
 from dla.adapters import Heads
 from dla.decomposers import Item
-from mutants.splitting import SplitsHeads, layer_of, sublayers
+from mutants.splitting import SplitsHeads, sublayers
 
 
 @final
@@ -21,31 +21,6 @@ class NamesHeadsInReverse(SplitsHeads):
 
     def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
         return [dla.HeadWrites(heads.z, heads.W_O, heads.labels[::-1], heads.route), *heads.biases()]
-
-
-@final
-@dataclass(frozen=True)
-class CountsLayersFromOne(SplitsHeads):
-    """`L1H0` for a head of the first block."""
-
-    def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[dla.Write]:
-        names = [dla.Label("head", layer_of(heads) + 1, head) for head in range(len(heads.W_O))]
-        return [dla.HeadWrites(heads.z, heads.W_O, names, heads.route), *heads.biases()]
-
-
-@final
-@dataclass(frozen=True)
-class CreditsTheMLPWithAttention(dla.Decomposer):
-    """Takes every block for a serial one: in a parallel one the MLP's row holds what attention wrote."""
-
-    def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
-        plan = list(model.embeddings())
-        for layer in range(model.n_layers):
-            block = model.block(layer)
-            pre, mid, post = block.resid_pre.site, (block.resid_mid or block.resid_pre).site, block.resid_post.site
-            plan.append(dla.Change(pre, mid, dla.Label("attn_out", layer)))
-            plan.append(dla.Change(mid, post, dla.Label("mlp_out", layer)))
-        return plan
 
 
 @final

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -41,39 +40,6 @@ class Rest(dla.Write):
         return self.stream.vectors(activations) - sum(others)
 
 
-@final
-@dataclass(frozen=True, eq=False)
-class Fitted(dla.Write):
-    """The parts of some writes, times the factor that makes them add up to a stream."""
-
-    stream: dla.Write
-    parts: Sequence[dla.Write]
-
-    @property
-    def labels(self) -> Sequence[dla.Label]:
-        return [label for write in self.parts for label in write.labels]
-
-    @property
-    def reads(self) -> tuple[dla.Site, ...]:
-        return tuple(dict.fromkeys(site for write in (self.stream, *self.parts) for site in write.reads))
-
-    def contract(
-        self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
-    ) -> Float[Tensor, "*more part #batch #pos"]:
-        rows = [write.contract(activations, direction) for write in self.parts]
-        total = sum(values.sum(-3, keepdim=True) for values in rows)
-        factor = self.stream.contract(activations, direction) / total
-        shape = factor.shape
-        values = [factor * row.expand(*row.shape[:-2], *shape[-2:]) for row in rows]
-        return torch.cat(values, -3)
-
-    def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
-        rows = [write.vectors(activations) for write in self.parts]
-        stream = self.stream.vectors(activations)
-        vectors = torch.cat([row.expand(-1, *stream.shape[1:]) for row in rows])
-        return vectors * (stream.norm(dim=-1) / vectors.sum(0).norm(dim=-1)).unsqueeze(-1)
-
-
 def last_stream(model: dla.ModelAdapter) -> dla.Write:
     """What enters the final norm."""
     return model.block(model.n_layers - 1).resid_post
@@ -87,12 +53,3 @@ class HeadsAndTheRest(dla.Decomposer):
     def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
         heads = [s.heads.write() for s in sublayers(model) if s.heads is not None]
         return [*heads, Rest(last_stream(model), heads, dla.Label("everything else"))]
-
-
-@final
-@dataclass(frozen=True)
-class ScalesRowsToFit(dla.Decomposer):
-    """The embeddings are forgotten, and all rows are multiplied by what makes them add up."""
-
-    def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
-        return [Fitted(last_stream(model), [sublayer.write for sublayer in sublayers(model)])]

@@ -36,7 +36,7 @@ class Kinds(dla.Decomposer):
     def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
         kinds: dict[str, list[dla.Write]] = {}
         for sublayer in sublayers(model):
-            kinds.setdefault(sublayer.write.labels[0].kind, []).append(sublayer.write)
+            kinds.setdefault(sublayer.write.labels[0].kind, []).extend([sublayer.write, *sublayer.rounding])
         return [*model.embeddings(), *(dla.SumOf(writes, dla.Label(f"all {kind}")) for kind, writes in kinds.items())]
 
 
@@ -136,7 +136,7 @@ class ReadsByToken(SplitsHeads):
     def split(self, heads: Heads, model: dla.ModelAdapter) -> Sequence[Item]:
         if heads.values is None:
             return heads.writes()
-        entries: list[Item] = list(heads.biases())
+        entries: list[Item] = [*heads.biases(), *heads.values.rounding]
         for remainder, word in enumerate(("even", "odd")):
             label = dla.Label(f"from {word} tokens", heads.label.layer, parent=heads.label)
             entries.append(dla.Entry(heads.label, partial(_reading, heads, remainder, label)))
@@ -161,11 +161,13 @@ class HugeRowsThatCancel(dla.Decomposer):
     def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
         plan: list[dla.Write] = []
         for write in model.embeddings():
-            assert isinstance(write, dla.FullOutput)
+            if not isinstance(write, dla.FullOutput):  # what adding the embeddings rounds away
+                plan.append(write)
+                continue
             for kind, factor in (("much", 1000.0), ("less", -999.0)):
                 label = dla.Label(f"{kind} {write.label}", parent=write.label)
                 plan.append(dla.FullOutput(write.site, label, write.route.after(factor)))
-        return [*plan, *(sublayer.write for sublayer in sublayers(model))]
+        return [*plan, *(write for layer in range(model.n_layers) for write in model.sublayers(layer))]
 
 
 @final
@@ -258,7 +260,7 @@ class RandomButTheSame(SplitsHeads):
         basis = torch.linalg.qr(drawn).Q
 
         def rotated(z: Tensor) -> Tensor:
-            return torch.einsum("bphi,hij->bphj", heads.z.read(z), basis.to(z)).flatten(2)
+            return torch.einsum("bphi,hij->bphj", heads.z.read(z).to(basis), basis).flatten(2)
 
         labels = [
             dla.Label("basis", head.layer, width * i + j, parent=head)
@@ -277,4 +279,5 @@ class OnlyTheLastBlock(dla.Decomposer):
     def writes(self, model: dla.ModelAdapter) -> Sequence[Item]:
         block = model.block(model.n_layers - 1)
         rows = [write for s in block.sublayers for write in ([s.write] if s.heads is None else s.heads.writes())]
+        rows += [write for s in block.sublayers for write in s.rounding]
         return [dla.SumOf([block.resid_pre], dla.Label("everything before")), *rows]

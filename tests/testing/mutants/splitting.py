@@ -17,6 +17,7 @@ class SplitsHeads(dla.Decomposer):
         plan: list[Item] = list(model.embeddings())
         for sublayer in sublayers(model):
             plan += [sublayer.write] if sublayer.heads is None else self.split(sublayer.heads, model)
+            plan += sublayer.rounding
         return plan
 
     @abc.abstractmethod
@@ -32,6 +33,7 @@ class SplitsNeurons(dla.Decomposer):
         plan: list[Item] = list(model.embeddings())
         for sublayer in sublayers(model):
             plan += [sublayer.write] if sublayer.neurons is None else self.split(sublayer.neurons)
+            plan += sublayer.rounding
         return plan
 
     @abc.abstractmethod

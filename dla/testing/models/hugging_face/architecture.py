@@ -35,6 +35,7 @@ class HuggingFaceArchitecture:
         auto_class: The transformers class whose `from_config` builds it.
         lines: The major versions of TransformerLens that boot a bridge for it.
         unfaithful: The major versions whose raw bridge computes other logits than the model that it wraps.
+        d_vocab_out: How many logits there are, where that is not how many ids the embedding knows.
     """
 
     name: str
@@ -44,6 +45,7 @@ class HuggingFaceArchitecture:
     auto_class: str = "AutoModelForCausalLM"
     lines: tuple[int, ...] = (3, 4)
     unfaithful: tuple[int, ...] = ()
+    d_vocab_out: int | None = None
 
     def hugging_face(self, seed: int = 0, dtype: torch.dtype = torch.float32) -> transformers.PreTrainedModel:
         """Builds the model: in evaluation mode, on the CPU, with eager attention.
@@ -97,6 +99,8 @@ class HuggingFaceArchitecture:
         model: transformers.PreTrainedModel = build(
             self.config(), dtype=dtype, attn_implementation="eager", experts_implementation="eager"
         )
+        if self.d_vocab_out is not None:
+            model.set_output_embeddings(torch.nn.Linear(model.config.hidden_size, self.d_vocab_out, bias=False))
         model.config.architectures = [self.bridged_as or type(model).__name__]
         model.train(mode=False)
         return model
@@ -111,6 +115,7 @@ def tiny(
     auto_class: str = "AutoModelForCausalLM",
     lines: tuple[int, ...] = (3, 4),
     unfaithful: tuple[int, ...] = (),
+    d_vocab_out: int | None = None,
 ) -> HuggingFaceArchitecture:
     """An architecture from a configuration class of transformers, looked up only when a configuration is made.
 
@@ -123,13 +128,14 @@ def tiny(
         auto_class: What builds it.
         lines: The major versions of TransformerLens that know it.
         unfaithful: Those that compute other logits.
+        d_vocab_out: How many logits there are.
     """
 
     def make() -> Any:
         merged = {field: copy.deepcopy(value) for part in fields for field, value in part.items()}
         return getattr(transformers, class_name)(**merged)
 
-    return HuggingFaceArchitecture(name, make, kind, bridged_as, auto_class, lines, unfaithful)
+    return HuggingFaceArchitecture(name, make, kind, bridged_as, auto_class, lines, unfaithful, d_vocab_out)
 
 
 def bridge_of(model: transformers.PreTrainedModel) -> TransformerBridge:

@@ -2,11 +2,15 @@
 
 from dla.testing.models.hugging_face.architecture import HuggingFaceArchitecture, tiny
 from dla.testing.models.hugging_face.sizes import GRANITE, LATENT, LLAMA, MULTI_HEAD, WINDOW, rope
+from dla.testing.models.word_tokenizer import VOCABULARY_SIZE
 
 _HEAD = {"head_dim": 8}
 _WIDE = {"head_dim": 12}
 _BIASES = {"attention_bias": True, "mlp_bias": True}
 _SLIDING = {"sliding_window": WINDOW, "layer_types": ["sliding_attention", "full_attention"]}
+
+WIDE_OUTPUT = tiny("llama-wide-output", "LlamaConfig", LLAMA, d_vocab_out=2 * VOCABULARY_SIZE)
+"""No architecture of its own: a model with more logits than ids, as padding or added tokens make it."""
 
 LLAMA_LIKE: tuple[HuggingFaceArchitecture, ...] = (
     tiny("llama", "LlamaConfig", LLAMA),

@@ -118,7 +118,8 @@ def _parts(model: Any, seen: _Cache) -> Iterator[tuple[str, _Stream]]:
     yield "final_post", after
     for i in reversed(range(len(model.blocks))):
         before, post = seen.stream(f"blocks.{i}.hook_resid_pre"), seen.stream(f"blocks.{i}.hook_resid_post")
-        assert before is not None and post is not None
+        assert before is not None
+        assert post is not None
         leaving = onward * _factor(post, after)
         carry, factors = _mix(seen, i, before, post)
         for name, factor in factors.items():

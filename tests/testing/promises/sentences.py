@@ -6,15 +6,21 @@ from collections.abc import Iterator
 from typing import Any
 
 from dla.adapters import Anatomy, Block, Heads, Mixture, ModelAdapter, Neurons, Sublayer, Unembedding, Values
+from dla.adapters.reads import Affine, HeadReads, NeuronReads, Read, StreamEntry
 from dla.decomposers import Decomposer
-from dla.directions import Direction, ResolvedDirection
+from dla.directions import Direction, Directions, ResolvedDirection
+from dla.edits import Ablation
+from dla.engine.rules import Rule
 from dla.inputs import Vocabulary
+from dla.summaries import Interval
+from dla.sweeps import Engine
 from dla.writes import Norm, Route, Write
 from dla.writes.dictionaries import Dictionary
 
 INTERFACES: tuple[type, ...] = (
     *(Decomposer, Write, Direction, ResolvedDirection, ModelAdapter, Anatomy, Block, Sublayer, Heads, Values, Neurons),
-    *(Mixture, Unembedding, Norm, Route, Vocabulary, Dictionary),
+    *(Mixture, Unembedding, Norm, Route, Vocabulary, Dictionary, Ablation),
+    *(Affine, StreamEntry, HeadReads, Read, NeuronReads, Rule, Directions, Engine, Interval),
 )
 """What users write, or fill in, to extend the library."""
 

@@ -5,9 +5,14 @@ from dataclasses import dataclass
 from typing import final
 
 from dla.adapters import Anatomy, Block, Heads, Mixture, ModelAdapter, Neurons, Sublayer, Unembedding, Values
+from dla.adapters.reads import Affine, HeadReads, NeuronReads, Read, StreamEntry
 from dla.decomposers import Decomposer
-from dla.directions import Direction, ResolvedDirection
+from dla.directions import Direction, Directions, ResolvedDirection
+from dla.edits import Ablation
+from dla.engine.rules import Rule
 from dla.inputs import Vocabulary
+from dla.summaries import Interval
+from dla.sweeps import Engine
 from dla.writes import Norm, Route, Write
 from dla.writes.dictionaries import Dictionary
 
@@ -64,7 +69,7 @@ _RESOLVED = (
     Promise("weights:", "resolves", "ReadsNothing"),
     Promise("vector:", "resolves", "ReadsNothing"),
     Promise("dense:", "resolves", "ReadsNothing"),
-    Promise("at:", unseen="a place that is none is refused, tests/directions/test_directions.py"),
+    Promise("at:", "resolves", "ReadsNowhere"),
 )
 
 _ADAPTER = (
@@ -83,7 +88,7 @@ _ADAPTER = (
 
 _ANATOMY = (
     Promise("What is known of a model"),
-    Promise("name:", unseen="a name is any text"),
+    Promise("name:", "anatomy", "has_no_name"),
     Promise("embeddings:", "embeddings", "forgets_the_embedding_scale"),
     Promise("blocks:", "block 0: labels", "counts_layers_from_one"),
     Promise("unembedding:", "unembedding", "drops_b_U"),
@@ -107,9 +112,9 @@ _SUBLAYER = (
     Promise("heads:", "block 0: heads", "flattens_W_O_the_other_way"),
     Promise("neurons:", "block 0: neurons", "forgets_b_out"),
     Promise("experts:", "block 0: experts", "halves_experts"),
-    Promise("outputs:", "block 0: norm", "forgets_a_post_norms_eps"),
-    Promise("rounding:", unseen="half precision, tests/zoo/test_zoo_dtypes.py"),
-    Promise("reasons:", unseen="words for a message, tests/testing/test_check_adapter.py"),
+    Promise("outputs:", "block 0: outputs", "forgets_the_post_norm_of_outputs"),
+    Promise("rounding:", "sum of sources", "forgets_rounding_of_sublayers"),
+    Promise("reasons:", "block 0: outputs", "gives_a_reason_for_nothing"),
 )
 
 _HEADS = (
@@ -117,29 +122,29 @@ _HEADS = (
     Promise("label:", "block 0: labels", "counts_layers_from_one"),
     *(Promise(f"{name}:", "block 0: heads", "flattens_W_O_the_other_way") for name in ("z", "W_O", "b_O", "route")),
     Promise("values:", "block 0: values", "turns_the_pattern"),
-    Promise("rounding:", unseen="half precision, tests/zoo/test_zoo_dtypes.py"),
+    Promise("rounding:", "sum of sources", "forgets_rounding_of_heads"),
 )
 
 _VALUES = (
     Promise("What attention heads read", "block 0: values", "turns_the_pattern"),
     Promise("pattern:", "block 0: values", "turns_the_pattern"),
     Promise("v:", "block 0: values", "turns_the_pattern"),
-    Promise("b_V:", unseen="a constant inside of v: no run tells it from the rest, and rows add up with any"),
-    Promise("rounding:", unseen="half precision, tests/zoo/test_zoo_dtypes.py"),
+    Promise("b_V:", "block 0: reads", "ForgetsAnotherB_V"),
+    Promise("rounding:", "sum of sources", "forgets_rounding_of_values"),
 )
 
 _NEURONS = (
     Promise("An MLP sublayer", "block 0: neurons", "forgets_b_out"),
     Promise("label:", "block 0: labels", "counts_layers_from_one"),
     *(Promise(f"{name}:", "block 0: neurons", "forgets_b_out") for name in ("post", "W_out", "b_out", "route")),
-    Promise("rounding:", unseen="half precision, tests/zoo/test_zoo_dtypes.py"),
+    Promise("rounding:", "sum of neurons", "forgets_rounding_of_neurons"),
 )
 
 _MIXTURE = (
     Promise("A mixture of experts", "block 0: experts", "halves_experts"),
     Promise("label:", "block 0: labels", "counts_layers_from_one"),
     Promise("experts:", "block 0: experts", "halves_experts"),
-    Promise("rounding:", unseen="half precision, tests/zoo/test_zoo_dtypes.py"),
+    Promise("rounding:", "sum of experts", "forgets_rounding_of_experts"),
 )
 
 _UNEMBEDDING = (
@@ -148,7 +153,7 @@ _UNEMBEDDING = (
     *(Promise(f"{name}:", "unembedding", "drops_b_U") for name in ("W_U", "b_U", "normalised", "logits")),
     Promise("transform:", "output transform", "forgets_the_soft_cap"),
     Promise("multiplier:", "final norm", "drops_gamma"),
-    Promise("rounding:", unseen="half precision, tests/zoo/test_zoo_dtypes.py"),
+    Promise("rounding:", "sum of sources", "forgets_rounding_of_unembedding"),
     Promise("module:", "unembedding module", "unembeds_with_another_module"),
 )
 
@@ -175,19 +180,73 @@ _VOCABULARY = (
     Promise("None for a model without tokenizer", "vocabulary", "DecodesTheNextToken"),
     Promise("decode:", "vocabulary", "DecodesTheNextToken"),
     Promise("pad:", "unequal lengths", "pads_on_the_left"),
-    Promise("pad_is_text:", unseen="only the tokenizer can tell, tests/inputs/test_prompts.py"),
-    Promise("If not, it is always padding", unseen="only the tokenizer can tell, tests/inputs/test_prompts.py"),
+    Promise("pad_is_text:", "vocabulary", "PadsWithBOS"),
+    Promise("If not, it is always padding", "vocabulary", "PadsWithBOS"),
     Promise("pads_left:", "unequal lengths", "pads_on_the_left"),
     Promise("unknown:", "vocabulary", "DecodesTheNextToken"),
     Promise("bos:", "vocabulary", "DecodesTheNextToken"),
 )
 
-_DICTIONARY = tuple(
-    Promise(begins, unseen="`read_dictionary` refuses what does not hold, tests/decomposers/test_features.py")
-    for begins in (
-        *("Explains an activation", "Here `f", "An autoencoder reads", "`scale` is 1", "source: The", "Its `encode`"),
-        *("reads:", "writes:", "by_head:", "plain:", "rates:"),
-    )
+_DICTIONARY = (
+    Promise("Explains an activation", "decode", "CapsTheFeatures"),
+    Promise("Here `f", "memory", "FixesItsScale"),
+    Promise("An autoencoder reads", "decode", "CapsTheFeatures"),
+    Promise("`scale` is 1", "decode", "CapsTheFeatures"),
+    Promise("source: The", "finite", "DividesZeroByZero"),
+    Promise("Its `encode`", "reads", "SubtractsInPlace"),
+    *(Promise(f"{name}:", "reads", "SubtractsInPlace") for name in ("reads", "writes", "by_head")),
+    *(Promise(f"{name}:", "decode", "CapsTheFeatures") for name in ("plain", "rates")),
+)
+
+_ABLATION = (
+    Promise("What stands in the place"),
+    Promise("Law: `replace` depends", "memory", "KeepsTheFirstMean"),
+    Promise("replace: What the part", "fits", "TakesAnotherWidth"),
+    Promise("replace: own:", "hands off", "ZeroesInPlace"),
+    Promise("replace: other:", "repeatable", "DrawsNoise"),
+    Promise("replace: ValueError", "fits", "TakesAnotherWidth"),
+)
+
+_AFFINE = (
+    Promise("`x @ weight + bias`", "block 0: reads", "ReadsAnotherLayersValues"),
+    *(Promise(f"{name}:", "block 0: reads", "ReadsAnotherLayersValues") for name in ("weight", "bias")),
+)
+
+_STREAM_ENTRY = tuple(
+    Promise(begins, "block 0: reads", "ReadsAnotherLayersValues")
+    for begins in ("How the residual stream", "stream:", "norm:")
+)
+
+_HEAD_READS = (Promise("What attention heads make", "block 0: reads", "ReadsAnotherLayersValues"),)
+
+_READ = (Promise("Numbers that a sublayer", "block 0: reads", "TakesTheUpForTheGate"),)
+
+_NEURON_READS = tuple(
+    Promise(begins, "block 0: reads", "TakesTheUpForTheGate")
+    for begins in ("What neurons read", "entry:", "pre:", "up:", "bias:", "act:")
+)
+
+_RULE = (
+    Promise("How a trace goes"),
+    *(
+        Promise(begins, unseen="the sums of a trace hold with any share, tests/results/test_trace.py")
+        for begins in ("Law: whatever the rule", "frozen_gate:", "words:")
+    ),
+)
+
+_DIRECTIONS = tuple(
+    Promise(begins, unseen="no tool of the kit takes several, tests/directions/test_answers.py")
+    for begins in ("Several directions", "Law: the result's slice", "needs_answers:", "named:", "describe:")
+)
+
+_ENGINE = tuple(
+    Promise(begins, unseen="it writes files, and is no part of an attribution, tests/sweeps/test_sweeps_ray.py")
+    for begins in ("Where the work", "Law: every window", "results:")
+)
+
+_INTERVAL = tuple(
+    Promise(begins, unseen="a share over many corpora, tests/summaries/test_summary_intervals.py")
+    for begins in ("A confidence interval", "Law: over many", "level:", "bounds:")
 )
 
 PROMISES: Mapping[type, tuple[Promise, ...]] = {
@@ -208,5 +267,15 @@ PROMISES: Mapping[type, tuple[Promise, ...]] = {
     Route: _ROUTE,
     Vocabulary: _VOCABULARY,
     Dictionary: _DICTIONARY,
+    Ablation: _ABLATION,
+    Affine: _AFFINE,
+    StreamEntry: _STREAM_ENTRY,
+    HeadReads: _HEAD_READS,
+    Read: _READ,
+    NeuronReads: _NEURON_READS,
+    Rule: _RULE,
+    Directions: _DIRECTIONS,
+    Engine: _ENGINE,
+    Interval: _INTERVAL,
 }
 """What each interface promises."""
