@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from dla.adapters.affine import Affine
 from dla.adapters.anatomy import PieceKind, Sublayer, Values, biases
-from dla.adapters.reads import Affine, HeadReads, NeuronReads, Read, StreamEntry, SublayerReads
+from dla.adapters.reads import HeadReads, NeuronReads, Read, StreamEntry, SublayerReads
 from dla.adapters.watching import before_hooks
 from dla.errors import UnsupportedModelError
 from dla.testing.differences import apart, slack_of

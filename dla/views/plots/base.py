@@ -162,7 +162,7 @@ def bars_axes(names: Sequence[str], edges: Sequence[float], beside: float = _BES
     }
 
 
-def apart(
+def named_points(
     order: Sequence[int], names: Sequence[str], x: Float64[np.ndarray, " point"], y: Float64[np.ndarray, " point"]
 ) -> set[int]:
     """The points whose names are written: in some order, each whose name meets none that is written already.

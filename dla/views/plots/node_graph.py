@@ -8,7 +8,7 @@ import numpy as np
 from dla.views.graph_data import GraphData, GraphNode
 from dla.views.grid import signed
 from dla.views.palette import NEGATIVE, POSITIVE
-from dla.views.plots.base import apart, figure, names_axis, plotly, signs
+from dla.views.plots.base import figure, named_points, names_axis, plotly, signs
 from dla.views.plots.rows import token_name
 from dla.views.text import as_label
 
@@ -84,7 +84,7 @@ def _points(data: GraphData, places: dict[int, NodePlace]) -> Any:
     x, y = (np.array([places[i][axis] for i in drawn]) for axis in (0, 1))
     sizes = np.sqrt([abs(node.value) for node in nodes])
     names = ["logit" if i == 0 else node.label for i, node in zip(drawn, nodes, strict=True)]
-    named = apart(np.argsort(-sizes, kind="stable").tolist(), names, x, y)
+    named = named_points(np.argsort(-sizes, kind="stable").tolist(), names, x, y)
     return plotly().Scatter(
         x=x.tolist(),
         y=y.tolist(),

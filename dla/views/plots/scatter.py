@@ -6,7 +6,7 @@ import numpy as np
 
 from dla.views.grid import signed
 from dla.views.palette import NEUTRAL
-from dla.views.plots.base import apart, figure, plotly, signs
+from dla.views.plots.base import figure, named_points, plotly, signs
 from dla.views.text import as_label
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def effects_scatter(title: str, frame: "pandas.DataFrame") -> Any:
     low, high = min([*x, *y, 0.0]), max([*x, *y, 0.0])
     names = known.index.tolist()
     orders = (np.argsort(-np.abs(each), kind="stable")[:_NAMED].tolist() for each in (y - x, y))
-    named = apart([i for order in orders for i in order], names, x, y)
+    named = named_points([i for order in orders for i in order], names, x, y)
     points = plotly().Scatter(
         x=x.tolist(),
         y=y.tolist(),

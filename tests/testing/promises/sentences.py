@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from dla.adapters import Anatomy, Block, Heads, Mixture, ModelAdapter, Neurons, Sublayer, Unembedding, Values
-from dla.adapters.reads import Affine, HeadReads, NeuronReads, Read, StreamEntry
+from dla.adapters.affine import Affine
+from dla.adapters.reads import HeadReads, NeuronReads, Read, StreamEntry
 from dla.decomposers import Decomposer
 from dla.directions import Direction, Directions, ResolvedDirection
 from dla.edits import Ablation
