@@ -21,11 +21,11 @@ from dla.engine.frozen import FrozenRun
 from dla.engine.pull_back import PulledBack
 from dla.engine.query import Query
 from dla.engine.rules import Rule, rule_for
-from dla.engine.traced import Shown, ShownActivations, ShownOutput, ShownZ
+from dla.engine.shown import Shown
+from dla.engine.traced_features import Key, gated, moves
 from dla.engine.tracing import (
     RowGradient,
     answered_by,
-    is_feature,
     pulled_back,
     query_at,
     row_gradient,
@@ -41,7 +41,7 @@ from dla.results.axes import without_axes
 from dla.results.rerun import Rerun
 from dla.text import some_of
 from dla.tolerances import TOLERANCE
-from dla.writes import Site, Write
+from dla.writes import Features, Write
 
 _Result = TypeVar("_Result")
 
@@ -126,9 +126,7 @@ def trace(rerun: Rerun, labels: Sequence[Label], by: Decomposer, rule: Rule | No
     _check_kinds(query, by)
     asked, steps = positions_asked(query, pos), steps_with(query, wanted)
     shown = traceable(query, steps)
-    name = _words(labels)
-    if is_feature(steps, wanted):
-        raise UnsupportedModelError(f"{name}: what a dictionary's feature read is not traced. Trace the sublayer.")
+    _check_normalised(steps, query, wanted)
     run = FrozenRun(query, _names(query, steps, shown, by))
     rerun.again(run.observers(), Unembed.SAMPLE)
     return traced(rerun, labels, by, rule, asked, run)
@@ -156,15 +154,14 @@ def traced(
     steps = steps_with(query, labels)
     shown = traceable(query, steps)
     gradient = row_gradient(query, steps, frozenset(labels), asked, rerun.frozen_scale(), run)
-    if not gradient.on:
-        gradient = _of_nothing(name, gradient, shown, asked, run)
-    used = [shown[site] for site in gradient.on]
+    on = gradient.used or _of_nothing(name, gradient, asked)
+    used = [shown[key] for key in on]
     places = list(dict.fromkeys(each.entry.stream.site.name for each in used))
     if len(places) > 1:
         raise ValueError(
             f"{name} read the stream at different places: {some_of(places)}. Trace the parts of one sublayer at a time."
         )
-    pulled = pulled_back(gradient, shown, rule, run)
+    pulled = pulled_back(on, shown, rule, run).plus(gradient.constant)
     _check_row(name, gradient, pulled, asked, run.unit(rerun.eps))
     by_rule = _rule_in_words(used, rule)
     words = f"{name} of {query.direction}{by_rule and f' ({by_rule})'}"
@@ -183,7 +180,7 @@ def _positions_read(
     if source is not None:
         index = torch.full((len(asked), 1), source)
         return Positions(index, index < torch.tensor(query.prompts.lengths).unsqueeze(-1), True, False)
-    if any(isinstance(each.inner if isinstance(each, ShownOutput) else each, ShownZ) for each in used):
+    if any(map(moves, used)):
         return run.positions
     if bool((asked == query.positions.valid).all()):
         return query.positions
@@ -225,7 +222,7 @@ def _check_kinds(query: Query, by: Decomposer) -> None:
         raise ValueError(f"One direction is traced at a time: result.direction({query.names[0]!r}).trace(...).")
 
 
-def _names(query: Query, steps: Sequence[PlanStep], shown: dict[Site, Shown], by: Decomposer) -> set[str]:
+def _names(query: Query, steps: Sequence[PlanStep], shown: dict[Key, Shown], by: Decomposer) -> set[str]:
     """The hooks that a trace needs."""
     sites = [site for step in steps for site in step.write.reads]
     entries = []
@@ -245,21 +242,32 @@ def _write(item: Item, query: Query) -> Write:
     return item if isinstance(item, Write) else item.write(query.prompts)
 
 
-def _of_nothing(
-    name: str, gradient: RowGradient, shown: dict[Site, Shown], asked: Bool[Tensor, "batch query"], run: FrozenRun
-) -> RowGradient:
-    """The gradient of a row that depends on nothing that was read: 0 where the row is 0.
+def _of_nothing(name: str, gradient: RowGradient, asked: Bool[Tensor, "batch query"]) -> dict[Key, Tensor]:
+    """The direction of a row that depends on nothing that was read: 0 where the row is 0.
 
     Raises:
         ValueError: If it is not.
     """
-    if not shown or bool(gradient.row[asked.to(gradient.row.device)].any()):
+    if not gradient.on or bool(gradient.row[asked.to(gradient.row.device)].any()):
         raise ValueError(
             f"{name} read nothing of the stream, as embeddings and biases do, so nothing fed it. Trace a head, an MLP "
             "or a neuron."
         )
-    site = next(iter(shown))
-    return RowGradient(gradient.row, {site: torch.zeros_like(run[site])})
+    return dict([next(iter(gradient.on.items()))])
+
+
+def _check_normalised(steps: Sequence[PlanStep], query: Query, labels: frozenset[Label]) -> None:
+    """Refuses rows of a dictionary that hold the mean by which it normalises its input."""
+    for step in steps:
+        write = step.write
+        if isinstance(write, Features) and not write.dictionary.plain:
+            rest = [label for label in write.labels[len(write.dictionary.W_dec) :] if label.kind != "skip"]
+            asked = [label for label in rest if query.plan.label_in_result(label) in labels]
+            if asked:
+                raise UnsupportedModelError(
+                    f"{asked[0]} cannot be traced: the dictionary of {write.dictionary.writes!r} normalises what it "
+                    "reads, and this row holds the mean that it took away. Trace its features, or the sublayer."
+                )
 
 
 def _check_row(
@@ -281,8 +289,8 @@ def _words(labels: Sequence[Label]) -> str:
 
 
 def _rule_in_words(used: Sequence[Shown], rule: Rule | None) -> str:
-    mlps = [each.inner if isinstance(each, ShownOutput) else each for each in used]
-    for each in mlps:
-        if isinstance(each, ShownActivations):
-            return rule_for(rule, each.reads.up is not None, each.name).words
+    for each in used:
+        of_gated = gated(each)
+        if of_gated is not None:
+            return rule_for(rule, of_gated, each.name).words
     return ""
