@@ -18,6 +18,7 @@ from dla.engine.shown import Shown
 from dla.engine.traced import shown_by_site
 from dla.engine.traced_features import Key, shown_of
 from dla.labels import Label
+from dla.writes import Features
 
 Home = tuple[int, int]
 """Where a part is written: the layer, and the number of the sublayer in it."""
@@ -116,7 +117,8 @@ def _home(step: PlanStep, homes: Mapping[Label, Home], name: str) -> Home:
     found = {
         next((homes[above] for above in label.path() if above in homes), EMBEDDINGS) for label in step.write.labels
     }
-    if len(found) > 1 or step.reductions:
+    of_stream = isinstance(step.write, Features) and step.write.weight is None and EMBEDDINGS in found
+    if len(found) > 1 or step.reductions or of_stream:
         raise ValueError(
             f"Rows of {name} are sums of several parts, or depend on their values ({step.write.labels[0]}), so they "
             "are written at no one place. Pass a decomposer such as HeadDecomposer()."

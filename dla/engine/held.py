@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import final
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -30,7 +29,7 @@ class Leaves:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Held(Write):
+class _Held(Write):
     """A write, with its own numbers and its biases among the leaves.
 
     Attributes:
@@ -54,32 +53,30 @@ class Held(Write):
     def contract(
         self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
     ) -> Float[Tensor, "*more part #batch #pos"]:
-        write = self.write
-        if isinstance(write, ExpertWrites | Features):
-            self.leaves.made[write] = made = write.made(activations).detach().requires_grad_()
-            rows = write.contract_made(made, activations, direction)
-        else:
-            rows = write.contract(activations, direction)
-        biases = _biases(write)
-        if not biases:
+        write, made, ones = self.write, self.leaves.made, direction.new_ones(self.shape, requires_grad=True)
+        if isinstance(write, ExpertWrites):
+            made[write] = write.made(activations).detach().requires_grad_()
+            return write.contract_made(made[write], activations, direction)
+        if isinstance(write, Features):
+            self.leaves.biases.append(ones)
+            made[write] = write.made(activations).detach().requires_grad_()
+            return write.contract_made(made[write], ones, activations, direction)
+        rows = write.contract(activations, direction)
+        if not isinstance(write, Constant):
             return rows
-        ones = rows.new_ones(self.shape, requires_grad=True)
         self.leaves.biases.append(ones)
-        return torch.stack(
-            [
-                row * ones if i in biases else row.expand(*row.shape[:-2], *self.shape)
-                for i, row in enumerate(rows.unbind(-3))
-            ],
-            -3,
-        )
+        return rows * ones
 
     def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
         return self.write.vectors(activations)
 
 
-def _biases(write: Write) -> Sequence[int]:
-    """Which parts are added whatever the stream holds."""
-    if isinstance(write, Constant):
-        return range(len(write.labels))
-    plain = isinstance(write, Features) and write.dictionary.plain
-    return (len(write.dictionary.W_dec),) if plain and isinstance(write, Features) else ()
+def held(write: Write, leaves: Leaves, shape: tuple[int, int]) -> Write:
+    """A write, with its own numbers and its biases put among the leaves when it is contracted.
+
+    Args:
+        write: The write.
+        leaves: Where they are put.
+        shape: How many prompts and positions there are.
+    """
+    return _Held(write, leaves, shape)

@@ -19,7 +19,7 @@ from dla.adapters.reads import StreamEntry
 from dla.engine.all_paths import Home, Met
 from dla.engine.back import rule_through
 from dla.engine.frozen import FrozenRun
-from dla.engine.held import Held, Leaves
+from dla.engine.held import Leaves, held
 from dla.engine.pull_back import PulledBack
 from dla.engine.rules import Rule
 from dla.engine.shown import NotTraced
@@ -62,16 +62,15 @@ def read_of(met: Met, wanted: Sequence[tuple[int, int]], rule: Rule | None, run:
     if why is not None or not met.shown:
         return [why or _NOTHING] * len(wanted)
     leaves = Leaves({key: run[key].detach().clone().requires_grad_() for key in met.shown if isinstance(key, Site)})
-    write = Held(met.step.write, leaves, (len(met.direction), met.direction.shape[1]))
+    write = held(met.step.write, leaves, (len(met.direction), met.direction.shape[1]))
     with torch.enable_grad():
         rows = write.contract(ChainMap(leaves.made, run), met.direction)  # type: ignore[arg-type]
         each = [rows[part, 0, pos if rows.shape[-1] > 1 else 0] for part, pos in wanted]
     found: list[ReadPart | str] = []
     for row in each:
-        gradients = torch.autograd.grad(
-            row, [*leaves.made.values()], retain_graph=True, allow_unused=True, materialize_grads=True
-        )
-        used = {key: g.detach() for key, g in zip(leaves.made, gradients, strict=True) if bool(g.any())}
+        by = [*leaves.made.values(), *leaves.biases]
+        gradients = torch.autograd.grad(row, by, retain_graph=True, allow_unused=True, materialize_grads=True)
+        used = {key: g.detach() for key, g in zip(leaves.made, gradients, strict=False) if bool(g.any())}
         if not used:
             found.append(_NOTHING)
             continue
@@ -79,14 +78,15 @@ def read_of(met: Met, wanted: Sequence[tuple[int, int]], rule: Rule | None, run:
         pulled = [
             each.pulled_back(g, rule_through(each, rule), run) for each, g in zip(read, used.values(), strict=True)
         ]
-        found.append(_part(reduce(add, pulled), read[0].entry))
+        biases = sum(gradients[len(leaves.made) :], torch.zeros_like(pulled[0].constant))
+        found.append(_part(reduce(add, pulled).plus(biases), read[0].entry))
     return found
 
 
 def _part(pulled: PulledBack, entry: StreamEntry) -> ReadPart:
     stream = entry.stream
     assert stream.label.layer is not None
-    before = stream.label.layer, int(stream.label.kind == "mid")
+    before = stream.label.layer + (stream.label.kind == "post"), int(stream.label.kind == "mid")
     told = (float(each.sum()) for each in (pulled.constant, pulled.measured, pulled.size))
     return ReadPart(pulled.direction[0] / stream.route.multiplier, before, *told)
 

@@ -18,7 +18,7 @@ from dla.directions import ResolvedDirection
 from dla.engine.contraction import Contraction
 from dla.engine.forward import ForwardResult, before_norm, directions_of
 from dla.engine.frozen import FrozenRun
-from dla.engine.held import Held, Leaves
+from dla.engine.held import Leaves, held
 from dla.engine.logits import NormWatch, WeighedLogits, readings_of
 from dla.engine.pull_back import PulledBack
 from dla.engine.query import Query
@@ -88,7 +88,7 @@ def row_gradient(
     """
     shown = traceable(query, steps)
     leaves, shape = Leaves(), query.positions.index.shape
-    steps = [PlanStep(Held(step.write, leaves, (shape[0], shape[1])), step.reductions) for step in steps]
+    steps = [PlanStep(held(step.write, leaves, (shape[0], shape[1])), step.reductions) for step in steps]
 
     def leaf(site: Site, activation: Tensor) -> Tensor:
         taken = query.select(site, activation).to(run.home)

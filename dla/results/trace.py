@@ -280,7 +280,8 @@ def _check_row(
     if bool((missed > allowed.to(missed)).any()):
         raise ReconstructionError(
             f"What {name} read makes {float(missed.max()):.1e} more or less than its value (allowed: "
-            f"{float(allowed.max()):.1e}): it is not linear in what its sublayer made."
+            f"{float(allowed.max()):.1e}): it is not linear in what its sublayer made, or it holds a part that read "
+            "nothing, such as an embedding."
         )
 
 

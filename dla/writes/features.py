@@ -68,12 +68,14 @@ class Features(Write):
     def contract_made(
         self,
         made: Float[Tensor, "batch pos feature"],
+        ones: Float[Tensor, "batch pos"],
         activations: Activations,
         direction: Float[Tensor, "*more #batch #pos d_model"],
     ) -> Float[Tensor, "*more part #batch #pos"]:
-        """As `contract`, of the features that `made` gave: linear in them."""
+        """As `contract`, of the features that `made` gave and of a multiple of `b_dec`: linear in both."""
         _, offset = self.dictionary.explain(activations[self.read].detach())
-        return self._contracted(made, self._rest(made, offset, activations), activations, direction)
+        rest = self._rest(made, offset * ones.unsqueeze(-1), activations)
+        return self._contracted(made, rest, activations, direction)
 
     def _contracted(
         self,
