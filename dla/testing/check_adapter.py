@@ -17,6 +17,7 @@ from dla.testing.adapter_steps import (
     check_checkpoint,
     check_embeddings,
     check_readout,
+    check_reads,
     check_running,
     check_sites,
     check_sums,
@@ -102,6 +103,7 @@ def _of_one_run(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> Iter
     yield from _guarded("context", lambda: check_context(run))
     yield from _guarded("cache", lambda: check_cache(run))
     yield from _guarded("sums", lambda: check_sums(run))
+    yield from _guarded("reads", lambda: check_reads(run))
 
 
 def _guarded(name: str, steps: _Steps) -> Iterator[CheckResult]:

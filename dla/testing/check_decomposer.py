@@ -57,7 +57,7 @@ def check_decomposer(
         >>> from dla.testing import Profile, check_decomposer
         >>> report = check_decomposer(dla.HeadDecomposer(), profile=Profile.QUICK)
         >>> report.ok, len(report.steps)
-        (True, 18)
+        (True, 19)
     """
     as_decomposer(decomposer)
     check_options(models, profile)
