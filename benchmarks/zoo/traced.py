@@ -35,7 +35,9 @@ def traced(model: Any) -> dict[str, Traced]:
     found: dict[str, list[Any]] = {ATTENTION: [], MLPS: []}
     for block, of_block in zip(adapter.anatomy.blocks, reads, strict=True):
         for sublayer, read in zip(block.sublayers, of_block, strict=True):
-            mlp = isinstance(read, NeuronReads | ExpertReads) or str(sublayer.write.labels[0]).endswith(("mlp_out", "moe_out"))
+            mlp = isinstance(read, NeuronReads | ExpertReads) or str(sublayer.write.labels[0]).endswith(
+                ("mlp_out", "moe_out")
+            )
             found[MLPS if mlp else ATTENTION].append(read)
     return {
         kind: Traced(

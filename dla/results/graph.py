@@ -20,8 +20,8 @@ from dla.inputs.given import Count, count, number
 from dla.inputs.given import shown as told
 from dla.labels import Label
 from dla.results.attributed import AttributedRows, run_of
-from dla.results.trace import Pos
 from dla.results.trace_back import end_of, one_position, rows_of_walk
+from dla.results.traced_positions import Pos
 from dla.tolerances import TOLERANCE
 from dla.views.graph import Graph
 from dla.views.graph_data import GraphData, GraphEdge, GraphNode

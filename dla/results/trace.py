@@ -7,10 +7,10 @@ reads of the stream, and of the biases on the way, must be the row as it was mea
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, final
+from typing import Any, TypeVar, final
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dla.adapters.upstream import up_to
@@ -22,7 +22,7 @@ from dla.engine.pull_back import PulledBack
 from dla.engine.query import Query
 from dla.engine.rules import Rule, rule_for
 from dla.engine.shown import Shown
-from dla.engine.traced_features import Key, gated, moves
+from dla.engine.traced_features import Key, gated
 from dla.engine.tracing import (
     RowGradient,
     answered_by,
@@ -32,23 +32,16 @@ from dla.engine.tracing import (
     steps_with,
     traceable,
 )
-from dla.errors import ReconstructionError, UnsupportedModelError
-from dla.inputs.given import shown as told
-from dla.inputs.given import whole_number
-from dla.inputs.prompts import Positions
+from dla.errors import ReconstructionError, RunChangedError, UnsupportedModelError
 from dla.labels import Label
 from dla.results.axes import without_axes
 from dla.results.rerun import Rerun
+from dla.results.traced_positions import Pos, positions_asked, positions_read
 from dla.text import some_of
 from dla.tolerances import TOLERANCE
 from dla.writes import Features, Write
 
 _Result = TypeVar("_Result")
-
-if TYPE_CHECKING:
-    Pos = int | None
-else:  # what is passed is looked at here, and a sentence says what is wrong with it
-    Pos = object
 
 
 @final
@@ -63,6 +56,7 @@ class Trace:
         part: What was traced, in words.
         rule: How MLPs were read as linear, in words; empty where none was.
         unit: The rounding unit of what was read.
+        row: The traced row in this run, at each position of the result.
     """
 
     query: Query
@@ -71,6 +65,25 @@ class Trace:
     part: str
     rule: str
     unit: float
+    row: Float[Tensor, "batch query"]
+
+    def of(self, row: Float[Tensor, "*batch_and_pos"], tolerance: Float[Tensor, "*batch_and_pos"]) -> "Trace":
+        """The same, if what was traced is the row of the result.
+
+        Args:
+            row: That row, at each position that the result is about.
+            tolerance: How far the two may be apart.
+
+        Raises:
+            RunChangedError: If it is another, as where a dictionary was changed since.
+        """
+        missed = (self.row.reshape(row.shape).to(row) - row).abs().nan_to_num()
+        if bool((missed > tolerance.nan_to_num()).any()):
+            raise RunChangedError(
+                f"{self.part} is not any more what it was in this result, by {float(missed.max()):.1e}: what its rows "
+                "are made with was changed. Attribute again, and trace that result."
+            )
+        return self
 
     def proven(self, result: _Result) -> _Result:
         """An attribution of that query with the measured row as its logit, and what is read of biases as its constant.
@@ -165,52 +178,11 @@ def traced(
     _check_row(name, gradient, pulled, asked, run.unit(rerun.eps))
     by_rule = _rule_in_words(used, rule)
     words = f"{name} of {query.direction}{by_rule and f' ({by_rule})'}"
-    read = _positions_read(query, labels, used, asked, run)
+    read = positions_read(query, labels, used, asked, run)
     pulled = pulled.at(read.index)
     asked_at = query_at(query, places[0], by, words, read, pulled)
-    return Trace(asked_at, answered_by(asked_at, run, rerun.eps), pulled, name, by_rule, run.unit(rerun.eps))
-
-
-def _positions_read(
-    query: Query, labels: Sequence[Label], used: Sequence[Shown], asked: Bool[Tensor, "batch query"], run: FrozenRun
-) -> Positions:
-    """Where a row was read: an MLP where it wrote, a source where it stands, a head anywhere."""
-    sources = {label.source for label in labels}
-    source = sources.pop() if len(sources) == 1 else None
-    if source is not None:
-        index = torch.full((len(asked), 1), source)
-        return Positions(index, index < torch.tensor(query.prompts.lengths).unsqueeze(-1), True, False)
-    if any(map(moves, used)):
-        return run.positions
-    if bool((asked == query.positions.valid).all()):
-        return query.positions
-    index = query.positions.index.gather(1, asked.to(torch.long).argmax(1, keepdim=True))
-    return Positions(index, asked.any(1, keepdim=True), True, False)
-
-
-def positions_asked(query: Query, pos: Pos) -> Bool[Tensor, "batch query"]:
-    """Which of a query's positions are traced.
-
-    Args:
-        query: The query.
-        pos: One position, counted from each prompt's first token; None for all.
-
-    Raises:
-        TypeError: If it is no number.
-        ValueError: If the query is not about it.
-    """
-    valid = query.positions.valid
-    if pos is None:
-        return valid
-    number = whole_number(pos)
-    if number is None:
-        raise TypeError(f"pos={told(pos)} is not a position. Pass a whole number, or None for all of the result.")
-    lengths = torch.tensor(query.prompts.lengths).unsqueeze(-1)
-    asked = valid & (query.positions.index == (number if number >= 0 else lengths + number))
-    if not bool(asked.any()):
-        there = sorted(set(query.positions.index[valid].tolist()))
-        raise ValueError(f"The result is not about position {number}; it is about {some_of(map(str, there))}.")
-    return asked
+    answer = answered_by(asked_at, run, rerun.eps)
+    return Trace(asked_at, answer, pulled, name, by_rule, run.unit(rerun.eps), gradient.row)
 
 
 def _check_kinds(query: Query, by: Decomposer) -> None:
