@@ -1,7 +1,7 @@
 """A trace is the gradient of a frozen copy of the model, and adds up to what was measured."""
 
 import re
-from typing import Any
+from typing import Any, final
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 import dla
 from dla.adapters.transformer_lens import TransformerLensAdapter
 from dla.testing import AlteredAdapter, TinyModel
+from tests.dictionaries import Biased
 from tests.frozen_by_hand import FrozenByHand
 from tests.subjects import GPT2, LLAMA, needs_hooked_transformer, some_tokens
 from tests.traced_subjects import ALLOWED, ASKED, DOUBLE, EACH_RULE, attributed
@@ -164,6 +165,12 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
         "embed read nothing of the stream",
     ),
     "a bias": (lambda r: r.trace("1_b_O", by=HEADS), ValueError, "1_b_O read nothing of the stream"),
+    "an embedding among heads": (
+        lambda r: r.trace(["embed", "L1H0"], by=HEADS),
+        dla.ReconstructionError,
+        "or it holds a part that read nothing, such as an embedding",
+    ),
+    "no label": (lambda r: r.trace([], by=HEADS), ValueError, "names no part"),
     "two places": (
         lambda r: r.trace(["L0H0", "L1H0"], by=HEADS),
         ValueError,
@@ -212,8 +219,13 @@ def test_a_gated_mlp_wants_a_rule() -> None:
 
 def test_one_question_at_a_time() -> None:
     attributor = dla.Attributor(GPT2.model(), HEADS)
-    several = attributor.attribute(some_tokens(1), {"one": dla.Logit(5), "two": dla.Logit(6)})
-    for ask in (lambda: several.trace("L1H0", by=HEADS), several.trace_back):
+    several = attributor.attribute(some_tokens(1, 1), {"one": dla.Logit(5), "two": dla.Logit(6)})
+    for ask in (
+        lambda: several.trace("L1H0", by=HEADS),
+        several.trace_back,
+        lambda: dla.total_effects(several),
+        lambda: dla.graph(several),
+    ):
         with pytest.raises(ValueError, match=re.escape("One direction is traced at a time: result.direction('one')")):
             ask()
     several.direction("two").trace("L1H0", by=HEADS)
@@ -227,18 +239,83 @@ def test_one_question_at_a_time() -> None:
             ask()
 
 
-def test_a_model_that_changed_is_not_traced() -> None:
+AGAIN: dict[str, Any] = {
+    "trace": lambda r: r.trace("L1H0", by=HEADS),
+    "trace_back": lambda r: r.trace_back(),
+    "total_effects": lambda r: dla.total_effects(r),
+    "graph": lambda r: dla.graph(r),
+}
+
+
+@pytest.mark.parametrize("ask", AGAIN.values(), ids=AGAIN)
+def test_what_cannot_be_run_again_is_not_answered(ask: Any, tmp_path: Any) -> None:
     model = GPT2.fresh()
-    result = dla.Attributor(model, HEADS).attribute(some_tokens(1), ASKED)
+    attributor = dla.Attributor(model, HEADS)
+    result = attributor.attribute(some_tokens(1, 1), ASKED)
+    result.save(tmp_path / "result.nc")
+    with pytest.raises(ValueError, match=r"runs the model again, and this result was read from a file"):
+        ask(dla.load(tmp_path / "result.nc"))
     handle = model.blocks[0].hook_resid_pre.register_forward_hook(lambda _, args, output: 2 * output)
-    for ask in (lambda: result.trace("L1H0", by=HEADS), result.trace_back):
-        with pytest.raises(dla.RunChangedError):
-            ask()
-    handle.remove()
-    with torch.no_grad():
-        model.unembed.W_U.mul_(1.5)
     with pytest.raises(dla.RunChangedError):
-        result.trace_back()
+        ask(result)
+    handle.remove()
+    ask(result)
+    with torch.no_grad():
+        model.blocks[0].mlp.W_in.mul_(1.5)
+    with pytest.raises(dla.RunChangedError):
+        ask(result)
+
+
+def test_a_dictionary_that_changed_is_not_traced() -> None:
+    sae = Biased(GPT2.model().cfg.d_model, 3)
+    by = dla.FeatureDecomposer({"blocks.1.hook_mlp_out": sae})
+    result = dla.Attributor(GPT2.model(), by).attribute(some_tokens(1), ASKED)
+    label = result.select(kind="feature").top(1, by="abs")[0][0]
+    result.trace(label, by=HEADS)
+    sae.b_enc += 0.5
+    with pytest.raises(dla.RunChangedError, match=rf"{label} is not any more what it was in this result, by"):
+        result.trace(label, by=HEADS)
+
+
+@final
+class Bent:
+    """Features that no matrix makes."""
+
+    def __init__(self, d: int) -> None:
+        drawn = Biased(d, 3)
+        self.W_enc, self.W_dec, self.b_dec = drawn.W_enc, drawn.W_dec, drawn.b_dec
+
+    def encode(self, x: Tensor) -> Tensor:
+        return (x.to(self.W_enc) @ self.W_enc).tanh()
+
+
+def test_features_that_are_not_linear_say_so() -> None:
+    by = dla.FeatureDecomposer({"blocks.1.hook_mlp_out": Bent(GPT2.model().cfg.d_model)})
+    result = dla.Attributor(GPT2.model(), by).attribute(some_tokens(1), ASKED)
+    with pytest.raises(
+        dla.UnsupportedModelError, match="The dictionary of 'blocks.1.hook_mlp_out' cannot be traced: its features"
+    ):
+        result.trace("1_mlp_out_F0", by=HEADS)
+    back = result.trace_back()
+    assert bool((back.gap.abs() <= back.tolerance).all())
+    with pytest.raises(ValueError, match="1_mlp_out_b_dec read nothing of the stream"):
+        result.trace("1_mlp_out_b_dec", by=HEADS)
+
+
+def test_features_of_a_place_that_is_not_known_say_so() -> None:
+    sae = Biased(GPT2.model().cfg.d_model, 3)
+    by = dla.FeatureDecomposer({("blocks.1.attn.q.hook_out", "blocks.1.hook_mlp_out"): sae})
+    result = dla.Attributor(GPT2.model(), by).attribute(some_tokens(1), ASKED)
+    with pytest.raises(dla.UnsupportedModelError, match="'blocks.1.attn.q.hook_out' shows cannot be traced: it is not"):
+        result.trace("1_mlp_out_F0", by=HEADS)
+
+
+def test_a_place_after_the_one_that_was_asked_about_is_refused() -> None:
+    model, early = GPT2.model(), dla.ResidualVector(torch.ones(32), at="blocks.0.hook_resid_post")
+    result = dla.Attributor(model, HEADS).attribute(some_tokens(1), early)
+    with pytest.raises(ValueError, match=r"to='blocks.1.hook_resid_mid' is no place of the stream before what the"):
+        result.trace_back("blocks.1.hook_resid_mid")
+    assert bool((result.trace_back().gap.abs() <= result.trace_back().tolerance).all())
 
 
 def test_what_a_hook_adds_is_no_part_of_what_was_read() -> None:
