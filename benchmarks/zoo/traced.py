@@ -7,7 +7,7 @@ from torch import Tensor
 
 import dla
 from dla.adapters.reads import ExpertReads, NeuronReads
-from dla.testing.laws.traces import rule_of
+from dla.testing.laws.traces import fitting_rule
 
 ATTENTION, MLPS = "attention", "MLPs"
 
@@ -52,7 +52,7 @@ def traced(model: Any) -> dict[str, Traced]:
 
 def gap_traced_back(result: dla.Attribution, model: Any) -> Tensor:
     """By how much what stood at the embeddings, biases and leaves miss the logit at the last position."""
-    rules = [rule_of(read) for of_block in dla.adapt(model).reads or () for read in of_block]
+    rules = [fitting_rule(read) for of_block in dla.adapt(model).reads or () for read in of_block]
     gap: Tensor = result.trace_back(rule=next(filter(None, rules), None), pos=-1).gap
     return gap
 

@@ -13,7 +13,7 @@ from dla.adapters.base import ModelAdapter
 from dla.engine.rules import Rule
 from dla.testing.adapter_numbers import check_block_numbers
 from dla.testing.differences import largest
-from dla.testing.laws.traces import rule_of
+from dla.testing.laws.traces import fitting_rule
 from dla.testing.observed_run import ObservedRun, sites_of
 from dla.testing.report import CheckResult
 from dla.tolerances import MODULE_TOLERANCE
@@ -148,7 +148,7 @@ def check_reads(run: ObservedRun) -> Iterator[CheckResult]:
     for block, of_block in zip(run.anatomy.blocks, reads, strict=True):
         for sublayer, of in zip(block.sublayers, of_block, strict=True):
             if not isinstance(of, str):
-                rules.append(rule_of(of))
+                rules.append(fitting_rule(of))
                 result.trace(str(sublayer.write.labels[0]), by=dla.ComponentDecomposer(), rule=rules[-1])
                 through += 1
     result.trace_back(rule=next((rule for rule in rules if rule is not None), None))

@@ -19,7 +19,7 @@ def find_in_traces(case: Case) -> Problem | None:
             continue
         label = str(sublayer.write.labels[0])
         try:
-            result.trace(label, by=case.decomposer, rule=rule_of(of))
+            result.trace(label, by=case.decomposer, rule=fitting_rule(of))
         except UnsupportedModelError:  # it may be about parts that are not there yet
             continue
         except ReconstructionError as error:
@@ -31,7 +31,7 @@ def find_in_traces(case: Case) -> Problem | None:
     return None
 
 
-def rule_of(reads: SublayerReads) -> Rule | None:
+def fitting_rule(reads: SublayerReads) -> Rule | None:
     """A rule that fits a sublayer; None where only one does."""
     gated = isinstance(reads, NeuronReads) and reads.up is not None
     return Mixed(0.5) if gated or (isinstance(reads, ExpertReads) and reads.gated) else None
