@@ -31,6 +31,21 @@ class Random:
 
 
 @final
+class Biased:
+    """As `Random`, with a bias in its encoder, and its own subtracted from what it reads."""
+
+    def __init__(self, d: int, seed: int, skip: bool = False) -> None:
+        drawn = Random(d, seed, skip=skip)
+        self.W_enc, self.W_dec, self.b_dec = drawn.W_enc, drawn.W_dec, drawn.b_dec
+        self.b_enc = drawn.W_enc.sum(0)
+        if skip:
+            self.W_skip = drawn.W_skip
+
+    def encode(self, x: Tensor) -> Tensor:
+        return ((x.to(self.W_enc) - self.b_dec) @ self.W_enc + self.b_enc).relu()
+
+
+@final
 class Perfect:
     """Two features a coordinate, its positive and its negative part: reconstructs everything."""
 

@@ -6,7 +6,8 @@ from typing import Any, final
 from torch import Tensor
 
 import dla
-from dla.adapters.reads import HeadReads, NeuronReads
+from dla.adapters.reads import ExpertReads, NeuronReads
+from dla.testing.laws.traces import fitting_rule
 
 ATTENTION, MLPS = "attention", "MLPs"
 
@@ -34,11 +35,13 @@ def traced(model: Any) -> dict[str, Traced]:
     found: dict[str, list[Any]] = {ATTENTION: [], MLPS: []}
     for block, of_block in zip(adapter.anatomy.blocks, reads, strict=True):
         for sublayer, read in zip(block.sublayers, of_block, strict=True):
-            mlp = isinstance(read, NeuronReads) or str(sublayer.write.labels[0]).endswith(("mlp_out", "moe_out"))
+            mlp = isinstance(read, NeuronReads | ExpertReads) or str(sublayer.write.labels[0]).endswith(
+                ("mlp_out", "moe_out")
+            )
             found[MLPS if mlp else ATTENTION].append(read)
     return {
         kind: Traced(
-            sum(isinstance(read, HeadReads | NeuronReads) for read in of_kind),
+            sum(not isinstance(read, str) for read in of_kind),
             len(of_kind),
             tuple(dict.fromkeys(_without_layer(read) for read in of_kind if isinstance(read, str))),
         )
@@ -49,9 +52,8 @@ def traced(model: Any) -> dict[str, Traced]:
 
 def gap_traced_back(result: dla.Attribution, model: Any) -> Tensor:
     """By how much what stood at the embeddings, biases and leaves miss the logit at the last position."""
-    reads = [read for of_block in dla.adapt(model).reads or () for read in of_block]
-    gated = any(isinstance(read, NeuronReads) and read.up is not None for read in reads)
-    gap: Tensor = result.trace_back(rule=dla.Mixed(0.5) if gated else None, pos=-1).gap
+    rules = [fitting_rule(read) for of_block in dla.adapt(model).reads or () for read in of_block]
+    gap: Tensor = result.trace_back(rule=next(filter(None, rules), None), pos=-1).gap
     return gap
 
 

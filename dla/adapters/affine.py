@@ -20,6 +20,11 @@ class Affine:
     weight: Float[Tensor, "d_in d_out"]
     bias: Float[Tensor, " d_out"] | None
 
+    def of(self, x: Float[Tensor, "*more d_in"]) -> Float[Tensor, "*more d_out"]:
+        """What it makes of vectors."""
+        made = x @ self.weight.detach().to(x)
+        return made if self.bias is None else made + self.bias.detach().to(x)
+
     def pull_back(self, direction: Float[Tensor, "*more d_out"]) -> Float[Tensor, "*more d_in"]:
         """The direction in the input."""
         return direction @ self.weight.detach().to(direction).T

@@ -145,9 +145,18 @@ class Mixture:
     experts: ExpertWrites
     rounding: tuple[Write, ...] = ()
 
+    @property
+    def route(self) -> Route:
+        """From the sublayer's output to the stream, post-norm included."""
+        return self.experts.route
+
+    def biases(self) -> Sequence[Write]:
+        """What no expert writes: the bias of a post-norm, what is rounded away."""
+        return [*biases(None, "b_out", self.label, self.route, "ln2_post_b"), *self.rounding]
+
     def writes(self) -> Sequence[Write]:
         """All of the sublayer."""
-        return [self.experts, *biases(None, "b_out", self.label, self.experts.route, "ln2_post_b"), *self.rounding]
+        return [self.experts, *self.biases()]
 
 
 @final

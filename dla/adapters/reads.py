@@ -4,8 +4,8 @@ With the norm's scale frozen each of these is a linear map of the stream and a c
 of the stream can be pulled back to the stream itself.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import final
 
 import torch
@@ -26,10 +26,13 @@ class StreamEntry:
     Attributes:
         stream: The stream at the place where it is read.
         norm: The norm that it passes; None if it passes none.
+        shown_at: The hooks that show what enters, by name, each with the norm that the stream has passed there: some
+            show it before the norm's weight and bias.
     """
 
     stream: FullOutput
     norm: Norm | None
+    shown_at: Mapping[str, Norm | None] = field(default_factory=dict)
 
     @property
     def reads(self) -> tuple[Site, ...]:
@@ -106,7 +109,46 @@ class NeuronReads:
         return value if self.up is None else value * activations[self.up.site]
 
 
-SublayerReads = HeadReads | NeuronReads | str
+@final
+@dataclass(frozen=True, eq=False)
+class Expert:
+    """One expert of a mixture: `act(pre) @ down`, or with a gate `(act(pre) * up) @ down`.
+
+    Attributes:
+        pre: From what enters to what the activation function is applied to.
+        up: From what enters to what the gate multiplies; None in an expert without gate.
+        down: From the product to what the expert puts out.
+        act: The activation function, entry by entry.
+    """
+
+    pre: Affine
+    up: Affine | None
+    down: Affine
+    act: Callable[[Float[Tensor, "*shape"]], Float[Tensor, "*shape"]]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ExpertReads:
+    """What the experts of a mixture read.
+
+    Attributes:
+        entry: How the stream enters the mixture.
+        experts: The experts that a router chooses from.
+        shared: All shared experts together, without their gate; None if there are none.
+    """
+
+    entry: StreamEntry
+    experts: tuple[Expert, ...]
+    shared: Expert | None
+
+    @property
+    def gated(self) -> bool:
+        """Whether they have gates, all alike."""
+        return self.experts[0].up is not None
+
+
+SublayerReads = HeadReads | NeuronReads | ExpertReads | str
 """What a sublayer reads, or why that is not known: a clause."""
 
 ModelReads = tuple[tuple[SublayerReads, ...], ...]

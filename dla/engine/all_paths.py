@@ -14,7 +14,11 @@ from dla.engine.back import Walk, Walked, place_at
 from dla.engine.frozen import FrozenRun
 from dla.engine.query import Query
 from dla.engine.rules import Rule
+from dla.engine.shown import Shown
+from dla.engine.traced import shown_by_site
+from dla.engine.traced_features import Key, shown_of
 from dla.labels import Label
+from dla.writes import Features
 
 Home = tuple[int, int]
 """Where a part is written: the layer, and the number of the sublayer in it."""
@@ -31,11 +35,13 @@ class Met:
     Attributes:
         step: The step.
         home: Where its parts are written.
+        shown: What its parts are linear in.
         direction: What reads them through all paths, in the units of the final stream.
     """
 
     step: PlanStep
     home: Home
+    shown: dict[Key, Shown]
     direction: Float[Tensor, "batch pos d_model"]
 
 
@@ -67,11 +73,19 @@ class AllPaths:
         self.start = place_at(query.model, "tokens")
         self._walk = Walk(query.model, self.start, rule)
         steps = [step for step in plan.steps(query.prompts) if not step.adds]
-        self._steps = [(step, _home(step, self._homes, plan.name)) for step in steps]
+        by_site = shown_by_site(query.model)
+        self._steps = [
+            (step, _home(step, self._homes, plan.name), shown_of(step.write, query.model, by_site)) for step in steps
+        ]
 
     def names(self) -> set[str]:
         """The hooks that are read."""
-        return self._walk.names() | {site.name for step, _ in self._steps for site in step.write.reads}
+        own = {site.name for step, _, _ in self._steps for site in step.write.reads}
+        return (
+            self._walk.names()
+            | own
+            | {site.name for *_, shown in self._steps for each in shown.values() for site in each.sites}
+        )
 
     def meet(self, end: Float[Tensor, "batch pos d_model"], run: FrozenRun) -> tuple[list[Met], Walked]:
         """Every step with what reads its parts, in the order of the plan, and what was found at the embeddings.
@@ -87,7 +101,7 @@ class AllPaths:
 
         walked = self._walk.back(end, run, remember)
         directions[EMBEDDINGS] = walked.direction
-        return [Met(step, home, directions[home]) for step, home in self._steps], walked
+        return [Met(step, home, shown, directions[home]) for step, home, shown in self._steps], walked
 
 
 def homes_of(model: ModelAdapter) -> dict[Label, Home]:
@@ -103,7 +117,8 @@ def _home(step: PlanStep, homes: Mapping[Label, Home], name: str) -> Home:
     found = {
         next((homes[above] for above in label.path() if above in homes), EMBEDDINGS) for label in step.write.labels
     }
-    if len(found) > 1 or step.reductions:
+    of_stream = isinstance(step.write, Features) and step.write.weight is None and EMBEDDINGS in found
+    if len(found) > 1 or step.reductions or of_stream:
         raise ValueError(
             f"Rows of {name} are sums of several parts, or depend on their values ({step.write.labels[0]}), so they "
             "are written at no one place. Pass a decomposer such as HeadDecomposer()."

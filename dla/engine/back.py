@@ -16,7 +16,9 @@ from dla.adapters.anatomy import Sublayer
 from dla.adapters.base import ModelAdapter
 from dla.engine.frozen import FrozenRun
 from dla.engine.rules import Rule, as_rule, rule_for
-from dla.engine.traced import NotTraced, Shown, ShownActivations, ShownOutput, reads_of, whole_output
+from dla.engine.shown import NotTraced, Shown
+from dla.engine.traced import reads_of, whole_output
+from dla.engine.traced_features import gated
 from dla.errors import UnsupportedModelError
 from dla.inputs.given import shown as told
 from dla.labels import Label
@@ -194,9 +196,3 @@ class Walk:
 def rule_through(shown: Shown, rule: Rule | None) -> Rule | None:
     """The rule for one of a model's sublayers: what was asked for where it is gated, else the only one."""
     return rule if gated(shown) else None
-
-
-def gated(shown: Shown) -> bool | None:
-    """Whether an MLP is gated; None for what is no MLP."""
-    inner = shown.inner if isinstance(shown, ShownOutput) else shown
-    return inner.reads.up is not None if isinstance(inner, ShownActivations) else None

@@ -19,10 +19,11 @@ from dla.adapters.reads import StreamEntry
 from dla.engine.all_paths import Home, Met
 from dla.engine.back import rule_through
 from dla.engine.frozen import FrozenRun
+from dla.engine.held import Leaves, held
 from dla.engine.pull_back import PulledBack
 from dla.engine.rules import Rule
-from dla.engine.traced import NotTraced, Shown
-from dla.writes import Features, Site
+from dla.engine.shown import NotTraced
+from dla.writes import Site
 
 _NOTHING = "it read nothing of the stream"
 _AT_A_TIME = 16  # directions that are contracted together
@@ -48,46 +49,44 @@ class ReadPart:
     size: float
 
 
-def read_of(
-    met: Met, shown: dict[Site, Shown], wanted: Sequence[tuple[int, int]], rule: Rule | None, run: FrozenRun
-) -> list[ReadPart | str]:
+def read_of(met: Met, wanted: Sequence[tuple[int, int]], rule: Rule | None, run: FrozenRun) -> list[ReadPart | str]:
     """What some parts of one prompt read, or why that is not known: a clause.
 
     Args:
         met: The step that writes them, and what reads it.
-        shown: What sites show of sublayers.
         wanted: The number of each part in the step, and its position.
         rule: How gated MLPs are read as linear.
         run: The run.
     """
-    of = {site: shown[site] for site in met.step.write.reads if site in shown}
-    why = next((each.why for each in of.values() if isinstance(each, NotTraced)), None)
-    if isinstance(met.step.write, Features):
-        why = "it is no linear function of what its dictionary reads"
-    if why is not None or not of:
+    why = next((each.why for each in met.shown.values() if isinstance(each, NotTraced)), None)
+    if why is not None or not met.shown:
         return [why or _NOTHING] * len(wanted)
-    leaves = {site: run[site].detach().clone().requires_grad_() for site in of}
+    leaves = Leaves({key: run[key].detach().clone().requires_grad_() for key in met.shown if isinstance(key, Site)})
+    write = held(met.step.write, leaves, (len(met.direction), met.direction.shape[1]))
     with torch.enable_grad():
-        rows = met.step.write.contract(ChainMap(leaves, run), met.direction)  # type: ignore[arg-type]
+        rows = write.contract(ChainMap(leaves.made, run), met.direction)  # type: ignore[arg-type]
         each = [rows[part, 0, pos if rows.shape[-1] > 1 else 0] for part, pos in wanted]
     found: list[ReadPart | str] = []
     for row in each:
-        gradients = torch.autograd.grad(
-            row, [*leaves.values()], retain_graph=True, allow_unused=True, materialize_grads=True
-        )
-        used = {site: g.detach() for site, g in zip(of, gradients, strict=True) if bool(g.any())}
+        by = [*leaves.made.values(), *leaves.biases]
+        gradients = torch.autograd.grad(row, by, retain_graph=True, allow_unused=True, materialize_grads=True)
+        used = {key: g.detach() for key, g in zip(leaves.made, gradients, strict=False) if bool(g.any())}
         if not used:
             found.append(_NOTHING)
             continue
-        pulled = [of[site].pulled_back(g, rule_through(of[site], rule), run) for site, g in used.items()]
-        found.append(_part(reduce(add, pulled), of[next(iter(used))].entry))
+        read = [met.shown[key] for key in used]
+        pulled = [
+            each.pulled_back(g, rule_through(each, rule), run) for each, g in zip(read, used.values(), strict=True)
+        ]
+        biases = sum(gradients[len(leaves.made) :], torch.zeros_like(pulled[0].constant))
+        found.append(_part(reduce(add, pulled).plus(biases), read[0].entry))
     return found
 
 
 def _part(pulled: PulledBack, entry: StreamEntry) -> ReadPart:
     stream = entry.stream
     assert stream.label.layer is not None
-    before = stream.label.layer, int(stream.label.kind == "mid")
+    before = stream.label.layer + (stream.label.kind == "post"), int(stream.label.kind == "mid")
     told = (float(each.sum()) for each in (pulled.constant, pulled.measured, pulled.size))
     return ReadPart(pulled.direction[0] / stream.route.multiplier, before, *told)
 

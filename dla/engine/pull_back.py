@@ -4,6 +4,7 @@ Frozen are attention patterns, the scales of norms, and in an MLP what its rule 
 linear in the stream that it read, up to a constant.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -13,9 +14,10 @@ from torch import Tensor
 
 from dla.adapters.affine import Affine
 from dla.adapters.anatomy import Heads, Neurons
-from dla.adapters.reads import HeadReads, NeuronReads, StreamEntry, secant
+from dla.adapters.reads import ExpertReads, HeadReads, NeuronReads, StreamEntry, secant
 from dla.engine.frozen import FrozenRun
 from dla.engine.rules import Rule
+from dla.writes import ExpertWrites
 from dla.writes.routes import Route
 from dla.writes.sites import take_rows
 
@@ -79,6 +81,14 @@ def to_post(output: Float[Tensor, "batch pos d_model"], neurons: Neurons) -> Flo
     return output @ neurons.W_out.detach().to(output).T
 
 
+def to_outputs(
+    output: Float[Tensor, "batch pos d_model"], write: ExpertWrites, run: FrozenRun
+) -> Float[Tensor, "batch pos slot d_model"]:
+    """A direction on the output of a mixture, as one on what each expert of a token puts out."""
+    weights = torch.stack([weight for _, weight in write.slots(run)], -1)
+    return weights.unsqueeze(-1) * output.unsqueeze(-2)
+
+
 def to_values(
     z: Float[Tensor, "batch pos head d_head"], heads: Heads, run: FrozenRun
 ) -> Float[Tensor, "batch source group d_head"]:
@@ -140,21 +150,85 @@ def from_post(
     """
     seen, pre = run[neurons.post], run[reads.pre.site]
     made = seen if reads.bias is None else seen - reads.bias.to(seen)
-    through_pre = 1.0 if rule.frozen_gate is None else 1.0 - rule.frozen_gate
-    entered, constant = _entered(through_pre * post * secant(made, pre), reads.pre.affine, reads.entry)
-    if reads.up is not None and rule.frozen_gate:
-        up = run[reads.up.site]
-        given = torch.where(up == 0, reads.act(pre), secant(made, up))
-        more, of_bias = _entered(rule.frozen_gate * post * given, reads.up.affine, reads.entry)
-        entered, constant = entered + more, constant + of_bias
-    # A multiple of 0 explains nothing: what was written there came of nothing that was read.
-    unread = through_pre * made.masked_fill(pre != 0, 0.0)
-    unread = unread if reads.bias is None else unread + reads.bias.to(unread)
+    up = None if reads.up is None else run[reads.up.site]
+    matrices = reads.pre.affine, None if reads.up is None else reads.up.affine
+    entered, constant = from_activations(post, made, reads.act, (pre, up), matrices, rule)
+    constant = constant + reads.entry.constant(entered)
     return PulledBack(
         reads.entry.pull_back(entered, run),
-        constant + (post * unread).sum(-1),
+        constant if reads.bias is None else constant + post @ reads.bias.to(post),
         (post * seen).sum(-1),
         post.norm(dim=-1) * seen.norm(dim=-1),
+    )
+
+
+def from_activations(
+    post: Float[Tensor, "*more neuron"],
+    made: Float[Tensor, "*more neuron"],
+    act: Callable[[Float[Tensor, "*shape"]], Float[Tensor, "*shape"]],
+    read: tuple[Float[Tensor, "*more neuron"], Float[Tensor, "*more neuron"] | None],
+    matrices: tuple[Affine, Affine | None],
+    rule: Rule,
+) -> tuple[Float[Tensor, "*more d_in"], Float[Tensor, "*more"]]:
+    """A direction on `made = act(pre) * up`, as one on what `pre` and `up` are made of, and what is read of biases.
+
+    Args:
+        post: The direction.
+        made: What it reads.
+        act: The activation function.
+        read: `pre`, and `up` where there is a gate.
+        matrices: What makes them.
+        rule: How `made` is read as linear.
+    """
+    (pre, up), (to_pre, to_up) = read, matrices
+    through_pre = 1.0 if rule.frozen_gate is None else 1.0 - rule.frozen_gate
+    on_pre = through_pre * post * secant(made, pre)
+    entered, constant = to_pre.pull_back(on_pre), to_pre.constant(on_pre)
+    if up is not None and to_up is not None and rule.frozen_gate:
+        on_up = rule.frozen_gate * post * torch.where(up == 0, act(pre), secant(made, up))
+        entered, constant = entered + to_up.pull_back(on_up), constant + to_up.constant(on_up)
+    # A multiple of 0 explains nothing: what was written there came of nothing that was read.
+    return entered, constant + (post * through_pre * made.masked_fill(pre != 0, 0.0)).sum(-1)
+
+
+def from_outputs(
+    outputs: Float[Tensor, "batch pos slot d_model"],
+    write: ExpertWrites,
+    reads: ExpertReads,
+    rule: Rule,
+    run: FrozenRun,
+) -> PulledBack:
+    """A direction on what the experts of each token put out, pulled back to the stream; what they weigh is frozen.
+
+    Args:
+        outputs: The direction.
+        write: The experts.
+        reads: What they read.
+        rule: How their activations are read as linear.
+        run: The run.
+    """
+    x, made = run[write.x], write.made(run)
+    parts = torch.stack([index for index, _ in write.slots(run)], -1)
+    asked = outputs.ne(0).any(-1)
+    entered, constant, size = torch.zeros_like(x), x.new_zeros(x.shape[:2]), x.new_zeros(x.shape[:2])
+    for part in parts[asked].unique().tolist():
+        batch, pos, slot = (asked & (parts == part)).nonzero(as_tuple=True)
+        expert = reads.shared if part == len(reads.experts) else reads.experts[part]
+        assert expert is not None
+        direction, one = outputs[batch, pos, slot], x[batch, pos]
+        pre, up = expert.pre.of(one), None if expert.up is None else expert.up.of(one)
+        inside = expert.act(pre) if up is None else expert.act(pre) * up
+        on_inside = expert.down.pull_back(direction)
+        read, biases = from_activations(on_inside, inside, expert.act, (pre, up), (expert.pre, expert.up), rule)
+        at = (batch, pos)
+        entered.index_put_(at, read, accumulate=True)
+        constant.index_put_(at, biases + expert.down.constant(direction), accumulate=True)
+        size.index_put_(at, on_inside.norm(dim=-1) * inside.norm(dim=-1), accumulate=True)
+    return PulledBack(
+        reads.entry.pull_back(entered, run),
+        constant + reads.entry.constant(entered),
+        (outputs * made).sum((-1, -2)),
+        size + (outputs.norm(dim=-1) * made.norm(dim=-1)).sum(-1),
     )
 
 

@@ -4,7 +4,6 @@ A row is linear in what its sublayers made (`z`, values, activations, an output)
 gradient of the row. That holds for every kind of row: a head, its row of one source, a neuron, a whole sublayer, a sum.
 """
 
-import abc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -12,52 +11,26 @@ from typing import final
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.adapters.anatomy import Heads, Neurons, Sublayer
+from dla.adapters.anatomy import Heads, Mixture, Neurons, Sublayer
 from dla.adapters.base import ModelAdapter
-from dla.adapters.reads import HeadReads, ModelReads, NeuronReads, StreamEntry, SublayerReads
+from dla.adapters.reads import ExpertReads, HeadReads, ModelReads, NeuronReads, StreamEntry, SublayerReads
 from dla.engine.frozen import FrozenRun
-from dla.engine.pull_back import PulledBack, from_post, from_values, through_route, to_post, to_values, to_z
+from dla.engine.pull_back import (
+    PulledBack,
+    from_outputs,
+    from_post,
+    from_values,
+    through_route,
+    to_outputs,
+    to_post,
+    to_values,
+    to_z,
+)
 from dla.engine.rules import Rule, rule_for
+from dla.engine.shown import NotTraced, Shown
 from dla.errors import UnsupportedModelError
-from dla.writes import FullOutput, Site
+from dla.writes import ExpertWrites, FullOutput, Site
 from dla.writes.routes import Route
-
-
-class Shown(abc.ABC):
-    """What a site shows of a sublayer, with a way back to the stream.
-
-    Law: `direction · (what the site shows)` is `measured` of what `pulled_back` gives, summed over all positions, up to
-    a constant that the direction reads where the row was written.
-
-    Attributes:
-        name: The sublayer's label as text.
-    """
-
-    name: str
-
-    @property
-    @abc.abstractmethod
-    def entry(self) -> StreamEntry:
-        """Where the sublayer reads the stream.
-
-        Raises:
-            UnsupportedModelError: If it is not known what it reads.
-        """
-
-    @property
-    @abc.abstractmethod
-    def sites(self) -> Sequence[Site]:
-        """Every site that `pulled_back` needs."""
-
-    @abc.abstractmethod
-    def pulled_back(self, direction: Float[Tensor, "batch pos *made"], rule: Rule | None, run: FrozenRun) -> PulledBack:
-        """A direction on what the site shows, as one on the stream that the sublayer reads.
-
-        Raises:
-            UnsupportedModelError: If it is not known what it reads.
-            TypeError: If the rule is none.
-            ValueError: If the rule does not fit the MLP.
-        """
 
 
 @final
@@ -134,16 +107,43 @@ class ShownActivations(Shown):
 
 @final
 @dataclass(frozen=True, eq=False)
+class ShownExperts(Shown):
+    """What the experts of each token put out, `[batch pos slot d_model]`; how the router weighs them is frozen."""
+
+    name: str
+    mixture: Mixture
+    reads: ExpertReads
+
+    @property
+    def entry(self) -> StreamEntry:
+        return self.reads.entry
+
+    @property
+    def sites(self) -> Sequence[Site]:
+        return [*self.entry.reads, *self.mixture.experts.reads]
+
+    def pulled_back(
+        self, direction: Float[Tensor, "batch pos slot d_model"], rule: Rule | None, run: FrozenRun
+    ) -> PulledBack:
+        fitting = rule_for(rule, self.reads.gated, self.name)
+        return from_outputs(direction, self.mixture.experts, self.reads, fitting, run)
+
+
+_Inner = ShownZ | ShownActivations | ShownExperts
+
+
+@final
+@dataclass(frozen=True, eq=False)
 class ShownOutput(Shown):
-    """What a sublayer adds to the stream: all heads or neurons, and biases, which count where they are written.
+    """All that a sublayer adds to the stream, with its biases, which count where they are written.
 
     Attributes:
-        inner: What the heads or neurons are.
+        inner: What the heads, neurons or experts are.
         route: From what the site shows to the final stream.
     """
 
     name: str
-    inner: ShownZ | ShownActivations
+    inner: _Inner
     route: Route
 
     @property
@@ -155,8 +155,11 @@ class ShownOutput(Shown):
         return [*self.inner.sites, *(site for write in self._pieces.biases() for site in write.reads), *self._norm]
 
     @property
-    def _pieces(self) -> Heads | Neurons:
-        return self.inner.heads if isinstance(self.inner, ShownZ) else self.inner.neurons
+    def _pieces(self) -> Heads | Neurons | Mixture:
+        inner = self.inner
+        if isinstance(inner, ShownExperts):
+            return inner.mixture
+        return inner.heads if isinstance(inner, ShownZ) else inner.neurons
 
     @property
     def _norm(self) -> tuple[Site, ...]:
@@ -167,39 +170,19 @@ class ShownOutput(Shown):
     ) -> PulledBack:
         stream = direction if self.route.multiplier == 1.0 else direction / self.route.multiplier
         output = through_route(stream, self._pieces.route, run)
-        inner = self.inner
-        made = to_z(output, inner.heads) if isinstance(inner, ShownZ) else to_post(output, inner.neurons)
-        pulled = inner.pulled_back(made, rule, run)
+        pulled = self.inner.pulled_back(_on_pieces(output, self._pieces, run), rule, run)
         for write in self._pieces.biases():
             pulled = pulled.plus(write.contract(run, stream).sum(-3))
         return pulled
 
 
-@final
-@dataclass(frozen=True, eq=False)
-class NotTraced(Shown):
-    """Something of a sublayer through which no direction is pulled back.
-
-    Attributes:
-        why: The reason, as a clause.
-    """
-
-    name: str
-    why: str
-
-    @property
-    def entry(self) -> StreamEntry:
-        raise UnsupportedModelError(
-            f"{self.name} cannot be traced: {self.why}. Trace another part; trace_back keeps this one as a row."
-        )
-
-    @property
-    def sites(self) -> Sequence[Site]:
-        return []
-
-    def pulled_back(self, direction: Float[Tensor, "batch pos *made"], rule: Rule | None, run: FrozenRun) -> PulledBack:
-        _ = self.entry
-        raise AssertionError
+def _on_pieces(
+    output: Float[Tensor, "batch pos d_model"], pieces: Heads | Neurons | Mixture, run: FrozenRun
+) -> Float[Tensor, "batch pos *made"]:
+    """A direction on a sublayer's output, as one on what makes it."""
+    if isinstance(pieces, Heads):
+        return to_z(output, pieces)
+    return to_post(output, pieces) if isinstance(pieces, Neurons) else to_outputs(output, pieces.experts, run)
 
 
 def reads_of(model: ModelAdapter) -> ModelReads:
@@ -215,6 +198,19 @@ def reads_of(model: ModelAdapter) -> ModelReads:
             "Adapt a model of TransformerLens, or give the adapter `reads`."
         )
     return reads
+
+
+def shown_experts(write: ExpertWrites, model: ModelAdapter) -> Shown:
+    """What the experts of a mixture put out.
+
+    Raises:
+        UnsupportedModelError: If the adapter does not say what sublayers read.
+    """
+    for block, of_block in zip(model.anatomy.blocks, reads_of(model), strict=False):  # the model may end earlier
+        for sublayer, read in zip(block.sublayers, of_block, strict=False):
+            if sublayer.experts is not None and sublayer.experts.experts.x == write.x:
+                return _inner(sublayer, read)
+    return NotTraced(str(write.labels[0]), "its mixture is none of the model's")
 
 
 def shown_by_site(model: ModelAdapter) -> dict[Site, Shown]:
@@ -237,21 +233,22 @@ def whole_output(sublayer: Sublayer, reads: SublayerReads) -> Shown:
     return inner if isinstance(inner, NotTraced) else ShownOutput(name, inner, Route())
 
 
-def _inner(sublayer: Sublayer, reads: SublayerReads) -> ShownZ | ShownActivations | NotTraced:
+def _inner(sublayer: Sublayer, reads: SublayerReads) -> _Inner | NotTraced:
     name = str(sublayer.write.labels[0])
     if isinstance(reads, str):
         return NotTraced(name, reads)
     if isinstance(reads, HeadReads):
         assert sublayer.heads is not None
         return ShownZ(name, sublayer.heads, reads)
+    if isinstance(reads, ExpertReads):
+        assert sublayer.experts is not None
+        return ShownExperts(name, sublayer.experts, reads)
     assert sublayer.neurons is not None
     return ShownActivations(name, sublayer.neurons, reads)
 
 
 def _shown(sublayer: Sublayer, reads: SublayerReads) -> Iterator[tuple[Site, Shown]]:
     inner, heads = _inner(sublayer, reads), sublayer.heads
-    if sublayer.experts is not None:
-        yield from ((site, inner) for site in sublayer.experts.experts.reads if site.name != _scale(sublayer))
     outputs = [*sublayer.outputs]
     if isinstance(sublayer.write, FullOutput):
         outputs.append((sublayer.write.site, sublayer.write.route))
@@ -267,9 +264,3 @@ def _shown(sublayer: Sublayer, reads: SublayerReads) -> Iterator[tuple[Site, Sho
             yield heads.values.v, of_values
     if sublayer.neurons is not None:
         yield sublayer.neurons.post, inner
-
-
-def _scale(sublayer: Sublayer) -> str | None:
-    assert sublayer.experts is not None
-    norm = sublayer.experts.experts.route.norm
-    return None if norm is None else norm.scale.name

@@ -18,14 +18,17 @@ from dla.directions import ResolvedDirection
 from dla.engine.contraction import Contraction
 from dla.engine.forward import ForwardResult, before_norm, directions_of
 from dla.engine.frozen import FrozenRun
+from dla.engine.held import Leaves, held
 from dla.engine.logits import NormWatch, WeighedLogits, readings_of
 from dla.engine.pull_back import PulledBack
 from dla.engine.query import Query
 from dla.engine.rules import Rule
-from dla.engine.traced import Shown, shown_by_site
+from dla.engine.shown import Shown
+from dla.engine.traced import shown_by_site
+from dla.engine.traced_features import Key, shown_of
 from dla.inputs.prompts import Positions
 from dla.labels import Label
-from dla.writes import Features, Site
+from dla.writes import Site
 
 
 @final
@@ -35,11 +38,18 @@ class RowGradient:
 
     Attributes:
         row: The value of the row, at each position that was asked about.
-        on: The direction, by site, at every position.
+        constant: How much of it is biases, which are added whatever the stream holds; at every position.
+        on: The direction, by what it reads, at every position.
     """
 
     row: Float[Tensor, "batch query"]
-    on: dict[Site, Float[Tensor, "batch pos *made"]]
+    constant: Float[Tensor, "batch pos"]
+    on: dict[Key, Float[Tensor, "batch pos *made"]]
+
+    @property
+    def used(self) -> dict[Key, Float[Tensor, "batch pos *made"]]:
+        """The direction on what it reads something of."""
+        return {key: direction for key, direction in self.on.items() if bool(direction.any())}
 
 
 def steps_with(query: Query, labels: Iterable[Label]) -> list[PlanStep]:
@@ -52,11 +62,10 @@ def steps_with(query: Query, labels: Iterable[Label]) -> list[PlanStep]:
     ]
 
 
-def traceable(query: Query, steps: Iterable[PlanStep]) -> dict[Site, Shown]:
-    """What those steps read of sublayers."""
-    shown = shown_by_site(query.model)
-    read = dict.fromkeys(site for step in steps for site in step.write.reads)
-    return {site: shown[site] for site in read if site in shown}
+def traceable(query: Query, steps: Iterable[PlanStep]) -> dict[Key, Shown]:
+    """What those steps are linear in."""
+    by_site = shown_by_site(query.model)
+    return {key: shown for step in steps for key, shown in shown_of(step.write, query.model, by_site).items()}
 
 
 def row_gradient(
@@ -78,12 +87,13 @@ def row_gradient(
         run: A run that shows what the steps read.
     """
     shown = traceable(query, steps)
-    leaves: dict[Site, Tensor] = {}
+    leaves, shape = Leaves(), query.positions.index.shape
+    steps = [PlanStep(held(step.write, leaves, (shape[0], shape[1])), step.reductions) for step in steps]
 
     def leaf(site: Site, activation: Tensor) -> Tensor:
         taken = query.select(site, activation).to(run.home)
         if site in shown:
-            leaves[site] = taken = taken.detach().requires_grad_()
+            leaves.made[site] = taken = taken.detach().requires_grad_()
         return taken
 
     # The engine contracts with gradients where its directions ask for them.
@@ -92,35 +102,31 @@ def row_gradient(
     observers = contraction.observers()
     for name in observers:
         observers[name](run.shown(name))
-    shape = query.positions.index.shape
     with torch.enable_grad():
         found = [rows_where(_named(rows, query), labels.__contains__) for rows in contraction.rows(*shape)]
         row = torch.cat([rows.values[:, 0] for rows in found]).sum(0)
         row = row if scale is None else row / scale.to(row)
-        wanted = torch.where(asked.to(row.device), row, 0.0).sum()
-        gradients = (
-            torch.autograd.grad(wanted, [*leaves.values()], allow_unused=True, materialize_grads=True) if leaves else ()
-        )
+        wanted, by = torch.where(asked.to(row.device), row, 0.0).sum(), [*leaves.made.values(), *leaves.biases]
+        gradients = torch.autograd.grad(wanted, by, allow_unused=True, materialize_grads=True) if by else ()
     on = {
-        site: gradient.detach() if site.position_axis is None else run.everywhere(gradient.detach(), query.positions)
-        for site, gradient in zip(leaves, gradients, strict=True)
-        if bool(gradient.any())
+        key: gradient
+        if isinstance(key, Site) and key.position_axis is None
+        else run.everywhere(gradient, query.positions)
+        for key, gradient in zip(leaves.made, gradients, strict=False)
     }
-    return RowGradient(row.detach(), on)
+    constant = sum(gradients[len(on) :], torch.zeros_like(row))
+    return RowGradient(row.detach(), run.everywhere(constant, query.positions).detach(), on)
 
 
 def _named(rows: Rows, query: Query) -> Rows:
     return Rows([query.plan.label_in_result(label) for label in rows.labels], rows.values)
 
 
-def is_feature(steps: Iterable[PlanStep], labels: frozenset[Label]) -> bool:
-    """Whether a row is that of a dictionary's feature, which is no linear function of what the dictionary reads."""
-    return any(isinstance(step.write, Features) and labels & set(step.write.labels) for step in steps)
-
-
-def pulled_back(gradient: RowGradient, shown: dict[Site, Shown], rule: Rule | None, run: FrozenRun) -> PulledBack:
+def pulled_back(
+    used: dict[Key, Float[Tensor, "batch pos *made"]], shown: dict[Key, Shown], rule: Rule | None, run: FrozenRun
+) -> PulledBack:
     """The direction on the one place of the stream that all traced sublayers read."""
-    return reduce(add, (shown[site].pulled_back(on, rule, run) for site, on in gradient.on.items()))
+    return reduce(add, (shown[key].pulled_back(on, rule, run) for key, on in used.items()))
 
 
 def query_at(query: Query, place: str, by: Decomposer, words: str, positions: Positions, pulled: PulledBack) -> Query:

@@ -32,8 +32,9 @@ from dla.results.report import write_report
 from dla.results.rerun import Rerun
 from dla.results.sums import adds_up
 from dla.results.tables import TablePerDirection
-from dla.results.trace import Pos, trace
+from dla.results.trace import trace
 from dla.results.trace_back import trace_back
+from dla.results.traced_positions import Pos
 from dla.text import shortened
 from dla.views.brief import mean_of
 from dla.views.dataset import frame_of, to_dataset
@@ -221,8 +222,9 @@ class Attribution(Questions, TablePerDirection):
             UnsupportedModelError: If it is not known what the part read.
             ValueError: If there is no such part, it read nothing, or an argument does not fit.
         """
-        labels = [self.parts[i] for i in places_of(label, self.labels)]
-        found = trace(run_of(self, "trace"), labels, as_decomposer(by), rule, pos)
+        places = places_of(label, self.labels)
+        found = trace(run_of(self, "trace"), [self.parts[i] for i in places], as_decomposer(by), rule, pos)
+        found = found.of(self.values[list(places)].sum(0), self.tolerance)
         return found.proven(Attribution.of(found.query, found.run))
 
     def trace_back(self, to: str = "tokens", *, rule: Rule | None = None, pos: Pos = None) -> "Attribution":

@@ -15,18 +15,16 @@ from dla.engine.forward import Unembed
 from dla.engine.frozen import FrozenRun
 from dla.engine.links import ReadPart, edges_into, read_of
 from dla.engine.rules import Rule
-from dla.engine.traced import Shown, shown_by_site
 from dla.errors import ReconstructionError
 from dla.inputs.given import Count, count, number
 from dla.inputs.given import shown as told
 from dla.labels import Label
 from dla.results.attributed import AttributedRows, run_of
-from dla.results.trace import Pos
 from dla.results.trace_back import end_of, one_position, rows_of_walk
+from dla.results.traced_positions import Pos
 from dla.tolerances import TOLERANCE
 from dla.views.graph import Graph
 from dla.views.graph_data import GraphData, GraphEdge, GraphNode
-from dla.writes import Site
 
 
 @torch.no_grad()
@@ -66,14 +64,13 @@ def graph(
         raise ValueError(f"The result is about {prompts.batch} prompts, and a graph shows one. Attribute one alone.")
     asked = one_position(rerun.query, pos)
     paths = AllPaths(rerun.query, HeadDecomposer() if by is None else as_decomposer(by), rule)
-    shown = shown_by_site(rerun.query.model)
     run = FrozenRun(rerun.query, paths.names())
     rerun.again(run.observers(), Unembed.SAMPLE)
     end = end_of(rerun, asked, run)
     met, walked = paths.meet(end, run)
     rows_of_walk(rerun, paths.start, walked, run, asked, "traced back to tokens", rule).proven(result)
     strongest = _Strongest.of(met, end, run, share, most)
-    links = strongest.links(shown, rule, run, run.unit(rerun.eps))
+    links = strongest.links(rule, run, run.unit(rerun.eps))
     column, tolerance = int(asked.to(torch.long).argmax()), float(result.tolerance.nan_to_num().max())
     at = int(rerun.query.positions.index[0, column])
     logit, constant = (float(each.flatten()[column]) for each in (result.logit, result.constant))
@@ -146,7 +143,7 @@ class _Strongest:
         """The labels of all rows."""
         return [label for each in self.met for label in each.step.write.labels]
 
-    def links(self, shown: dict[Site, Shown], rule: Rule | None, run: FrozenRun, unit: float) -> list["_Link | str"]:
+    def links(self, rule: Rule | None, run: FrozenRun, unit: float) -> list["_Link | str"]:
         """What went into each node that is shown, or why that is not known.
 
         Raises:
@@ -157,7 +154,7 @@ class _Strongest:
         for each in self.met:
             last = first + len(each.step.write.labels)
             wanted = [(row - first, pos) for row, pos in self.chosen if first <= row < last]
-            reads += read_of(each, shown, wanted, rule, run) if wanted else []
+            reads += read_of(each, wanted, rule, run) if wanted else []
             first = last
         rows = edges_into([read for read in reads if isinstance(read, ReadPart)], self.met, run)
         return [

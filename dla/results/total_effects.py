@@ -22,8 +22,8 @@ from dla.inputs.given import Count, count
 from dla.labels import Label
 from dla.provenance import Provenance
 from dla.results.attributed import AttributedRows, run_of
-from dla.results.trace import Pos
 from dla.results.trace_back import end_of, one_position, rows_of_walk
+from dla.results.traced_positions import Pos
 from dla.views.frames import frame_of_rows
 from dla.views.grid import Grid, Line, printed, signed
 from dla.views.plots.part_map import part_map

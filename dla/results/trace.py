@@ -7,10 +7,10 @@ reads of the stream, and of the biases on the way, must be the row as it was mea
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, final
+from typing import Any, TypeVar, final
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dla.adapters.upstream import up_to
@@ -21,34 +21,27 @@ from dla.engine.frozen import FrozenRun
 from dla.engine.pull_back import PulledBack
 from dla.engine.query import Query
 from dla.engine.rules import Rule, rule_for
-from dla.engine.traced import Shown, ShownActivations, ShownOutput, ShownZ
+from dla.engine.shown import Shown
+from dla.engine.traced_features import Key, gated
 from dla.engine.tracing import (
     RowGradient,
     answered_by,
-    is_feature,
     pulled_back,
     query_at,
     row_gradient,
     steps_with,
     traceable,
 )
-from dla.errors import ReconstructionError, UnsupportedModelError
-from dla.inputs.given import shown as told
-from dla.inputs.given import whole_number
-from dla.inputs.prompts import Positions
+from dla.errors import ReconstructionError, RunChangedError, UnsupportedModelError
 from dla.labels import Label
 from dla.results.axes import without_axes
 from dla.results.rerun import Rerun
+from dla.results.traced_positions import Pos, positions_asked, positions_read
 from dla.text import some_of
 from dla.tolerances import TOLERANCE
-from dla.writes import Site, Write
+from dla.writes import Features, Write
 
 _Result = TypeVar("_Result")
-
-if TYPE_CHECKING:
-    Pos = int | None
-else:  # what is passed is looked at here, and a sentence says what is wrong with it
-    Pos = object
 
 
 @final
@@ -63,6 +56,7 @@ class Trace:
         part: What was traced, in words.
         rule: How MLPs were read as linear, in words; empty where none was.
         unit: The rounding unit of what was read.
+        row: The traced row in this run, at each position of the result.
     """
 
     query: Query
@@ -71,6 +65,25 @@ class Trace:
     part: str
     rule: str
     unit: float
+    row: Float[Tensor, "batch query"]
+
+    def of(self, row: Float[Tensor, "*batch_and_pos"], tolerance: Float[Tensor, "*batch_and_pos"]) -> "Trace":
+        """The same, if what was traced is the row of the result.
+
+        Args:
+            row: That row, at each position that the result is about.
+            tolerance: How far the two may be apart.
+
+        Raises:
+            RunChangedError: If it is another, as where a dictionary was changed since.
+        """
+        missed = (self.row.reshape(row.shape).to(row) - row).abs().nan_to_num()
+        if bool((missed > tolerance.nan_to_num()).any()):
+            raise RunChangedError(
+                f"{self.part} is not any more what it was in this result, by {float(missed.max()):.1e}: what its rows "
+                "are made with was changed. Attribute again, and trace that result."
+            )
+        return self
 
     def proven(self, result: _Result) -> _Result:
         """An attribution of that query with the measured row as its logit, and what is read of biases as its constant.
@@ -126,9 +139,7 @@ def trace(rerun: Rerun, labels: Sequence[Label], by: Decomposer, rule: Rule | No
     _check_kinds(query, by)
     asked, steps = positions_asked(query, pos), steps_with(query, wanted)
     shown = traceable(query, steps)
-    name = _words(labels)
-    if is_feature(steps, wanted):
-        raise UnsupportedModelError(f"{name}: what a dictionary's feature read is not traced. Trace the sublayer.")
+    _check_normalised(steps, query, wanted)
     run = FrozenRun(query, _names(query, steps, shown, by))
     rerun.again(run.observers(), Unembed.SAMPLE)
     return traced(rerun, labels, by, rule, asked, run)
@@ -156,64 +167,22 @@ def traced(
     steps = steps_with(query, labels)
     shown = traceable(query, steps)
     gradient = row_gradient(query, steps, frozenset(labels), asked, rerun.frozen_scale(), run)
-    if not gradient.on:
-        gradient = _of_nothing(name, gradient, shown, asked, run)
-    used = [shown[site] for site in gradient.on]
+    on = gradient.used or _of_nothing(name, gradient, asked)
+    used = [shown[key] for key in on]
     places = list(dict.fromkeys(each.entry.stream.site.name for each in used))
     if len(places) > 1:
         raise ValueError(
             f"{name} read the stream at different places: {some_of(places)}. Trace the parts of one sublayer at a time."
         )
-    pulled = pulled_back(gradient, shown, rule, run)
+    pulled = pulled_back(on, shown, rule, run).plus(gradient.constant)
     _check_row(name, gradient, pulled, asked, run.unit(rerun.eps))
     by_rule = _rule_in_words(used, rule)
     words = f"{name} of {query.direction}{by_rule and f' ({by_rule})'}"
-    read = _positions_read(query, labels, used, asked, run)
+    read = positions_read(query, labels, used, asked, run)
     pulled = pulled.at(read.index)
     asked_at = query_at(query, places[0], by, words, read, pulled)
-    return Trace(asked_at, answered_by(asked_at, run, rerun.eps), pulled, name, by_rule, run.unit(rerun.eps))
-
-
-def _positions_read(
-    query: Query, labels: Sequence[Label], used: Sequence[Shown], asked: Bool[Tensor, "batch query"], run: FrozenRun
-) -> Positions:
-    """Where a row was read: an MLP where it wrote, a source where it stands, a head anywhere."""
-    sources = {label.source for label in labels}
-    source = sources.pop() if len(sources) == 1 else None
-    if source is not None:
-        index = torch.full((len(asked), 1), source)
-        return Positions(index, index < torch.tensor(query.prompts.lengths).unsqueeze(-1), True, False)
-    if any(isinstance(each.inner if isinstance(each, ShownOutput) else each, ShownZ) for each in used):
-        return run.positions
-    if bool((asked == query.positions.valid).all()):
-        return query.positions
-    index = query.positions.index.gather(1, asked.to(torch.long).argmax(1, keepdim=True))
-    return Positions(index, asked.any(1, keepdim=True), True, False)
-
-
-def positions_asked(query: Query, pos: Pos) -> Bool[Tensor, "batch query"]:
-    """Which of a query's positions are traced.
-
-    Args:
-        query: The query.
-        pos: One position, counted from each prompt's first token; None for all.
-
-    Raises:
-        TypeError: If it is no number.
-        ValueError: If the query is not about it.
-    """
-    valid = query.positions.valid
-    if pos is None:
-        return valid
-    number = whole_number(pos)
-    if number is None:
-        raise TypeError(f"pos={told(pos)} is not a position. Pass a whole number, or None for all of the result.")
-    lengths = torch.tensor(query.prompts.lengths).unsqueeze(-1)
-    asked = valid & (query.positions.index == (number if number >= 0 else lengths + number))
-    if not bool(asked.any()):
-        there = sorted(set(query.positions.index[valid].tolist()))
-        raise ValueError(f"The result is not about position {number}; it is about {some_of(map(str, there))}.")
-    return asked
+    answer = answered_by(asked_at, run, rerun.eps)
+    return Trace(asked_at, answer, pulled, name, by_rule, run.unit(rerun.eps), gradient.row)
 
 
 def _check_kinds(query: Query, by: Decomposer) -> None:
@@ -225,7 +194,7 @@ def _check_kinds(query: Query, by: Decomposer) -> None:
         raise ValueError(f"One direction is traced at a time: result.direction({query.names[0]!r}).trace(...).")
 
 
-def _names(query: Query, steps: Sequence[PlanStep], shown: dict[Site, Shown], by: Decomposer) -> set[str]:
+def _names(query: Query, steps: Sequence[PlanStep], shown: dict[Key, Shown], by: Decomposer) -> set[str]:
     """The hooks that a trace needs."""
     sites = [site for step in steps for site in step.write.reads]
     entries = []
@@ -245,21 +214,32 @@ def _write(item: Item, query: Query) -> Write:
     return item if isinstance(item, Write) else item.write(query.prompts)
 
 
-def _of_nothing(
-    name: str, gradient: RowGradient, shown: dict[Site, Shown], asked: Bool[Tensor, "batch query"], run: FrozenRun
-) -> RowGradient:
-    """The gradient of a row that depends on nothing that was read: 0 where the row is 0.
+def _of_nothing(name: str, gradient: RowGradient, asked: Bool[Tensor, "batch query"]) -> dict[Key, Tensor]:
+    """The direction of a row that depends on nothing that was read: 0 where the row is 0.
 
     Raises:
         ValueError: If it is not.
     """
-    if not shown or bool(gradient.row[asked.to(gradient.row.device)].any()):
+    if not gradient.on or bool(gradient.row[asked.to(gradient.row.device)].any()):
         raise ValueError(
             f"{name} read nothing of the stream, as embeddings and biases do, so nothing fed it. Trace a head, an MLP "
             "or a neuron."
         )
-    site = next(iter(shown))
-    return RowGradient(gradient.row, {site: torch.zeros_like(run[site])})
+    return dict([next(iter(gradient.on.items()))])
+
+
+def _check_normalised(steps: Sequence[PlanStep], query: Query, labels: frozenset[Label]) -> None:
+    """Refuses rows of a dictionary that hold the mean by which it normalises its input."""
+    for step in steps:
+        write = step.write
+        if isinstance(write, Features) and not write.dictionary.plain:
+            rest = [label for label in write.labels[len(write.dictionary.W_dec) :] if label.kind != "skip"]
+            asked = [label for label in rest if query.plan.label_in_result(label) in labels]
+            if asked:
+                raise UnsupportedModelError(
+                    f"{asked[0]} cannot be traced: the dictionary of {write.dictionary.writes!r} normalises what it "
+                    "reads, and this row holds the mean that it took away. Trace its features, or the sublayer."
+                )
 
 
 def _check_row(
@@ -272,7 +252,8 @@ def _check_row(
     if bool((missed > allowed.to(missed)).any()):
         raise ReconstructionError(
             f"What {name} read makes {float(missed.max()):.1e} more or less than its value (allowed: "
-            f"{float(allowed.max()):.1e}): it is not linear in what its sublayer made."
+            f"{float(allowed.max()):.1e}): it is not linear in what its sublayer made, or it holds a part that read "
+            "nothing, such as an embedding."
         )
 
 
@@ -281,8 +262,8 @@ def _words(labels: Sequence[Label]) -> str:
 
 
 def _rule_in_words(used: Sequence[Shown], rule: Rule | None) -> str:
-    mlps = [each.inner if isinstance(each, ShownOutput) else each for each in used]
-    for each in mlps:
-        if isinstance(each, ShownActivations):
-            return rule_for(rule, each.reads.up is not None, each.name).words
+    for each in used:
+        of_gated = gated(each)
+        if of_gated is not None:
+            return rule_for(rule, of_gated, each.name).words
     return ""

@@ -18,7 +18,7 @@ from dla.errors import ReconstructionError
 from dla.labels import Label
 from dla.results.part_vectors import direction_reads
 from dla.results.rerun import Rerun
-from dla.results.trace import Pos, positions_asked
+from dla.results.traced_positions import Pos, positions_asked
 from dla.text import some_of
 from dla.tolerances import TOLERANCE
 

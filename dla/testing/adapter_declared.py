@@ -6,9 +6,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from dla.adapters.affine import Affine
 from dla.adapters.anatomy import PieceKind, Sublayer, Values, biases
-from dla.adapters.reads import HeadReads, NeuronReads, Read, StreamEntry, SublayerReads
+from dla.adapters.reads import ExpertReads, HeadReads, NeuronReads, Read, StreamEntry, SublayerReads
 from dla.adapters.watching import before_hooks
 from dla.errors import UnsupportedModelError
 from dla.testing.differences import apart, slack_of
@@ -37,6 +36,10 @@ def check_reads(run: ObservedRun) -> Iterator[CheckResult]:
         name = f"block {i}: reads"
         if isinstance(reads, str):
             yield CheckResult(name, f"{sublayer.write.labels[0]}: not known, {reads}")
+        elif isinstance(reads, ExpertReads):
+            yield CheckResult(
+                name, f"{len(reads.experts)} experts of {sublayer.write.labels[0]}, tried by their traces"
+            )
         elif isinstance(reads, HeadReads):
             values = None if sublayer.heads is None else sublayer.heads.values
             yield CheckResult(name, f"values of {sublayer.write.labels[0]}", _of_heads(run, seen, values, reads))
@@ -63,15 +66,10 @@ def _entered(seen: _Seen, entry: StreamEntry) -> Float[Tensor, "batch pos d_mode
     return entered if norm.bias is None else entered + norm.bias.detach().to(entered)
 
 
-def _made(entered: Float[Tensor, "batch pos d_in"], affine: Affine) -> Float[Tensor, "batch pos d_out"]:
-    made = entered @ affine.weight.detach().to(entered)
-    return made if affine.bias is None else made + affine.bias.detach().to(made)
-
-
 def _of_heads(run: ObservedRun, seen: _Seen, values: Values | None, reads: HeadReads) -> str:
     if values is None:
         return "What values are made of is declared, and no values are."
-    wanted, made = seen[values.v].flatten(2), _made(_entered(seen, reads.entry), reads.values)
+    wanted, made = seen[values.v].flatten(2), reads.values.of(_entered(seen, reads.entry))
     told = _missed(run, made, wanted, "The stream through its norm and W_V must give v.")
     given = (reads.values.bias, values.b_V)
     bias, b_V = (made.new_zeros(made.shape[-1]) if b is None else b.detach().double().flatten() for b in given)
@@ -85,7 +83,7 @@ def _of_neurons(run: ObservedRun, seen: _Seen, sublayer: Sublayer, reads: Neuron
 
     def told(read: Read) -> str:
         law = f"The stream through its norm and the weight must give {read.site.name}."
-        return _missed(run, _made(entered, read.affine), seen[read.site], law)
+        return _missed(run, read.affine.of(entered), seen[read.site], law)
 
     of_reads = told(reads.pre) or ("" if reads.up is None else told(reads.up))
     post = reads.activated(seen)

@@ -10,8 +10,10 @@ from torch import Tensor
 import dla
 from dla.adapters.anatomy import Block
 from dla.adapters.base import ModelAdapter
+from dla.engine.rules import Rule
 from dla.testing.adapter_numbers import check_block_numbers
 from dla.testing.differences import largest
+from dla.testing.laws.traces import fitting_rule
 from dla.testing.observed_run import ObservedRun, sites_of
 from dla.testing.report import CheckResult
 from dla.tolerances import MODULE_TOLERANCE
@@ -133,6 +135,24 @@ def check_sums(run: ObservedRun) -> Iterator[CheckResult]:
         allowed = f"{float(result.tolerance.max()):.1e}"
         problem = "" if excess <= 1 else f"The rows miss the model's own logit (allowed: {allowed})."
         yield CheckResult(f"sum of {name}", found, problem)
+
+
+def check_traces(run: ObservedRun) -> Iterator[CheckResult]:
+    """Traces through what sublayers are said to read add up, sublayer by sublayer and all the way back."""
+    reads = run.adapter.reads
+    if reads is None:
+        return
+    result = dla.Attributor(run.adapter, dla.ComponentDecomposer()).attribute(run.tokens, dla.Logit(0))
+    through, rules = 0, list[Rule | None]()
+    for block, of_block in zip(run.anatomy.blocks, reads, strict=True):
+        for sublayer, of in zip(block.sublayers, of_block, strict=True):
+            if not isinstance(of, str):
+                rules.append(fitting_rule(of))
+                result.trace(str(sublayer.write.labels[0]), by=dla.ComponentDecomposer(), rule=rules[-1])
+                through += 1
+    result.trace_back(rule=next((rule for rule in rules if rule is not None), None))
+    every = sum(len(block.sublayers) for block in run.anatomy.blocks)
+    yield CheckResult("traces", f"{through} of {every} sublayers are traced")
 
 
 def _decompositions(run: ObservedRun) -> Iterator[tuple[str, dla.Decomposer]]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from dla.adapters import ModelAdapter, adapt
 from dla.adapters.anatomy import Anatomy, Sublayer
 from dla.adapters.base import Observer
+from dla.adapters.reads import ModelReads
 from dla.inputs.vocabulary import Vocabulary
 from dla.writes import Rounding
 
@@ -37,6 +38,7 @@ class AlteredAdapter(ModelAdapter):
         alter: AlterAnatomy = lambda anatomy: anatomy,
         show: ShowActivation = lambda name, activation: activation,
         run: RunModel = lambda model, tokens, observe, rows: model.run(tokens, observe, rows),
+        reads: ModelReads | None = None,
     ) -> None:
         """Looks at the model once.
 
@@ -45,7 +47,9 @@ class AlteredAdapter(ModelAdapter):
             alter: What is said of it, from what is right.
             show: What observers of a hook are shown, from what the model has there.
             run: How the model runs.
+            reads: What is said that its sublayers read; None where nothing is said.
         """
+        self._reads = reads
         self._right, self._show, self._run = adapt(model), show, run
         self._anatomy = alter(self._right.anatomy)
         self.runs = 0
@@ -53,6 +57,10 @@ class AlteredAdapter(ModelAdapter):
     @property
     def anatomy(self) -> Anatomy:
         return self._anatomy
+
+    @property
+    def reads(self) -> ModelReads | None:
+        return self._reads
 
     @property
     def vocabulary(self) -> Vocabulary:

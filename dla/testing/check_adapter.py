@@ -20,6 +20,7 @@ from dla.testing.adapter_steps import (
     check_running,
     check_sites,
     check_sums,
+    check_traces,
 )
 from dla.testing.observed_run import observe_run
 from dla.testing.raised import guarded
@@ -102,6 +103,7 @@ def _of_one_run(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> Iter
     yield from guarded("context", lambda: check_context(run))
     yield from guarded("cache", lambda: check_cache(run))
     yield from guarded("sums", lambda: check_sums(run))
+    yield from guarded("traces", lambda: check_traces(run))
 
 
 def _random_tokens(adapter: ModelAdapter) -> Int[Tensor, "batch pos"]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from dla.adapters import ModelAdapter
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import Observer
+from dla.adapters.reads import ModelReads
 from dla.inputs.vocabulary import Vocabulary
 
 _MOST = 64
@@ -51,6 +52,10 @@ class RememberedRuns(ModelAdapter):
     @property
     def vocabulary(self) -> Vocabulary:
         return self._model.vocabulary
+
+    @property
+    def reads(self) -> ModelReads | None:
+        return self._model.reads
 
     @property
     def context(self) -> int | None:

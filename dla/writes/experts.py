@@ -1,6 +1,6 @@
 """Mixtures of experts: one part for each expert."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -71,49 +71,74 @@ class ExpertWrites(Write):
     def contract(
         self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
     ) -> Float[Tensor, "*more part #batch #pos"]:
+        return self._contracted(self.outputs(activations), activations, direction)
+
+    def made(self, activations: Activations) -> Float[Tensor, "batch pos slot d_model"]:
+        """What the experts of each token put out, without their weights; the shared ones last."""
+        return torch.stack(list(self.outputs(activations)), -2)
+
+    def contract_made(
+        self,
+        made: Float[Tensor, "batch pos slot d_model"],
+        activations: Activations,
+        direction: Float[Tensor, "*more #batch #pos d_model"],
+    ) -> Float[Tensor, "*more part #batch #pos"]:
+        """As `contract`, of what `made` gave: linear in it."""
+        return self._contracted(made.unbind(-2), activations, direction)
+
+    def _contracted(
+        self,
+        outputs: Iterable[Float[Tensor, "batch pos d_model"]],
+        activations: Activations,
+        direction: Float[Tensor, "*more #batch #pos d_model"],
+    ) -> Float[Tensor, "*more part #batch #pos"]:
         pulled = self.route.pull_back(direction)
-        rows = self._zeros(dot(activations[self.x], pulled).unsqueeze(-3))
+        shape = list(dot(activations[self.x], pulled).shape)
+        rows = pulled.new_zeros(*shape[:-2], len(self.parts), *shape[-2:])
         # The slots of one token are different experts, so each row gets at most one value per token.
-        for index, vectors in self.slots(activations):
-            values = dot(vectors, pulled).unsqueeze(-3)
+        for (index, weight), output in zip(self.slots(activations), outputs, strict=True):
+            values = dot(output * weight.unsqueeze(-1), pulled).unsqueeze(-3)
             rows = rows.scatter_add(-3, index.expand_as(values), values)
-        if self.shared is not None:
-            rows = torch.cat([rows, dot(self.shared_output(activations), pulled).unsqueeze(-3)], -3)
         return self.route.rescale(rows, activations)
 
     def vectors(self, activations: Activations) -> Float[Tensor, "part #batch #pos d_model"]:
-        rows = self._zeros(activations[self.x].unsqueeze(0), -4)  # [expert batch pos d_model]
-        for index, vectors in self.slots(activations):
+        x = activations[self.x]
+        rows = x.new_zeros(len(self.parts), *x.shape)
+        for index, vectors in self.written(activations):
             rows = rows.scatter_add(0, index.unsqueeze(-1).expand_as(vectors).unsqueeze(0), vectors.unsqueeze(0))
-        if self.shared is not None:
-            rows = torch.cat([rows, self.shared_output(activations).unsqueeze(0)])
         return self.route.push_forward(rows, activations)
 
-    def _zeros(self, like: Float[Tensor, "..."], axis: int = -3) -> Float[Tensor, "..."]:
-        """Zeros shaped like a tensor, with one row per routed expert along an axis."""
-        shape = list(like.shape)
-        shape[axis] = len(self.parts) - (self.shared is not None)
-        return like.new_zeros(shape)
-
-    def slots(
+    def written(
         self, activations: Activations
     ) -> Iterator[tuple[Int[Tensor, "batch pos"], Float[Tensor, "batch pos d_model"]]]:
-        """For each place in the list of chosen experts: which expert every token has there, and what it adds."""
-        x, index, weight = (activations[site] for site in (self.x, self.index, self.weight))
+        """For each slot of a token: the part that it has there, and what that adds before the route."""
+        for (index, weight), output in zip(self.slots(activations), self.outputs(activations), strict=True):
+            yield index, output * weight.unsqueeze(-1)
+
+    def slots(self, activations: Activations) -> list[tuple[Int[Tensor, "batch pos"], Float[Tensor, "batch pos"]]]:
+        """For each place in the list of chosen experts, then for the shared ones: the part there, and its weight."""
+        index, weight = activations[self.index], activations[self.weight]
         # A router may show the weights of all experts; those of the chosen ones are picked out.
         weight = weight if weight.shape == index.shape else weight.gather(-1, index)
         weight = weight / weight.sum(-1, keepdim=True) if self.normalised else weight
-        for slot in range(index.shape[-1]):
+        found = list(zip(index.unbind(-1), weight.unbind(-1), strict=True))
+        if self.shared is not None:
+            gate = (
+                torch.ones_like(weight[..., 0]) if self.gate is None else activations[self.gate].sigmoid().squeeze(-1)
+            )
+            found.append((torch.full_like(index[..., 0], len(self.parts) - 1), gate))
+        return found
+
+    def outputs(self, activations: Activations) -> Iterator[Float[Tensor, "batch pos d_model"]]:
+        """What the part in each slot puts out, without its weight."""
+        x, index = activations[self.x], activations[self.index]
+        for slot in index.unbind(-1):
             with torch.no_grad():
                 # [batch pos d_model] -> [token d_model]: experts take the tokens of all prompts as one axis
-                output = self.call(x.flatten(0, 1), index[..., slot].reshape(-1, 1)).to(x)
-            yield index[..., slot], output.unflatten(0, x.shape[:2]) * weight[..., slot, None]
-
-    def shared_output(self, activations: Activations) -> Float[Tensor, "batch pos d_model"]:
-        """What the shared experts add together, gate included, before the route."""
-        assert self.shared is not None
-        output = activations[self.shared]
-        return output if self.gate is None else output * activations[self.gate].sigmoid()
+                output = self.call(x.flatten(0, 1), slot.reshape(-1, 1)).to(x)
+            yield output.unflatten(0, x.shape[:2])
+        if self.shared is not None:
+            yield activations[self.shared]
 
 
 @final

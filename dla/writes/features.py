@@ -59,9 +59,33 @@ class Features(Write):
     def contract(
         self, activations: Activations, direction: Float[Tensor, "*more #batch #pos d_model"]
     ) -> Float[Tensor, "*more part #batch #pos"]:
+        return self._contracted(*self.explained(activations), activations, direction)
+
+    def made(self, activations: Activations) -> Float[Tensor, "batch pos feature"]:
+        """The features."""
+        return self.explained(activations)[0]
+
+    def contract_made(
+        self,
+        made: Float[Tensor, "batch pos feature"],
+        ones: Float[Tensor, "batch pos"],
+        activations: Activations,
+        direction: Float[Tensor, "*more #batch #pos d_model"],
+    ) -> Float[Tensor, "*more part #batch #pos"]:
+        """As `contract`, of the features that `made` gave and of a multiple of `b_dec`: linear in both."""
+        _, offset = self.dictionary.explain(activations[self.read].detach())
+        rest = self._rest(made, offset * ones.unsqueeze(-1), activations)
+        return self._contracted(made, rest, activations, direction)
+
+    def _contracted(
+        self,
+        features: Float[Tensor, "batch pos feature"],
+        rest: Float[Tensor, "rest batch pos d_out"],
+        activations: Activations,
+        direction: Float[Tensor, "*more #batch #pos d_model"],
+    ) -> Float[Tensor, "*more part #batch #pos"]:
         pulled = self.route.pull_back(direction)
         pulled = pulled if self.weight is None else product(pulled, self.weight.T)
-        features, rest = self.explained(activations)
         values = features * product(pulled, self.dictionary.W_dec.T)
         others = dot(rest, pulled.unsqueeze(-4))  # [*more rest batch pos]
         # [*more batch pos feature] -> [*more feature batch pos], then the rest after the features
@@ -78,9 +102,16 @@ class Features(Write):
         self, activations: Activations
     ) -> tuple[Float[Tensor, "batch pos feature"], Float[Tensor, "rest batch pos d_out"]]:
         """The features, and the rest: `b_dec`, the skip connection, the error."""
-        x, y = activations[self.read], activations[self.written]
-        features, offset = self.dictionary.explain(x)
-        W_skip = self.dictionary.W_skip
+        features, offset = self.dictionary.explain(activations[self.read])
+        return features, self._rest(features, offset, activations)
+
+    def _rest(
+        self,
+        features: Float[Tensor, "batch pos feature"],
+        offset: Float[Tensor, "batch pos d_out"],
+        activations: Activations,
+    ) -> Float[Tensor, "rest batch pos d_out"]:
+        x, y, W_skip = activations[self.read], activations[self.written], self.dictionary.W_skip
         known = [offset] if W_skip is None else [offset, x.flatten(2) @ W_skip.T.to(x)]
         error = y - features @ self.dictionary.W_dec.to(features) - torch.stack(known).sum(0)
-        return features, torch.stack([*known, error])
+        return torch.stack([*known, error])

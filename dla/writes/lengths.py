@@ -101,11 +101,9 @@ def _(
     write: ExpertWrites, activations: Activations, stream: Float[Tensor, "batch pos d_model"], centred: bool
 ) -> Float[Tensor, "part #batch #pos"]:
     squares = stream.new_zeros(len(write.labels), *stream.shape[:2])
-    for index, vectors in write.slots(activations):
+    for index, vectors in write.written(activations):
         found = _squares(write.route.push_forward(vectors, activations), centred)
         squares = squares.scatter_add(0, index.unsqueeze(0), found.unsqueeze(0))
-    if write.shared is not None:
-        squares[-1] = _squares(write.route.push_forward(write.shared_output(activations), activations), centred)
     return squares
 
 

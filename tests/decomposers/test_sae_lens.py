@@ -149,3 +149,20 @@ def test_an_attached_dictionary_is_refused_and_leaves_nothing_behind(kind: str) 
         after = attributor.attribute(prompt, direction)
         torch.testing.assert_close(after.values, plain.values)
         assert plain.part("L1H1").top_tokens(1).up[0][0] == "Mary"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_features_are_traced_by_their_encoder(name: str) -> None:
+    """Each feature that is there, however its input is normalised, by the weights of the object."""
+    result = dla.Attributor(GPT2.model(), dla.FeatureDecomposer(CASES[name]())).attribute(
+        some_tokens(1), dla.LogitDifference(5, 6)
+    )
+    there = [
+        str(part) for part, row in zip(result.parts, result.values, strict=True) if part.kind == "feature" and row.any()
+    ]
+    trace = result.trace(there, by=dla.HeadDecomposer())
+    rows = torch.stack([result.values[result.labels.index(label)] for label in there])
+    logit = trace.logit.nan_to_num()
+    assert_close(logit.sum(-1) if logit.ndim > 1 else logit, rows.sum(0), sum_size(result), GPT2.eps, name)
+    assert bool((trace.gap.abs() <= trace.tolerance).all())
+    assert bool(trace.values.any())

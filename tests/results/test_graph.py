@@ -201,10 +201,10 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_traced_is_a_leaf_that_says_why() -> None:
-    result = dla.Attributor(TinyModel("mixtral").model(), dla.HeadDecomposer()).attribute(some_tokens(2, 1), ASKED)
+    result = dla.Attributor(TinyModel("gpt_oss").model(), dla.HeadDecomposer()).attribute(some_tokens(2, 1), ASKED)
     graph = dla.graph(result, keep=1.0)
     notes = {node.label: node.note for node in graph.nodes}
-    assert notes["0_mlp_out"] == "what its experts read inside is not shown"
+    assert notes["0_mlp_out"] == "an expert of blocks.0.mlp is not act(x W_gate) * (x W_up) W_down"
     assert notes["embed"] == "it read nothing of the stream"
     assert notes["L1H0"] == ""
 

@@ -4,30 +4,28 @@ Found when it is first asked for, by one more small pass. As with all that is re
 a hypothesis holds when it gives, entry by entry, what the hooks showed.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
-import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
-from torch.nn import functional
 
 from dla.adapters.affine import Affine
-from dla.adapters.anatomy import Anatomy, Block, Heads, Neurons, Sublayer
+from dla.adapters.anatomy import Anatomy, Block, Heads, Mixture, Neurons, Sublayer
 from dla.adapters.reads import HeadReads, ModelReads, NeuronReads, Read, StreamEntry, SublayerReads
+from dla.adapters.recognise.activation_functions import activation_functions
 from dla.adapters.recognise.attention import projection
+from dla.adapters.recognise.expert_reads import recognise_expert_reads
 from dla.adapters.recognise.linear import Linear, candidate_linears, writer_of
 from dla.adapters.recognise.match import MODULE_INPUT, cast_from, explained, like_stream
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.norms import ScaleOf, explains_norm, recognise_norm
-from dla.adapters.recognise.recording import Recording, widened, wrapped_module
+from dla.adapters.recognise.recording import Recording, widened
 from dla.adapters.recognise.scores import recognise_scores
 from dla.writes import BoundedValue, Computation, FullOutput, Norm, Precision
 from dla.writes.routes import Activations
 from dla.writes.sites import Site
-
-ActivationFunction = Callable[[Float[Tensor, "*shape"]], Float[Tensor, "*shape"]]
 
 _ROUNDINGS = 16
 """How many roundings an activation function may make of its argument's size."""
@@ -63,7 +61,7 @@ class _Reader:
         if sublayer.neurons is not None:
             return self._neurons(sublayer.neurons)
         if sublayer.experts is not None:
-            return "what its experts read inside is not shown"
+            return self._experts(sublayer.experts)
         return "neither heads nor neurons are known to add up to it"
 
     def _heads(self, heads: Heads) -> SublayerReads:
@@ -94,6 +92,16 @@ class _Reader:
         made = _Made(path, self._module(path), self.recording, entered, neurons.post)
         return made.reads(entry)
 
+    def _experts(self, mixture: Mixture) -> SublayerReads:
+        x, path = mixture.experts.x, mixture.experts.x.name.rpartition(".experts.")[0]
+        entered = like_stream(self.recording.hooks[x.name], self._seen(self.block.resid_pre))
+        if entered is None:
+            return f"what enters {path} is not seen"
+        entry = self._entry(path, entered)
+        if isinstance(entry, str):
+            return entry
+        return recognise_expert_reads(path, self._module, self.recording, mixture.experts, entry)
+
     def _module(self, path: str) -> nn.Module:
         return self.model.children[self.layer][path.split(".", 2)[2]]
 
@@ -116,17 +124,33 @@ class _Reader:
         """The place of the stream, and the norm, that make what enters a module."""
         for place in self._places():
             if cast_from(self._seen(place), entered):
-                return StreamEntry(place, None)
+                return StreamEntry(place, None, self._shown_at(entered, place, None))
         for place, norm in self._norms(entered):
             shown = self.recording.activation(norm.scale.name)
             if shown is not None and shown.shape[:2] == entered.shape[:2]:
-                return StreamEntry(place, norm)
+                return StreamEntry(place, norm, self._shown_at(entered, place, norm))
             # HookedTransformer normalises the input of queries, keys and values one after the other, and some models
             # show all prompts as one axis.
             computed = None if norm.eps is None else replace(norm, scale=_scale_of(place.site, norm.eps, norm.centred))
             if computed is not None and explains_norm(computed, self.recording, self._seen(place), entered) is not None:
-                return StreamEntry(place, computed)
+                return StreamEntry(place, computed, self._shown_at(entered, place, computed))
         return f"what enters {path} is not a norm of the stream at a place that a hook shows"
+
+    def _shown_at(
+        self, entered: Float[Tensor, "batch pos d_model"], place: FullOutput, norm: Norm | None
+    ) -> Mapping[str, Norm | None]:
+        """The hooks of the block that show what enters, or what it is before the norm's weight and bias."""
+        found: dict[str, Norm | None] = {}
+        bare = None if norm is None else replace(norm, weight=None, bias=None)
+        for name, shown in self.recording.hooks.items():
+            same = name.startswith(f"blocks.{self.layer}.") and name not in self.recording.repeated
+            if not same or shown.shape != entered.shape or not shown.is_floating_point():
+                continue
+            if cast_from(entered, shown):
+                found[name] = norm
+            elif bare is not None and explains_norm(bare, self.recording, self._seen(place), shown) is not None:
+                found[name] = bare
+        return found
 
     def _places(self) -> Iterator[FullOutput]:
         yield self.block.resid_pre
@@ -177,7 +201,7 @@ class _Made:
             (each, None) for each in pre
         ]
         biases = [None] if (b_in := self._bias()) is None else [None, b_in]
-        for act in _functions(self.module):
+        for act in activation_functions(self.module):
             for (one, other), bias in ((pair, bias) for pair in pairs for bias in biases):
                 guess = NeuronReads(entry, one, other, bias, act)
                 if self._explains(guess):
@@ -238,46 +262,3 @@ class _Activated(Computation):
         if guess.bias is not None:
             value, size = value + guess.bias.to(value), size + guess.bias.to(value).abs()
         return BoundedValue(value, _ROUNDINGS * self.precision.unit * size + self.precision.least)
-
-
-def _functions(module: nn.Module) -> Iterator[ActivationFunction]:
-    """Activation functions: those that most models have, then what the module has under such a name."""
-    yield from (functional.silu, _gelu_tanh, functional.gelu, functional.relu, _relu_squared, _gelu_sigmoid)
-    for owner in (module, wrapped_module(module)):
-        for name, value in _attributes(owner):
-            if "act" in name.lower() and callable(value):
-                yield _Called(value)
-
-
-def _attributes(owner: nn.Module | None) -> Iterator[tuple[str, object]]:
-    if owner is not None:
-        yield from vars(owner).items()
-        yield from owner._modules.items()
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class _Called:
-    """What a module of the model has under the name of an activation function; NaN where it is none."""
-
-    function: Callable[..., object]
-
-    def __call__(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        try:
-            with torch.no_grad():
-                value = self.function(x)
-        except Exception:  # what is called so may be anything
-            value = None
-        return value if isinstance(value, Tensor) and value.shape == x.shape else x * torch.nan
-
-
-def _gelu_tanh(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    return functional.gelu(x, approximate="tanh")
-
-
-def _relu_squared(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    return functional.relu(x).square()
-
-
-def _gelu_sigmoid(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    return x * torch.sigmoid(1.702 * x)

@@ -14,6 +14,7 @@ from dla.testing.laws.memory import find_in_memory
 from dla.testing.laws.planning import find_in_contract, find_in_plan
 from dla.testing.laws.prompts import find_in_length, find_in_special_tokens
 from dla.testing.laws.reconstruction import find_in_sums, find_remainder
+from dla.testing.laws.traces import find_in_traces
 from dla.testing.laws.trajectory import find_in_trajectory
 from dla.testing.laws.tree import find_in_names, find_in_pieces
 
@@ -55,6 +56,7 @@ LAWS: tuple[Law, ...] = (
         find_in_trajectory,
         (RowKind.CUMULATIVE,),
     ),
+    Law("traces", "A part that is traced to the rows has them and a constant as its sum.", find_in_traces, _SUMS),
     Law("names", "A row with a known name is what the part of that name contributes.", find_in_names),
     Law("refinement", "The pieces of a part add up to it.", find_in_pieces, _SUMS),
     Law("folding", "Folding and centring leave the rows of logit differences as they are.", find_in_folding),

@@ -12,6 +12,7 @@ from torch import Tensor
 import dla
 from dla.adapters import Anatomy, Block, Heads, Observer, Sublayer
 from dla.adapters.base import Editing
+from dla.adapters.reads import HeadReads
 from dla.inputs import Vocabulary
 from dla.testing import AlteredAdapter
 from dla.testing.altered_adapter import AlterAnatomy
@@ -49,6 +50,18 @@ def answers_from_memory(model: Any) -> dla.ModelAdapter:
         return inner.run(runs.setdefault(tokens.shape, tokens.clone()), observe, rows)
 
     return AlteredAdapter(model, run=run)
+
+
+def reads_values_without_their_bias(model: Any) -> dla.ModelAdapter:
+    """What heads make of the stream is said to be `x @ W_V`, and the model adds `b_V`."""
+    reads = dla.adapt(model).reads
+    assert reads is not None
+    without = [[_without_bias(each) if isinstance(each, HeadReads) else each for each in block] for block in reads]
+    return AlteredAdapter(model, reads=tuple(map(tuple, without)))
+
+
+def _without_bias(reads: HeadReads) -> HeadReads:
+    return replace(reads, values=replace(reads.values, bias=None))
 
 
 def drops_gamma(model: Any) -> dla.ModelAdapter:

@@ -99,3 +99,13 @@ class ForgetsRounding(dla.Decomposer):
             *(write for write in model.embeddings() if not isinstance(write, dla.Rounding)),
             *(sublayer.write for layer in range(model.n_layers) for sublayer in model.block(layer).sublayers),
         ]
+
+
+@final
+@dataclass(frozen=True)
+class LeavesOutUnfinishedBlocks(dla.Decomposer):
+    """Splits blocks of two sublayers, which all are; but what an MLP read was written in a block of one."""
+
+    def writes(self, model: dla.ModelAdapter) -> Sequence[dla.Write]:
+        whole = [block for block in model.anatomy.blocks if len(block.sublayers) == 2]
+        return [*model.embeddings(), *(write for block in whole for write in block.writes())]
