@@ -11,7 +11,7 @@ import dla
 from dla.adapters.transformer_lens import TransformerLensAdapter
 from dla.testing import AlteredAdapter, TinyModel
 from tests.dictionaries import Biased
-from tests.frozen_by_hand import FrozenByHand
+from tests.frozen_by_hand import FrozenByHand, writes
 from tests.subjects import GPT2, LLAMA, needs_hooked_transformer, some_tokens
 from tests.traced_subjects import ALLOWED, ASKED, DOUBLE, EACH_RULE, attributed
 

@@ -61,7 +61,7 @@ def test_a_right_bridge_passes(name: str) -> None:
     assert report.first_failure() is None
     names = [step.name for step in report.steps]
     assert names[:7] == "runs|is causal|unembeds what is asked|anatomy|hands off|observers|hooks".split("|")
-    assert names[-4:] == ["sum of components", "sum of heads", "sum of layers", "reads"]
+    assert names[-4:] == ["sum of components", "sum of heads", "sum of layers", "traces"]
 
 
 @pytest.mark.parametrize("name", ["gpt2", "olmo2", "granite"])

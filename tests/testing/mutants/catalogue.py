@@ -161,7 +161,7 @@ ADAPTERS: Sequence[Mutant] = (
     Mutant(adapters.RecordsGradients, "observers", "gpt2", "records gradients"),
     Mutant(adapters.LeavesHooks, "observers", "gpt2", "is still called in later runs"),
     Mutant(adapters.LeavesHooksAfterErrors, "observers", "gpt2", "that raised an error is still called"),
-    Mutant(adapters.reads_values_without_their_bias, "reads", "gpt2", "and the constant miss the 0_attn_out"),
+    Mutant(adapters.reads_values_without_their_bias, "block 0: reads", "gpt2", "through its norm and W_V must give v"),
     Mutant(adapters.forgets_the_embedding_scale, "embeddings", "gemma2", "right but for the factor"),
     Mutant(adapters.forgets_the_residual_multiplier, "block 0", "granite-biases", "must add up to resid_post"),
     Mutant(adapters.flattens_W_O_the_other_way, "block 0: heads", "llama", "must add up to 0_attn_out"),
