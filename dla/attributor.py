@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, final
 
 import numpy as np
@@ -15,11 +16,11 @@ from dla.adapters.upstream import up_to
 from dla.adapters.view import AdapterView
 from dla.decomposers.base import Decomposer, as_decomposer, plan_of
 from dla.decomposers.plans import Plan
-from dla.directions import Direction, Directions, question
+from dla.directions import Continuation, Direction, Directions, question
 from dla.edits import Edit
 from dla.edits.planning import EditPlanner, edits_of, read_edits
 from dla.engine.autocast import refuse_autocast, without_autocast
-from dla.engine.caches import fitting, read_cache, read_prompts_or_cache
+from dla.engine.caches import Cache, fitting, read_cache, read_prompts_or_cache
 from dla.engine.forward import ForwardResult, Unembed, forward
 from dla.engine.query import Query
 from dla.engine.sampling import can_sample
@@ -31,8 +32,8 @@ from dla.errors import (
     warn_caller,
 )
 from dla.inputs.arguments import choice
-from dla.inputs.given import shown
-from dla.inputs.prompts import Mask, Position, Prompts, Text, read_positions
+from dla.inputs.given import shown, whole_number
+from dla.inputs.prompts import Mask, Position, Positions, Prompts, Text, read_positions
 from dla.results.attribution import Attribution
 from dla.results.gaps import GapReport, edits_by_hooks, explain
 from dla.text import some_of
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     Asking = (
         Direction
         | Directions
+        | Continuation
         | Mapping[str, Direction]
         | Mapping[str, str]
         | Mapping[str, int]
@@ -133,8 +135,10 @@ class Attributor:
                 `[batch pos]`, a list, or a list of lists; or what a tokenizer returned. May be None where a cache is
                 given. `docs/prompts.md` says how each is read.
             direction: What to attribute; a token alone asks for its logit. Several (a dict by name, a list, or
-                `TopTokens`) are attributed in one pass and become an axis of the result.
-            pos: An int (-1 is each prompt's last real token), several, a slice, or None for all.
+                `TopTokens`) are attributed in one pass and become an axis of the result. A `Continuation` is put
+                behind the prompts, and asked about token by token.
+            pos: An int (-1 is each prompt's last real token), several, a slice, or None for all. A `Continuation` says
+                itself where.
             cache: An `ActivationCache` of these prompts, to use instead of running the model.
             attention_mask: For ids with padding: which of them are real.
             prepend_bos: For text: whether to put the BOS token in front; None does as the model does by default, but
@@ -151,7 +155,11 @@ class Attributor:
         with without_autocast() as on:
             if cache is None:
                 refuse_autocast(on, self.model.anatomy.unembedding.W_U.device)
-            query = self._query(prompts, question(direction), pos, cache, attention_mask, prepend_bos, edits)
+            query = (
+                self._continued(prompts, direction, pos, cache, attention_mask, prepend_bos, edits)
+                if isinstance(direction, Continuation)
+                else self._query(prompts, question(direction), pos, cache, attention_mask, prepend_bos, edits)
+            )
             with fitting(query.cache):
                 run = self._forward(query).with_readout()
             return self._checked(Attribution.of(query, run))
@@ -208,10 +216,37 @@ class Attributor:
         edits: Sequence[Edit] = (),
     ) -> Query:
         cache = read_cache(self.model, cache)
-        edits = read_edits(edits, cache)
         read = read_prompts_or_cache(self.model, prompts, cache, attention_mask, prepend_bos)
+        return self._query_at(read, direction, read_positions(pos, read), cache, edits)
+
+    def _continued(
+        self,
+        prompts: Text | Tensor | Prompts | None,
+        continuation: Continuation,
+        pos: Position,
+        cache: Any,
+        attention_mask: Mask,
+        prepend_bos: bool | None,
+        edits: Sequence[Edit],
+    ) -> Query:
+        if whole_number(pos) != -1:
+            raise ValueError(f"pos={shown(pos)}: a Continuation is asked at the tokens of the answer. Leave pos out.")
+        cache = read_cache(self.model, cache)
+        whole, positions, direction = continuation.posed(prompts, self.model.vocabulary, attention_mask, prepend_bos)
+        read = read_prompts_or_cache(self.model, whole, cache, None, None)
+        return replace(self._query_at(read, direction, positions, cache, edits), summed=True)
+
+    def _query_at(
+        self,
+        read: Prompts,
+        direction: Direction | Directions,
+        positions: Positions,
+        cache: Cache | None,
+        edits: Sequence[Edit],
+    ) -> Query:
+        edits = read_edits(edits, cache)
         planned = self._planned if cache is not None else EditPlanner(self._planned, read, edits)
-        return Query.of(planned, direction, read, read_positions(pos, read), cache)
+        return Query.of(planned, direction, read, positions, cache)
 
     def _report_mismatches(self, anatomy: Anatomy) -> None:
         """Says where the model that runs is not the checkpoint that it was made from."""

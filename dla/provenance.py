@@ -33,6 +33,7 @@ class Provenance:
         traced: The part whose row was traced, as text; empty where the logit is the model's own.
         edits: What was edited in the run, each as "part (ablation)".
         rule: How a trace read MLPs as linear, in words; empty where it went through none.
+        summed: Whether one number for several positions is their sum, as of an answer's tokens, and not their mean.
     """
 
     tokens: tuple[tuple[str, ...], ...]
@@ -47,6 +48,7 @@ class Provenance:
     traced: str = ""
     edits: tuple[str, ...] = ()
     rule: str = ""
+    summed: bool = False
 
     @property
     def places(self) -> tuple[str, ...]:

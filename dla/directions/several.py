@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from dla.directions.base import Direction
+from dla.directions.continuation import Continuation
 from dla.directions.tokens import Logit
 from dla.inputs.arguments import name
 from dla.inputs.given import Count, count, items, shown, token, whole_number
@@ -141,6 +142,8 @@ def question(direction: object) -> Direction | Directions:
         return DirectionSet.of(direction)
     if isinstance(direction, str) or whole_number(direction) is not None:
         return Logit(token(direction))
+    if isinstance(direction, Continuation):
+        raise TypeError("A Continuation is asked alone, and says itself where: pass it to attribute() as it is.")
     given = items(direction) if isinstance(direction, Sequence) else None
     if given is None:
         raise TypeError(f"The direction is {shown(direction)}. Pass an instance, such as dla.Logit(' Mary').")
@@ -157,6 +160,8 @@ def _logit(direction: object) -> Direction:
 def _one(direction: object) -> Direction:
     if isinstance(direction, Directions):
         raise TypeError(f"{type(direction).__name__} is several directions itself. Ask for it alone.")
+    if isinstance(direction, Continuation):
+        raise TypeError("A Continuation says itself where it is asked. Ask for it alone, not among several.")
     if isinstance(direction, str) or whole_number(direction) is not None:
         raise TypeError(
             f"The directions hold the token {shown(direction)}. Pass dla.Logit with the list for one per prompt, or a "

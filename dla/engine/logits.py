@@ -254,11 +254,11 @@ def readings_of(
         weighed: The logits asked about.
     """
     shape = query.positions.index.shape
-    vectors = each_of(directions, lambda one: one.read_vector(stream).expand(shape))
+    beside = each_of(directions, lambda one: one.read_beside_logits(stream).expand(shape))
     spread = each_of(directions, lambda one: (one.spread(stream) + one.constant().abs()).expand(shape))
     return Readings(
-        logit=weighed.logit + vectors,
-        output_logit=weighed.output_logit + vectors,
+        logit=weighed.logit + beside,
+        output_logit=weighed.output_logit + beside,
         magnitude=weighed.size + spread,
         lost=weighed.lost,
         scale=norm.scale(),

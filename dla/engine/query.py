@@ -33,6 +33,7 @@ class Query:
         names: The names of several directions; empty for one.
         resolved: The directions, resolved for these prompts.
         cache: An `ActivationCache` to use instead of running, or None.
+        summed: Whether one number for several positions is their sum, as of an answer's tokens, and not their mean.
     """
 
     model: ModelAdapter
@@ -43,6 +44,7 @@ class Query:
     names: tuple[str, ...]
     resolved: tuple[ResolvedDirection, ...]
     cache: Any = None
+    summed: bool = False
 
     @staticmethod
     def of(

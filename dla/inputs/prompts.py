@@ -68,10 +68,11 @@ class Prompts:
 
     def texts(self) -> list[list[str]]:
         """Each prompt's tokens as text, without the padding."""
-        if not self.known:
-            return []
-        rows = zip(self.tokens.tolist(), self.lengths, strict=True)
-        return [[self.vocabulary.text(token) for token in row[:length]] for row, length in rows]
+        return [[self.vocabulary.text(token) for token in row] for row in self.rows()] if self.known else []
+
+    def rows(self) -> list[list[int]]:
+        """Each prompt's ids, without the padding."""
+        return [row[:length] for row, length in zip(self.tokens.tolist(), self.lengths, strict=True)]
 
 
 @final
@@ -121,7 +122,7 @@ def read_prompts(
     flag(prepend_bos, "prepend_bos", "the model's default")
     if isinstance(prompts, Mapping):
         prompts, attention_mask = ids_and_mask(prompts, attention_mask)
-    texts = _texts(prompts)
+    texts = texts_in(prompts)
     if texts is None:
         if prepend_bos:
             raise ValueError(
@@ -129,12 +130,12 @@ def read_prompts(
             )
         rows = rows_of_ids(prompts, attention_mask, vocabulary)
         _warn_of_two_bos(rows, vocabulary)
-        return _pack(rows, vocabulary)
+        return packed(rows, vocabulary)
     if attention_mask is not None:
         raise ValueError("attention_mask says which ids are padding; with prompts given as text, leave it out.")
     rows = [vocabulary.prompt(text, prepend_bos) for text in texts]
     _warn_of_unknown_words(texts, rows, vocabulary)
-    return _pack(rows, vocabulary)
+    return packed(rows, vocabulary)
 
 
 def unknown_prompts(batch: int, width: int, vocabulary: Vocabulary) -> Prompts:
@@ -176,7 +177,7 @@ def read_positions(pos: Position, prompts: Prompts) -> Positions:
     return Positions(index, valid, single, everything)
 
 
-def _texts(prompts: object) -> list[str] | None:
+def texts_in(prompts: object) -> list[str] | None:
     """The prompts if they are text; None if they may be ids.
 
     Raises:
@@ -254,7 +255,12 @@ def _within(position: int, length: int) -> int:
     return position % length
 
 
-def _pack(rows: Sequence[list[int]], vocabulary: Vocabulary) -> Prompts:
+def packed(rows: Sequence[list[int]], vocabulary: Vocabulary) -> Prompts:
+    """Prompts of these ids, padded on the right.
+
+    Raises:
+        ValueError: If a row has no token.
+    """
     lengths = tuple(len(row) for row in rows)
     if 0 in lengths:
         raise ValueError(f"Prompt {lengths.index(0)} has no real token. Leave it out, or give it at least one.")

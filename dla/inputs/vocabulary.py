@@ -123,6 +123,7 @@ class Vocabulary:
         if len(ids) != 1:
             pieces = ", ".join([*(repr(self.text(i)) for i in ids[:_SHOWN]), *["..."] * (len(ids) > _SHOWN)])
             space = "" if text.startswith(" ") else f" Many tokenizers want the leading space: {shown(f' {text}')}."
+            space += f" For all of them, ask dla.Continuation({shown(text)})." if len(ids) > 1 else ""
             raise ValueError(
                 f"{shown(text)} is {len(ids)} tokens ({pieces}); a logit belongs to one token. "
                 f"Pass one of them, or its id.{space}"

@@ -20,8 +20,9 @@ from dla.inputs.given import Count, count, shown
 from dla.labels import Label
 from dla.provenance import Provenance
 from dla.results.attributed import run_of
-from dla.results.attribution_table import ROWS_SHOWN, attribution_grid, ranked
+from dla.results.attribution_table import ROWS_SHOWN, attribution_grid, of_answers, ranked
 from dla.results.axes import provenance_of, without_axes
+from dla.results.choosing import summed
 from dla.results.difference import Difference
 from dla.results.grouped import grouped
 from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen, place_of_direction, places_of
@@ -140,8 +141,19 @@ class Attribution(Questions, TablePerDirection):
         rerun = None if self.rerun is None else self.rerun.of_direction(i)
         return replace(self, values=self.values[:, i], provenance=provenance, rerun=rerun, **tensors)
 
+    def sum_positions(self) -> "Attribution":
+        """The sum over the positions of each prompt, as of an answer's tokens: rows, total, constant, logit.
+
+        The proof is that of each position, added up. What runs the model again (`refine`, `trace`, `effects`, ...) is
+        asked of the result with positions.
+
+        Raises:
+            ValueError: If there is one position.
+        """
+        return replace(self, **summed(self))
+
     def top(self, k: Count = 5, *, by: str = "value") -> list[tuple[str, float]]:
-        """The `k` parts that contribute most, averaged over prompts and positions.
+        """The `k` parts that contribute most, averaged over prompts and positions; of an answer's tokens the sum.
 
         Args:
             k: How many.
@@ -308,7 +320,7 @@ class Attribution(Questions, TablePerDirection):
     def __repr__(self) -> str:
         worst, allowed = (float(tensor.nan_to_num().abs().max()) for tensor in (self.gap, self.tolerance))
         several = len(self.directions)
-        told = f"{several} directions" if several else f"logit {mean_of(self.logit)}"
+        told = f"{several} directions" if several else f"logit {mean_of(of_answers(self.logit, self.provenance))}"
         return (
             f"Attribution({shortened(self.provenance.direction)}, {self.provenance.decomposer}: "
             f"{len(self.parts)} parts, {told}, largest gap {worst:.1e}, allowed {allowed:.1e})"

@@ -30,6 +30,7 @@ def provenance_of(query: Query, dims: tuple[str, ...]) -> Provenance:
         dims=dims,
         versions=versions(),
         directions=query.names,
+        summed=query.summed,
         edits=tuple(dict.fromkeys(f"{edit.part} ({type(edit.ablation).__name__})" for edit in edits_of(query.model))),
     )
 
