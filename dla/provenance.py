@@ -34,6 +34,7 @@ class Provenance:
         edits: What was edited in the run, each as "part (ablation)".
         rule: How a trace read MLPs as linear, in words; empty where it went through none.
         summed: Whether one number for several positions is their sum, as of an answer's tokens, and not their mean.
+        asked: For each direction its token at each place, prompt by prompt, where the directions' names do not say it.
     """
 
     tokens: tuple[tuple[str, ...], ...]
@@ -49,6 +50,7 @@ class Provenance:
     edits: tuple[str, ...] = ()
     rule: str = ""
     summed: bool = False
+    asked: tuple[tuple[str, ...], ...] = ()
 
     @property
     def places(self) -> tuple[str, ...]:

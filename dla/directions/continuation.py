@@ -57,7 +57,7 @@ class Continuation:
         vocabulary: Vocabulary,
         attention_mask: Mask = None,
         prepend_bos: bool | None = None,
-    ) -> tuple[Prompts, Positions, Direction]:
+    ) -> tuple[Continued, Direction]:
         """What is run, where it is asked about, and what is asked there.
 
         Args:
@@ -74,13 +74,13 @@ class Continuation:
         others = None
         if self.minus is not None:
             others = _others(asked, continued(prompts, self.minus, vocabulary, attention_mask, prepend_bos))
-        return asked.prompts, asked.positions(), FollowingTokens(self.describe(), others)
+        return asked, FollowingTokens(self.describe(), others)
 
     def describe(self) -> str:
         """The question in words."""
         if self.minus is None:
-            return f"log-probability of {_words(self.answer)}"
-        return f"logit difference {_words(self.answer)} - {_words(self.minus)}, token by token"
+            return f"log-probability of {words_of(self.answer)}"
+        return f"logit difference {words_of(self.answer)} - {words_of(self.minus)}, token by token"
 
 
 @final
@@ -130,7 +130,8 @@ def _others(asked: Continued, other: Continued) -> Int[Tensor, "batch query"]:
     return torch.tensor([second + [0] * (width - len(second)) for _, second in pairs], device="cpu")
 
 
-def _words(given: Continuations) -> str:
+def words_of(given: Continuations) -> str:
+    """Continuations in words, shortened where there are many."""
     read = read_continuations(given)
     texts = [one for one in read.each if isinstance(one, str)]
     if len(texts) == len(read.each):

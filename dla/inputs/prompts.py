@@ -153,19 +153,18 @@ def read_positions(pos: Position, prompts: Prompts) -> Positions:
     """The positions that `pos` names in each prompt.
 
     Args:
-        pos: An int or a sequence of ints (negative ones count from each prompt's last real token), a slice of each
-            prompt's tokens, or None for all.
+        pos: An int or a list of ints (negative ones count from each prompt's last real token), a slice of each
+            prompt's tokens, or None for all: the same for every prompt. Or a tensor or an array `[batch]` with one for
+            each prompt, or `[batch, query]` with several.
         prompts: The prompts.
 
     Raises:
         TypeError: If `pos` is something else.
         ValueError: If a prompt has no such position, or no position is selected.
     """
-    single, wanted = _wanted(pos)
-    if isinstance(wanted, slice):
-        rows = [list(range(*wanted.indices(length))) for length in prompts.lengths]
-    else:
-        rows = [[_within(p, length) for p in wanted] for length in prompts.lengths]
+    single, rows = (
+        _of_each(pos, prompts) if isinstance(pos, Tensor | np.ndarray) and pos.ndim else _of_all(pos, prompts)
+    )
     kept = max(len(row) for row in rows)
     if kept == 0:
         raise ValueError(f"pos={shown(pos)} selects no position of prompts with {list(prompts.lengths)} tokens.")
@@ -240,11 +239,37 @@ def _wanted(pos: Position) -> tuple[bool, slice | list[int]]:
     one, several = whole_number(pos), items(pos)
     if one is not None:
         return True, [one]
-    wanted = [whole_number(item) for item in several or []]
-    if several is None or None in wanted:
-        wrong = pos if several is None else several[wanted.index(None)]
-        raise TypeError(f"pos: {shown(wrong)} is not a position. Pass an int, several, a slice, or None for all.")
-    return False, [position for position in wanted if position is not None]
+    return False, [_place(pos)] if several is None else [_place(item) for item in several]
+
+
+def _of_all(pos: Position, prompts: Prompts) -> tuple[bool, list[list[int]]]:
+    """Whether `pos` is a single position, and the positions of each prompt that it names in all of them."""
+    single, wanted = _wanted(pos)
+    if isinstance(wanted, slice):
+        return single, [list(range(*wanted.indices(length))) for length in prompts.lengths]
+    return single, [[_within(p, length) for p in wanted] for length in prompts.lengths]
+
+
+def _of_each(pos: Shaped[Tensor, "..."] | np.ndarray, prompts: Prompts) -> tuple[bool, list[list[int]]]:
+    """Whether there is one position for each prompt, and the positions of each."""
+    shape = list(pos.shape)
+    if len(shape) > 2 or shape[0] != prompts.batch or 0 in shape:
+        raise ValueError(
+            f"pos has shape {shape}. A tensor or an array is one position for each of {prompts.batch} prompts, "
+            f"[{prompts.batch}], or several, [{prompts.batch}, query]. For the same positions of each pass a list."
+        )
+    rows = [items(row) if len(shape) == 2 else [row] for row in items(pos) or []]
+    found = [
+        [_within(_place(one), length) for one in row or []] for row, length in zip(rows, prompts.lengths, strict=True)
+    ]
+    return len(shape) == 1, found
+
+
+def _place(value: object) -> int:
+    one = whole_number(value)
+    if one is None:
+        raise TypeError(f"pos: {shown(value)} is not a position. Pass an int, several, a slice, or None for all.")
+    return one
 
 
 def _within(position: int, length: int) -> int:

@@ -58,6 +58,7 @@ def run_of(result: object, what: str) -> Rerun:
         )
     if result.rerun is None:
         raise ValueError(
-            f"{what} runs the model again, and this result was read from a file or a pickle. Attribute again."
+            f"{what} runs the model again, and this result was read from a file or a pickle"
+            f"{', or is one prompt of an edited run' if result.provenance.edits else ''}. Attribute again."
         )
     return result.rerun

@@ -22,11 +22,12 @@ from dla.provenance import Provenance
 from dla.results.attributed import run_of
 from dla.results.attribution_table import ROWS_SHOWN, attribution_grid, of_answers, ranked
 from dla.results.axes import provenance_of, without_axes
-from dla.results.choosing import summed
+from dla.results.choosing import PER_PLACE, of_prompt, summed
 from dla.results.difference import Difference
 from dla.results.grouped import grouped
 from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen, place_of_direction, places_of
 from dla.results.part import Part
+from dla.results.places import Places
 from dla.results.questions import Questions
 from dla.results.refining import refined
 from dla.results.report import write_report
@@ -136,10 +137,33 @@ class Attribution(Questions, TablePerDirection):
         """
         i = place_of_direction(name, self.directions)
         dims = tuple(dim for dim in self.provenance.dims if dim != "direction")
-        provenance = replace(self.provenance, direction=name, directions=(), dims=dims)
-        tensors = {key: getattr(self, key)[i] for key in _PROOF}
+        asked = self.provenance.asked[i : i + 1]
+        provenance = replace(self.provenance, direction=name, directions=(), dims=dims, asked=asked)
+        tensors = {key: getattr(self, key)[i] for key in PER_PLACE}
         rerun = None if self.rerun is None else self.rerun.of_direction(i)
         return replace(self, values=self.values[:, i], provenance=provenance, rerun=rerun, **tensors)
+
+    def __getitem__(self, prompt: Count) -> "Attribution":
+        """The attribution of one prompt, as it is when that is asked alone; iterating gives one after the other.
+
+        Raises:
+            IndexError: If there is no such prompt.
+            TypeError: If it is no number.
+            ValueError: If there is no axis of prompts.
+        """
+        return replace(self, **of_prompt(self, prompt))
+
+    def places(self, parts: Count = 3) -> Places:
+        """A table with a line for each prompt and position, and its strongest parts; `result[i]` is one prompt's.
+
+        Args:
+            parts: How many parts a line names.
+
+        Raises:
+            TypeError: If it is not a whole number.
+            ValueError: If it is negative.
+        """
+        return Places.of(self, parts)
 
     def sum_positions(self) -> "Attribution":
         """The sum over the positions of each prompt, as of an answer's tokens: rows, total, constant, logit.
@@ -335,7 +359,5 @@ class Attribution(Questions, TablePerDirection):
         return LabelIndex(self.labels)(label)
 
 
-_PROOF = ("total", "constant", "logit", "output_logit", "tolerance")
-
-TENSORS = ("values", *_PROOF, "gap", "positions")
+TENSORS = ("values", *PER_PLACE, "gap", "positions")
 """The tensors of an attribution, as a dataset has them."""

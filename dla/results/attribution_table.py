@@ -63,7 +63,8 @@ def title_of(result: AttributedRows) -> str:
     """What was asked, how it was split, and over how much the printed numbers are averaged."""
     provenance = result.provenance
     edits = f", edited: {some_of(provenance.edits)}" if provenance.edits else ""
-    what = f"{provenance.direction}, {provenance.decomposer}{edits}"
+    asked = "".join(f" ({some_of(map(repr, filter(None, tokens)))})" for tokens in provenance.asked)
+    what = f"{provenance.direction}{asked}, {provenance.decomposer}{edits}"
     count, prompts = int((result.positions >= 0).sum()), len(provenance.tokens)
     if provenance.summed and "position" in provenance.dims:
         return f"{what}, sum over {count} tokens" + (f", mean over {prompts} prompts" if prompts > 1 else "")

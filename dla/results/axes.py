@@ -31,6 +31,7 @@ def provenance_of(query: Query, dims: tuple[str, ...]) -> Provenance:
         versions=versions(),
         directions=query.names,
         summed=query.summed,
+        asked=query.asked,
         edits=tuple(dict.fromkeys(f"{edit.part} ({type(edit.ablation).__name__})" for edit in edits_of(query.model))),
     )
 
