@@ -132,9 +132,9 @@ class Attributor:
         """Attributes what `direction` asks, at the positions asked.
 
         Args:
-            prompts: A string, a list of strings (lengths may differ); token ids, as a tensor or array `[pos]` or
-                `[batch pos]`, a list, or a list of lists; or what a tokenizer returned. May be None where a cache is
-                given. `docs/prompts.md` says how each is read.
+            prompts: A string, a list of strings (lengths may differ); a chat, as a list of messages, or several; token
+                ids, as a tensor or array `[pos]` or `[batch pos]`, a list, or a list of lists; or what a tokenizer
+                returned. May be None where a cache is given. `docs/prompts.md` says how each is read.
             direction: What to attribute; a token alone asks for its logit. Several (a dict by name, a list, or
                 `TopTokens`) are attributed in one pass and become an axis of the result. A `Continuation` is put
                 behind the prompts, and asked about token by token.

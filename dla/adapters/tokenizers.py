@@ -1,6 +1,7 @@
 """A TransformerLens model's tokenizer as a `Vocabulary`."""
 
 import re
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -30,7 +31,22 @@ def vocabulary_of(model: Any, d_vocab: int) -> Vocabulary:
         pads_left=tokenizer.padding_side == "left",
         unknown=tokenizer.unk_token_id,
         bos=tokenizer.bos_token_id,
+        chat=None if not getattr(tokenizer, "chat_template", None) else partial(_chat, tokenizer),
     )
+
+
+def _chat(tokenizer: Any, messages: list[Mapping[str, str]]) -> str:
+    from jinja2 import TemplateError
+
+    try:
+        text: str = tokenizer.apply_chat_template(
+            [dict(m) for m in messages], tokenize=False, add_generation_prompt=True
+        )
+    except TemplateError as error:
+        raise ValueError(
+            f"The tokenizer's chat template refuses the messages: {error}. Pass roles in the order that it expects."
+        ) from error
+    return text
 
 
 def _encode(model: Any, text: str, prepend_bos: bool | None) -> list[int]:

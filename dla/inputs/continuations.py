@@ -1,6 +1,6 @@
 """Prompts with what is asked about put behind them: texts or ids of any number of tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, final
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dla.inputs.given import ids_in, items, shown, whole_number
-from dla.inputs.prompts import Mask, Positions, Prompts, Text, packed, read_prompts, texts_in
+from dla.inputs.prompts import Mask, Positions, Prompts, Text, packed, read_prompts, texts_of
 from dla.inputs.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -121,7 +121,9 @@ def continued(
     if prompts is None:
         raise ValueError("A continuation goes on from a prompt, and none was given. Pass the prompts too.")
     before = read_prompts(prompts, vocabulary, attention_mask, prepend_bos).rows()
-    texts = None if isinstance(prompts, Prompts) else texts_in(prompts)
+    texts = None
+    if not isinstance(prompts, Prompts | Mapping):
+        texts, prepend_bos = texts_of(prompts, vocabulary, prepend_bos)
     read = read_continuations(continuations)
     several = read.each * len(before) if read.shared else read.each
     if len(several) != len(before):

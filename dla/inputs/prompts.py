@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dla.errors import PromptWarning, warn_caller
 from dla.inputs.arguments import flag
+from dla.inputs.chats import chats_in
 from dla.inputs.given import items, shown, whole_number
 from dla.inputs.padding import filler_of, ids_and_mask, rows_of_ids
 from dla.inputs.vocabulary import Vocabulary
@@ -22,7 +23,9 @@ from dla.inputs.vocabulary import Vocabulary
 if TYPE_CHECKING:
     import pandas as pd
 
-    Text = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | pd.Series | Mapping[str, Any] | np.ndarray
+    Chat = Sequence[Mapping[str, str]]
+    Texts = str | Sequence[str] | Chat | Sequence[Chat] | pd.Series
+    Text = Texts | Sequence[int] | Sequence[Sequence[int]] | Mapping[str, Any] | np.ndarray
     Position = int | slice | Sequence[int] | np.ndarray | Tensor | None
     Mask = Tensor | np.ndarray | Sequence[int] | Sequence[Sequence[int]] | None
 else:  # a type checker at run time would refuse a wrong argument before `read_prompts` can explain what is wrong
@@ -102,8 +105,9 @@ def read_prompts(
     """Prompts from text or from ids.
 
     Args:
-        prompts: A string or several; ids, as a tensor or array `[pos]` or `[batch pos]`, a list, or a list of lists;
-            or what a tokenizer returned, with its mask. `Prompts` are returned as they are.
+        prompts: A string or several; a chat or several, each a list of messages; ids, as a tensor or array `[pos]` or
+            `[batch pos]`, a list, or a list of lists; or what a tokenizer returned, with its mask. `Prompts` are
+            returned as they are.
         vocabulary: The model's.
         attention_mask: For ids with padding: 1 (or True) at real tokens, 0 at padding, in the form of the ids.
         prepend_bos: For text: whether to put the BOS token in front; None for the model's default, but never a second
@@ -122,7 +126,7 @@ def read_prompts(
     flag(prepend_bos, "prepend_bos", "the model's default")
     if isinstance(prompts, Mapping):
         prompts, attention_mask = ids_and_mask(prompts, attention_mask)
-    texts = texts_in(prompts)
+    texts, prepend_bos = texts_of(prompts, vocabulary, prepend_bos)
     if texts is None:
         if prepend_bos:
             raise ValueError(
@@ -163,7 +167,9 @@ def read_positions(pos: Position, prompts: Prompts) -> Positions:
         ValueError: If a prompt has no such position, or no position is selected.
     """
     single, rows = (
-        _of_each(pos, prompts) if isinstance(pos, Tensor | np.ndarray) and pos.ndim else _of_all(pos, prompts)
+        _of_each(pos, prompts)
+        if isinstance(pos, Tensor | np.ndarray) and items(pos) is not None
+        else _of_all(pos, prompts)
     )
     kept = max(len(row) for row in rows)
     if kept == 0:
@@ -176,7 +182,23 @@ def read_positions(pos: Position, prompts: Prompts) -> Positions:
     return Positions(index, valid, single, everything)
 
 
-def texts_in(prompts: object) -> list[str] | None:
+def texts_of(prompts: object, vocabulary: Vocabulary, prepend_bos: bool | None) -> tuple[list[str] | None, bool | None]:
+    """The prompts if they are text or chats, and whether BOS is put in front; None if they may be ids.
+
+    Args:
+        prompts: As in `read_prompts`.
+        vocabulary: The model's.
+        prepend_bos: As in `read_prompts`. A chat's template says itself how the chat begins.
+
+    Raises:
+        TypeError: If they are neither, or a message is none.
+        ValueError: If there is no prompt, or no template for a chat.
+    """
+    chats = chats_in(prompts, vocabulary)
+    return (_texts(prompts), prepend_bos) if chats is None else (chats, bool(prepend_bos))
+
+
+def _texts(prompts: object) -> list[str] | None:
     """The prompts if they are text; None if they may be ids.
 
     Raises:

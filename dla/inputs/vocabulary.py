@@ -1,6 +1,6 @@
 """The vocabulary: from text to token ids and back, with errors that explain what cannot be a token."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -29,6 +29,8 @@ class Vocabulary:
         pads_left: Whether the tokenizer pads on the left.
         unknown: The id that stands for text outside the vocabulary, if there is one.
         bos: The id that begins a text, if there is one.
+        chat: Writes the messages of a chat out as text, as the model was trained to read them; None where the tokenizer
+            has no template for that.
     """
 
     size: int
@@ -40,6 +42,7 @@ class Vocabulary:
     pads_left: bool = False
     unknown: int | None = None
     bos: int | None = None
+    chat: Callable[[list[Mapping[str, str]]], str] | None = None
 
     def prompt(self, text: str, prepend_bos: bool | None = None) -> list[int]:
         """The ids of a prompt.
