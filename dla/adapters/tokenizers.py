@@ -10,6 +10,9 @@ from dla.inputs.vocabulary import Vocabulary
 # Matches `<pad>`, `[PAD]`, `<|padding|>`. A padding token of another name may be text: a word, an end of text.
 _NAMES_PADDING = re.compile(r"[<\[].*pad.*[>\]]", re.IGNORECASE)
 
+_SPACE = "▁"
+"""How SentencePiece writes the space in front of a word."""
+
 
 def vocabulary_of(model: Any, d_vocab: int) -> Vocabulary:
     """The vocabulary of a `HookedTransformer` or a `TransformerBridge`; the two share this part of their interface."""
@@ -57,4 +60,16 @@ def _encode(model: Any, text: str, prepend_bos: bool | None) -> list[int]:
 
 
 def _decode(tokenizer: Any, token: int) -> str:
-    return str(tokenizer.decode([token]))
+    """A token as it can be typed again: its text; `id:464` where it has none of its own, such as a piece of a letter.
+
+    Tokenizers like SentencePiece's give the space in front as `▁` and leave it out of the text; it is put back where
+    that text is still the token.
+    """
+    text = str(tokenizer.decode([token]))
+    if not text or "\N{REPLACEMENT CHARACTER}" in text:
+        return f"id:{token}"
+    piece = str(tokenizer.convert_ids_to_tokens(token))
+    spaced = f" {text}"
+    if piece.startswith(_SPACE) and text[0] != " " and tokenizer.encode(spaced, add_special_tokens=False) == [token]:
+        return spaced
+    return text

@@ -168,7 +168,7 @@ def read_positions(pos: Position, prompts: Prompts) -> Positions:
     """
     single, rows = (
         _of_each(pos, prompts)
-        if isinstance(pos, Tensor | np.ndarray) and items(pos) is not None
+        if isinstance(pos, np.ndarray | Tensor) and items(pos) is not None and not getattr(pos, "is_nested", False)
         else _of_all(pos, prompts)
     )
     kept = max(len(row) for row in rows)

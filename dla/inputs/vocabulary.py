@@ -1,5 +1,6 @@
 """The vocabulary: from text to token ids and back, with errors that explain what cannot be a token."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import final
@@ -7,6 +8,9 @@ from typing import final
 from dla.errors import PromptWarning, warn_caller
 from dla.inputs.given import shown
 from dla.inputs.given import token as text_or_id
+
+_AS_ID = re.compile(r"id:(\d{1,18})")
+"""How a token is written that has no text of its own."""
 
 _SHOWN = 8
 """How many tokens of a text that is several an error lists."""
@@ -77,7 +81,7 @@ class Vocabulary:
         return [word for word in dict.fromkeys(text.split()) if self._reads_as_unknown(word)]
 
     def token(self, token: str | int) -> int:
-        """The id of one token, given as its text or its id.
+        """The id of one token, given as its text, its id, or `id:464` as tokens without a text are shown.
 
         Raises:
             TypeError: If it is neither.
@@ -123,6 +127,9 @@ class Vocabulary:
             raise ValueError(f"The token {shown(text)} is text and the model has no tokenizer. Pass its id instead.")
         _check_whole(text)
         ids = self.encode(text, False) if text else []
+        written = _AS_ID.fullmatch(text)
+        if written is not None and (len(ids) != 1 or ids[0] == self.unknown):
+            return self.token(int(written[1]))
         if len(ids) != 1:
             pieces = ", ".join([*(repr(self.text(i)) for i in ids[:_SHOWN]), *["..."] * (len(ids) > _SHOWN)])
             space = "" if text.startswith(" ") else f" Many tokenizers want the leading space: {shown(f' {text}')}."
