@@ -318,7 +318,7 @@ class Attributor:
     ) -> Query:
         edits = read_edits(edits, cache)
         planned = self._planned if cache is not None else EditPlanner(self._planned, read, edits)
-        return Query.of(planned, direction, read, positions, cache)
+        return replace(Query.of(planned, direction, read, positions, cache), tells=True)
 
     def _report_mismatches(self, anatomy: Anatomy) -> None:
         """Says where the model that runs is not the checkpoint that it was made from."""

@@ -35,6 +35,7 @@ class Query:
         cache: An `ActivationCache` to use instead of running, or None.
         summed: Whether one number for several positions is their sum, as of an answer's tokens, and not their mean.
         asked: For each direction its token at each place, prompt by prompt; empty where the directions' names say them.
+        tells: Whether to look at how likely the tokens are that are asked about, and at the model's first answers.
     """
 
     model: ModelAdapter
@@ -47,6 +48,7 @@ class Query:
     cache: Any = None
     summed: bool = False
     asked: tuple[tuple[str, ...], ...] = ()
+    tells: bool = False
 
     @staticmethod
     def of(

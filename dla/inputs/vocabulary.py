@@ -100,6 +100,14 @@ class Vocabulary:
         """The text of a token; its id if there is no tokenizer."""
         return str(token) if self.decode is None else self.decode(token)
 
+    def other_spelling(self, token: int) -> int:
+        """The token of the same word with a space in front, or without one; -1 where that is not one token."""
+        text = self.text(token)
+        if self.encode is None or not text.strip() or _AS_ID.fullmatch(text):
+            return -1
+        ids = self.encode(text[1:] if text[0] == " " else f" {text}", False)
+        return ids[0] if len(ids) == 1 and ids[0] not in (token, self.unknown) and ids[0] < self.size else -1
+
     def _with_one_bos(self, text: str, ids: list[int], prepend_bos: bool | None) -> list[int]:
         if self.encode is None or self.bos is None or prepend_bos is False or ids[:2] != [self.bos] * 2:
             return ids

@@ -19,6 +19,7 @@ from dla.inputs.arguments import file_path
 from dla.inputs.given import Count, count, shown
 from dla.labels import Label
 from dla.provenance import Provenance
+from dla.results.answers import Answers
 from dla.results.attributed import run_of
 from dla.results.attribution_table import ROWS_SHOWN, attribution_grid, of_answers, ranked
 from dla.results.axes import provenance_of, without_axes
@@ -105,7 +106,7 @@ class Attribution(Questions, TablePerDirection):
             output_logit=shaped(run.output_logit),
             tolerance=shaped(rerun.tolerance),
             positions=torch.where(positions.valid, positions.index, -1).squeeze([axis for axis in axes if axis > -3]),
-            provenance=provenance_of(query, tuple(name for name, there in asked.items() if there)),
+            provenance=provenance_of(query, tuple(name for name, there in asked.items() if there), run.answers),
             rerun=rerun,
         )
 
@@ -164,6 +165,14 @@ class Attribution(Questions, TablePerDirection):
             ValueError: If it is negative.
         """
         return Places.of(self, parts)
+
+    def answers(self) -> Answers:
+        """How likely the tokens are that were asked about, and the model's own first answers beside them.
+
+        Raises:
+            ValueError: If the model's whole prediction was not looked at: at many positions.
+        """
+        return Answers.of(self)
 
     def sum_positions(self) -> "Attribution":
         """The sum over the positions of each prompt, as of an answer's tokens: rows, total, constant, logit.

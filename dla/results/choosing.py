@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import torch
 from jaxtyping import Shaped
@@ -17,6 +17,8 @@ from dla.labels import Label
 from dla.results.attributed import AttributedRows
 from dla.results.attribution_table import over_positions
 from dla.results.rerun import Rerun
+
+_Place = TypeVar("_Place")
 
 PER_PLACE = ("total", "constant", "logit", "output_logit", "tolerance")
 """The tensors of an attribution that have a number for each direction, prompt and position."""
@@ -36,7 +38,7 @@ def summed(result: AttributedRows) -> dict[str, Any]:
     return {
         **{name: over_positions(getattr(result, name)) for name in ("values", *PER_PLACE)},
         "positions": result.positions.amax(-1),
-        "provenance": replace(provenance, direction=words, dims=dims, summed=True, asked=()),
+        "provenance": replace(provenance, direction=words, dims=dims, summed=True, asked=(), said=(), first=()),
         "rerun": None,
     }
 
@@ -78,16 +80,20 @@ def of_prompt(result: AttributedRows, index: object) -> dict[str, Any]:
         "values": own(result.values if len(keep) == len(result.parts) else result.values[keep]),
         "positions": own(result.positions),
         "provenance": replace(
-            provenance, tokens=tokens, asked=tuple(_own_of(each, i, batch, n) for each in provenance.asked)
+            provenance,
+            tokens=tokens,
+            asked=tuple(_own_of(each, i, batch, n) for each in provenance.asked),
+            said=_own_of(provenance.said, i, batch, n),
+            first=_own_of(provenance.first, i, batch, n),
         ),
         "rerun": None if result.rerun is None else _rerun_of(result.rerun, i, n),
         **{name: own(getattr(result, name)) for name in PER_PLACE},
     }
 
 
-def _own_of(asked: tuple[str, ...], i: int, batch: int, n: int) -> tuple[str, ...]:
-    start = i * (len(asked) // batch)
-    return asked[start : start + n]
+def _own_of(of_places: tuple[_Place, ...], i: int, batch: int, n: int) -> tuple[_Place, ...]:
+    start = i * (len(of_places) // batch)
+    return of_places[start : start + n]
 
 
 def _of_tokens(tokens: tuple[str, ...]) -> Callable[[Label], Label]:
