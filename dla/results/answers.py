@@ -78,7 +78,11 @@ class Answers:
 
     def _grid(self) -> Grid:
         rows = [
-            (place if i == 0 else "", *(_cell(each[i]) if i < len(each) else "" for each in (own, first)))
+            (
+                place if i == 0 else "",
+                _asked(own[i]) if i < len(own) else "",
+                _answer(first[i]) if i < len(first) else "",
+            )
             for place, own, first in zip(self.places, self.asked, self.first, strict=True)
             for i in range(max(len(own), len(first)))
         ]
@@ -86,6 +90,10 @@ class Answers:
         return Grid.of_rows("What the model says", header, rows, words=header[1:])
 
 
-def _cell(saying: Saying) -> str:
+def _asked(saying: Saying) -> str:
     token, log, rank = saying
-    return f"{token!r} {exp(log):.2%} (log {log:.2f}, rank {rank})"
+    return f"{token!r} {exp(log):.2%} (log {log:.2f}), rank {rank}"
+
+
+def _answer(saying: Saying) -> str:
+    return f"{saying[0]!r} {exp(saying[1]):.2%}"

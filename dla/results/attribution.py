@@ -294,9 +294,10 @@ class Attribution(Questions, TablePerDirection):
         """The same attribution with coarser rows, each the sum of its members.
 
         Args:
-            key: "layer"; "kind"; "parent" (the finest rows one step up the tree: sources to their head, heads to
-                `attn_out`); "component" (up to embeddings and sublayers); named groups, each a label, several labels, a
-                regular expression or a function of the label; or a function from a label to the label of its group.
+            key: "layer"; "kind"; "source" (what all heads read from one position); "parent" (the finest rows one step
+                up the tree: sources to their head, heads to `attn_out`); "component" (up to embeddings and sublayers);
+                named groups, each a label, several labels, a regular expression or a function of the label; or a
+                function from a label to the label of its group.
                 Rows of no group stay.
 
         Raises:
