@@ -21,6 +21,7 @@ from .decomposers.plans import Entry, Rows
 from .direct import direct_logit_attribution
 from .directions import (
     CentredLogit,
+    Continuation,
     Direction,
     Directions,
     Logit,
@@ -95,6 +96,7 @@ __all__ = [
     "CoarseDecompositionWarning",
     "ComponentDecomposer",
     "Constant",
+    "Continuation",
     "DLAError",
     "DLAWarning",
     "Decomposer",

@@ -1,10 +1,9 @@
 """The one place where a model, a decomposition, a direction and prompts meet."""
 
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, final
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,12 +14,14 @@ from dla.adapters.upstream import up_to
 from dla.adapters.view import AdapterView
 from dla.decomposers.base import Decomposer, as_decomposer, plan_of
 from dla.decomposers.plans import Plan
-from dla.directions import Direction, Directions, question
+from dla.directions import Continuation, Direction, Directions, question
+from dla.directions.several import of_each_token
 from dla.edits import Edit
-from dla.edits.planning import EditPlanner, edits_of, read_edits
+from dla.edits.planning import EditPlanner, read_edits
 from dla.engine.autocast import refuse_autocast, without_autocast
-from dla.engine.caches import fitting, read_cache, read_prompts_or_cache
+from dla.engine.caches import Cache, fitting, read_cache, read_prompts_or_cache
 from dla.engine.forward import ForwardResult, Unembed, forward
+from dla.engine.generation import written_after
 from dla.engine.query import Query
 from dla.engine.sampling import can_sample
 from dla.errors import (
@@ -31,16 +32,18 @@ from dla.errors import (
     warn_caller,
 )
 from dla.inputs.arguments import choice
-from dla.inputs.given import shown
-from dla.inputs.prompts import Mask, Position, Prompts, Text, read_positions
+from dla.inputs.continuations import Continuations, continued
+from dla.inputs.given import Count, shown, whole_number
+from dla.inputs.prompts import Mask, Position, Positions, Prompts, Text, read_positions, read_prompts
 from dla.results.attribution import Attribution
-from dla.results.gaps import GapReport, edits_by_hooks, explain
-from dla.text import some_of
+from dla.results.diagnosis import diagnosis
+from dla.results.gaps import GapReport, explain
 
 if TYPE_CHECKING:
     Asking = (
         Direction
         | Directions
+        | Continuation
         | Mapping[str, Direction]
         | Mapping[str, str]
         | Mapping[str, int]
@@ -129,12 +132,14 @@ class Attributor:
         """Attributes what `direction` asks, at the positions asked.
 
         Args:
-            prompts: A string, a list of strings (lengths may differ); token ids, as a tensor or array `[pos]` or
-                `[batch pos]`, a list, or a list of lists; or what a tokenizer returned. May be None where a cache is
-                given. `docs/prompts.md` says how each is read.
+            prompts: A string, a list of strings (lengths may differ); a chat, as a list of messages, or several; token
+                ids, as a tensor or array `[pos]` or `[batch pos]`, a list, or a list of lists; or what a tokenizer
+                returned. May be None where a cache is given. `docs/prompts.md` says how each is read.
             direction: What to attribute; a token alone asks for its logit. Several (a dict by name, a list, or
-                `TopTokens`) are attributed in one pass and become an axis of the result.
-            pos: An int (-1 is each prompt's last real token), several, a slice, or None for all.
+                `TopTokens`) are attributed in one pass and become an axis of the result. A `Continuation` is put
+                behind the prompts, and asked about token by token.
+            pos: An int (-1 is each prompt's last real token), several, a slice, or None for all. A `Continuation` says
+                itself where.
             cache: An `ActivationCache` of these prompts, to use instead of running the model.
             attention_mask: For ids with padding: which of them are real.
             prepend_bos: For text: whether to put the BOS token in front; None does as the model does by default, but
@@ -151,10 +156,85 @@ class Attributor:
         with without_autocast() as on:
             if cache is None:
                 refuse_autocast(on, self.model.anatomy.unembedding.W_U.device)
-            query = self._query(prompts, question(direction), pos, cache, attention_mask, prepend_bos, edits)
+            query = (
+                self._continued(prompts, direction, pos, cache, attention_mask, prepend_bos, edits)
+                if isinstance(direction, Continuation)
+                else self._query(prompts, question(direction), pos, cache, attention_mask, prepend_bos, edits)
+            )
             with fitting(query.cache):
                 run = self._forward(query).with_readout()
             return self._checked(Attribution.of(query, run))
+
+    def attribute_text(
+        self,
+        prompts: Text | Tensor | Prompts,
+        completions: Continuations,
+        *,
+        attention_mask: Mask = None,
+        prepend_bos: bool | None = None,
+        edits: Sequence[Edit] = (),
+    ) -> Attribution:
+        """Attributes each token of a text behind a prompt, at the position before it: log-probability and logit.
+
+        All in one pass over the whole text (and one more for what the model answers). Each position has the rows that
+        it has when the text up to there is a prompt. The two are directions of the result, "log-probability" (as
+        `Continuation` asks for it) and "logit"; `result.places()` prints a line for each token.
+
+        Args:
+            prompts: As in `attribute`.
+            completions: What comes after them: a text, ids, or a list with one for each prompt, as in `Continuation`.
+            attention_mask: As in `attribute`.
+            prepend_bos: As in `attribute`.
+            edits: As in `attribute`.
+
+        Raises:
+            ReconstructionError: As `attribute`.
+            TypeError: As `attribute`.
+            ValueError: As `attribute`; if a completion is empty, or changes the tokens of its prompt.
+        """
+        with without_autocast() as on:
+            refuse_autocast(on, self.model.anatomy.unembedding.W_U.device)
+            asked = continued(prompts, completions, self.model.vocabulary, attention_mask, prepend_bos)
+            query = self._query_at(asked.prompts, of_each_token(completions), asked.positions(), None, edits)
+            return self._checked(Attribution.of(query, self._forward(query).with_readout()))
+
+    def generate(
+        self,
+        prompts: Text | Tensor | Prompts,
+        n: Count = 20,
+        *,
+        do_sample: bool = False,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        stop_at_eos: bool = True,
+        attention_mask: Mask = None,
+        prepend_bos: bool | None = None,
+    ) -> Attribution:
+        """Lets the model write, by its own `generate`, and attributes each token that it wrote; see `attribute_text`.
+
+        Args:
+            prompts: As in `attribute`; the model writes behind each of them alone.
+            n: How many tokens at most.
+            do_sample: Whether tokens are drawn by their probabilities (`torch.manual_seed` makes that repeatable); else
+                each is the most likely one.
+            temperature: As in the model's `generate`.
+            top_k: As in the model's `generate`.
+            top_p: As in the model's `generate`.
+            stop_at_eos: Whether the end-of-text token ends the text; it is the last token then.
+            attention_mask: As in `attribute`.
+            prepend_bos: As in `attribute`.
+
+        Raises:
+            ReconstructionError: As `attribute`.
+            TypeError: As `attribute`.
+            UnsupportedModelError: If the adapter does not say how its model writes.
+            ValueError: As `attribute`; or if prompt and text are longer than the model's context.
+        """
+        read = read_prompts(prompts, self.model.vocabulary, attention_mask, prepend_bos)
+        options = {"do_sample": do_sample, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+        written = written_after(self.model, read, n, {**options, "stop_at_eos": stop_at_eos})
+        return self.attribute_text(read, written)
 
     def explain_gap(
         self,
@@ -208,10 +288,37 @@ class Attributor:
         edits: Sequence[Edit] = (),
     ) -> Query:
         cache = read_cache(self.model, cache)
-        edits = read_edits(edits, cache)
         read = read_prompts_or_cache(self.model, prompts, cache, attention_mask, prepend_bos)
+        return self._query_at(read, direction, read_positions(pos, read), cache, edits)
+
+    def _continued(
+        self,
+        prompts: Text | Tensor | Prompts | None,
+        continuation: Continuation,
+        pos: Position,
+        cache: Any,
+        attention_mask: Mask,
+        prepend_bos: bool | None,
+        edits: Sequence[Edit],
+    ) -> Query:
+        if whole_number(pos) != -1:
+            raise ValueError(f"pos={shown(pos)}: a Continuation is asked at the tokens of the answer. Leave pos out.")
+        cache = read_cache(self.model, cache)
+        asked, direction = continuation.posed(prompts, self.model.vocabulary, attention_mask, prepend_bos)
+        read = read_prompts_or_cache(self.model, asked.prompts, cache, None, None)
+        return replace(self._query_at(read, direction, asked.positions(), cache, edits), summed=True)
+
+    def _query_at(
+        self,
+        read: Prompts,
+        direction: Direction | Directions,
+        positions: Positions,
+        cache: Cache | None,
+        edits: Sequence[Edit],
+    ) -> Query:
+        edits = read_edits(edits, cache)
         planned = self._planned if cache is not None else EditPlanner(self._planned, read, edits)
-        return Query.of(planned, direction, read, read_positions(pos, read), cache)
+        return replace(Query.of(planned, direction, read, positions, cache), tells=True)
 
     def _report_mismatches(self, anatomy: Anatomy) -> None:
         """Says where the model that runs is not the checkpoint that it was made from."""
@@ -239,44 +346,8 @@ class Attributor:
         excess = (result.gap.abs().cpu() / result.tolerance.cpu()).where(asked, 0.0)
         if bool((excess <= 1).all()):
             return result
-        message = _diagnosis(result, excess.nan_to_num(torch.inf))
+        message = diagnosis(result, excess.nan_to_num(torch.inf))
         if self.check == "raise":
             raise ReconstructionError(message)
         warn_caller(message, ReconstructionWarning)
         return result
-
-
-_LOOK_CLOSER = "LayerDecomposer() with check='warn' shows from which layer on."
-
-
-def _diagnosis(result: Attribution, excess: Tensor) -> str:
-    worst = int(excess.flatten().argmax())
-    gap, allowed = float(result.gap.flatten()[worst]), float(result.tolerance.flatten()[worst])
-    where = dict(zip(result.provenance.dims, np.unravel_index(worst, tuple(excess.shape)), strict=True))
-    position = result.positions.expand(excess.shape).flatten()[worst]
-    place = f"prompt {int(where.get('batch', 0))}, position {int(position)}"
-    direction = int(where.get("direction", 0))
-    if "direction" in where:
-        place += f", direction {result.directions[direction]!r}"
-    assert result.rerun is not None
-    rerun = result.rerun.of_direction(direction)
-    likely = edits_by_hooks(rerun.query)
-    edits = edits_of(rerun.query.model)
-    if edits and not likely:
-        names = some_of(dict.fromkeys(edit.part for edit in edits))
-        likely = (
-            f"The run was edited ({names}): a hook may show an activation that the model does not read on, or not "
-            "alone, so that an edit of it does not arrive."
-        )
-    if not math.isfinite(gap):
-        return (
-            f"The model's logit, or a part of it, is not finite at {place}: a weight, a hook, a direction of huge "
-            "numbers or an overflow in half precision makes NaN or infinity of it. "
-            f"{likely or _LOOK_CLOSER}"
-        )
-    return (
-        f"The {len(result.parts)} parts of {result.provenance.decomposer} miss the model's logit by {abs(gap):.1e} "
-        f"(allowed: {allowed:.1e}), worst at {place}. "
-        f"{likely or 'A bias that the model adds is the part most often forgotten;'} "
-        "`attributor.explain_gap(prompts, direction)` lists the gap block by block."
-    )

@@ -9,6 +9,9 @@ from typing import final
 
 __version__ = "0.1.0"
 
+Saying = tuple[str, float, int]
+"""A token, its log-probability as the model's own prediction has it, and its rank there, from 1."""
+
 
 @cache
 def versions() -> dict[str, str]:
@@ -48,6 +51,12 @@ class Provenance:
         traced: The part whose row was traced, as text; empty where the logit is the model's own.
         edits: What was edited in the run, each as "part (ablation)".
         rule: How a trace read MLPs as linear, in words; empty where it went through none.
+        summed: Whether one number for several positions is their sum, as of an answer's tokens, and not their mean.
+        asked: For each direction its token at each place, prompt by prompt, where the directions' names do not say it.
+        said: At each place, prompt by prompt, the tokens that are asked about (and the same words with or without a
+            space in front, where these are tokens), with their log-probability and rank. Empty where the model's whole
+            prediction was not looked at: at many places.
+        first: At each place the model's own first answers.
     """
 
     tokens: tuple[tuple[str, ...], ...]
@@ -62,6 +71,10 @@ class Provenance:
     traced: str = ""
     edits: tuple[str, ...] = ()
     rule: str = ""
+    summed: bool = False
+    asked: tuple[tuple[str, ...], ...] = ()
+    said: tuple[tuple[Saying, ...], ...] = ()
+    first: tuple[tuple[Saying, ...], ...] = ()
 
     @property
     def places(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ FILES = sorted(path for path in FOLDER.rglob("*.py"))
 
 PUBLIC = """
     Ablation Add AttentionScore Attribution Attributor BiasDecomposer BlockDecomposer BootstrapInterval Caveats
-    CentredLogit Change CoarseDecompositionWarning ComponentDecomposer Constant DLAError DLAWarning Decomposer
+    CentredLogit Change CoarseDecompositionWarning ComponentDecomposer Constant Continuation DLAError DLAWarning Decomposer
     Difference DirectEffects Direction Directions Edit Effects EmbeddingDecomposer Engine Entry ExpertDecomposer
     ExpertWrites FeatureDecomposer Features FileFormatError Fixed FrozenGate FrozenUp FullOutput Graph
     GroupDecomposer HeadDecomposer HeadWrites HookedTransformerAdapter Interval Label LayerDecomposer LensDecomposer
@@ -75,8 +75,8 @@ def test_public_names_are_pinned() -> None:
 EXTENSION = {
     "dla.inputs": "Positions Prompts Vocabulary",
     "dla.directions": """
-        CentredLogit Combination Direction DirectionSet Directions LogProbability Logit LogitDifference LogitSet
-        NextToken ResidualVector ResolvedDirection Tokens TopTokens mean one_place question read_tokens
+        CentredLogit Combination Continuation Direction DirectionSet Directions LogProbability Logit LogitDifference
+        LogitSet NextToken ResidualVector ResolvedDirection Tokens TopTokens mean one_place question read_tokens
     """,
     "dla.writes": """
         Activations Addition as_it_is BoundedValue Change Computation Constant DIRECT ExpertSum ExpertWrites Features

@@ -1,7 +1,7 @@
 """The interface between the library and a model class."""
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, final
 
@@ -73,6 +73,22 @@ class ModelAdapter(abc.ABC):
         """
         raise UnsupportedModelError(
             f"{type(self).__name__} does not say how its model is edited. Give it a method `editing`."
+        )
+
+    def generate(self, tokens: Sequence[int], n: int, options: Mapping[str, Any]) -> list[int]:
+        """What the model writes behind a prompt, without the prompt.
+
+        Args:
+            tokens: The prompt's ids.
+            n: How many tokens at most.
+            options: Of the model's own `generate`: do_sample, temperature, top_k, top_p, stop_at_eos.
+
+        Raises:
+            UnsupportedModelError: If this adapter does not say how.
+        """
+        raise UnsupportedModelError(
+            f"{type(self).__name__} does not say how its model writes text. Give it a method `generate`, or pass a "
+            "text to attribute_text."
         )
 
     @property

@@ -1,6 +1,7 @@
 """A TransformerLens model's tokenizer as a `Vocabulary`."""
 
 import re
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -8,6 +9,9 @@ from dla.inputs.vocabulary import Vocabulary
 
 # Matches `<pad>`, `[PAD]`, `<|padding|>`. A padding token of another name may be text: a word, an end of text.
 _NAMES_PADDING = re.compile(r"[<\[].*pad.*[>\]]", re.IGNORECASE)
+
+_SPACE = "▁"
+"""How SentencePiece writes the space in front of a word."""
 
 
 def vocabulary_of(model: Any, d_vocab: int) -> Vocabulary:
@@ -30,7 +34,22 @@ def vocabulary_of(model: Any, d_vocab: int) -> Vocabulary:
         pads_left=tokenizer.padding_side == "left",
         unknown=tokenizer.unk_token_id,
         bos=tokenizer.bos_token_id,
+        chat=None if not getattr(tokenizer, "chat_template", None) else partial(_chat, tokenizer),
     )
+
+
+def _chat(tokenizer: Any, messages: list[Mapping[str, str]]) -> str:
+    from jinja2 import TemplateError
+
+    try:
+        text: str = tokenizer.apply_chat_template(
+            [dict(m) for m in messages], tokenize=False, add_generation_prompt=True
+        )
+    except TemplateError as error:
+        raise ValueError(
+            f"The tokenizer's chat template refuses the messages: {error}. Pass roles in the order that it expects."
+        ) from error
+    return text
 
 
 def _encode(model: Any, text: str, prepend_bos: bool | None) -> list[int]:
@@ -41,4 +60,16 @@ def _encode(model: Any, text: str, prepend_bos: bool | None) -> list[int]:
 
 
 def _decode(tokenizer: Any, token: int) -> str:
-    return str(tokenizer.decode([token]))
+    """A token as it can be typed again: its text; `id:464` where it has none of its own, such as a piece of a letter.
+
+    Tokenizers like SentencePiece's give the space in front as `▁` and leave it out of the text; it is put back where
+    that text is still the token.
+    """
+    text = str(tokenizer.decode([token]))
+    if not text or "\N{REPLACEMENT CHARACTER}" in text:
+        return f"id:{token}"
+    piece = str(tokenizer.convert_ids_to_tokens(token))
+    spaced = f" {text}"
+    if piece.startswith(_SPACE) and text[0] != " " and tokenizer.encode(spaced, add_special_tokens=False) == [token]:
+        return spaced
+    return text

@@ -1,7 +1,7 @@
 """What the adapters of TransformerLens' two model classes share: all but the call of the model and its modules."""
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, final
 
@@ -14,7 +14,7 @@ from dla.adapters.base import Editing, ModelAdapter, Observer
 from dla.adapters.reads import ModelReads
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.offloaded import offloaded_weights
-from dla.adapters.running import AnatomyCache, HookMap, check_runnable, context_length, output_size
+from dla.adapters.running import AnatomyCache, HookMap, check_runnable, context_length, device_of, output_size
 from dla.adapters.tokenizers import vocabulary_of
 from dla.adapters.user_hooks import is_readout_hooked
 from dla.adapters.watching import changing, keeping_rows, watching
@@ -88,6 +88,18 @@ class TransformerLensAdapter(ModelAdapter):
     @final
     def editing(self, changes: Mapping[str, Editing]) -> AbstractContextManager[None]:
         return changing(self._hook_points.get(), changes)
+
+    @final
+    def generate(self, tokens: Sequence[int], n: int, options: Mapping[str, Any]) -> list[int]:
+        ids = torch.tensor([list(tokens)], device=device_of(self._model))
+        known = self._model.tokenizer is not None and self._model.tokenizer.eos_token_id is not None
+        options = {**options, "stop_at_eos": options["stop_at_eos"] and known}
+        with torch.no_grad():
+            written: Tensor = self._model.generate(
+                ids, max_new_tokens=n, return_type="tokens", verbose=False, **options
+            )
+        new: list[int] = written[0, len(tokens) :].tolist()
+        return new
 
     @final
     def run(

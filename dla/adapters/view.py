@@ -1,6 +1,6 @@
 """A model with a fixed anatomy: that of all of it, or of a part."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, final
 
@@ -74,6 +74,9 @@ class AdapterView(ModelAdapter):
 
     def editing(self, changes: Mapping[str, Editing]) -> AbstractContextManager[None]:
         return self._model.editing(changes)
+
+    def generate(self, tokens: Sequence[int], n: int, options: Mapping[str, Any]) -> list[int]:
+        return self._model.generate(tokens, n, options)
 
     @property
     def source(self) -> Any:

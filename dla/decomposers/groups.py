@@ -121,13 +121,13 @@ def rule_of(word: str, labels: Sequence[Label]) -> Renaming:
     if word not in GROUPINGS:
         raise ValueError(f"There is no grouping {shown(word)}. Pass one of {list(GROUPINGS)}, a dict, or a function.")
     if word != "parent":
-        return {"layer": _layer, "kind": _kind, "component": _component}[word]
+        return {"layer": _layer, "kind": _kind, "component": _component, "source": _source}[word]
     # Only the finest rows are joined: the sources of a head, say, and not the heads of other layers next to them.
     deepest = max(_depth(label) for label in labels)
     return lambda label: (label.parent or label) if _depth(label) == deepest else label
 
 
-GROUPINGS = ("layer", "kind", "parent", "component")
+GROUPINGS = ("layer", "kind", "parent", "component", "source")
 """By what rows may be grouped."""
 
 
@@ -137,6 +137,13 @@ def _layer(label: Label) -> Label:
 
 def _kind(label: Label) -> Label:
     return Label(GROUP, text=label.kind)
+
+
+def _source(label: Label) -> Label:
+    """All that is read from one position, whatever head reads it; its token is written behind the arrow."""
+    if label.source is None:
+        return label
+    return Label(GROUP, source=label.source, text=f"← {str(label).partition('← ')[2] or label.source}")
 
 
 def _component(label: Label) -> Label:

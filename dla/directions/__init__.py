@@ -7,6 +7,7 @@ stream at an earlier place. Directions can therefore be added, subtracted and sc
 
 from dla.directions.answers import CentredLogit, LogProbability
 from dla.directions.base import Combination, Direction, ResolvedDirection, mean, one_place
+from dla.directions.continuation import Continuation
 from dla.directions.sets import LogitSet
 from dla.directions.several import Directions, DirectionSet, TopTokens, question
 from dla.directions.shapes import Tokens, read_tokens
@@ -16,6 +17,7 @@ from dla.directions.vectors import ResidualVector
 __all__ = [
     "CentredLogit",
     "Combination",
+    "Continuation",
     "Direction",
     "Directions",
     "LogProbability",

@@ -48,7 +48,8 @@ class LogProbability(Direction):
     the log-probability plus the entropy of the prediction, in nats: how much more likely the token is than tokens of
     the prediction are on average. (Where the model transforms its logits, by a soft cap or a scale, `p` is computed
     from the transformed logits and the rows are of those before, so the right-hand side does not hold.) One more
-    forward pass, or the cache, gives `p`, which is not attributed itself.
+    forward pass, or the cache, gives `p`, which is not attributed itself. `result.answers()` tells the log-probability
+    itself; `Continuation` has it as its logit, with `-H(p)` in the constant.
 
     Attributes:
         token: As in `Logit`.
@@ -69,4 +70,4 @@ class LogProbability(Direction):
         return ResolvedDirection(ids, term_weights([1.0]), dense=-answers.double().softmax(-1).to(answers.dtype))
 
     def describe(self) -> str:
-        return f"log-probability direction of {words(self.token)}"
+        return f"logit of {words(self.token)} minus the mean logit of the prediction (log-probability + entropy)"

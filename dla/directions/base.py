@@ -25,6 +25,7 @@ class ResolvedDirection:
         vector: A direction on the final norm's output (or on the stream at the place `at`), or None.
         dense: A weight for each token of the vocabulary, or None.
         at: The hook name of the place in the stream that the vector reads; None for the final norm's output.
+        offset: What is added to all that is read, and belongs to no part; None for nothing.
     """
 
     ids: Int[Tensor, "#batch #pos term"]
@@ -32,6 +33,7 @@ class ResolvedDirection:
     vector: Float[Tensor, "#batch #pos d_model"] | None = None
     dense: Float[Tensor, "#batch #pos d_vocab"] | None = None
     at: str | None = None
+    offset: Float[Tensor, "#batch #pos"] | None = None
 
     @staticmethod
     def of_vector(vector: Float[Tensor, "#batch #pos d_model"], at: str | None = None) -> "ResolvedDirection":
@@ -124,7 +126,9 @@ class Combination(Direction):
         weights = torch.cat([factor * one.weights.cpu().double() for factor, one in resolved])
         vectors = [factor * _exact(one.vector) for factor, one in resolved if one.vector is not None]
         dense = [factor * _exact(one.dense) for factor, one in resolved if one.dense is not None]
-        return ResolvedDirection(ids, weights, _sum(vectors), _sum(dense), one_place([one for _, one in resolved]))
+        offsets = [factor * _exact(one.offset) for factor, one in resolved if one.offset is not None]
+        place = one_place([one for _, one in resolved])
+        return ResolvedDirection(ids, weights, _sum(vectors), _sum(dense), place, _sum(offsets))
 
     def describe(self) -> str:
         return " ".join(f"{factor:+g} * ({direction.describe()})" for factor, direction in self.terms)

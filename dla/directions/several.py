@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from dla.directions.base import Direction
-from dla.directions.tokens import Logit
+from dla.directions.continuation import Continuation, FollowingTokens, words_of
+from dla.directions.tokens import Logit, NextToken
 from dla.inputs.arguments import name
+from dla.inputs.continuations import Continuations
 from dla.inputs.given import Count, count, items, shown, token, whole_number
 from dla.inputs.prompts import Positions, Prompts
 
@@ -20,9 +22,11 @@ class Directions(abc.ABC):
 
     Attributes:
         needs_answers: As in `Direction`, of any of them.
+        names_places: Whether each asks for tokens of its own at each place, which tables then name.
     """
 
     needs_answers: bool = False
+    names_places: bool = False
 
     @abc.abstractmethod
     def named(self, prompts: Prompts, positions: Positions) -> Mapping[str, Direction]:
@@ -80,7 +84,8 @@ class DirectionSet(Directions):
 class TopTokens(Directions):
     """The logits of the `k` tokens that the model itself finds most likely, at each prompt and position.
 
-    Their names are the tokens for one prompt at one position, otherwise `top 1` to `top k`. One more forward pass, or
+    Their names are the tokens for one prompt at one position, otherwise `top 1` to `top k`; tables, data frames and the
+    record (`provenance.asked`) then name the tokens of each prompt and position. One more forward pass, or
     the cache, tells which they are.
 
     Attributes:
@@ -89,6 +94,7 @@ class TopTokens(Directions):
 
     k: Count = 5
     needs_answers = True
+    names_places = True
 
     def __post_init__(self) -> None:
         count(self.k, "TopTokens: k", "token")
@@ -112,6 +118,17 @@ class TopTokens(Directions):
 
     def describe(self) -> str:
         return f"logits of the model's own top {self.k} tokens"
+
+
+def of_each_token(completions: Continuations) -> DirectionSet:
+    """The log-probability of the token that follows each position, and its logit.
+
+    Args:
+        completions: What the tokens are those of.
+    """
+    return DirectionSet(
+        {"log-probability": FollowingTokens(f"log-probability of {words_of(completions)}"), "logit": NextToken()}
+    )
 
 
 def named_directions(given: object) -> Mapping[str, Direction]:
@@ -141,6 +158,8 @@ def question(direction: object) -> Direction | Directions:
         return DirectionSet.of(direction)
     if isinstance(direction, str) or whole_number(direction) is not None:
         return Logit(token(direction))
+    if isinstance(direction, Continuation):
+        raise TypeError("A Continuation is asked alone, and says itself where: pass it to attribute() as it is.")
     given = items(direction) if isinstance(direction, Sequence) else None
     if given is None:
         raise TypeError(f"The direction is {shown(direction)}. Pass an instance, such as dla.Logit(' Mary').")
@@ -157,6 +176,8 @@ def _logit(direction: object) -> Direction:
 def _one(direction: object) -> Direction:
     if isinstance(direction, Directions):
         raise TypeError(f"{type(direction).__name__} is several directions itself. Ask for it alone.")
+    if isinstance(direction, Continuation):
+        raise TypeError("A Continuation says itself where it is asked. Ask for it alone, not among several.")
     if isinstance(direction, str) or whole_number(direction) is not None:
         raise TypeError(
             f"The directions hold the token {shown(direction)}. Pass dla.Logit with the list for one per prompt, or a "

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from dla.directions.base import Direction, ResolvedDirection, term_weights
 from dla.directions.shapes import Tokens, ids_of, read_tokens, words
@@ -68,19 +70,27 @@ class NextToken(Direction):
     """The logit of the token that follows each position in the prompt; resolving refuses the last position."""
 
     def resolve(self, prompts: Prompts, positions: Positions) -> ResolvedDirection:
-        if not prompts.known:
-            raise ValueError("NextToken needs the prompts' tokens, and only a cache was given. Pass the prompts too.")
-        lengths = torch.tensor(prompts.lengths, device="cpu")[:, None]
-        beyond = (positions.index + 1 >= lengths) & positions.valid
-        if bool(beyond.any()):
-            row = int(beyond.any(1).nonzero()[0])
-            raise ValueError(
-                f"NextToken at the last position of prompt {row}: no token follows it. "
-                "Ask for earlier positions, such as pos=slice(None, -1)."
-            )
-        # Positions that a short prompt does not have point beyond its tokens; their rows become NaN later.
-        following = (positions.index + 1).clamp(max=prompts.tokens.shape[1] - 1)
-        return ResolvedDirection(prompts.tokens.gather(1, following).unsqueeze(-1), term_weights([1.0]))
+        return ResolvedDirection(following_ids(prompts, positions).unsqueeze(-1), term_weights([1.0]))
 
     def describe(self) -> str:
         return "logit of the next token"
+
+
+def following_ids(prompts: Prompts, positions: Positions) -> Int[Tensor, "batch query"]:
+    """The token that follows each position in its prompt.
+
+    Raises:
+        ValueError: If no token follows one of them, or the tokens are not known.
+    """
+    if not prompts.known:
+        raise ValueError("NextToken needs the prompts' tokens, and only a cache was given. Pass the prompts too.")
+    lengths = torch.tensor(prompts.lengths, device="cpu")[:, None]
+    beyond = (positions.index + 1 >= lengths) & positions.valid
+    if bool(beyond.any()):
+        row = int(beyond.any(1).nonzero()[0])
+        raise ValueError(
+            f"NextToken at the last position of prompt {row}: no token follows it. "
+            "Ask for earlier positions, such as pos=slice(None, -1)."
+        )
+    # Positions that a short prompt does not have point beyond its tokens; their rows become NaN later.
+    return prompts.tokens.gather(1, (positions.index + 1).clamp(max=prompts.tokens.shape[1] - 1))

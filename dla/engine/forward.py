@@ -14,6 +14,7 @@ from dla.adapters.turns import turn_on
 from dla.adapters.user_hooks import is_readout_hooked
 from dla.adapters.watching import merged_observers
 from dla.decomposers.plans import RowKind, Rows, room_for
+from dla.engine.answers import ModelAnswers
 from dla.engine.autocast import autocast_on, refuse_autocast
 from dla.engine.contraction import Contraction
 from dla.engine.logits import AllLogits, LogitReader, SlicedLogits, each_of
@@ -61,6 +62,7 @@ class ForwardResult:
         sketch: By what the stream that is unembedded is known again.
         eps: The model's rounding unit.
         row_kind: What the rows have to do with the total.
+        answers: What the model says where it is asked; None where that is not looked at.
     """
 
     labels: Sequence[Label]
@@ -75,6 +77,7 @@ class ForwardResult:
     sketch: Float[Tensor, "batch query five"]
     eps: float
     row_kind: RowKind
+    answers: ModelAnswers | None = None
 
     @property
     def total(self) -> Float[Tensor, "direction batch query"]:
@@ -165,6 +168,7 @@ def forward(
         sketch=readings.sketch,
         eps=max(query.model.anatomy.eps, _unit_of(query.cache, names, query.model)),
         row_kind=plan.row_kind,
+        answers=readings.answers,
     )
 
 

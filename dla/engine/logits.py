@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dla.adapters.base import Observer
 from dla.adapters.watching import in_slices, merged_observers
+from dla.engine.answers import ModelAnswers, answers_at
 from dla.engine.columns import check_columns
 from dla.engine.query import Query
 from dla.engine.readout import DirectionAtReadout
@@ -36,6 +37,7 @@ class Readings:
         scale: The final norm's scale; None where there is no norm.
         stream: What enters the final norm; None where there is no norm.
         sketch: By what the stream that is unembedded is known again; see `sketch_of`.
+        answers: What the model says there; None where that is not asked.
     """
 
     logit: Float[Tensor, "direction batch query"]
@@ -45,6 +47,7 @@ class Readings:
     scale: Float[Tensor, "batch query"] | None
     stream: Float[Tensor, "batch query d_model"] | None
     sketch: Float[Tensor, "batch query five"]
+    answers: ModelAnswers | None = None
 
 
 @final
@@ -187,6 +190,7 @@ class ReadoutWatch:
         self._norm = NormWatch(query)
         self._streams: list[Tensor] = []
         self._weighed: list[WeighedLogits] = []
+        self._answers: list[ModelAnswers] = []
 
     def observers(self) -> dict[str, Observer]:
         """What to call with activations, by hook name."""
@@ -203,7 +207,8 @@ class ReadoutWatch:
         if logits is not None:
             rows = self._select.rows_of(logits, 1)
             seen = replace(seen, output_logit=each_of(self._directions, lambda direction: direction.weigh(rows)))
-        return readings_of(self._query, self._directions, self._norm, torch.cat(self._streams, 1), seen)
+        read = readings_of(self._query, self._directions, self._norm, torch.cat(self._streams, 1), seen)
+        return replace(read, answers=ModelAnswers.joined(self._answers))
 
     def _see_stream(self, normalised: Tensor) -> None:
         stream = self._select(self._unembedding.normalised, normalised).to(self._unembedding.W_U.device)
@@ -214,6 +219,8 @@ class ReadoutWatch:
         transform, stream = self._unembedding.transform, self._streams[-1]
         if self._proving:
             check_columns(self._query, self._directions, stream, logits, start + torch.arange(logits.shape[1]))
+        said = answers_at(self._query, logits, start)
+        self._answers += [] if said is None else [said]
         each, lost = partial(each_of, self._directions), self._norm.lost(stream, start)
         own = each(lambda one: one.weigh(logits, start))
         self._weighed.append(
@@ -254,11 +261,11 @@ def readings_of(
         weighed: The logits asked about.
     """
     shape = query.positions.index.shape
-    vectors = each_of(directions, lambda one: one.read_vector(stream).expand(shape))
+    beside = each_of(directions, lambda one: one.read_beside_logits(stream).expand(shape))
     spread = each_of(directions, lambda one: (one.spread(stream) + one.constant().abs()).expand(shape))
     return Readings(
-        logit=weighed.logit + vectors,
-        output_logit=weighed.output_logit + vectors,
+        logit=weighed.logit + beside,
+        output_logit=weighed.output_logit + beside,
         magnitude=weighed.size + spread,
         lost=weighed.lost,
         scale=norm.scale(),

@@ -33,6 +33,9 @@ class Query:
         names: The names of several directions; empty for one.
         resolved: The directions, resolved for these prompts.
         cache: An `ActivationCache` to use instead of running, or None.
+        summed: Whether one number for several positions is their sum, as of an answer's tokens, and not their mean.
+        asked: For each direction its token at each place, prompt by prompt; empty where the directions' names say them.
+        tells: Whether to look at how likely the tokens are that are asked about, and at the model's first answers.
     """
 
     model: ModelAdapter
@@ -43,6 +46,9 @@ class Query:
     names: tuple[str, ...]
     resolved: tuple[ResolvedDirection, ...]
     cache: Any = None
+    summed: bool = False
+    asked: tuple[tuple[str, ...], ...] = ()
+    tells: bool = False
 
     @staticmethod
     def of(
@@ -66,10 +72,15 @@ class Query:
         several = {} if isinstance(direction, Direction) else named_directions(direction.named(prompts, positions))
         each = [direction] if isinstance(direction, Direction) else several.values()
         resolved = tuple(one.resolved(prompts, positions) for one in each)
+        asked = (
+            ()
+            if isinstance(direction, Direction) or not direction.names_places
+            else _asked(resolved, prompts, positions)
+        )
         model, plan = planned(one_place(resolved))
         whose = f"What {type(direction).__name__}.describe gave"
         words = instance(direction.describe(), str, whose, "a text, the direction in words")
-        return Query(model, plan, prompts, positions, words, tuple(several), resolved, cache)
+        return Query(model, plan, prompts, positions, words, tuple(several), resolved, cache, asked=asked)
 
     @property
     def at(self) -> str | None:
@@ -94,6 +105,23 @@ class Query:
     def watch(self, observers: Sequence[Mapping[str, Observer]]) -> Float[Tensor, "batch query d_vocab"] | None:
         """Runs the model, or goes over the cache, calling observers; gives the logits if the model was run."""
         return watch(self.model, self.prompts, self.positions, self.cache, observers)
+
+
+def _asked(
+    resolved: Sequence[ResolvedDirection], prompts: Prompts, positions: Positions
+) -> tuple[tuple[str, ...], ...]:
+    """The token of each direction at each place; empty where a short prompt has no such position."""
+    there = positions.valid.flatten().tolist()
+    text = prompts.vocabulary.text
+    return tuple(
+        tuple(
+            text(token) if known else ""
+            for token, known in zip(
+                each.ids[..., 0].expand(positions.index.shape).flatten().tolist(), there, strict=True
+            )
+        )
+        for each in resolved
+    )
 
 
 @no_grad()

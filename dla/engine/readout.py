@@ -36,6 +36,8 @@ class DirectionAtReadout:
         self._ids, self._weights = resolved.ids.to(device), resolved.weights.to(device, dtype)
         self._vector = None if resolved.vector is None else resolved.vector.to(device, dtype)
         self._dense = None if resolved.dense is None else resolved.dense.to(device, dtype)
+        self._offset = torch.zeros(1, 1) if resolved.offset is None else resolved.offset
+        self._offset = self._offset.to(device, dtype)
         reads = torch.einsum("bptd,t->bpd", unembedding.W_U.T[self._ids].to(dtype), self._weights)
         reads = reads if self._dense is None else reads + unembedding.read_back(self._dense)
         self._reads = reads if self._vector is None else reads + self._vector
@@ -46,8 +48,8 @@ class DirectionAtReadout:
         return reads if self._unembedding.norm is None else self._unembedding.norm.pull_back(reads)
 
     def constant(self) -> Float[Tensor, "#batch #pos"]:
-        """`β · W_U + b_U` for what is asked: the same whatever the stream holds."""
-        constant = self._reads.new_zeros(self._reads.shape[:2])
+        """`β · W_U + b_U` for what is asked, and its offset: the same whatever the stream holds."""
+        constant = self._offset.expand(torch.broadcast_shapes(self._offset.shape, self._reads.shape[:2]))
         norm, b_U = self._unembedding.norm, self._unembedding.b_U
         if norm is not None and norm.bias is not None:
             constant = constant + self._reads @ norm.bias.to(self._reads) * self._unembedding.multiplier
@@ -78,9 +80,10 @@ class DirectionAtReadout:
             answer = answer + (of(logits).to(self._reads) * weighed(dense)).sum(-1)
         return answer
 
-    def read_vector(self, stream: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos"]:
-        """What the vector reads of the stream after the final norm; 0 where there is none."""
-        return stream.new_zeros(stream.shape[:2]) if self._vector is None else (stream * self._vector).sum(-1)
+    def read_beside_logits(self, stream: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos"]:
+        """What is read beside logits: by the vector, of the stream after the final norm, and the offset."""
+        beside = self._offset.to(stream).expand(stream.shape[:2])
+        return beside if self._vector is None else beside + (stream * self._vector).sum(-1)
 
     def columns_of(
         self, stream: Float[Tensor, "batch some d_model"], sample: Int[Tensor, " some"] | None = None

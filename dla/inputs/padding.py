@@ -23,6 +23,8 @@ def ids_and_mask(prompts: Mapping[str, Any], mask: object) -> tuple[Any, Any]:
     """
     if prompts.get("input_ids") is None:
         names = ", ".join(map(shown, list(prompts)[:4])) or "nothing"
+        if "role" in prompts:
+            raise TypeError("The prompt is one message of a chat. Pass a chat as a list of messages: [message].")
         raise TypeError(
             f"The prompts are a {type(prompts).__name__} that holds {names}, and no 'input_ids'. Pass what the "
             "tokenizer returned, strings, or token ids."

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dla.errors import PromptWarning, warn_caller
 from dla.inputs.arguments import flag
+from dla.inputs.chats import chats_in
 from dla.inputs.given import items, shown, whole_number
 from dla.inputs.padding import filler_of, ids_and_mask, rows_of_ids
 from dla.inputs.vocabulary import Vocabulary
@@ -22,7 +23,9 @@ from dla.inputs.vocabulary import Vocabulary
 if TYPE_CHECKING:
     import pandas as pd
 
-    Text = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]] | pd.Series | Mapping[str, Any] | np.ndarray
+    Chat = Sequence[Mapping[str, str]]
+    Texts = str | Sequence[str] | Chat | Sequence[Chat] | pd.Series
+    Text = Texts | Sequence[int] | Sequence[Sequence[int]] | Mapping[str, Any] | np.ndarray
     Position = int | slice | Sequence[int] | np.ndarray | Tensor | None
     Mask = Tensor | np.ndarray | Sequence[int] | Sequence[Sequence[int]] | None
 else:  # a type checker at run time would refuse a wrong argument before `read_prompts` can explain what is wrong
@@ -68,10 +71,11 @@ class Prompts:
 
     def texts(self) -> list[list[str]]:
         """Each prompt's tokens as text, without the padding."""
-        if not self.known:
-            return []
-        rows = zip(self.tokens.tolist(), self.lengths, strict=True)
-        return [[self.vocabulary.text(token) for token in row[:length]] for row, length in rows]
+        return [[self.vocabulary.text(token) for token in row] for row in self.rows()] if self.known else []
+
+    def rows(self) -> list[list[int]]:
+        """Each prompt's ids, without the padding."""
+        return [row[:length] for row, length in zip(self.tokens.tolist(), self.lengths, strict=True)]
 
 
 @final
@@ -101,8 +105,9 @@ def read_prompts(
     """Prompts from text or from ids.
 
     Args:
-        prompts: A string or several; ids, as a tensor or array `[pos]` or `[batch pos]`, a list, or a list of lists;
-            or what a tokenizer returned, with its mask. `Prompts` are returned as they are.
+        prompts: A string or several; a chat or several, each a list of messages; ids, as a tensor or array `[pos]` or
+            `[batch pos]`, a list, or a list of lists; or what a tokenizer returned, with its mask. `Prompts` are
+            returned as they are.
         vocabulary: The model's.
         attention_mask: For ids with padding: 1 (or True) at real tokens, 0 at padding, in the form of the ids.
         prepend_bos: For text: whether to put the BOS token in front; None for the model's default, but never a second
@@ -121,7 +126,7 @@ def read_prompts(
     flag(prepend_bos, "prepend_bos", "the model's default")
     if isinstance(prompts, Mapping):
         prompts, attention_mask = ids_and_mask(prompts, attention_mask)
-    texts = _texts(prompts)
+    texts, prepend_bos = texts_of(prompts, vocabulary, prepend_bos)
     if texts is None:
         if prepend_bos:
             raise ValueError(
@@ -129,12 +134,12 @@ def read_prompts(
             )
         rows = rows_of_ids(prompts, attention_mask, vocabulary)
         _warn_of_two_bos(rows, vocabulary)
-        return _pack(rows, vocabulary)
+        return packed(rows, vocabulary)
     if attention_mask is not None:
         raise ValueError("attention_mask says which ids are padding; with prompts given as text, leave it out.")
     rows = [vocabulary.prompt(text, prepend_bos) for text in texts]
     _warn_of_unknown_words(texts, rows, vocabulary)
-    return _pack(rows, vocabulary)
+    return packed(rows, vocabulary)
 
 
 def unknown_prompts(batch: int, width: int, vocabulary: Vocabulary) -> Prompts:
@@ -152,19 +157,20 @@ def read_positions(pos: Position, prompts: Prompts) -> Positions:
     """The positions that `pos` names in each prompt.
 
     Args:
-        pos: An int or a sequence of ints (negative ones count from each prompt's last real token), a slice of each
-            prompt's tokens, or None for all.
+        pos: An int or a list of ints (negative ones count from each prompt's last real token), a slice of each
+            prompt's tokens, or None for all: the same for every prompt. Or a tensor or an array `[batch]` with one for
+            each prompt, or `[batch, query]` with several.
         prompts: The prompts.
 
     Raises:
         TypeError: If `pos` is something else.
         ValueError: If a prompt has no such position, or no position is selected.
     """
-    single, wanted = _wanted(pos)
-    if isinstance(wanted, slice):
-        rows = [list(range(*wanted.indices(length))) for length in prompts.lengths]
-    else:
-        rows = [[_within(p, length) for p in wanted] for length in prompts.lengths]
+    single, rows = (
+        _of_each(pos, prompts)
+        if isinstance(pos, np.ndarray | Tensor) and items(pos) is not None and not getattr(pos, "is_nested", False)
+        else _of_all(pos, prompts)
+    )
     kept = max(len(row) for row in rows)
     if kept == 0:
         raise ValueError(f"pos={shown(pos)} selects no position of prompts with {list(prompts.lengths)} tokens.")
@@ -174,6 +180,22 @@ def read_positions(pos: Position, prompts: Prompts) -> Positions:
     width = prompts.tokens.shape[1]
     everything = kept == width and all(row == list(range(width)) for row in rows)
     return Positions(index, valid, single, everything)
+
+
+def texts_of(prompts: object, vocabulary: Vocabulary, prepend_bos: bool | None) -> tuple[list[str] | None, bool | None]:
+    """The prompts if they are text or chats, and whether BOS is put in front; None if they may be ids.
+
+    Args:
+        prompts: As in `read_prompts`.
+        vocabulary: The model's.
+        prepend_bos: As in `read_prompts`. A chat's template says itself how the chat begins.
+
+    Raises:
+        TypeError: If they are neither, or a message is none.
+        ValueError: If there is no prompt, or no template for a chat.
+    """
+    chats = chats_in(prompts, vocabulary)
+    return (_texts(prompts), prepend_bos) if chats is None else (chats, bool(prepend_bos))
 
 
 def _texts(prompts: object) -> list[str] | None:
@@ -239,11 +261,37 @@ def _wanted(pos: Position) -> tuple[bool, slice | list[int]]:
     one, several = whole_number(pos), items(pos)
     if one is not None:
         return True, [one]
-    wanted = [whole_number(item) for item in several or []]
-    if several is None or None in wanted:
-        wrong = pos if several is None else several[wanted.index(None)]
-        raise TypeError(f"pos: {shown(wrong)} is not a position. Pass an int, several, a slice, or None for all.")
-    return False, [position for position in wanted if position is not None]
+    return False, [_place(pos)] if several is None else [_place(item) for item in several]
+
+
+def _of_all(pos: Position, prompts: Prompts) -> tuple[bool, list[list[int]]]:
+    """Whether `pos` is a single position, and the positions of each prompt that it names in all of them."""
+    single, wanted = _wanted(pos)
+    if isinstance(wanted, slice):
+        return single, [list(range(*wanted.indices(length))) for length in prompts.lengths]
+    return single, [[_within(p, length) for p in wanted] for length in prompts.lengths]
+
+
+def _of_each(pos: Shaped[Tensor, "..."] | np.ndarray, prompts: Prompts) -> tuple[bool, list[list[int]]]:
+    """Whether there is one position for each prompt, and the positions of each."""
+    shape = list(pos.shape)
+    if len(shape) > 2 or shape[0] != prompts.batch or 0 in shape:
+        raise ValueError(
+            f"pos has shape {shape}. A tensor or an array is one position for each of {prompts.batch} prompts, "
+            f"[{prompts.batch}], or several, [{prompts.batch}, query]. For the same positions of each pass a list."
+        )
+    rows = [items(row) if len(shape) == 2 else [row] for row in items(pos) or []]
+    found = [
+        [_within(_place(one), length) for one in row or []] for row, length in zip(rows, prompts.lengths, strict=True)
+    ]
+    return len(shape) == 1, found
+
+
+def _place(value: object) -> int:
+    one = whole_number(value)
+    if one is None:
+        raise TypeError(f"pos: {shown(value)} is not a position. Pass an int, several, a slice, or None for all.")
+    return one
 
 
 def _within(position: int, length: int) -> int:
@@ -254,7 +302,12 @@ def _within(position: int, length: int) -> int:
     return position % length
 
 
-def _pack(rows: Sequence[list[int]], vocabulary: Vocabulary) -> Prompts:
+def packed(rows: Sequence[list[int]], vocabulary: Vocabulary) -> Prompts:
+    """Prompts of these ids, padded on the right.
+
+    Raises:
+        ValueError: If a row has no token.
+    """
     lengths = tuple(len(row) for row in rows)
     if 0 in lengths:
         raise ValueError(f"Prompt {lengths.index(0)} has no real token. Leave it out, or give it at least one.")

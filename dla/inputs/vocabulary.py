@@ -1,12 +1,16 @@
 """The vocabulary: from text to token ids and back, with errors that explain what cannot be a token."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import final
 
 from dla.errors import PromptWarning, warn_caller
 from dla.inputs.given import shown
 from dla.inputs.given import token as text_or_id
+
+_AS_ID = re.compile(r"id:(\d{1,18})")
+"""How a token is written that has no text of its own."""
 
 _SHOWN = 8
 """How many tokens of a text that is several an error lists."""
@@ -29,6 +33,8 @@ class Vocabulary:
         pads_left: Whether the tokenizer pads on the left.
         unknown: The id that stands for text outside the vocabulary, if there is one.
         bos: The id that begins a text, if there is one.
+        chat: Writes the messages of a chat out as text, as the model was trained to read them; None where the tokenizer
+            has no template for that.
     """
 
     size: int
@@ -40,6 +46,7 @@ class Vocabulary:
     pads_left: bool = False
     unknown: int | None = None
     bos: int | None = None
+    chat: Callable[[list[Mapping[str, str]]], str] | None = None
 
     def prompt(self, text: str, prepend_bos: bool | None = None) -> list[int]:
         """The ids of a prompt.
@@ -74,7 +81,7 @@ class Vocabulary:
         return [word for word in dict.fromkeys(text.split()) if self._reads_as_unknown(word)]
 
     def token(self, token: str | int) -> int:
-        """The id of one token, given as its text or its id.
+        """The id of one token, given as its text, its id, or `id:464` as tokens without a text are shown.
 
         Raises:
             TypeError: If it is neither.
@@ -92,6 +99,14 @@ class Vocabulary:
     def text(self, token: int) -> str:
         """The text of a token; its id if there is no tokenizer."""
         return str(token) if self.decode is None else self.decode(token)
+
+    def other_spelling(self, token: int) -> int:
+        """The token of the same word with a space in front, or without one; -1 where that is not one token."""
+        text = self.text(token)
+        if self.encode is None or not text.strip() or _AS_ID.fullmatch(text):
+            return -1
+        ids = self.encode(text[1:] if text[0] == " " else f" {text}", False)
+        return ids[0] if len(ids) == 1 and ids[0] not in (token, self.unknown) and ids[0] < self.size else -1
 
     def _with_one_bos(self, text: str, ids: list[int], prepend_bos: bool | None) -> list[int]:
         if self.encode is None or self.bos is None or prepend_bos is False or ids[:2] != [self.bos] * 2:
@@ -120,9 +135,13 @@ class Vocabulary:
             raise ValueError(f"The token {shown(text)} is text and the model has no tokenizer. Pass its id instead.")
         _check_whole(text)
         ids = self.encode(text, False) if text else []
+        written = _AS_ID.fullmatch(text)
+        if written is not None and (len(ids) != 1 or ids[0] == self.unknown):
+            return self.token(int(written[1]))
         if len(ids) != 1:
             pieces = ", ".join([*(repr(self.text(i)) for i in ids[:_SHOWN]), *["..."] * (len(ids) > _SHOWN)])
             space = "" if text.startswith(" ") else f" Many tokenizers want the leading space: {shown(f' {text}')}."
+            space += f" For all of them, ask dla.Continuation({shown(text)})." if len(ids) > 1 else ""
             raise ValueError(
                 f"{shown(text)} is {len(ids)} tokens ({pieces}); a logit belongs to one token. "
                 f"Pass one of them, or its id.{space}"

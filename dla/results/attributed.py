@@ -51,8 +51,14 @@ def run_of(result: object, what: str) -> Rerun:
     """
     if not isinstance(result, AttributedRows):
         raise TypeError(f"{what}: {shown(result)} is no attribution. Pass what attributor.attribute(...) returned.")
+    if result.rerun is None and result.provenance.summed and "position" not in result.provenance.dims:
+        raise ValueError(
+            f"{what} runs the model again, and this is a sum over positions. Ask the result that it is the sum of; "
+            "what comes out can be summed again."
+        )
     if result.rerun is None:
         raise ValueError(
-            f"{what} runs the model again, and this result was read from a file or a pickle. Attribute again."
+            f"{what} runs the model again, and this result was read from a file or a pickle"
+            f"{', or is one prompt of an edited run' if result.provenance.edits else ''}. Attribute again."
         )
     return result.rerun

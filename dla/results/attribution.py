@@ -19,13 +19,16 @@ from dla.inputs.arguments import file_path
 from dla.inputs.given import Count, count, shown
 from dla.labels import Label
 from dla.provenance import Provenance
+from dla.results.answers import Answers
 from dla.results.attributed import run_of
-from dla.results.attribution_table import ROWS_SHOWN, attribution_grid, ranked
+from dla.results.attribution_table import ROWS_SHOWN, attribution_grid, of_answers, ranked
 from dla.results.axes import provenance_of, without_axes
+from dla.results.choosing import PER_PLACE, of_prompt, summed
 from dla.results.difference import Difference
 from dla.results.grouped import grouped
 from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen, place_of_direction, places_of
 from dla.results.part import Part
+from dla.results.places import Places
 from dla.results.questions import Questions
 from dla.results.refining import refined
 from dla.results.report import write_report
@@ -104,7 +107,7 @@ class Attribution(Questions, TablePerDirection):
             output_logit=shaped(run.output_logit),
             tolerance=shaped(rerun.tolerance),
             positions=torch.where(positions.valid, positions.index, -1).squeeze([axis for axis in axes if axis > -3]),
-            provenance=provenance_of(query, tuple(name for name, there in asked.items() if there)),
+            provenance=provenance_of(query, tuple(name for name, there in asked.items() if there), run.answers),
             rerun=rerun,
         )
 
@@ -136,13 +139,55 @@ class Attribution(Questions, TablePerDirection):
         """
         i = place_of_direction(name, self.directions)
         dims = tuple(dim for dim in self.provenance.dims if dim != "direction")
-        provenance = replace(self.provenance, direction=name, directions=(), dims=dims)
-        tensors = {key: getattr(self, key)[i] for key in _PROOF}
+        asked = self.provenance.asked[i : i + 1]
+        provenance = replace(self.provenance, direction=name, directions=(), dims=dims, asked=asked)
+        tensors = {key: getattr(self, key)[i] for key in PER_PLACE}
         rerun = None if self.rerun is None else self.rerun.of_direction(i)
         return replace(self, values=self.values[:, i], provenance=provenance, rerun=rerun, **tensors)
 
+    def __getitem__(self, prompt: Count) -> "Attribution":
+        """The attribution of one prompt, as it is when that is asked alone; iterating gives one after the other.
+
+        Raises:
+            IndexError: If there is no such prompt.
+            TypeError: If it is no number.
+            ValueError: If there is no axis of prompts.
+        """
+        return replace(self, **of_prompt(self, prompt))
+
+    def places(self, parts: Count = 3) -> Places:
+        """A table with a line for each prompt and position, and its strongest parts; `result[i]` is one prompt's.
+
+        Args:
+            parts: How many parts a line names.
+
+        Raises:
+            TypeError: If it is not a whole number.
+            ValueError: If it is negative.
+        """
+        return Places.of(self, parts)
+
+    def answers(self) -> Answers:
+        """How likely the tokens are that were asked about, and the model's own first answers beside them.
+
+        Raises:
+            ValueError: If the model's whole prediction was not looked at: at many positions.
+        """
+        return Answers.of(self)
+
+    def sum_positions(self) -> "Attribution":
+        """The sum over the positions of each prompt, as of an answer's tokens: rows, total, constant, logit.
+
+        The proof is that of each position, added up. What runs the model again (`refine`, `trace`, `effects`, ...) is
+        asked of the result with positions.
+
+        Raises:
+            ValueError: If there is one position.
+        """
+        return replace(self, **summed(self))
+
     def top(self, k: Count = 5, *, by: str = "value") -> list[tuple[str, float]]:
-        """The `k` parts that contribute most, averaged over prompts and positions.
+        """The `k` parts that contribute most, averaged over prompts and positions; of an answer's tokens the sum.
 
         Args:
             k: How many.
@@ -251,9 +296,10 @@ class Attribution(Questions, TablePerDirection):
         """The same attribution with coarser rows, each the sum of its members.
 
         Args:
-            key: "layer"; "kind"; "parent" (the finest rows one step up the tree: sources to their head, heads to
-                `attn_out`); "component" (up to embeddings and sublayers); named groups, each a label, several labels, a
-                regular expression or a function of the label; or a function from a label to the label of its group.
+            key: "layer"; "kind"; "source" (what all heads read from one position); "parent" (the finest rows one step
+                up the tree: sources to their head, heads to `attn_out`); "component" (up to embeddings and sublayers);
+                named groups, each a label, several labels, a regular expression or a function of the label; or a
+                function from a label to the label of its group.
                 Rows of no group stay.
 
         Raises:
@@ -310,7 +356,7 @@ class Attribution(Questions, TablePerDirection):
     def __repr__(self) -> str:
         worst, allowed = (float(tensor.nan_to_num().abs().max()) for tensor in (self.gap, self.tolerance))
         several = len(self.directions)
-        told = f"{several} directions" if several else f"logit {mean_of(self.logit)}"
+        told = f"{several} directions" if several else f"logit {mean_of(of_answers(self.logit, self.provenance))}"
         return (
             f"Attribution({shortened(self.provenance.direction)}, {self.provenance.decomposer}: "
             f"{len(self.parts)} parts, {told}, largest gap {worst:.1e}, allowed {allowed:.1e})"
@@ -325,7 +371,5 @@ class Attribution(Questions, TablePerDirection):
         return LabelIndex(self.labels)(label)
 
 
-_PROOF = ("total", "constant", "logit", "output_logit", "tolerance")
-
-TENSORS = ("values", *_PROOF, "gap", "positions")
+TENSORS = ("values", *PER_PLACE, "gap", "positions")
 """The tensors of an attribution, as a dataset has them."""

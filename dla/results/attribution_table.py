@@ -7,6 +7,7 @@ from torch import Tensor
 from dla.decomposers.plans import RowKind
 from dla.inputs.arguments import choice
 from dla.inputs.given import count
+from dla.provenance import Provenance
 from dla.results.attributed import AttributedRows
 from dla.text import some_of
 from dla.views.grid import Grid, Line, signed
@@ -30,13 +31,14 @@ def attribution_grid(result: AttributedRows, shown: int) -> Grid:
 
 
 def mean_by_row(result: AttributedRows, numbers: Float[Tensor, "part *more"]) -> Float[Tensor, " part"]:
-    """One number for each row, the mean over prompts and positions.
+    """One number for each row, the mean over prompts and positions; of an answer's tokens the sum.
 
     Raises:
         ValueError: If several directions were asked for.
     """
     if result.directions:
         raise ValueError(f"Rows are ranked for one direction at a time: result.direction({result.directions[0]!r}).")
+    numbers = of_answers(numbers, result.provenance)
     return numbers.flatten(1).to(torch.float64).nanmean(-1) if numbers.ndim > 1 else numbers
 
 
@@ -61,21 +63,35 @@ def title_of(result: AttributedRows) -> str:
     """What was asked, how it was split, and over how much the printed numbers are averaged."""
     provenance = result.provenance
     edits = f", edited: {some_of(provenance.edits)}" if provenance.edits else ""
-    what = f"{provenance.direction}, {provenance.decomposer}{edits}"
-    count = int((result.positions >= 0).sum())
-    return what if count == 1 else f"{what}, mean over {count} positions of {len(provenance.tokens)} prompts"
+    asked = "".join(f" ({some_of(map(repr, filter(None, tokens)))})" for tokens in provenance.asked)
+    what = f"{provenance.direction}{asked}, {provenance.decomposer}{edits}"
+    count, prompts = int((result.positions >= 0).sum()), len(provenance.tokens)
+    if provenance.summed and "position" in provenance.dims:
+        return f"{what}, sum over {count} tokens" + (f", mean over {prompts} prompts" if prompts > 1 else "")
+    return what if count == 1 else f"{what}, mean over {count} positions of {prompts} prompts"
 
 
 def proof_of(result: AttributedRows) -> list[tuple[str, float]]:
     """What the rows come to, what was measured, and how far apart the two are."""
     additive = result.provenance.row_kind == RowKind.ADDITIVE.value
+    measured = "the row as measured" if result.provenance.traced else "the model's own logit"
+    numbers = (result.total, result.constant, result.logit)
+    total, constant, logit = (float(of_answers(each, result.provenance).double().nanmean()) for each in numbers)
     return [
-        ("sum of the parts" if additive else "the last row", _mean(result.total)),
-        ("constant", _mean(result.constant)),
-        ("the row as measured" if result.provenance.traced else "the model's own logit", _mean(result.logit)),
+        ("sum of the parts" if additive else "the last row", total),
+        ("constant", constant),
+        (measured, logit),
         ("largest gap", float(result.gap.abs().nan_to_num().max())),
     ]
 
 
-def _mean(values: Float[Tensor, "*more"]) -> float:
-    return float(values.to(torch.float64).nanmean())
+def of_answers(numbers: Float[Tensor, "*more"], provenance: Provenance) -> Float[Tensor, "*fewer"]:
+    """The sum over positions, where these are the tokens of an answer; else the numbers as they are."""
+    if not provenance.summed or provenance.dims[-1:] != ("position",):
+        return numbers
+    return over_positions(numbers)
+
+
+def over_positions(numbers: Float[Tensor, "*more position"]) -> Float[Tensor, "*more"]:
+    """The sum over the positions that a prompt has; NaN where it has none."""
+    return numbers.nansum(-1).masked_fill(numbers.isnan().all(-1), torch.nan)

@@ -7,18 +7,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dla.edits.planning import edits_of
+from dla.engine.answers import ModelAnswers
 from dla.engine.query import Query
 from dla.inputs.prompts import Positions
 from dla.provenance import Provenance, versions
 
 
-def provenance_of(query: Query, dims: tuple[str, ...]) -> Provenance:
+def provenance_of(query: Query, dims: tuple[str, ...], answers: ModelAnswers | None = None) -> Provenance:
     """What was asked of which model.
 
     Args:
         query: What was asked.
         dims: The axes of the result, after that of the parts.
+        answers: What the model said where it was asked.
     """
+    said, first = ((), ()) if answers is None else answers.told(query)
     anatomy = query.model.anatomy
     return Provenance(
         tokens=tuple(tuple(prompt) for prompt in query.prompts.texts()),
@@ -30,6 +33,10 @@ def provenance_of(query: Query, dims: tuple[str, ...]) -> Provenance:
         dims=dims,
         versions=versions(),
         directions=query.names,
+        summed=query.summed,
+        asked=query.asked,
+        said=said,
+        first=first,
         edits=tuple(dict.fromkeys(f"{edit.part} ({type(edit.ablation).__name__})" for edit in edits_of(query.model))),
     )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import torch
 from jaxtyping import Float
@@ -19,7 +19,11 @@ from dla.results.attention_score import AttentionScore
 from dla.results.rerun import Rerun
 from dla.text import as_text
 from dla.views.brief import listed, mean_of
+from dla.views.dataset import frame_of_columns
 from dla.views.grid import Grid, printed, signed
+
+if TYPE_CHECKING:
+    import pandas
 
 _SLICE = 8192
 """How many tokens of the vocabulary are looked at together."""
@@ -34,14 +38,24 @@ class TokenEffects:
         part: The part's label.
         up: The tokens whose logits it raises most, `(token, logits)`, the strongest first.
         down: Those it lowers most.
+        up_ids: The ids of the tokens in `up`.
+        down_ids: The ids of those in `down`.
     """
 
     part: str
     up: tuple[tuple[str, float], ...]
     down: tuple[tuple[str, float], ...]
+    up_ids: tuple[int, ...] = ()
+    down_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        check_fields(self, part=str, up=tuple, down=tuple)
+        check_fields(self, part=str, up=tuple, down=tuple, up_ids=tuple, down_ids=tuple)
+
+    def to_dataframe(self) -> "pandas.DataFrame":
+        """One row for each token: its id, its text, and what the part adds to its logit."""
+        named = [*self.up, *self.down]
+        texts, values = [text for text, _ in named], [value for _, value in named]
+        return frame_of_columns({"id": [*self.up_ids, *self.down_ids], "token": texts, "logits": values})
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
         yield self._grid().rich(options.max_width)
@@ -172,7 +186,9 @@ def token_effects(label: Label, vector: Float[Tensor, "batch query d_model"], re
     """
     effects = _effects(vector, rerun)
     k = min(k, len(effects))
-    return TokenEffects(str(label), _named(effects.topk(k), rerun), _named(effects.topk(k, largest=False), rerun))
+    up, down = effects.topk(k), effects.topk(k, largest=False)
+    ids = (tuple(end.indices.tolist()) for end in (up, down))
+    return TokenEffects(str(label), _named(up, rerun), _named(down, rerun), *ids)
 
 
 def _effects(vector: Float[Tensor, "batch query d_model"], rerun: Rerun) -> Float[Tensor, " d_vocab"]:

@@ -60,7 +60,7 @@ class Rerun:
         """The rerun of what one pass gave."""
         hooks = () if query.cache is not None else user_hooks(query.model)
         proof = (result.sketch, result.logit, result.tolerance, result.eps, hooks)
-        return Rerun(query, result.scale, result.stream, *proof)
+        return Rerun(replace(query, tells=False), result.scale, result.stream, *proof)
 
     def of_direction(self, i: int) -> "Rerun":
         """The same, asked only one of several directions."""

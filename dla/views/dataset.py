@@ -25,7 +25,7 @@ DATASET_FORMAT = "dla.attribution/4"
 DIFFERENCE_FORMAT = "dla.difference/1"
 _NO_INDEX = -1  # netCDF has no None
 
-COORDINATES = ("part", *OF_PARTS, "position_in_prompt", "token", "direction", "batch", "position")
+COORDINATES = ("part", *OF_PARTS, "position_in_prompt", "token", "asked", "direction", "batch", "position")
 """The variables of a dataset beside its tensors, and the names of its axes."""
 
 _Parents = dict[str, tuple[str, int | None, int | None, str | None, int | None, str]]
@@ -65,6 +65,12 @@ def to_dataset(
         "position_in_prompt": positions,
         "token": (provenance.places, tokens_at(positions[1], provenance).astype(str)),
     }
+    if provenance.asked:
+        shape = arrays["logit"][1].shape
+        coords["asked"] = (
+            provenance.dims,
+            np.array([storable(one) for each in provenance.asked for one in each], str).reshape(shape),
+        )
     if provenance.directions:
         coords["direction"] = [storable(name) for name in provenance.directions]
     attributes = {
@@ -96,7 +102,11 @@ def frame_of(data: "xarray.Dataset", names: Sequence[str]) -> "pandas.DataFrame"
         data: The dataset.
         names: The variables that become columns; the first is "values", whose column is called `value`.
     """
-    frame = data[[*names, "position_in_prompt", "token"]].to_dataframe().reset_index()
+    frame = (
+        data[[*names, "position_in_prompt", "token", *(["asked"] if "asked" in data.coords else [])]]
+        .to_dataframe()
+        .reset_index()
+    )
     return frame.rename(columns={"values": "value"}).dropna(subset="value").reset_index(drop=True)
 
 

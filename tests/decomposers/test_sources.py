@@ -136,3 +136,17 @@ def test_rows_that_are_known_with_the_prompts_are_held_once(monkeypatch: pytest.
     attributor = dla.Attributor(GPT2.model(), dla.SourceDecomposer())
     monkeypatch.setattr("dla.decomposers.plans.Plan.merged", None)
     assert len(attributor.attribute(some_tokens(5), dla.Logit(7), pos=None).labels) > 40
+
+
+def test_sources_are_added_up_over_heads() -> None:
+    """Every row of a position goes into one, which can be refined; what reads no position stays."""
+    result = dla.Attributor(GPT2.model(), dla.SourceDecomposer()).attribute(some_tokens(3, 1), dla.Logit(9))
+    coarse = result.group_by("source")
+    for s in range(6):
+        (row,) = [i for i, part in enumerate(coarse.parts) if part.source == s]
+        own = [i for i, part in enumerate(result.parts) if part.source == s]
+        assert len(own) > 1
+        assert coarse.labels[row].startswith(f"← {s}")
+        torch.testing.assert_close(coarse.values[row], result.values[own].sum(0), rtol=0, atol=1e-5)
+    torch.testing.assert_close(coarse.values.sum(0), result.total, rtol=0, atol=1e-5)
+    assert coarse.part(coarse.labels[-1]).vector().shape == (1, 1, GPT2.model().cfg.d_model)

@@ -37,7 +37,11 @@ TOKENS: dict[str, tuple[Any, type[Exception], str]] = {
         r"'Mary John' is 2 tokens \('Mary', ' John'\); a logit belongs to one token\. Pass one of them, or its id\. "
         r"Many tokenizers want the leading space: ' Mary John'",
     ),
-    "several tokens after a space": (" Mary John", ValueError, r"is 2 tokens \(' Mary', ' John'\).* or its id\.$"),
+    "several tokens after a space": (
+        " Mary John",
+        ValueError,
+        r"is 2 tokens .* For all of them, ask dla\.Contin.*\(' Mary John'\)\.$",
+    ),
     "no token": ("", ValueError, r"'' is 0 tokens"),
     "unknown": (
         " Maryland",
