@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -137,7 +138,7 @@ def _position(pos: Any) -> Any:
     """TransformerLens' ways to say positions: an int, a `(start, stop)` pair, a list or array, a Slice, or None."""
     pos = getattr(pos, "slice", pos)
     if not isinstance(pos, tuple):
-        return pos
+        return pos.tolist() if isinstance(pos, Tensor | np.ndarray) else pos  # the same positions of every prompt
     if not 1 <= len(pos) <= 3:
         raise ValueError(f"pos={shown(pos)}: a tuple is the start and the stop of a slice. Pass a list of positions.")
     return slice(*pos)

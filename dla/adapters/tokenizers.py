@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import torch
+
 from dla.inputs.vocabulary import Vocabulary
 
 # Matches `<pad>`, `[PAD]`, `<|padding|>`. A padding token of another name may be text: a word, an end of text.
@@ -53,9 +55,14 @@ def _chat(tokenizer: Any, messages: list[Mapping[str, str]]) -> str:
 
 
 def _encode(model: Any, text: str, prepend_bos: bool | None) -> list[int]:
+    if prepend_bos is False and model.tokenizer.pad_token_id is None:
+        # TransformerLens pads a single text, too, which a tokenizer without a padding token refuses.
+        plain: list[int] = model.tokenizer.encode(text, add_special_tokens=False)
+        return plain
     choice = {} if prepend_bos is None else {"prepend_bos": prepend_bos}
     # A single text has no padding. With padding on the left TransformerLens would take a BOS that also pads for it.
-    ids: list[int] = model.to_tokens(text, truncate=False, padding_side="right", **choice)[0].tolist()
+    with torch.device("cpu"):  # whatever the default device is
+        ids: list[int] = model.to_tokens(text, truncate=False, padding_side="right", **choice)[0].tolist()
     return ids
 
 

@@ -101,4 +101,4 @@ def _others(ids: Int[Tensor, "batch some term"], vocabulary: Vocabulary) -> Int[
     if vocabulary.encode is None or len(every) > _SPELLINGS:
         return torch.full_like(ids, -1)
     known = {one: vocabulary.other_spelling(one) for one in every}
-    return torch.tensor([known[one] for one in ids.flatten().tolist()], dtype=torch.long).reshape(ids.shape)
+    return ids.new_tensor([known[one] for one in ids.flatten().tolist()]).reshape(ids.shape)

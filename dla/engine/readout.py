@@ -36,8 +36,8 @@ class DirectionAtReadout:
         self._ids, self._weights = resolved.ids.to(device), resolved.weights.to(device, dtype)
         self._vector = None if resolved.vector is None else resolved.vector.to(device, dtype)
         self._dense = None if resolved.dense is None else resolved.dense.to(device, dtype)
-        self._offset = torch.zeros(1, 1) if resolved.offset is None else resolved.offset
-        self._offset = self._offset.to(device, dtype)
+        none = torch.zeros(1, 1, device=device, dtype=dtype)
+        self._offset = none if resolved.offset is None else resolved.offset.to(device, dtype)
         reads = torch.einsum("bptd,t->bpd", unembedding.W_U.T[self._ids].to(dtype), self._weights)
         reads = reads if self._dense is None else reads + unembedding.read_back(self._dense)
         self._reads = reads if self._vector is None else reads + self._vector

@@ -56,7 +56,7 @@ def check_decomposer(
         >>> from dla.testing import Profile, check_decomposer
         >>> report = check_decomposer(dla.HeadDecomposer(), profile=Profile.QUICK)
         >>> report.ok, len(report.steps)
-        (True, 19)
+        (True, 20)
     """
     as_decomposer(decomposer)
     check_options(models, profile)

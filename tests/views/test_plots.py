@@ -14,7 +14,7 @@ from subjects import GPT2, some_tokens
 import dla
 from dla.testing.models import PROMPT
 from dla.views.palette import DARK, GROUPS, NEGATIVE, NEUTRAL, POSITIVE
-from dla.views.plots.base import apart, names_axis
+from dla.views.plots.base import named_points, names_axis
 from dla.views.plots.head_map import head_grid
 from dla.views.plots.scatter import effects_scatter
 from dla.views.text import as_label
@@ -327,4 +327,4 @@ def test_shares_and_differences_are_drawn():
 
 def test_names_of_points_do_not_meet():
     x, y = np.array([0.0, 0.001, 1.0]), np.array([0.0, 0.0, 1.0])
-    assert apart([1, 0, 2], ["a name", "another name", "far away"], x, y) == {1, 2}
+    assert named_points([1, 0, 2], ["a name", "another name", "far away"], x, y) == {1, 2}

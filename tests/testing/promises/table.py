@@ -71,6 +71,7 @@ _RESOLVED = (
     Promise("vector:", "resolves", "ReadsNothing"),
     Promise("dense:", "resolves", "ReadsNothing"),
     Promise("at:", "resolves", "ReadsNowhere"),
+    Promise("offset:", "meaning", "AddsTheOtherToken"),
 )
 
 _ADAPTER = (
@@ -186,6 +187,7 @@ _VOCABULARY = (
     Promise("pads_left:", "unequal lengths", "pads_on_the_left"),
     Promise("unknown:", "vocabulary", "DecodesTheNextToken"),
     Promise("bos:", "vocabulary", "DecodesTheNextToken"),
+    Promise("chat:", unseen="the tokenizer's own template, tests/inputs/test_chats.py"),
 )
 
 _DICTIONARY = (
@@ -215,10 +217,16 @@ _AFFINE = (
 
 _STREAM_ENTRY = tuple(
     Promise(begins, "block 0: reads", "ReadsAnotherLayersValues")
-    for begins in ("How the residual stream", "stream:", "norm:")
+    for begins in ("How the residual stream", "stream:", "norm:", "shown_at:")
 )
 
-_HEAD_READS = (Promise("What attention heads make", "block 0: reads", "ReadsAnotherLayersValues"),)
+_HEAD_READS = (
+    *(
+        Promise(begins, "block 0: reads", "ReadsAnotherLayersValues")
+        for begins in ("What attention heads read", "entry:", "values:")
+    ),
+    Promise("scores:", unseen="no decomposition reads them, tests/results/test_attention.py"),
+)
 
 _READ = (Promise("Numbers that a sublayer", "block 0: reads", "TakesTheUpForTheGate"),)
 
@@ -237,7 +245,9 @@ _RULE = (
 
 _DIRECTIONS = tuple(
     Promise(begins, unseen="no tool of the kit takes several, tests/directions/test_answers.py")
-    for begins in ("Several directions", "Law: the result's slice", "needs_answers:", "named:", "describe:")
+    for begins in (
+        *("Several directions", "Law: the result's slice", "needs_answers:", "named:", "names_places:", "describe:"),
+    )
 )
 
 _ENGINE = tuple(
