@@ -68,13 +68,20 @@ def title_of(result: AttributedRows) -> str:
 
 def proof_of(result: AttributedRows) -> list[tuple[str, float]]:
     """What the rows come to, what was measured, and how far apart the two are."""
-    additive = result.provenance.row_kind == RowKind.ADDITIVE.value
+    additive, changed = result.provenance.row_kind == RowKind.ADDITIVE.value, is_transformed(result)
+    own = "its logit before cap or scale" if changed else "the model's own logit"
     return [
         ("sum of the parts" if additive else "the last row", _mean(result.total)),
         ("constant", _mean(result.constant)),
-        ("the row as measured" if result.provenance.traced else "the model's own logit", _mean(result.logit)),
+        ("the row as measured" if result.provenance.traced else own, _mean(result.logit)),
         ("largest gap", float(result.gap.abs().nan_to_num().max())),
+        *([("what the model returns", _mean(result.output_logit))] if changed else []),
     ]
+
+
+def is_transformed(result: AttributedRows) -> bool:
+    """Whether the model returns other numbers than the logits that the rows add up to: it caps or scales them."""
+    return bool(((result.output_logit - result.logit).abs() > result.tolerance).any())
 
 
 def _mean(values: Float[Tensor, "*more"]) -> float:
