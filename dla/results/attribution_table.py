@@ -73,16 +73,24 @@ def title_of(result: AttributedRows) -> str:
 
 def proof_of(result: AttributedRows) -> list[tuple[str, float]]:
     """What the rows come to, what was measured, and how far apart the two are."""
-    additive = result.provenance.row_kind == RowKind.ADDITIVE.value
-    measured = "the row as measured" if result.provenance.traced else "the model's own logit"
-    numbers = (result.total, result.constant, result.logit)
-    total, constant, logit = (float(of_answers(each, result.provenance).double().nanmean()) for each in numbers)
+    additive, changed = result.provenance.row_kind == RowKind.ADDITIVE.value, is_transformed(result)
+    own = "its logit before cap or scale" if changed else "the model's own logit"
+    numbers = (result.total, result.constant, result.logit, result.output_logit)
+    total, constant, logit, returned = (
+        float(of_answers(each, result.provenance).double().nanmean()) for each in numbers
+    )
     return [
         ("sum of the parts" if additive else "the last row", total),
         ("constant", constant),
-        (measured, logit),
+        ("the row as measured" if result.provenance.traced else own, logit),
         ("largest gap", float(result.gap.abs().nan_to_num().max())),
+        *([("what the model returns", returned)] if changed else []),
     ]
+
+
+def is_transformed(result: AttributedRows) -> bool:
+    """Whether the model returns other numbers than the logits that the rows add up to: it caps or scales them."""
+    return bool(((result.output_logit - result.logit).abs() > result.tolerance).any())
 
 
 def of_answers(numbers: Float[Tensor, "*more"], provenance: Provenance) -> Float[Tensor, "*fewer"]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from dla.decomposers.plans import RowKind
 from dla.provenance import Provenance
 from dla.results.attributed import AttributedRows
-from dla.results.attribution_table import mean_by_row
+from dla.results.attribution_table import is_transformed, mean_by_row
 from dla.results.direct_effects import DirectEffects
 from dla.results.effects import Effects
 from dla.results.rerun import Rerun
@@ -89,10 +89,11 @@ class Caveats:
         repaired = None if effects is None else _repaired(effects)
         erased = None if totals is None else _erased(totals)
         sentences = (
-            _of_cancelling(size, total),
+            _of_cancelling(size, total, all_of_it),
             f"The {len(strongest)} largest rows of {len(means)} add up to {top:+.2f} of {all_of_it:+.2f}.",
             *([] if reaction is None else [_of_reaction(*reaction)]),
             *([] if common is None else [_of_common(common, logit)]),
+            *([_of_transform(logit, float(result.output_logit.double().nanmean()))] if is_transformed(result) else []),
             *([] if erased is None else [_of_erasure(*erased)]),
             *([] if repaired is None else [_of_repair(*repaired)]),
         )
@@ -159,12 +160,21 @@ def _repaired(effects: Effects) -> tuple[float, float]:
     return direct, measured
 
 
-def _of_cancelling(size: float, total: float) -> str:
+def _of_cancelling(size: float, total: float, signed: float) -> str:
     if not total:
         return f"The rows cancel entirely: their absolute values add up to {size:.2f} logits, and they to 0."
+    # The sums of several prompts may have both signs, and their mean says nothing of how large each is.
+    sums = f"{signed:.2f} logits," if abs(signed) > 0.999 * total else f"{total:.2f} logits, of either sign,"
     return (
-        f"The rows add up to {total:.2f} logits, and their absolute values to {size:.2f}, {size / total:.1f} times as "
-        "much: the rest cancels."
+        f"The rows add up to {sums} and their absolute values to {size:.2f}, {size / total:.1f} times as much: the "
+        "rest cancels."
+    )
+
+
+def _of_transform(logit: float, returned: float) -> str:
+    return (
+        f"The model caps or scales its logits: it returns {returned:+.2f} where the rows explain {logit:+.2f}. Rows "
+        "and effects are in logits before that."
     )
 
 

@@ -1,6 +1,7 @@
 """The page of a result: what its strongest heads read and write is measured in one more run each."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from dla.decomposers.source import SourceDecomposer
 from dla.inputs.given import Count, count
 from dla.labels import Label
 from dla.results.attributed import AttributedRows, run_of
+from dla.results.attribution_table import is_transformed
 from dla.results.part import check_is_read, token_effects
 from dla.results.rerun import Rerun
 from dla.views.endings import check_target
@@ -23,6 +25,12 @@ from dla.views.plots.rows import PlotRows, RowsOfResult
 
 Promoted = Mapping[int, tuple[TokensWithValues, TokensWithValues]]
 """The tokens that rows push up and down, by the row's place."""
+
+
+_TRANSFORMED = (
+    "This model caps or scales its logits. The logit and all rows are before that; what it returns is the result's "
+    "output_logit."
+)
 
 
 def write_report(result: AttributedRows, file: Path, sources: Count, promoted: Count, fallback: str) -> None:
@@ -42,7 +50,10 @@ def write_report(result: AttributedRows, file: Path, sources: Count, promoted: C
     """
     check_target(file, HTML_ENDINGS, "an HTML page", tabular=False)
     of_heads = count(sources, "sources", "heads", least=0), count(promoted, "promoted", "tokens", least=0)
-    write_page(file, page_with_heads(result, run_of(result, "report") if any(of_heads) else None, *of_heads), fallback)
+    page = page_with_heads(result, run_of(result, "report") if any(of_heads) else None, *of_heads)
+    if is_transformed(result):
+        page = replace(page, notes=(*page.notes, _TRANSFORMED))
+    write_page(file, page, fallback)
 
 
 def page_with_heads(result: RowsOfResult, rerun: Rerun | None, sources: int, promoted: int) -> PageData:

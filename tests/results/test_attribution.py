@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from rich.console import Console
 from subjects import GPT2, some_tokens
 
 import dla
+from dla.testing import TinyModel
 from dla.testing.models import PROMPT
 
 
@@ -119,6 +121,25 @@ def test_an_unbatched_cache_has_no_batch_dimension() -> None:
         assert result.tokens == []
         assert len(result.top(3)) == 3
         assert "the model's own logit" in str(result)
+
+
+@pytest.mark.parametrize("name", ["gemma2", "granite-biases"])
+def test_where_the_model_caps_or_scales_its_logits_the_table_says_what_it_returns(name: str, tmp_path: Path) -> None:
+    model, tokens = TinyModel(name).model(), some_tokens(16, 1)
+    result = dla.Attributor(model, dla.HeadDecomposer()).attribute(tokens, dla.Logit(9))
+    with torch.no_grad():
+        returned = float(model(tokens)[0, -1, 9])
+    text = str(result)
+    assert "the model's own logit" not in text
+    assert re.search(rf"what the model returns +│ +{re.escape(f'{returned:+.4f}')}", text)
+    assert re.search(rf"its logit before cap or scale +│ +{re.escape(f'{float(result.logit):+.4f}')}", text)
+    assert abs(returned - float(result.logit)) > 0.01
+    assert f"it returns {returned:+.2f}" in " ".join(str(result.caveats()).split())
+    result.report(tmp_path / "page.html")
+    assert "caps or scales its logits" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    part = result.trace("L1H1", by=dla.ComponentDecomposer())
+    assert "the row as measured" in str(part)
+    assert "what the model returns" not in str(part)
 
 
 def test_text_shows_both_ends_and_the_proof() -> None:

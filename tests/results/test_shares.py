@@ -127,6 +127,18 @@ def test_caveats_are_this_results_numbers() -> None:
     assert "<p>" in caveats._repr_html_()
 
 
+def test_caveats_say_the_sign_of_the_sum() -> None:
+    attributor = dla.Attributor(GPT2.model(), HEADS)
+    one = attributor.attribute(TOKENS[:1], ASKED)
+    other = attributor.attribute(TOKENS[:1], dla.LogitDifference(ASKED.minus, ASKED.token))
+    for result in (one, other):
+        assert f"The rows add up to {float(result.total):.2f} logits," in " ".join(str(result.caveats()).split())
+    assert float(one.total) * float(other.total) < 0
+    both = attributor.attribute(TOKENS[:1].repeat(2, 1), dla.LogitDifference([5, 9], [9, 5]))
+    said = " ".join(str(both.caveats()).split())
+    assert f"The rows add up to {abs(float(one.total)):.2f} logits, of either sign, and" in said
+
+
 def test_effects_of_another_question_are_refused() -> None:
     attributor = dla.Attributor(GPT2.model(), HEADS)
     other = attributor.attribute(some_tokens(2), ASKED).effects(1)
