@@ -170,7 +170,8 @@ class AttentionScore(TablePerDirection):
         values = torch.einsum("qbd,kbd->qk", self.queries[rows], self.keys[columns]).double() / len(self.score)
         down, across = [self.query_labels[i] for i in rows], [self.key_labels[i] for i in columns]
         title, there = self.provenance.direction, len(self.query_parts)
-        return part_map(title, np.asarray(_array(values)), down, across, there, unit="score")
+        figure = part_map(title, np.asarray(_array(values)), down, across, there, unit="score")
+        return figure.update_layout(xaxis_title="part at the key", yaxis_title="part at the query")
 
     def __repr__(self) -> str:
         pairs = f"{len(self.query_parts)} x {len(self.key_parts)} pairs"
