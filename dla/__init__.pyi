@@ -50,6 +50,7 @@ from .errors import (
     UnsupportedModelError,
 )
 from .labels import Label
+from .loaded import load
 from .provenance import __version__
 from .results.attention_score import AttentionScore
 from .results.attribution import Attribution
@@ -59,7 +60,6 @@ from .results.direct_effects import DirectEffects
 from .results.effects import Effects, Repair
 from .results.graph import graph
 from .results.part import Part, TokenEffects
-from .results.saved import load
 from .results.shares import Shares
 from .results.total_effects import TotalEffects, total_effects
 from .summaries import BootstrapInterval, Interval, NormalInterval, Summary, compare

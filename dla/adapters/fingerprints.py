@@ -1,4 +1,4 @@
-"""By what a sweep recognises its model: fingerprints of the weights and the tokenizer, and the settings."""
+"""By what a sweep or a file recognises its model: fingerprints of the weights and the tokenizer, and the settings."""
 
 import hashlib
 import json
@@ -38,6 +38,32 @@ _NOT_COMPUTING = frozenset(
 _TOKENS = 4096  # how many tokens are compared where the vocabulary cannot be listed
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def identity_of(model: ModelAdapter) -> dict[str, Any]:
+    """What a model is, as files have it: its name, dtype, weights, settings and tokenizer."""
+    anatomy = model.anatomy
+    return {
+        "name": anatomy.name,
+        "dtype": str(anatomy.unembedding.W_U.dtype).removeprefix("torch."),
+        "weights": fingerprint(model),
+        "settings": settings_of(model),
+        "tokenizer": tokenizer_fingerprint(model),
+    }
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    """What tells one model from another, in words; nothing where they are the same."""
+    if any(old[key] != new[key] for key in ("weights", "dtype")):
+        yield f"the model's weights differ ({_told(old)} there, {_told(new)} here)"
+    for place in sorted({*old["settings"]} | {*new["settings"]}):
+        there, here = (each["settings"].get(place, "nothing") for each in (old, new))
+        # other versions of transformers have other fields in the configuration
+        if there != here and not (place.startswith(("cfg.", "config.")) and "nothing" in (there, here)):
+            yield f"the model's {place} is {there} there and {here} here"
+            break
+    if old["tokenizer"] != new["tokenizer"]:
+        yield "the model's tokenizer differs, or whether it puts a BOS token first"
 
 
 def fingerprint(model: ModelAdapter) -> str:
@@ -97,6 +123,10 @@ def _numbers_in(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _name(function: Any) -> str:
     return type(function).__name__ if isinstance(function, nn.Module) else getattr(function, "__name__", "a function")
+
+
+def _told(model: Mapping[str, Any]) -> str:
+    return f"{model['name']}, {model['dtype']}, {model['weights'][:8]}"
 
 
 def checksums(tensor: Shaped[Tensor, "..."]) -> list[int]:

@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 from dla.adapters.base import ModelAdapter
@@ -44,7 +44,7 @@ def plan_of(decomposer: Decomposer, model: ModelAdapter) -> Plan:
     name, row_kind = type(decomposer).__name__, decomposer.row_kind
     if not isinstance(row_kind, RowKind):
         raise TypeError(f"{name}.row_kind is {shown(row_kind)}. Set one of dla.RowKind, such as RowKind.ADDITIVE.")
-    return Plan.of(name, items_of(decomposer, model), row_kind)
+    return replace(Plan.of(name, items_of(decomposer, model), row_kind), made_by=((None, decomposer),))
 
 
 def items_of(decomposer: Decomposer, model: ModelAdapter) -> tuple[Item, ...]:

@@ -130,6 +130,7 @@ class Plan:
         row_kind: How the rows make the total.
         add_equal_labels: Whether all rows with the same label are added up, and not only those of a group.
         rounding_by_step: Whether what is rounded away has a row per step, and is not a single row.
+        made_by: The decomposer, then each that split a part, with the part; empty for rows that were made otherwise.
     """
 
     name: str
@@ -137,6 +138,7 @@ class Plan:
     row_kind: RowKind = RowKind.ADDITIVE
     add_equal_labels: bool = False
     rounding_by_step: bool = False
+    made_by: tuple[tuple[Label | None, Any], ...] = ()
 
     @staticmethod
     def of(name: str, items: Iterable[Any], row_kind: RowKind = RowKind.ADDITIVE) -> "Plan":

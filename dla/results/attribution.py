@@ -29,6 +29,7 @@ from dla.results.grouped import grouped
 from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen, place_of_direction, places_of
 from dla.results.part import Part
 from dla.results.places import Places
+from dla.results.question import Question
 from dla.results.questions import Questions
 from dla.results.refining import refined
 from dla.results.report import write_report
@@ -40,7 +41,7 @@ from dla.results.trace_back import trace_back
 from dla.results.traced_positions import Pos
 from dla.text import shortened
 from dla.views.brief import mean_of
-from dla.views.dataset import frame_of, to_dataset
+from dla.views.dataset import frame_of, to_dataset, with_question
 from dla.views.endings import NETCDF, check_target
 from dla.views.files import write_dataset
 from dla.views.grid import Grid
@@ -72,7 +73,8 @@ class Attribution(Questions, TablePerDirection):
         tolerance: How large a gap the model's own rounding can make.
         positions: The position of each entry in its prompt; -1 where there is none.
         provenance: What was asked of which model: prompts, directions, decomposer, versions.
-        rerun: The model and what was asked of it, for a closer look; None in a result read from a file.
+        rerun: The model and what was asked of it, for a closer look; None in a result read from a file without it.
+        question: What a file says of that, in a result read from it without the model.
     """
 
     parts: tuple[Label, ...]
@@ -85,6 +87,7 @@ class Attribution(Questions, TablePerDirection):
     positions: Int[Tensor, "*batch_and_pos"]
     provenance: Provenance = field(repr=False)
     rerun: Rerun | None = field(default=None, repr=False)
+    question: Question | None = field(default=None, repr=False)
 
     @staticmethod
     def of(query: Query, run: ForwardResult) -> "Attribution":
@@ -143,7 +146,8 @@ class Attribution(Questions, TablePerDirection):
         provenance = replace(self.provenance, direction=name, directions=(), dims=dims, asked=asked)
         tensors = {key: getattr(self, key)[i] for key in PER_PLACE}
         rerun = None if self.rerun is None else self.rerun.of_direction(i)
-        return replace(self, values=self.values[:, i], provenance=provenance, rerun=rerun, **tensors)
+        question = None if self.question is None else self.question.of_direction(i)
+        return replace(self, values=self.values[:, i], provenance=provenance, rerun=rerun, question=question, **tensors)
 
     def __getitem__(self, prompt: Count) -> "Attribution":
         """The attribution of one prompt, as it is when that is asked alone; iterating gives one after the other.
@@ -306,7 +310,7 @@ class Attribution(Questions, TablePerDirection):
             TypeError: If the key is none of these, or a function gives something else than a label.
             ValueError: If the rows do not add up, a group has no row, or a row belongs to two groups.
         """
-        return replace(self, **grouped(self, key, self.rerun))
+        return replace(self, question=None, **grouped(self, key, self.rerun))
 
     def to_xarray(self) -> "xarray.Dataset":
         """A dataset with dimensions `part`, `direction`, `batch`, `position`, and coordinates for what labels say."""
@@ -319,7 +323,7 @@ class Attribution(Questions, TablePerDirection):
         return frame_of(self.to_xarray(), ["values"])
 
     def save(self, path: str | Path) -> None:
-        """Writes everything, with its provenance, to one netCDF file. The file appears whole or not at all.
+        """Writes everything, with what was asked of which model, to one netCDF file, whole or not at all.
 
         Raises:
             ValueError: If the name has the ending of another format, such as `.csv`; says what writes that.
@@ -327,7 +331,8 @@ class Attribution(Questions, TablePerDirection):
         """
         file = file_path(path, "the file")
         check_target(file, NETCDF, "netCDF")
-        write_dataset(self.to_xarray(), file)
+        question = self.question if self.rerun is None else Question.of(self.rerun, self.provenance)
+        write_dataset(with_question(self.to_xarray(), "" if question is None else question.as_text()), file)
 
     @property
     def plot(self) -> ResultPlots:

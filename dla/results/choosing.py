@@ -40,6 +40,7 @@ def summed(result: AttributedRows) -> dict[str, Any]:
         "positions": result.positions.amax(-1),
         "provenance": replace(provenance, direction=words, dims=dims, summed=True, asked=(), said=(), first=()),
         "rerun": None,
+        "question": None,
     }
 
 
@@ -87,6 +88,7 @@ def of_prompt(result: AttributedRows, index: object) -> dict[str, Any]:
             first=_own_of(provenance.first, i, batch, n),
         ),
         "rerun": None if result.rerun is None else _rerun_of(result.rerun, i, n),
+        "question": None,
         **{name: own(getattr(result, name)) for name in PER_PLACE},
     }
 

@@ -70,6 +70,7 @@ class Rerun:
     def coarser(self, rule: Renaming) -> "Rerun":
         """The same, with rows added up in groups."""
         plan = self.query.plan.then(Grouping(lambda label: rule(label_of_sum(label))), add_equal_labels=True)
+        plan = replace(plan, made_by=())
         return replace(self, query=replace(self.query, plan=plan), rounding=rule(self.rounding))
 
     def finer(self, label: Label, by: Decomposer) -> tuple["Rerun", ForwardResult]:
@@ -93,7 +94,10 @@ class Rerun:
         self._check_run(run.logit, run.sketch)
         plan = self.query.plan
         rest = plan.then(lambda rows: rows_where(rows, lambda other: other != label), plan.add_equal_labels)
-        finer = replace(plan, name=f"{plan.name} refined by {name}", items=(*rest.items, *pieces.items))
+        made_by = (*plan.made_by, (label, by)) if plan.made_by else ()
+        finer = replace(
+            plan, name=f"{plan.name} refined by {name}", items=(*rest.items, *pieces.items), made_by=made_by
+        )
         return replace(self, query=replace(self.query, plan=finer)), run
 
     def run_of(self, plan: Plan) -> ForwardResult:

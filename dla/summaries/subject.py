@@ -5,11 +5,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
+from dla.adapters.fingerprints import differences
 from dla.decomposers import RowKind
 from dla.provenance import model_name
 from dla.results.label_index import LabelIndex
 from dla.sweeps import PartOf, SweepFolder
-from dla.sweeps.identity import computes_otherwise, differences
+from dla.sweeps.identity import computes_otherwise
 from dla.sweeps.layout import REJECTED
 from dla.text import some_of
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dla.adapters.fingerprints import fingerprint, settings_of, tokenizer_fingerprint
+from dla.adapters.fingerprints import identity_of
 from dla.adapters.user_hooks import hooks_of
 from dla.directions import DirectionSet, LogitSet
 from dla.sweeps.batches import BatchSettings, RunFailure, attempt
@@ -62,31 +62,12 @@ def identity(plan: StaticPlan, rows: Sequence[SweepRow]) -> dict[str, Any]:
         plan: The model, and what is read of it.
         rows: What `samples` gave.
     """
-    anatomy = plan.model.anatomy
     return {
-        "name": anatomy.name,
-        "dtype": str(anatomy.unembedding.W_U.dtype).removeprefix("torch."),
-        "weights": fingerprint(plan.model),
-        "settings": settings_of(plan.model),
-        "tokenizer": tokenizer_fingerprint(plan.model),
+        **identity_of(plan.model),
         "hooks": list(hooks_of(plan.model)),
         "samples": [[row.ids.tolist(), row.answer, row.incorrect] for row in rows],
         "numbers": [_numbers(plan, row) for row in rows],
     }
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
-    """What tells one model from another, in words; nothing where they are the same."""
-    if any(old[key] != new[key] for key in ("weights", "dtype")):
-        yield f"the model's weights differ ({_name(old)} there, {_name(new)} here)"
-    for place in sorted({*old["settings"]} | {*new["settings"]}):
-        there, here = (each["settings"].get(place, "nothing") for each in (old, new))
-        # other versions of transformers have other fields in the configuration
-        if there != here and not (place.startswith(("cfg.", "config.")) and "nothing" in (there, here)):
-            yield f"the model's {place} is {there} there and {here} here"
-            break
-    if old["tokenizer"] != new["tokenizer"]:
-        yield "the model's tokenizer differs, or whether it puts a BOS token first"
 
 
 def computes_otherwise(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
@@ -133,10 +114,6 @@ def _sums(plan: StaticPlan, row: SweepRow) -> list[dict[str, Any]]:
         }
         for i in range(2)
     ]
-
-
-def _name(model: Mapping[str, Any]) -> str:
-    return f"{model['name']}, {model['dtype']}, {model['weights'][:8]}"
 
 
 def _few(ids: Sequence[int]) -> str:

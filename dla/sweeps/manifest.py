@@ -12,12 +12,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from dla.adapters.fingerprints import differences
 from dla.attributor import Attributor
 from dla.errors import DLAError, FileFormatError
 from dla.provenance import versions
 from dla.sweeps.batches import BatchSettings
 from dla.sweeps.corpora import Corpus
-from dla.sweeps.identity import computes_otherwise, differences
+from dla.sweeps.identity import computes_otherwise
 from dla.sweeps.layout import LOCK, MANIFEST, OWNER, SWEEP_FORMAT
 from dla.sweeps.manifest_fields import ManifestFields, PartOf
 from dla.sweeps.static_plan import StaticPlan

@@ -21,12 +21,16 @@ if TYPE_CHECKING:
     import pandas
     import xarray
 
-DATASET_FORMAT = "dla.attribution/4"
+DATASET_FORMAT = "dla.attribution/5"
+OLDER_FORMAT = "dla.attribution/4"  # the same without a question
 DIFFERENCE_FORMAT = "dla.difference/1"
 _NO_INDEX = -1  # netCDF has no None
 
-COORDINATES = ("part", *OF_PARTS, "position_in_prompt", "token", "asked", "direction", "batch", "position")
-"""The variables of a dataset beside its tensors, and the names of its axes."""
+QUESTION = "question"
+"""What a file says of the run, beside the dataset."""
+
+COORDINATES = ("part", *OF_PARTS, "position_in_prompt", "token", "asked", "direction", "batch", "position", QUESTION)
+"""The variables of a file beside its tensors, and the names of its axes."""
 
 _Parents = dict[str, tuple[str, int | None, int | None, str | None, int | None, str]]
 
@@ -82,6 +86,11 @@ def to_dataset(
     return xarray.Dataset(arrays, coords=coords, attrs=attributes)
 
 
+def with_question(data: "xarray.Dataset", question: str) -> "xarray.Dataset":
+    """A dataset with what a file says of the run; empty where nothing is known of it."""
+    return data.assign({QUESTION: question})
+
+
 def dataset_of(variables: Mapping[str, Any], coords: Mapping[str, Sequence[str]], title: str) -> "xarray.Dataset":
     """A dataset of some variables.
 
@@ -129,7 +138,8 @@ def from_dataset(data: "xarray.Dataset", needed: Sequence[str]) -> DatasetConten
         KeyError: If something is missing.
         ValueError: If the dataset is not an attribution, or what it holds does not go together.
     """
-    check_format(data.attrs.get("format"), DATASET_FORMAT)
+    if data.attrs.get("format") != OLDER_FORMAT:
+        check_format(data.attrs.get("format"), DATASET_FORMAT)
     said = declared(Provenance, str(data.attrs["provenance"]))
     provenance = Provenance(**{field.name: restored(getattr(said, field.name)) for field in fields(said)})
     check_axes(data, provenance, needed)

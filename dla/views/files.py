@@ -3,7 +3,7 @@
 import os
 import re
 import secrets
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,13 +69,13 @@ def write_dataset(data: "xarray.Dataset", path: Path) -> None:
         seal_file(unfinished)
 
 
-def read_dataset(path: Path, names: Container[str], format_: str) -> "xarray.Dataset":
+def read_dataset(path: Path, names: Container[str], *formats: str) -> "xarray.Dataset":
     """Reads a whole dataset into memory.
 
     Args:
         path: The file.
         names: The names that variables and dimensions may have.
-        format_: The format that is read.
+        formats: The formats that are read, the newest first.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -88,7 +88,7 @@ def read_dataset(path: Path, names: Container[str], format_: str) -> "xarray.Dat
         raise FileNotFoundError(f"There is no file {str(path)!r}.")
     try:
         check_sealed_file(path)  # before HDF5 reads it: one bit may send it round in circles
-        _check_variables(path, names, format_)
+        _check_variables(path, names, formats)
         with xarray.open_dataset(path, engine="h5netcdf") as data:
             return data.load()
     except (PermissionError, FileFormatError):
@@ -100,7 +100,7 @@ def read_dataset(path: Path, names: Container[str], format_: str) -> "xarray.Dat
         ) from error
 
 
-def _check_variables(path: Path, names: Container[str], format_: str) -> None:
+def _check_variables(path: Path, names: Container[str], formats: Sequence[str]) -> None:
     """Looks at what a file says that it holds, before room is made for it.
 
     Raises:
@@ -110,8 +110,8 @@ def _check_variables(path: Path, names: Container[str], format_: str) -> None:
     import h5py
 
     with h5py.File(path) as file:
-        if "format" in file.attrs:
-            check_format(file.attrs["format"], format_)
+        if "format" in file.attrs and file.attrs["format"] not in formats:
+            check_format(file.attrs["format"], formats[0])
         for name in file:
             inside = isinstance(file.get(name, getlink=True), h5py.HardLink)
             if name not in names or not inside or not isinstance(file[name], h5py.Dataset):

@@ -166,7 +166,7 @@ def test_files_of_others(tmp_path: Path) -> None:
 
 def test_a_file_of_a_newer_version(tmp_path: Path) -> None:
     write_dataset(xr.Dataset({"unknown": ("x", [1.0])}, attrs={"format": "dla.attribution/99"}), tmp_path / "a.nc")
-    with pytest.raises(dla.FileFormatError, match=r"newer version .* reads 'dla.attribution/4'\. .* update dla"):
+    with pytest.raises(dla.FileFormatError, match=r"newer version .* reads 'dla.attribution/5'\. .* update dla"):
         dla.load(tmp_path / "a.nc")
     (tmp_path / "a.json").write_text(sealed_json('{"format": "dla.summary/99", "more": 1}'))
     with pytest.raises(dla.FileFormatError, match="The file was written by a newer version"):

@@ -8,6 +8,7 @@ from typing import Any, final
 
 import torch
 
+from dla.adapters.fingerprints import differences
 from dla.attributor import Attributor
 from dla.decomposers import Decomposer
 from dla.inputs.arguments import check_fields, function
@@ -15,7 +16,7 @@ from dla.inputs.given import count, number
 from dla.sweeps.batches import BatchSettings
 from dla.sweeps.engines.base import Engine, SweepJob
 from dla.sweeps.engines.cluster import DEATHS, check_room, connected, plain_errors, ray_package, received, sent
-from dla.sweeps.identity import computes_otherwise, differences, identity
+from dla.sweeps.identity import computes_otherwise, identity
 from dla.sweeps.shards import ShardResult
 from dla.sweeps.static_plan import StaticPlan
 from dla.sweeps.sweep_rows import SweepRow
