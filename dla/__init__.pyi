@@ -1,5 +1,7 @@
 from .adapters import HookedTransformerAdapter, ModelAdapter, TransformerBridgeAdapter, adapt
 from .attributor import Attributor
+from .calls.direct import direct_logit_attribution
+from .calls.loaded import load
 from .decomposers import (
     BiasDecomposer,
     BlockDecomposer,
@@ -18,7 +20,6 @@ from .decomposers import (
     SourceDecomposer,
 )
 from .decomposers.plans import Entry, Rows
-from .direct import direct_logit_attribution
 from .directions import (
     CentredLogit,
     Continuation,
@@ -50,7 +51,6 @@ from .errors import (
     UnsupportedModelError,
 )
 from .labels import Label
-from .loaded import load
 from .provenance import __version__
 from .results.attention_score import AttentionScore
 from .results.attribution import Attribution

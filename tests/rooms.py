@@ -25,7 +25,7 @@ ROOMS = (
         "edits",
         "engine",
     ),
-    *("views", "results", "attributor", "loaded", "direct", "sweeps", "summaries", "", "testing", "demo", "cli"),
+    *("views", "results", "attributor", "calls", "sweeps", "summaries", "", "testing", "demo", "cli"),
 )
 """Each imports from those before it only; "" is the package itself, the public names."""
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, final
 
 import safetensors
-import safetensors.torch
+import safetensors.torch as tensor_files
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
@@ -122,16 +122,14 @@ class Question:
     def resolved(self) -> tuple[ResolvedDirection, ...]:
         """The directions, as they were resolved for these prompts."""
         assert self.about is not None
-        return tuple(
-            ResolvedDirection(**{name: self.tensors.get(f"{name}.{i}") for name in _OF_DIRECTION}, at=place)
-            for i, place in enumerate(self.about.at)
-        )
+        given = [{name: self.tensors.get(f"{name}.{i}") for name in _OF_DIRECTION} for i in range(len(self.about.at))]
+        return tuple(_direction_of(each, place) for each, place in zip(given, self.about.at, strict=True))
 
     def as_text(self) -> str:
         """The whole as one text, which `from_text` reads."""
         told = json.dumps(stored(asdict(_Told(self.cannot, self.about)))).encode()
         tensors = {**dict(self.tensors), "told": torch.frombuffer(bytearray(told), dtype=torch.uint8)}
-        return base64.b64encode(safetensors.torch.save(tensors)).decode()
+        return base64.b64encode(tensor_files.save(tensors)).decode()
 
     @staticmethod
     def from_text(text: str) -> "Question":
@@ -141,7 +139,7 @@ class Question:
             ValueError: If it is no such text.
         """
         try:
-            tensors = safetensors.torch.load(base64.b64decode(text, validate=True))
+            tensors = tensor_files.load(base64.b64decode(text, validate=True))
         except safetensors.SafetensorError as error:
             raise ValueError(f"what was asked cannot be read ({error})") from error
         told = declared(_Told, bytes(tensors.pop("told").tolist()))
@@ -173,3 +171,7 @@ def _why_not(rerun: Rerun, provenance: Provenance) -> str:
     if not query.model.is_current(query.model.anatomy):
         return "The model had changed between the run and the moment when it was saved."
     return ""
+
+
+def _direction_of(tensors: Mapping[str, Any], at: str | None) -> ResolvedDirection:
+    return ResolvedDirection(**tensors, at=at)

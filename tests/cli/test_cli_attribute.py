@@ -5,7 +5,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 import dla
 import dla.demo
-from dla.direct import UNITS
+from dla.calls.direct import UNITS
 
 PROMPT = "When Mary and John went to the store , John gave a drink to"
 SUMS = ("total", "constant", "logit", "output_logit", "gap", "tolerance")

@@ -221,3 +221,14 @@ def test_the_other_model_class_is_another_model(tmp_path: Path) -> None:
     dla.load(file, model=hooked)
     with pytest.raises(dla.RunChangedError, match="the model's weights differ"):
         dla.load(file, model=dla.demo.load_small("raw"))
+
+
+def test_an_answer_of_several_tokens_is_asked_again(tmp_path: Path) -> None:
+    result = dla.Attributor(GPT2.model(), dla.HeadDecomposer()).attribute(PROMPT, dla.Continuation(" Mary John"))
+    result.save(tmp_path / "answer.nc")
+    again = dla.load(tmp_path / "answer.nc", model=GPT2.model())
+    pieces = [each.refine("L1H1", by=dla.SourceDecomposer()).values for each in (result, again)]
+    assert torch.equal(*pieces)
+    dla.load(tmp_path / "answer.nc")[0].save(tmp_path / "one.nc")
+    with pytest.raises(ValueError, match="does not say all that is needed to ask the model again"):
+        dla.load(tmp_path / "one.nc", model=GPT2.model())

@@ -1,0 +1,1 @@
+"""Calls that stand on the attributor: the form of TransformerLens' function, and results from files."""
