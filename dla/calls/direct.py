@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -14,7 +13,7 @@ from dla.attributor import Attributor
 from dla.decomposers import ComponentDecomposer, Decomposer, HeadDecomposer, LayerDecomposer
 from dla.directions import Direction, Logit, LogitDifference, Tokens, read_tokens
 from dla.engine.caches import read_cache, read_prompts_or_cache
-from dla.inputs.given import Count, count, shown, whole_number
+from dla.inputs.given import Count, count, items, shown, whole_number
 from dla.inputs.prompts import Position, Text
 from dla.results.attribution import Attribution
 
@@ -138,7 +137,8 @@ def _position(pos: Any) -> Any:
     """TransformerLens' ways to say positions: an int, a `(start, stop)` pair, a list or array, a Slice, or None."""
     pos = getattr(pos, "slice", pos)
     if not isinstance(pos, tuple):
-        return pos.tolist() if isinstance(pos, Tensor | np.ndarray) else pos  # the same positions of every prompt
+        several = items(pos)
+        return pos if several is None else several  # an array, too, has the same positions of every prompt here
     if not 1 <= len(pos) <= 3:
         raise ValueError(f"pos={shown(pos)}: a tuple is the start and the stop of a slice. Pass a list of positions.")
     return slice(*pos)
