@@ -177,10 +177,14 @@ def _given(prompts: object, whose: str) -> None:
 
 
 def _check_vector(vector: object, whose: str) -> None:
+    remedy = "Pass a floating-point tensor [width] of finite numbers, or one number."
     if not isinstance(vector, Tensor):
-        number(vector, f"{whose}: vector, a tensor [width] or a number,")
+        try:
+            number(vector, whose)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{whose}: vector is {shown(vector)}. {remedy}") from None
     elif vector.ndim > 1 or not vector.is_floating_point() or not bool(vector.isfinite().all()):
-        raise ValueError(f"{whose}: vector is {shown(vector)}. Pass finite numbers in a tensor [width], or one number.")
+        raise ValueError(f"{whose}: vector is {shown(vector)}. {remedy}")
 
 
 def _fitting(vector: Any, own: Written, whose: str) -> Float[Tensor, "1 1 width"]:

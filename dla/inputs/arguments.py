@@ -78,7 +78,8 @@ def check_fields(of: object, **kinds: type | tuple[type, ...]) -> None:
         value = getattr(of, field)
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             kinds_in_words = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
-            raise TypeError(f"{type(of).__name__}: {field} is {shown(value)}. Pass a {kinds_in_words}.")
+            article = "an" if kinds_in_words[0] in "AEIOaeio" else "a"
+            raise TypeError(f"{type(of).__name__}: {field} is {shown(value)}. Pass {article} {kinds_in_words}.")
 
 
 def name(value: object, what: str) -> str:

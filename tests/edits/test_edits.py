@@ -396,11 +396,14 @@ def test_edits_and_a_cache_exclude_each_other() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: dla.Fixed("a"), "'a' is given as Fixed: vector, a tensor [width] or a number,"),
-        (lambda: dla.Fixed(torch.full((4,), torch.nan)), "Pass finite numbers in a tensor [width], or one number."),
+        (lambda: dla.Fixed("a"), "Fixed: vector is 'a'. Pass a floating-point tensor [width] of finite numbers,"),
+        (lambda: dla.Add([1.0, 2.0]), "Add: vector is [1.0, 2.0]. Pass a floating-point tensor [width]"),
+        (lambda: dla.Fixed(torch.arange(4)), "Pass a floating-point tensor [width]"),
+        (lambda: dla.Fixed(torch.full((4,), torch.nan)), "of finite numbers, or one number."),
+        (lambda: dla.Fixed(float("inf")), "Fixed: vector is inf. Pass a"),
         (lambda: dla.Add(torch.ones(2, 2)), "Add: vector is"),
         (lambda: dla.Mean(None), "Mean needs prompts."),
-        (lambda: dla.Edit("L0H0", dla.Zero), "ablation"),
+        (lambda: dla.Edit("L0H0", dla.Zero), "ablation is the class Zero. Pass an Ablation."),
         (lambda: dla.Edit(3, dla.Zero()), "part"),
     ],
 )
