@@ -13,7 +13,7 @@ from dla.inputs.given import Count, count
 from dla.labels import Label
 from dla.results.alignment import check_comparable, rows_of_both
 from dla.results.attributed import AttributedRows
-from dla.results.attribution_table import mean_by_row
+from dla.results.attribution_table import is_transformed, mean_by_row
 from dla.results.crossing import crossed_values
 from dla.results.tables import TablePerDirection
 from dla.text import shortened, some_of
@@ -190,10 +190,13 @@ class Difference(TablePerDirection):
         numbers = torch.stack([mean_by_row(self.first, column) for column in columns], -1)
         order = [self.labels.index(label) for label, _ in self.top(shown)]
         rows = [(self.labels[i], numbers[i].tolist()) for i in order]
+        changed = any(map(is_transformed, (self.first, self.second)))
+        own = "their logit before cap or scale" if changed else "the model's own logit"
         proof = [
             ("all rows", self.first.total, self.second.total),
             ("constant", self.first.constant, self.second.constant),
-            ("the model's own logit", self.first.logit, self.second.logit),
+            (own, self.first.logit, self.second.logit),
+            *([("what the model returns", self.first.output_logit, self.second.output_logit)] if changed else []),
             ("largest gap", self.first.gap.abs().nan_to_num().max(), self.second.gap.abs().nan_to_num().max()),
         ]
         sums = [(name, [_mean(one), _mean(other)]) for name, one, other in proof]

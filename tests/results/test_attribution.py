@@ -135,6 +135,7 @@ def test_where_the_model_caps_or_scales_its_logits_the_table_says_what_it_return
     assert re.search(rf"its logit before cap or scale +│ +{re.escape(f'{float(result.logit):+.4f}')}", text)
     assert abs(returned - float(result.logit)) > 0.01
     assert f"it returns {returned:+.2f}" in " ".join(str(result.caveats()).split())
+    assert re.search(rf"what the model returns +│ +{re.escape(f'{returned:+.4f}')}", str(result - result))
     result.report(tmp_path / "page.html")
     assert "caps or scales its logits" in (tmp_path / "page.html").read_text(encoding="utf-8")
     part = result.trace("L1H1", by=dla.ComponentDecomposer())
