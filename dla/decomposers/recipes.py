@@ -31,7 +31,7 @@ _PLAIN: Mapping[str, type[Decomposer]] = {
 def recipe_of(decomposer: Decomposer) -> Any:
     """A decomposer as JSON can hold it; None where it holds more than numbers and texts, or is none of the library's.
 
-    Example:
+    Examples:
         >>> recipe_of(NeuronDecomposer(top_k=5))
         {'decomposer': 'NeuronDecomposer', 'fields': {'layers': None, 'top_k': 5}}
         >>> recipe_of(GroupDecomposer(HeadDecomposer(), {"early": lambda label: label.layer == 0})) is None
@@ -76,7 +76,7 @@ def _plain(value: Any) -> Any:
 
 def _made(value: Any) -> Any:
     if isinstance(value, list):
-        return [_made(each) for each in value]
+        return tuple(_made(each) for each in value)
     if not isinstance(value, dict):
         return value
     if "mapping" in value:
