@@ -67,7 +67,7 @@ def _parts(result: AttributedRows, asked: object) -> list[Label]:
 
     Raises:
         TypeError: If they are neither a number nor labels.
-        ValueError: If there are fewer, or no such part.
+        ValueError: If there are fewer, no such part, or none at all.
     """
     if whole_number(asked) is None:
         chosen = result.select(asked if isinstance(asked, str) else _labels(asked))
@@ -84,6 +84,8 @@ def _parts(result: AttributedRows, asked: object) -> list[Label]:
 
 def _labels(asked: object) -> list[str]:
     several = items(asked)
-    if not several:
+    if several is not None and not several:
+        raise ValueError("parts is empty, so nothing would be taken away. Pass one label at least, or how many.")
+    if several is None:
         raise TypeError(f"parts={shown(asked)}. Pass how many of the strongest, or labels, such as ['L9H6', 'L9H9'].")
     return [str(label) for label in several]

@@ -267,6 +267,7 @@ def test_wrong_questions() -> None:
         (lambda: result.effects(99), ValueError, "parts=99, and there are 14 rows that could be taken away."),
         (lambda: result.effects(0), ValueError, "parts=0"),
         (lambda: result.effects(["L9H9"]), ValueError, "L9H9"),
+        (lambda: result.effects([]), ValueError, "parts is empty, so nothing would be taken away. Pass one label"),
         (lambda: result.effects(None), TypeError, "parts=None. Pass how many of the strongest, or labels"),  # type: ignore[arg-type]
         (lambda: result.effects(2, at="last"), ValueError, "at='last'; pass 'asked' or 'all'."),
         (lambda: result.effects(2, ablation=dla.Zero), TypeError, "an instance, such as dla.Zero()"),  # type: ignore[arg-type]
