@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, final
 
 from dla.inputs.arguments import function, truth
 from dla.inputs.given import items, shown, whole_number
+from dla.labels import Label
 from dla.text import some_of
 
 if TYPE_CHECKING:
-    OneLabel = str
-    Labels = str | Sequence[str] | None
+    OneLabel = str | Label
+    Labels = OneLabel | Sequence[OneLabel] | None
     Kind = str | None
     Layer = int | None
 else:  # what is passed is looked at here, and a sentence says what is wrong with it
@@ -26,12 +27,12 @@ _TOKEN = re.compile(r" ['\"]")
 
 
 def one_label(label: object) -> str:
-    """A label, checked.
+    """A label as text, checked.
 
     Raises:
         TypeError: If it is none.
     """
-    if not isinstance(label, str):
+    if not isinstance(label, str | Label):
         raise TypeError(
             f"{shown(label)} is not a label. Pass one, as written in `labels`, such as 'L1H1'; select takes several."
         )

@@ -70,7 +70,7 @@ def _parts(result: AttributedRows, asked: object) -> list[Label]:
         ValueError: If there are fewer, no such part, or none at all.
     """
     if whole_number(asked) is None:
-        chosen = result.select(asked if isinstance(asked, str) else _labels(asked))
+        chosen = result.select(asked if isinstance(asked, str | Label) else _labels(asked))
         return list(chosen.parts)
     k = count(asked, "parts", "part")
     able = [i for i, label in enumerate(result.parts) if label.kind not in (ROUNDING, EDIT)]

@@ -9,12 +9,13 @@ from dla.results.attributed import AttributedRows, run_of
 from dla.results.caveats import Caveats
 from dla.results.direct_effects import DirectEffects
 from dla.results.effects import Effects
+from dla.results.label_index import OneLabel
 from dla.results.measuring import measured_effects
 from dla.results.shares import Shares
 from dla.results.total_effects import TotalEffects
 
 if TYPE_CHECKING:
-    Parts = int | str | Sequence[str]
+    Parts = int | OneLabel | Sequence[OneLabel]
     Replacing = Ablation
     Measured = Effects | None
     Totals = TotalEffects | None

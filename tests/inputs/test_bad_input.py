@@ -400,6 +400,18 @@ def test_selections_that_are_clear() -> None:
     assert sources.select("L1H1 <- 2").labels == [str(sources.part("L1H1 <- 2").label)]
 
 
+def test_a_row_of_parts_is_a_label_as_its_text_is() -> None:
+    result = attribute()
+    label = next(part for part in result.parts if str(part) == "L1H1")
+    assert result.part(label).label == label
+    assert result.select(label).labels == result.select([label]).labels == ["L1H1"]
+    finer = result.refine(label, by=dla.SourceDecomposer())
+    assert finer.labels == result.refine("L1H1", by=dla.SourceDecomposer()).labels
+    traced, by_text = (result.trace(one, by=dla.ComponentDecomposer()) for one in (label, "L1H1"))
+    torch.testing.assert_close(traced.values, by_text.values, rtol=0, atol=0)
+    assert result.effects(label).labels == result.effects([label]).labels == ["L1H1"]
+
+
 def test_one_part_is_wanted() -> None:
     for ask in (dla.Attribution.part, lambda r, label: r.refine(label, by=dla.SourceDecomposer())):
         with pytest.raises(TypeError, match=r"\['L1H1'\] is not a label\. Pass one, .* 'L1H1'; select takes several"):
