@@ -11,7 +11,7 @@ from torch import Tensor
 import dla
 from benchmarks.zoo.cache_rows import CacheRows, rows_from_cache
 from benchmarks.zoo.subjects import LINE, Subject
-from benchmarks.zoo.traced import Traced, gap_traced_back, traced
+from benchmarks.zoo.traced import SCORES, Traced, gap_traced_back, scored, traced
 from dla.testing.models import VOCABULARY_SIZE
 
 LIMIT = 1e-5
@@ -55,7 +55,7 @@ class Cell:
         warned: Whether a `ModelMismatchWarning` was given.
         kinds: The kinds of rows.
         unchecked: How many rows of heads had nothing to be compared with.
-        traced: Through which of its sublayers a logit is followed back, by kind.
+        traced: Through which of its sublayers a logit is followed back, by kind, and the scores of which heads are.
     """
 
     family: str
@@ -163,6 +163,7 @@ def _examine(subject: Subject, unit: str, model: Any, tokens: Tensor, truth: _Tr
         return _cell(subject, unit, "error", reason=f"{type(error).__name__}: {error}")
     errors, unchecked = _errors(single, pair, ids, truth)
     errors["the sum traced back"] = _largest(gap_traced_back(pair, model), truth)
+    scores, errors["an attention score"] = scored(pair)
     worst = max(errors, key=lambda what: errors[what])
     verdict = _verdict(subject, errors[worst], warned, truth.departs)
     return _cell(
@@ -175,7 +176,7 @@ def _examine(subject: Subject, unit: str, model: Any, tokens: Tensor, truth: _Tr
         warned=warned,
         kinds=tuple(dict.fromkeys(part.kind for part in single.parts)),
         unchecked=unchecked,
-        traced=traced(model) if unit == "head" else {},
+        traced=traced(model) | ({SCORES: scores} if scores else {}) if unit == "head" else {},
     )
 
 

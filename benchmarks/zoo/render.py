@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from benchmarks.zoo.subjects import MODES, Family
-from benchmarks.zoo.traced import ATTENTION, MLPS
+from benchmarks.zoo.traced import ATTENTION, MLPS, SCORES
 
 Cells = Sequence[Mapping[str, Any]]
 
@@ -31,7 +31,9 @@ for differences, with another token asked about at each position:
 
 **traced** are the sublayers through which a logit is followed back to the tokens (`Attribution.trace_back`): all, or
 how many of how many, with the number of the reason for the others, each of which is a row of its own. The sum over
-tokens, biases and such rows is compared with the logit as well.
+tokens, biases and such rows is compared with the logit as well. **scores** are the layers in which the attention score
+of the first head, between the last two positions, is split into pairs of parts (`part("L0H0").attention(11, 10)`); the
+sum of the pairs is compared with the score that the model's hook shows.
 
 **refused** is an `UnsupportedModelError` that says why, by the number of the reason below; **does not run** is
 TransformerLens' own failure to load, convert or run the model. A number that is neither exact nor an error stops
@@ -127,12 +129,12 @@ def _table(family: Family, cells: Cells, lines: Mapping[int, str], notes: _Notes
     ours = [cell for cell in cells if cell["family"] == family]
     columns = [(n, m) for n in lines for m in MODES[family] if any((c["line"], c["mode"]) == (n, m) for c in ours)]
     heads = [f"{lines[line]} {mode}" for line, mode in columns]
-    first = "| architecture | finest rows | traced through attention | traced through MLPs | "
-    rows = [first + " | ".join(heads) + " |", "|---|---|---|---|" + "---|" * len(heads)]
+    first = "| architecture | finest rows | traced through attention | traced through MLPs | scores | "
+    rows = [first + " | ".join(heads) + " |", "|---|---|---|---|---|" + "---|" * len(heads)]
     for name in _names(ours):
         cells_of = [c for c in ours if c["name"] == name]
         entries = [_entry([c for c in cells_of if (c["line"], c["mode"]) == at], notes) for at in columns]
-        ways = " | ".join(_traced(cells_of, kind, notes) for kind in (ATTENTION, MLPS))
+        ways = " | ".join(_traced(cells_of, kind, notes) for kind in (ATTENTION, MLPS, SCORES))
         rows.append(f"| `{name}` | {_finest(cells_of)} | {ways} | " + " | ".join(entries) + " |")
     return rows
 

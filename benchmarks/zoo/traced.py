@@ -1,4 +1,7 @@
-"""How far a logit is followed back through one model: through which of its sublayers, and whether that is exact."""
+"""How far a number is followed back through one model, and whether that is exact.
+
+A logit: through which sublayers. An attention score: of how many layers' heads.
+"""
 
 from dataclasses import dataclass
 from typing import Any, final
@@ -9,18 +12,18 @@ import dla
 from dla.adapters.reads import ExpertReads, NeuronReads
 from dla.testing.laws.traces import fitting_rule
 
-ATTENTION, MLPS = "attention", "MLPs"
+ATTENTION, MLPS, SCORES = "attention", "MLPs", "scores"
 
 
 @final
 @dataclass(frozen=True)
 class Traced:
-    """What is traced of the sublayers of one kind.
+    """What is followed back of one kind.
 
     Attributes:
-        through: How many of them a direction is pulled back through.
+        through: How many sublayers a direction is pulled back through, or in how many layers a head's scores are split.
         of: How many there are.
-        reasons: Why not through the others.
+        reasons: Why not the others.
     """
 
     through: int
@@ -55,6 +58,30 @@ def gap_traced_back(result: dla.Attribution, model: Any) -> Tensor:
     rules = [fitting_rule(read) for of_block in dla.adapt(model).reads or () for read in of_block]
     gap: Tensor = result.trace_back(rule=next(filter(None, rules), None), pos=-1).gap
     return gap
+
+
+def scored(result: dla.Attribution) -> tuple[Traced | None, float]:
+    """Whether the attention scores of the first head of each layer are split, and the largest gap as a share of them.
+
+    Args:
+        result: An attribution by head of the last position of twelve.
+
+    Returns:
+        None where no layer has rows for heads.
+    """
+    first = {part.layer: part for part in reversed(result.parts) if part.kind == "head"}
+    gap, reasons = 0.0, []
+    for part in reversed(first.values()):
+        try:
+            score = result.part(part).attention(11, 10)
+        except dla.UnsupportedModelError as error:
+            reasons.append(str(error).replace(str(part), "the head"))
+        else:
+            size = float((score.values.abs().sum((0, 1)) + score.constant.abs()).max())
+            gap = max(gap, float(score.gap.abs().max()) / max(size, 1.0))
+    if not first:
+        return None, gap
+    return Traced(len(first) - len(reasons), len(first), tuple(dict.fromkeys(map(_without_layer, reasons)))), gap
 
 
 def _without_layer(reason: str) -> str:
