@@ -11,23 +11,16 @@ PROJECT = Path(__file__).parents[1]
 LIBRARY, PAGE = PROJECT / "dla", PROJECT / "docs/architecture.md"
 
 ROOMS = (
-    *(
-        "text",
-        "labels",
-        "errors",
-        "tolerances",
-        "provenance",
-        "inputs",
-        "directions",
-        "writes",
-        "adapters",
-        "decomposers",
-        "edits",
-        "engine",
-    ),
-    *("views", "results", "attributor", "calls", "sweeps", "summaries", "", "testing", "demo", "cli"),
+    # what all rooms speak of
+    *"text labels errors tolerances provenance".split(),
+    # from a prompt and a question to the numbers
+    *"inputs directions writes adapters decomposers edits engine".split(),
+    # the numbers as results, alone and over a corpus
+    *"views results attributor calls sweeps summaries".split(),
+    # the package itself, with the public names, and what is built on them
+    *("", "testing", "demo", "cli"),
 )
-"""Each imports from those before it only; "" is the package itself, the public names."""
+"""Each imports from those before it only."""
 
 IMPORT = re.compile(r"^ *(?:from|import) (?:dla\b\.?|\.)(\w*)", re.MULTILINE)
 BEGIN, END = "<!-- made by `make map` from tests/rooms.py -->\n", "<!-- end of the map -->"

@@ -20,6 +20,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("demo", cls=DlaCommand)(demo_command)
 app.command("attribute", cls=DlaCommand, epilog=ATTRIBUTE_EXAMPLES)(attribute_command)

@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, final
 
 import typer
@@ -31,6 +31,8 @@ PrependBos = Annotated[
     ),
 ]
 
+_USAGE: Any = typer.BadParameter.__base__  # typer gives no name to the class of all such errors
+
 
 @final
 class DlaCommand(TyperCommand):
@@ -41,13 +43,22 @@ class DlaCommand(TyperCommand):
 
         Raises:
             BadParameter: If an option that is not made to be repeated is given twice; without this the last one counts.
+            UsageError: If options are missing; names them all.
         """
         with _usage_as_text():
-            _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+            values, _, given = self.make_parser(ctx).parse_args(args=list(args))
             for option, times in Counter[Any](given).items():
                 if times > 1 and isinstance(option, TyperOption) and not option.multiple:
                     raise typer.BadParameter(f"{option.opts[0]} is given {times} times. Give it once.", ctx=ctx)
+            if not any(option.is_eager for option in given):  # --help and --version need nothing else
+                self._check_all_there(ctx, values)
             return super().parse_args(ctx, args)
+
+    def _check_all_there(self, ctx: Any, values: Mapping[str, Any]) -> None:
+        absent = [param for param in self.get_params(ctx) if param.required and not _given(values.get(param.name))]
+        missing = [repr(each.opts[0] if isinstance(each, TyperOption) else each.metavar) for each in absent]
+        if len(missing) > 1:
+            raise _USAGE(f"Missing: {', '.join(missing)}.", ctx)
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command; an expected error becomes one line on stderr and an exit code."""
@@ -57,13 +68,16 @@ class DlaCommand(TyperCommand):
             return result
 
 
+def _given(value: Any) -> bool:
+    return isinstance(value, str | list | tuple | bool) and value != ()
+
+
 @contextlib.contextmanager
 def _usage_as_text() -> Iterator[None]:
     """Shows what was given on a command line that cannot be read as text."""
-    usage: Any = typer.BadParameter.__base__  # typer gives no name to the class of all such errors
     try:
         yield
-    except usage as error:
+    except _USAGE as error:
         error.message = as_text(error.message)
         raise
 
@@ -80,7 +94,7 @@ def _errors_in_a_line() -> Iterator[None]:
         # The reader has what it wanted, as `head` does. Python would complain once more when it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(FAILED) from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, FileNotFoundError, NotADirectoryError) as error:
         # the library's messages speak to callers who have ids as integers
         _fail(str(error).replace("or its id.", "or its id, written id:464."), WRONG_USE)
     except (DLAError, OSError) as error:

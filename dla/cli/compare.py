@@ -8,6 +8,7 @@ from rich.console import Console
 
 import dla
 from dla.cli.targets import mistake_of, refuse
+from dla.views.endings import NETCDF, OTHERS
 from dla.views.files import replacing
 from dla.views.text import as_cell, as_printed
 
@@ -37,6 +38,7 @@ def compare_command(
         {
             **missing,
             f"{unlike} {remedy}": kinds[0] != kinds[1] and not any(missing.values()),
+            **{_no_result(path): path.is_file() for path in (first, second)},
             mistake_of("--csv", csv, ".csv", "CSV"): True,
         }
     )
@@ -48,6 +50,14 @@ def compare_command(
     console = Console()
     console.print(as_printed(f"first: {first}\nsecond: {second}\n"))
     console.print(result.table(top))
+
+
+def _no_result(path: Path) -> str:
+    """Why a file is none that holds a result, as a sentence; empty if it may be one."""
+    ending = path.suffix.lower()
+    if ending in NETCDF or ending not in OTHERS:
+        return ""
+    return f"{str(path)!r} is a {ending} file, which no result is read from. Compare .nc files: `dla attribute --save`."
 
 
 def _read(path: Path) -> "Attribution | dla.Summary":

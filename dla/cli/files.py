@@ -20,12 +20,14 @@ class OutputFiles:
     Attributes:
         json: The whole result.
         csv: A line for each row.
+        save: The whole result, as `.nc`, to be loaded again.
         plot: A picture, as `.html` or `.svg`.
         report: A page to explore.
     """
 
     json: Path | None = None
     csv: Path | None = None
+    save: Path | None = None
     plot: Path | None = None
     report: Path | None = None
 
@@ -34,6 +36,7 @@ class OutputFiles:
         told = [
             mistake_of("--json", self.json, ".json", "JSON"),
             mistake_of("--csv", self.csv, ".csv", "CSV"),
+            mistake_of("--save", self.save, ".nc", "netCDF"),
             mistake_of("--report", self.report, ".html", "an HTML page"),
         ]
         if self.plot is not None and self.plot.suffix.lower() not in _PICTURES:
@@ -61,6 +64,8 @@ class OutputFiles:
         if self.csv is not None:
             with replacing(self.csv) as unfinished:
                 result.to_dataframe().map(as_cell).to_csv(unfinished, index=False)
+        if self.save is not None:
+            result.save(self.save)
         if self.plot is not None:
             text = _PICTURES[self.plot.suffix.lower()](result)
             with replacing(self.plot) as unfinished:

@@ -5,11 +5,10 @@ import io
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 
-import dla
 from dla.errors import DLAWarning
 from dla.text import as_text
 from dla.views.text import as_printed
@@ -32,29 +31,6 @@ def loading(what: str) -> Iterator[None]:
     finally:
         logging.disable(logging.NOTSET)
     _tell(caught)
-
-
-def load_attributor(model: str, decompose: str) -> "dla.Attributor":
-    """Loads a model, and makes its attributor.
-
-    Args:
-        model: A folder, or the name of a hub model.
-        decompose: A value of `--decompose`.
-
-    Raises:
-        DLAError: If the model cannot be loaded or attributed.
-    """
-    with loading(f"loading {model}"):
-        from dla.adapters.loading import load_model
-
-        decomposers: dict[str, Callable[[], dla.Decomposer]] = {
-            "component": dla.ComponentDecomposer,
-            "layer": dla.LayerDecomposer,
-            "head": dla.HeadDecomposer,
-            "neuron": dla.NeuronDecomposer,
-            "block": dla.BlockDecomposer,
-        }
-        return dla.Attributor(load_model(model), decomposers[decompose]())
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 import dla
-from dla.cli.targets import check_option
+from dla.cli.targets import mistake_of, no_sweep, refuse
 from dla.errors import DLAError
 from dla.views.files import replacing
 from dla.views.text import as_cell, as_printed
@@ -47,7 +47,8 @@ def summary_command(
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a row for each group and part here.")] = None,
 ) -> None:
     """Show what each part contributes on average over a sweep's prompts, with 95 % intervals."""
-    check_option("--csv", csv, ".csv", "CSV")
+    folders = [folder] if compare is None else [folder, compare]
+    refuse(dict.fromkeys([*map(no_sweep, folders), mistake_of("--csv", csv, ".csv", "CSV")], True))
     summary = dla.Summary.load(folder, by or None, top_k=_PROMPTS)
     other = None if compare is None else dla.Summary.load(compare, top_k=0)
     for one in (summary, other):

@@ -8,24 +8,15 @@ from dla.views.endings import check_target
 from dla.views.files import check_writable
 
 
-def check_option(option: str, path: Path | None, ending: str, format_: str) -> None:
-    """Whether an option names a file of its format that can be written.
+def mistake_of(option: str, path: Path | None, ending: str, format_: str) -> str:
+    """Why an option does not name a file of its format that can be written, as a sentence; empty if it does.
 
     Args:
         option: The option, such as `--json`.
         path: What it names; None where it was not given.
         ending: How such files end.
         format_: The format's name.
-
-    Raises:
-        ValueError: If it does not.
     """
-    if mistake := mistake_of(option, path, ending, format_):
-        raise ValueError(mistake)
-
-
-def mistake_of(option: str, path: Path | None, ending: str, format_: str) -> str:
-    """The same, as a sentence; empty if nothing is wrong."""
     if path is None:
         return ""
     try:
@@ -50,6 +41,14 @@ def refuse(mistakes: Mapping[str, bool]) -> None:
     """
     if told := " ".join(sentence for sentence, there in mistakes.items() if there):
         raise ValueError(told)
+
+
+def no_sweep(folder: Path) -> str:
+    """Why a folder is not one of a sweep, as a sentence; empty if it may be."""
+    if folder.is_dir():
+        return ""
+    what = "is a file" if folder.exists() else "does not exist"
+    return f"{str(folder)!r} {what}. Pass a folder that `dla sweep` wrote."
 
 
 def lacks_package(package: str) -> bool:

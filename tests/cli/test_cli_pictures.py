@@ -142,7 +142,7 @@ def test_completion_can_be_installed(dla_command):
     assert "--install-completion" in dla_command("--help").stdout
 
 
-COMMAND = [sys.executable, "-m", "dla.cli", "attribute", "--model", str(dla.demo.FOLDER), "--prompt", PROMPT]
+COMMAND = [sys.executable, "-m", "dla", "attribute", "--model", str(dla.demo.FOLDER), "--prompt", PROMPT]
 COMMAND += ["--answer", " Mary", "--decompose", "head"]
 
 
