@@ -27,9 +27,9 @@ COMMANDS: tuple[tuple[str, Sequence[str]], ...] = (
     ("python -c 'import torch'", ("-c", "import torch")),
     ("python -c 'import dla'", ("-c", "import dla")),
     ("python -c 'import torch, dla'", ("-c", "import torch, dla")),
-    ("dla --help", ("-m", "dla.cli", "--help")),
-    ("dla attribute --help", ("-m", "dla.cli", "attribute", "--help")),
-    ("dla attribute --wrong", ("-m", "dla.cli", "attribute", "--wrong")),
+    ("dla --help", ("-m", "dla", "--help")),
+    ("dla attribute --help", ("-m", "dla", "attribute", "--help")),
+    ("dla attribute --wrong", ("-m", "dla", "attribute", "--wrong")),
 )
 
 

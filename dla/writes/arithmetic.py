@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.writes.blocks import product_and_norms
+from dla.writes.blocks import norms_of_some_rows, product, product_and_norms
 from dla.writes.routes import Activations, Norm
 from dla.writes.sites import Site
 
@@ -136,6 +136,15 @@ class Computation(abc.ABC):
     def at(self, activations: Activations) -> BoundedValue:
         """The result of the step for these activations."""
 
+    def misses(self, activations: Activations, seen: Float[Tensor, "batch pos *d"]) -> bool:
+        """Whether what was seen cannot be the result.
+
+        Args:
+            activations: What the step reads.
+            seen: What the model has after it.
+        """
+        return self.at(activations).misses(seen)
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -192,6 +201,13 @@ class Product(Computation):
         x = activations[self.x].flatten(2)
         value, norms = product_and_norms(x, self.weight)
         return BoundedValue.of_product(value, x.norm(dim=-1, keepdim=True) * norms, self.bias, self.precision)
+
+    def misses(self, activations: Activations, seen: Float[Tensor, "batch pos *d"]) -> bool:
+        # The norms take as long as the product. Those of a part of the rows are smaller, and mostly say enough.
+        x = activations[self.x].flatten(2)
+        size = x.norm(dim=-1, keepdim=True) * norms_of_some_rows(self.weight, x)
+        least = BoundedValue.of_product(product(x, self.weight), size, self.bias, self.precision)
+        return least.misses(seen) and super().misses(activations, seen)
 
 
 @final

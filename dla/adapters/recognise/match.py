@@ -43,7 +43,7 @@ def explained(
     """
     for precision in precisions_of(seen.dtype, *others):
         computation = step(precision)
-        if not computation.at(activations).misses(widened(seen)):
+        if not computation.misses(activations, widened(seen)):
             return computation
     return None
 
