@@ -50,6 +50,7 @@ from .errors import (
     SweepWarning,
     UnsupportedModelError,
 )
+from .inputs.span_texts import Span
 from .labels import Label
 from .provenance import __version__
 from .results.attention_score import AttentionScore
@@ -161,6 +162,7 @@ __all__ = [
     "Site",
     "SourceDecomposer",
     "Sources",
+    "Span",
     "SumOf",
     "Summary",
     "SweepFolder",

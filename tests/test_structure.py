@@ -28,9 +28,9 @@ PUBLIC = """
     LocalEngine LogProbability Logit LogitDifference LogitSet Mean MissingPackageError Mixed MixedDecomposer
     ModelAdapter ModelMismatchWarning NeuronDecomposer NeuronWrites NextToken Norm NormalInterval Part PromptWarning
     RayEngine ReconstructionError ReconstructionWarning Repair Resample ResidualVector Rounding Route RowKind Rows
-    RunChangedError Secant Shares Site SourceDecomposer Sources SumOf Summary SweepFolder SweepWarning TokenEffects
-    TopTokens TotalEffects TransformerBridgeAdapter UnsupportedModelError Write Written Zero __version__ adapt compare
-    direct_logit_attribution graph load load_graph mean open_sweep sweep total_effects
+    RunChangedError Secant Shares Site SourceDecomposer Sources Span SumOf Summary SweepFolder SweepWarning
+    TokenEffects TopTokens TotalEffects TransformerBridgeAdapter UnsupportedModelError Write Written Zero __version__
+    adapt compare direct_logit_attribution graph load load_graph mean open_sweep sweep total_effects
 """.split()
 
 

@@ -1,7 +1,7 @@
 """Prompts with what is asked about put behind them: texts or ids of any number of tokens."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar, final
 
 import numpy as np
@@ -140,7 +140,8 @@ def continued(
             whole = [*row, *(vocabulary.prompt(text, False) if isinstance(text, str) else text)]
         _check_known(text, whole[len(row) :], vocabulary)
         rows.append(whole)
-    return Continued(packed(rows, vocabulary), tuple(map(len, before)))
+    starts = tuple(map(len, before))
+    return Continued(replace(packed(rows, vocabulary), starts=starts), starts)
 
 
 def _one(given: object, what: str) -> str | list[int]:

@@ -5,7 +5,7 @@ token sees what follows it, so each row is that of the prompt run alone.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -43,6 +43,9 @@ class Prompts:
         vocabulary: The model's.
         known: Whether `tokens` are the prompts' ids. A cache alone does not say which ids it was made from.
         answers: The logits that the model returned at the attributed positions, where a direction needs them.
+        starts: How many tokens of each are the prompt itself, where it goes on with what is asked about.
+        one_of: Which prompt of how many this one is, where it was asked together with others.
+        spans: The positions of named spans in each prompt, where the prompts came with some.
     """
 
     tokens: Int[Tensor, "batch pos"]
@@ -50,6 +53,9 @@ class Prompts:
     vocabulary: Vocabulary
     known: bool = True
     answers: Float[Tensor, "batch query d_vocab"] | None = None
+    starts: tuple[int, ...] | None = None
+    one_of: tuple[int, int] | None = None
+    spans: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
 
     @property
     def batch(self) -> int:
