@@ -50,6 +50,7 @@ from .errors import (
     SweepWarning,
     UnsupportedModelError,
 )
+from .inputs.columns import Column
 from .inputs.span_texts import Span
 from .labels import Label
 from .provenance import __version__
@@ -95,6 +96,7 @@ __all__ = [
     "CentredLogit",
     "Change",
     "CoarseDecompositionWarning",
+    "Column",
     "ComponentDecomposer",
     "Constant",
     "Continuation",

@@ -21,8 +21,8 @@ FILES = sorted(path for path in FOLDER.rglob("*.py"))
 
 PUBLIC = """
     Ablation Add AttentionScore Attribution Attributor BiasDecomposer BlockDecomposer BootstrapInterval Caveats
-    CentredLogit Change CoarseDecompositionWarning ComponentDecomposer Constant Continuation DLAError DLAWarning
-    Decomposer Difference DirectEffects Direction Directions Edit Effects EmbeddingDecomposer Engine Entry
+    CentredLogit Change CoarseDecompositionWarning Column ComponentDecomposer Constant Continuation DLAError
+    DLAWarning Decomposer Difference DirectEffects Direction Directions Edit Effects EmbeddingDecomposer Engine Entry
     ExpertDecomposer ExpertWrites FeatureDecomposer Features FileFormatError Fixed FrozenGate FrozenUp FullOutput Graph
     GroupDecomposer HeadDecomposer HeadWrites HookedTransformerAdapter Interval Label LayerDecomposer LensDecomposer
     LocalEngine LogProbability Logit LogitDifference LogitSet Mean MissingPackageError Mixed MixedDecomposer

@@ -134,13 +134,13 @@ def _read(name: str, place: object) -> Any:
 
 def _positions(place: Any, name: str, prompts: Prompts, i: int) -> tuple[int, ...]:
     """The positions of a span in one prompt; none where it has no such span."""
-    if place is None and name not in prompts.spans:
+    if name in prompts.spans:
+        return prompts.spans[name][i]
+    if place is None:
         raise ValueError(
             f"The span {name!r} is only named, and these prompts come without spans: names alone are the columns of a "
             f"corpus that is swept. Say where it is: spans={{{name!r}: ' the words'}}."
         )
-    if place is None:
-        return prompts.spans[name][i]
     if isinstance(place, EachPrompt):
         number, batch = (i, prompts.batch) if prompts.one_of is None else prompts.one_of
         if len(place.places) != batch:
