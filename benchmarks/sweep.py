@@ -21,7 +21,8 @@ from dla.demo import giving_prompts, load_smollm2
 from dla.demo.tokenizer import build_tokenizer
 from dla.sweeps.batches import BatchSettings, split_batches
 from dla.sweeps.corpora import open_corpus
-from dla.sweeps.sweep_rows import RowTokenizer
+from dla.sweeps.question import SweepQuestion
+from dla.sweeps.row_tokenizer import RowTokenizer
 
 _PROMPTS, _BATCH_TOKENS = 256, 2048
 
@@ -63,7 +64,8 @@ def _corpus(count: int) -> pd.DataFrame:
 
 def _batches(attributor: dla.Attributor, corpus: pd.DataFrame, tokens: int) -> list[Tensor]:
     """The batches that the sweep makes, as token ids."""
-    rows, _ = RowTokenizer(attributor.model, None, True).read(open_corpus(corpus).rows(0, len(corpus)))
+    question = SweepQuestion.of(None, True, attributor.decomposer)
+    rows, _ = RowTokenizer(attributor.model, None, question).read(open_corpus(corpus).rows(0, len(corpus)))
     settings = BatchSettings.of(None, tokens, len(corpus), None, "raise")
     each = []
     for batch in split_batches(rows, settings, len(attributor.model.anatomy.blocks)):

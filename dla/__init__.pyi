@@ -50,6 +50,8 @@ from .errors import (
     SweepWarning,
     UnsupportedModelError,
 )
+from .inputs.columns import Column
+from .inputs.span_texts import Span
 from .labels import Label
 from .provenance import __version__
 from .results.attention_score import AttentionScore
@@ -94,6 +96,7 @@ __all__ = [
     "CentredLogit",
     "Change",
     "CoarseDecompositionWarning",
+    "Column",
     "ComponentDecomposer",
     "Constant",
     "Continuation",
@@ -161,6 +164,7 @@ __all__ = [
     "Site",
     "SourceDecomposer",
     "Sources",
+    "Span",
     "SumOf",
     "Summary",
     "SweepFolder",

@@ -29,6 +29,7 @@ DECOMPOSERS: tuple[dla.Decomposer, ...] = (
     dla.HeadDecomposer() | dla.NeuronDecomposer(),
     dla.NeuronDecomposer(),
     dla.SourceDecomposer(),
+    dla.SourceDecomposer(spans={"first": 0}),
     RandomFeatures(),
 )
 

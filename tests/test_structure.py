@@ -21,16 +21,16 @@ FILES = sorted(path for path in FOLDER.rglob("*.py"))
 
 PUBLIC = """
     Ablation Add AttentionScore Attribution Attributor BiasDecomposer BlockDecomposer BootstrapInterval Caveats
-    CentredLogit Change CoarseDecompositionWarning ComponentDecomposer Constant Continuation DLAError DLAWarning
-    Decomposer Difference DirectEffects Direction Directions Edit Effects EmbeddingDecomposer Engine Entry
+    CentredLogit Change CoarseDecompositionWarning Column ComponentDecomposer Constant Continuation DLAError
+    DLAWarning Decomposer Difference DirectEffects Direction Directions Edit Effects EmbeddingDecomposer Engine Entry
     ExpertDecomposer ExpertWrites FeatureDecomposer Features FileFormatError Fixed FrozenGate FrozenUp FullOutput Graph
     GroupDecomposer HeadDecomposer HeadWrites HookedTransformerAdapter Interval Label LayerDecomposer LensDecomposer
     LocalEngine LogProbability Logit LogitDifference LogitSet Mean MissingPackageError Mixed MixedDecomposer
     ModelAdapter ModelMismatchWarning NeuronDecomposer NeuronWrites NextToken Norm NormalInterval Part PromptWarning
     RayEngine ReconstructionError ReconstructionWarning Repair Resample ResidualVector Rounding Route RowKind Rows
-    RunChangedError Secant Shares Site SourceDecomposer Sources SumOf Summary SweepFolder SweepWarning TokenEffects
-    TopTokens TotalEffects TransformerBridgeAdapter UnsupportedModelError Write Written Zero __version__ adapt compare
-    direct_logit_attribution graph load load_graph mean open_sweep sweep total_effects
+    RunChangedError Secant Shares Site SourceDecomposer Sources Span SumOf Summary SweepFolder SweepWarning
+    TokenEffects TopTokens TotalEffects TransformerBridgeAdapter UnsupportedModelError Write Written Zero __version__
+    adapt compare direct_logit_attribution graph load load_graph mean open_sweep sweep total_effects
 """.split()
 
 

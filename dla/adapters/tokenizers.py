@@ -1,7 +1,7 @@
 """A TransformerLens model's tokenizer as a `Vocabulary`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -36,6 +36,7 @@ def vocabulary_of(model: Any, d_vocab: int) -> Vocabulary:
         pads_left=tokenizer.padding_side == "left",
         unknown=tokenizer.unk_token_id,
         bos=tokenizer.bos_token_id,
+        decode_all=partial(_decode_all, tokenizer),
         chat=None if not getattr(tokenizer, "chat_template", None) else partial(_chat, tokenizer),
     )
 
@@ -64,6 +65,11 @@ def _encode(model: Any, text: str, prepend_bos: bool | None) -> list[int]:
     with torch.device("cpu"):  # whatever the default device is
         ids: list[int] = model.to_tokens(text, truncate=False, padding_side="right", **choice)[0].tolist()
     return ids
+
+
+def _decode_all(tokenizer: Any, tokens: Sequence[int]) -> str:
+    """The text of several tokens, with the space that some tokenizers take away in front of a comma."""
+    return str(tokenizer.decode(list(tokens), clean_up_tokenization_spaces=False))
 
 
 def _decode(tokenizer: Any, token: int) -> str:

@@ -106,7 +106,8 @@ def _planned(adapter: ModelAdapter, by: Decomposer, at: str | None) -> tuple[Mod
 def _first_decomposer(step: RowsMadeBy, own: Decomposer | None) -> Decomposer:
     if own is None:
         return _decomposer(step, f" Pass dla.Attributor(model, {step.name}(...)) with the same one as model=.")
-    there, here = step.recipe, recipe_of(own)
+    # Made and told again, so that a file from before a field was there says what its default is.
+    there, here = step.recipe and recipe_of(from_recipe(step.recipe)), recipe_of(own)
     if there != here or type(own).__name__ != step.name:
         raise ValueError(
             f"The rows of the file are of {_words(step.name, there)}, and the attributor's decomposer is "

@@ -7,6 +7,7 @@ from typing import final
 import torch
 
 from dla.decomposers.plans import GROUP, Rows, added_up
+from dla.decomposers.spans import SPAN
 from dla.inputs.arguments import name, truth
 from dla.inputs.given import items, shown
 from dla.labels import Label
@@ -26,12 +27,19 @@ _SUCH_AS = "{'name movers': ['L9H6', 'L9H9']}"
 class Grouping:
     """Adds up the rows of each group; rows of no group stay as they are."""
 
+    prompts = 1
+    """How many prompts there are whose rules differ."""
+
     def __init__(self, renamed: Renaming) -> None:
         """Keeps the rule."""
-        self.renamed = renamed
+        self._renamed = renamed
+
+    def rule(self, prompt: int) -> Renaming:
+        """The label of the row that a row belongs to; the same in all prompts."""
+        return self._renamed
 
     def __call__(self, rows: Rows) -> Rows:
-        return added_up(Rows([self.renamed(label) for label in rows.labels], rows.values))
+        return added_up(Rows([self._renamed(label) for label in rows.labels], rows.values))
 
 
 def named_groups(groups: Mapping[str, Selector]) -> Renaming:
@@ -140,8 +148,8 @@ def _kind(label: Label) -> Label:
 
 
 def _source(label: Label) -> Label:
-    """All that is read from one position, whatever head reads it; its token is written behind the arrow."""
-    if label.source is None:
+    """All that is read from one position or span, whatever head reads it; what is read is behind the arrow."""
+    if label.source is None and label.kind != SPAN:
         return label
     return Label(GROUP, source=label.source, text=f"← {str(label).partition('← ')[2] or label.source}")
 

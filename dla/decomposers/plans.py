@@ -59,6 +59,18 @@ Reduction = Callable[[Rows], Rows]
 
 @final
 @dataclass(frozen=True, eq=False)
+class PromptReduction:
+    """A reduction that depends on the prompts.
+
+    Attributes:
+        resolve: Makes it for some prompts.
+    """
+
+    resolve: Callable[[Prompts], Reduction]
+
+
+@final
+@dataclass(frozen=True, eq=False)
 class Entry:
     """A write whose rows depend on the prompts, or on the values of the rows.
 
@@ -66,14 +78,18 @@ class Entry:
         parent: The part whose pieces these rows are.
         resolve: Makes the write for some prompts.
         reductions: Applied to the rows one after the other, as soon as they are contracted.
+        labels: Those of its rows before the reductions, where they are the same for all prompts; None where not.
+        of_finer: The grouping by which these rows are the sums of finer ones, such as a span's of its sources.
     """
 
     parent: Label
     resolve: Callable[[Prompts], Write]
-    reductions: tuple[Reduction, ...] = ()
+    reductions: tuple[Reduction | PromptReduction, ...] = ()
+    labels: tuple[Label, ...] | None = None
+    of_finer: PromptReduction | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self, parent=Label, reductions=tuple)
+        check_fields(self, parent=Label, reductions=tuple, labels=(tuple, type(None)))
         function(self.resolve, "Entry: resolve", "one from prompts to a Write")
 
     def write(self, prompts: Prompts) -> Write:
@@ -84,9 +100,14 @@ class Entry:
         """
         return instance(self.resolve(prompts), Write, f"What `resolve` of an entry of {self.parent} gave", "a Write")
 
-    def then(self, reduction: Reduction) -> "Entry":
+    def then(self, reduction: Reduction | PromptReduction) -> "Entry":
         """This entry, with one more reduction."""
-        return Entry(self.parent, self.resolve, (*self.reductions, reduction))
+        return replace(self, reductions=(*self.reductions, reduction))
+
+    def step(self, prompts: Prompts) -> "PlanStep":
+        """The write for some prompts, and what is done with its rows."""
+        own = (each.resolve(prompts) if isinstance(each, PromptReduction) else each for each in self.reductions)
+        return PlanStep(self.write(prompts), tuple(own))
 
     @staticmethod
     def of(item: "Write | Entry") -> "Entry":
@@ -130,6 +151,7 @@ class Plan:
         row_kind: How the rows make the total.
         add_equal_labels: Whether all rows with the same label are added up, and not only those of a group.
         rounding_by_step: Whether what is rounded away has a row per step, and is not a single row.
+        groupings: What coarser rows were made by, one after the other.
         made_by: The decomposer, then each that split a part, with the part; empty for rows that were made otherwise.
     """
 
@@ -138,6 +160,7 @@ class Plan:
     row_kind: RowKind = RowKind.ADDITIVE
     add_equal_labels: bool = False
     rounding_by_step: bool = False
+    groupings: tuple[Reduction | PromptReduction, ...] = ()
     made_by: tuple[tuple[Label | None, Any], ...] = ()
 
     @staticmethod
@@ -163,17 +186,15 @@ class Plan:
     @cached_property
     def static_labels(self) -> tuple[Label, ...] | None:
         """All labels; None if they depend on the prompts or on values."""
-        writes = [item for item in self.items if isinstance(item, Write)]
-        if len(writes) < len(self.items):
+        known = [item.labels for item in self.items if isinstance(item, Write) or not item.reductions]
+        own = [labels for labels in known if labels is not None]
+        if len(own) < len(self.items):
             return None
-        return unique_labels(self._shown([label for write in writes for label in write.labels]), self.name)
+        return unique_labels(self._shown([label for labels in own for label in labels]), self.name)
 
     def steps(self, prompts: Prompts) -> tuple[PlanStep, ...]:
         """The writes for some prompts."""
-        return tuple(
-            PlanStep(item) if isinstance(item, Write) else PlanStep(item.write(prompts), item.reductions)
-            for item in self.items
-        )
+        return tuple(PlanStep(item) if isinstance(item, Write) else item.step(prompts) for item in self.items)
 
     def labels_of(self, steps: Sequence[PlanStep]) -> tuple[Label, ...] | None:
         """All labels of some steps; None where rows are reduced or added up, which their values decide.
@@ -238,7 +259,7 @@ class Plan:
         own = [label for label in labels if self.label_in_result(label) is label]
         return own if len(own) == len(labels) else [*own, Label(ROUNDING)]
 
-    def then(self, reduction: Reduction, add_equal_labels: bool = False) -> "Plan":
+    def then(self, reduction: Reduction | PromptReduction, add_equal_labels: bool = False) -> "Plan":
         """This plan, with one more reduction of its rows.
 
         Args:

@@ -17,6 +17,7 @@ from dla.decomposers.lens import LensDecomposer
 from dla.decomposers.neuron import NeuronDecomposer
 from dla.decomposers.source import SourceDecomposer
 from dla.inputs.given import items, whole_number
+from dla.inputs.span_texts import Span
 
 _PLAIN: Mapping[str, type[Decomposer]] = {
     kind.__name__: kind
@@ -62,6 +63,8 @@ def _plain(value: Any) -> Any:
             raise TypeError(name)
         own: Any = value  # a dataclass, as all of them are
         return {"decomposer": name, "fields": {field.name: _plain(getattr(own, field.name)) for field in fields(own)}}
+    if isinstance(value, Span):
+        return {"span": value.text, "occurrence": whole_number(value.occurrence)}
     if value is None or isinstance(value, str):
         return value
     if whole_number(value) is not None:
@@ -79,6 +82,8 @@ def _made(value: Any) -> Any:
         return tuple(_made(each) for each in value)
     if not isinstance(value, dict):
         return value
+    if "span" in value:
+        return Span(value["span"], value["occurrence"])
     if "mapping" in value:
         return {key: _made(each) for key, each in value["mapping"].items()}
     kind = _PLAIN.get(value.get("decomposer", ""))

@@ -10,6 +10,7 @@ from torch import Tensor
 from dla.directions.base import Direction, ResolvedDirection, term_weights
 from dla.directions.shapes import few
 from dla.directions.tokens import following_ids
+from dla.inputs.columns import Column
 from dla.inputs.continuations import Continuations, Continued, continued, read_continuations
 from dla.inputs.prompts import Mask, Positions, Prompts, Text
 from dla.inputs.vocabulary import Vocabulary
@@ -34,7 +35,8 @@ class Continuation:
 
     Attributes:
         answer: A text, which is tokenized as one text with the prompt and must leave its tokens as they are; a tensor
-            of ids `[token]`; or a list with one for each prompt. Prompts and answers may have any lengths.
+            of ids `[token]`; or a list with one for each prompt. Prompts and answers may have any lengths. In a sweep
+            also a `Column` of the corpus.
         minus: The other answer, of as many tokens, in the same forms; None for log-probabilities.
 
     Raises:
@@ -49,7 +51,8 @@ class Continuation:
 
     def __post_init__(self) -> None:
         for given in (self.answer, *([] if self.minus is None else [self.minus])):
-            read_continuations(given)
+            if not isinstance(given, Column):
+                read_continuations(given)
 
     def posed(
         self,
@@ -57,7 +60,7 @@ class Continuation:
         vocabulary: Vocabulary,
         attention_mask: Mask = None,
         prepend_bos: bool | None = None,
-    ) -> tuple[Continued, Direction]:
+    ) -> tuple[Continued, "FollowingTokens"]:
         """What is run, where it is asked about, and what is asked there.
 
         Args:
@@ -132,6 +135,8 @@ def _others(asked: Continued, other: Continued) -> Int[Tensor, "batch query"]:
 
 def words_of(given: Continuations) -> str:
     """Continuations in words, shortened where there are many."""
+    if isinstance(given, Column):
+        return given.name
     read = read_continuations(given)
     texts = [one for one in read.each if isinstance(one, str)]
     if len(texts) == len(read.each):

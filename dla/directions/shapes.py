@@ -8,26 +8,29 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from dla.inputs.columns import Column
 from dla.inputs.given import ids_in, items, shown, token, whole_number
 from dla.inputs.prompts import Positions, Prompts
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    Tokens = str | int | Sequence[str | int] | Tensor | np.ndarray | pd.Series
+    Tokens = str | int | Sequence[str | int] | Tensor | np.ndarray | pd.Series | Column
     Several = Sequence[str | int] | Sequence[Sequence[str | int]] | Tensor | np.ndarray | pd.Series
     Weights = Sequence[float] | Sequence[Sequence[float]] | Tensor | np.ndarray | pd.Series | None
 else:  # a type checker at run time would refuse a wrong argument before the direction can explain what is wrong
     Tokens = Several = Weights = object
 
 
-def read_tokens(tokens: Tokens) -> str | int | list[str | int] | Tensor:
-    """One token, a list with one per prompt, or a tensor of ids.
+def read_tokens(tokens: Tokens) -> str | int | list[str | int] | Tensor | Column:
+    """One token, a list with one per prompt, a tensor of ids, or a column of a corpus.
 
     Raises:
         TypeError: If they are neither texts nor ids.
         ValueError: If there is no token, or they are lists in a list.
     """
+    if isinstance(tokens, Column):
+        return tokens
     if isinstance(tokens, str) or whole_number(tokens) is not None:
         return token(tokens)
     ids = ids_in(tokens)
@@ -61,6 +64,8 @@ def ids_of(tokens: Tokens, prompts: Prompts, positions: Positions) -> Int[Tensor
         ValueError: As `read_tokens`; or if a token is not one of the vocabulary, or their shape does not fit.
     """
     read = read_tokens(tokens)
+    if isinstance(read, Column):
+        return prompts.column(read)[:, None]
     if isinstance(read, str | int):
         return torch.tensor([[prompts.vocabulary.token(read)]], device="cpu")
     check_shape((len(read),) if isinstance(read, list) else read.shape, prompts, positions, "The token tensor")
@@ -95,6 +100,8 @@ def check_shape(shape: Sequence[int], prompts: Prompts, positions: Positions, wh
 def words(tokens: Tokens) -> str:
     """The tokens in words, shortened where there are many."""
     read = read_tokens(tokens)
+    if isinstance(read, Column):
+        return read.name
     if isinstance(read, Tensor):
         return f"tokens {list(read.shape)}"
     return repr(read) if isinstance(read, str | int) else few(read)

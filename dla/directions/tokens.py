@@ -19,7 +19,7 @@ class Logit(Direction):
 
     Attributes:
         token: One token (text or id) for all prompts; a list of tokens or a tensor `[batch]`, one per prompt; or a
-            tensor `[batch pos]`, one per prompt and attributed position.
+            tensor `[batch pos]`, one per prompt and attributed position; in a sweep, a `Column` of the corpus.
 
     Raises:
         TypeError: If a token is neither a text nor an id.

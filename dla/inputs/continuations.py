@@ -1,13 +1,14 @@
 """Prompts with what is asked about put behind them: texts or ids of any number of tokens."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dla.inputs.columns import Column
 from dla.inputs.given import ids_in, items, shown, whole_number
 from dla.inputs.prompts import Mask, Positions, Prompts, Text, packed, read_prompts, texts_of
 from dla.inputs.vocabulary import Vocabulary
@@ -15,7 +16,7 @@ from dla.inputs.vocabulary import Vocabulary
 if TYPE_CHECKING:
     import pandas as pd
 
-    Continuations = str | Sequence[str] | Sequence[Sequence[int]] | Tensor | np.ndarray | pd.Series
+    Continuations = str | Sequence[str] | Sequence[Sequence[int]] | Tensor | np.ndarray | pd.Series | Column
 else:  # a type checker at run time would refuse a wrong argument before `read_continuations` can explain what is wrong
     Continuations = object
 
@@ -71,6 +72,11 @@ def read_continuations(given: Continuations) -> Given:
         TypeError: If it is none of these.
         ValueError: If one is empty, or a list of ids could be one continuation or one token for each prompt.
     """
+    if isinstance(given, Column):
+        raise ValueError(
+            f"{given} is a column of a corpus, and these prompts are not of one. Pass a text; dla.sweep asks with the "
+            "column of each row."
+        )
     if isinstance(given, str):
         return Given([_full(str(given), "The continuation")], shared=True)
     ids = ids_in(given)
@@ -140,7 +146,8 @@ def continued(
             whole = [*row, *(vocabulary.prompt(text, False) if isinstance(text, str) else text)]
         _check_known(text, whole[len(row) :], vocabulary)
         rows.append(whole)
-    return Continued(packed(rows, vocabulary), tuple(map(len, before)))
+    starts = tuple(map(len, before))
+    return Continued(replace(packed(rows, vocabulary), starts=starts), starts)
 
 
 def _one(given: object, what: str) -> str | list[int]:

@@ -5,7 +5,7 @@ token sees what follows it, so each row is that of the prompt run alone.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor
 from dla.errors import PromptWarning, warn_caller
 from dla.inputs.arguments import flag
 from dla.inputs.chats import chats_in
+from dla.inputs.columns import Column
 from dla.inputs.given import items, shown, whole_number
 from dla.inputs.padding import filler_of, ids_and_mask, rows_of_ids
 from dla.inputs.vocabulary import Vocabulary
@@ -43,6 +44,10 @@ class Prompts:
         vocabulary: The model's.
         known: Whether `tokens` are the prompts' ids. A cache alone does not say which ids it was made from.
         answers: The logits that the model returned at the attributed positions, where a direction needs them.
+        starts: How many tokens of each are the prompt itself, where it goes on with what is asked about.
+        one_of: Which prompt of how many this one is, where it was asked together with others.
+        spans: The positions of named spans in each prompt, where the prompts came with some.
+        columns: The token of each prompt in some columns of a corpus, where the prompts are rows of one.
     """
 
     tokens: Int[Tensor, "batch pos"]
@@ -50,6 +55,10 @@ class Prompts:
     vocabulary: Vocabulary
     known: bool = True
     answers: Float[Tensor, "batch query d_vocab"] | None = None
+    starts: tuple[int, ...] | None = None
+    one_of: tuple[int, int] | None = None
+    spans: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    columns: Mapping[str, Int[Tensor, " batch"]] = field(default_factory=dict)
 
     @property
     def batch(self) -> int:
@@ -68,6 +77,19 @@ class Prompts:
                 "it says so beforehand: set `needs_answers = True` in its class."
             )
         return self.answers
+
+    def column(self, column: Column) -> Int[Tensor, " batch"]:
+        """The token of each prompt in a column of a corpus.
+
+        Raises:
+            ValueError: If the prompts are no rows of a corpus.
+        """
+        if column.name not in self.columns:
+            raise ValueError(
+                f"{column} is a column of a corpus, and these prompts are not of one. Pass a token; dla.sweep asks "
+                "with the column of each row."
+            )
+        return self.columns[column.name]
 
     def texts(self) -> list[list[str]]:
         """Each prompt's tokens as text, without the padding."""

@@ -1,13 +1,14 @@
 """The vocabulary: from text to token ids and back, with errors that explain what cannot be a token."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
 from dla.errors import PromptWarning, warn_caller
 from dla.inputs.given import shown
 from dla.inputs.given import token as text_or_id
+from dla.inputs.text_pieces import TextPiece, text_pieces
 
 _AS_ID = re.compile(r"id:(\d{1,18})")
 """How a token is written that has no text of its own."""
@@ -35,6 +36,8 @@ class Vocabulary:
         bos: The id that begins a text, if there is one.
         chat: Writes the messages of a chat out as text, as the model was trained to read them; None where the tokenizer
             has no template for that.
+        decode_all: From several ids in a row to the text that they are together, special tokens too; None to put the
+            texts of the single ids one behind the other.
     """
 
     size: int
@@ -47,6 +50,7 @@ class Vocabulary:
     unknown: int | None = None
     bos: int | None = None
     chat: Callable[[list[Mapping[str, str]]], str] | None = None
+    decode_all: Callable[[Sequence[int]], str] | None = None
 
     def prompt(self, text: str, prepend_bos: bool | None = None) -> list[int]:
         """The ids of a prompt.
@@ -99,6 +103,12 @@ class Vocabulary:
     def text(self, token: int) -> str:
         """The text of a token; its id if there is no tokenizer."""
         return str(token) if self.decode is None else self.decode(token)
+
+    def pieces(self, ids: Sequence[int]) -> list[TextPiece]:
+        """A text's tokens with their texts, as these stand in the whole; tokens that share a letter are one piece."""
+        if self.decode_all is None:
+            return [TextPiece(self.text(token), i, i + 1) for i, token in enumerate(ids)]
+        return text_pieces(ids, self.decode_all)
 
     def other_spelling(self, token: int) -> int:
         """The token of the same word with a space in front, or without one; -1 where that is not one token."""

@@ -17,6 +17,7 @@ from dla.engine.query import Query
 from dla.engine.rules import Rule
 from dla.inputs.arguments import file_path
 from dla.inputs.given import Count, count, shown
+from dla.inputs.spans import Spans
 from dla.labels import Label
 from dla.provenance import Provenance
 from dla.results.answers import Answers
@@ -25,7 +26,7 @@ from dla.results.attribution_table import ROWS_SHOWN, attribution_grid, of_answe
 from dla.results.axes import provenance_of, without_axes
 from dla.results.choosing import PER_PLACE, of_prompt, summed
 from dla.results.difference import Difference
-from dla.results.grouped import grouped
+from dla.results.grouped import grouped, over_spans
 from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen, place_of_direction, places_of
 from dla.results.part import Part
 from dla.results.places import Places
@@ -296,20 +297,29 @@ class Attribution(Questions, TablePerDirection):
             raise TypeError(f"{shown(other)} is no Attribution. Subtract another result of attribute().")
         return Difference.of(self, other)
 
-    def group_by(self, key: str | Mapping[str, Selector] | Renaming) -> "Attribution":
+    def group_by(
+        self, key: str | Mapping[str, Selector] | Renaming | None = None, *, spans: Spans | None = None
+    ) -> "Attribution":
         """The same attribution with coarser rows, each the sum of its members.
 
         Args:
-            key: "layer"; "kind"; "source" (what all heads read from one position); "parent" (the finest rows one step
-                up the tree: sources to their head, heads to `attn_out`); "component" (up to embeddings and sublayers);
-                named groups, each a label, several labels, a regular expression or a function of the label; or a
-                function from a label to the label of its group.
+            key: "layer"; "kind"; "source" (what all heads read from one position or span); "parent" (the finest rows
+                one step up the tree: sources to their head, heads to `attn_out`); "component" (up to embeddings and
+                sublayers); named groups, each a label, several labels, a regular expression or a function of the label;
+                or a function from a label to the label of its group.
                 Rows of no group stay.
+            spans: Named spans of the prompts instead, as `SourceDecomposer` takes them: what each head reads from the
+                positions of a span is one row, `L9H6 ← subject`, and all else that it reads is `L9H6 ← rest`.
 
         Raises:
             TypeError: If the key is none of these, or a function gives something else than a label.
-            ValueError: If the rows do not add up, a group has no row, or a row belongs to two groups.
+            ValueError: If the rows do not add up, a group has no row, or a row belongs to two groups; if a span is not
+                in its prompt, or no row comes from a position.
         """
+        if (key is None) == (spans is None):
+            raise TypeError("group_by takes a key, such as 'layer', or spans=..., and one of the two. Pass one.")
+        if spans is not None:
+            return replace(self, question=None, **over_spans(self, spans, self.rerun))
         return replace(self, question=None, **grouped(self, key, self.rerun))
 
     def to_xarray(self) -> "xarray.Dataset":

@@ -119,7 +119,7 @@ def _rerun_of(rerun: Rerun, i: int, n: int) -> Rerun | None:
     index = query.positions.index[here]
     one = replace(
         query,
-        prompts=Prompts(prompts.tokens[i : i + 1, :width], (known,), prompts.vocabulary, prompts.known),
+        prompts=_prompt_of(prompts, i, width),
         positions=Positions(
             index, query.positions.valid[here], query.positions.single, index[0].tolist() == list(range(width))
         ),
@@ -134,6 +134,18 @@ def _rerun_of(rerun: Rerun, i: int, n: int) -> Rerun | None:
         sketch=rerun.sketch[here],
         logit=rerun.logit[(slice(None), *here)],
         tolerance=rerun.tolerance[(slice(None), *here)],
+    )
+
+
+def _prompt_of(prompts: Prompts, i: int, width: int) -> Prompts:
+    return Prompts(
+        prompts.tokens[i : i + 1, :width],
+        prompts.lengths[i : i + 1],
+        prompts.vocabulary,
+        prompts.known,
+        starts=None if prompts.starts is None else prompts.starts[i : i + 1],
+        one_of=prompts.one_of or (i, prompts.batch),
+        spans={name: positions[i : i + 1] for name, positions in prompts.spans.items()},
     )
 
 

@@ -84,6 +84,10 @@ class Question:
         if cannot:
             return Question(cannot)
         tensors = {"tokens": query.prompts.tokens, "lengths": torch.tensor(query.prompts.lengths)}
+        if query.prompts.starts is not None:
+            tensors["starts"] = torch.tensor(query.prompts.starts)
+        if query.prompts.one_of is not None:
+            tensors["one_of"] = torch.tensor(query.prompts.one_of)
         tensors |= {"index": query.positions.index, "valid": query.positions.valid}
         for i, one in enumerate(query.resolved):
             parts = {name: getattr(one, name) for name in _OF_DIRECTION}
@@ -112,7 +116,11 @@ class Question:
 
     def prompts(self, vocabulary: Vocabulary) -> Prompts:
         """The prompts, as a model with that vocabulary reads them."""
-        return Prompts(self.tensors["tokens"], tuple(self.tensors["lengths"].tolist()), vocabulary)
+        starts, one_of = (
+            tuple(self.tensors[name].tolist()) if name in self.tensors else None for name in ("starts", "one_of")
+        )
+        lengths = tuple(self.tensors["lengths"].tolist())
+        return Prompts(self.tensors["tokens"], lengths, vocabulary, starts=starts, one_of=one_of)
 
     def positions(self) -> Positions:
         """The positions asked about."""

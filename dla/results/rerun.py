@@ -16,7 +16,8 @@ from dla.adapters.turns import turn_on
 from dla.adapters.user_hooks import UserHook, user_hooks
 from dla.decomposers.base import Decomposer, items_of
 from dla.decomposers.groups import Grouping, Renaming
-from dla.decomposers.plans import Entry, Item, Plan, RowKind, label_of_sum, rows_where
+from dla.decomposers.pieces import plan_of_pieces
+from dla.decomposers.plans import Plan, PromptReduction, RowKind, label_of_sum, rows_where
 from dla.engine.autocast import autocast_on, refuse_autocast
 from dla.engine.forward import ForwardResult, Unembed, directions_of, forward, logit_reader_of
 from dla.engine.query import Query
@@ -69,9 +70,16 @@ class Rerun:
 
     def coarser(self, rule: Renaming) -> "Rerun":
         """The same, with rows added up in groups."""
-        plan = self.query.plan.then(Grouping(lambda label: rule(label_of_sum(label))), add_equal_labels=True)
-        plan = replace(plan, made_by=())
-        return replace(self, query=replace(self.query, plan=plan), rounding=rule(self.rounding))
+        return self._grouped(Grouping(lambda label: rule(label_of_sum(label))), rule(self.rounding))
+
+    def over_spans(self, reduction: PromptReduction) -> "Rerun":
+        """The same, with rows by source added up over spans of the prompts."""
+        return self._grouped(reduction, self.rounding)
+
+    def _grouped(self, grouping: Grouping | PromptReduction, rounding: Label) -> "Rerun":
+        plan = self.query.plan.then(grouping, add_equal_labels=True)
+        plan = replace(plan, groupings=(*plan.groupings, grouping), made_by=())
+        return replace(self, query=replace(self.query, plan=plan), rounding=rounding)
 
     def finer(self, label: Label, by: Decomposer) -> tuple["Rerun", ForwardResult]:
         """One part in pieces: a plan that has them instead of it, and what each contributes.
@@ -80,19 +88,15 @@ class Rerun:
             ValueError: If the decomposer has no pieces of that part.
             RunChangedError: If the model does not run any more as it did.
         """
-        name = type(by).__name__
+        name, plan = type(by).__name__, self.query.plan
         if by.row_kind is not RowKind.ADDITIVE:
             raise ValueError(f"The rows of {name} do not add up, so they cannot be the pieces of a part.")
         self._check_weights()
-        items = [item for item in items_of(by, self.query.model) if _may_hold_pieces(item, label)]
-        if not items:
-            raise ValueError(_no_pieces(name, label))
-        pieces = Plan(name, tuple(Entry.of(item).then(lambda rows: rows_where(rows, _below(label))) for item in items))
-        run = forward(replace(self.query, plan=pieces))
-        if not run.labels:
+        pieces = plan_of_pieces(label, plan, items_of(by, self.query.model), self.query.prompts, name)
+        run = None if pieces is None else forward(replace(self.query, plan=pieces))
+        if pieces is None or run is None or not run.labels:
             raise ValueError(_no_pieces(name, label))
         self._check_run(run.logit, run.sketch)
-        plan = self.query.plan
         rest = plan.then(lambda rows: rows_where(rows, lambda other: other != label), plan.add_equal_labels)
         made_by = (*plan.made_by, (label, by)) if plan.made_by else ()
         finer = replace(
@@ -270,16 +274,6 @@ def _none() -> None:
 
 def _listed(hooks: tuple[UserHook, ...]) -> str:
     return ", ".join(map(str, hooks)) or "none"
-
-
-def _below(label: Label) -> Callable[[Label], bool]:
-    return lambda other: other != label and label in other.path()
-
-
-def _may_hold_pieces(item: Item, label: Label) -> bool:
-    if isinstance(item, Entry):
-        return label in item.parent.path() or item.parent in label.path()
-    return any(map(_below(label), item.labels))
 
 
 def _no_pieces(name: str, label: Label) -> str:

@@ -37,14 +37,15 @@ class ExtremePrompt:
     incorrect: str | int | None
 
     def __repr__(self) -> str:
-        return f"ExtremePrompt(row {self.row}, {signed(self.value)}: {shortened(self.prompt)!r}, {self._tokens()})"
+        tokens = f", {self._tokens()}" if self._tokens() else ""
+        return f"ExtremePrompt(row {self.row}, {signed(self.value)}: {shortened(self.prompt)!r}{tokens})"
 
     def _repr_html_(self) -> str:
         row = (str(self.row), signed(self.value), self.prompt, self._tokens())
         return Grid.of_rows("", ("row", "logits", "prompt", "tokens"), [row]).html()
 
     def _tokens(self) -> str:
-        return repr(self.answer) if self.incorrect is None else f"{self.answer!r} - {self.incorrect!r}"
+        return " - ".join(repr(each) for each in (self.answer, self.incorrect) if each is not None)
 
 
 @final

@@ -13,7 +13,7 @@ from dla.views.grid import Grid, Line, signed
 Statistics = Mapping[Hashable, Any]
 """The numbers of one part or sum: a row of a data frame."""
 
-Column = tuple[str, pd.DataFrame, Callable[[Statistics], str]]
+TableColumn = tuple[str, pd.DataFrame, Callable[[Statistics], str]]
 """What stands above a column of a table, the numbers that it shows, and what it shows of them in one row."""
 
 _PARTS = 5  # how many parts fit in a row
@@ -24,7 +24,7 @@ GROUP_ROWS = 20
 
 def plain_grid(title: str, numbers: pd.DataFrame, about: SummarySubject, shown: int, level: float) -> Grid:
     """The mean of each part with its interval, and how often it is positive."""
-    columns: list[Column] = [
+    columns: list[TableColumn] = [
         ("mean", numbers, _mean),
         (f"{100 * level:g} % interval", numbers, lambda row: f"[{row['low']:+.4f}, {row['high']:+.4f}]"),
         ("> 0", numbers, lambda row: f"{100 * row['positive']:.1f} %"),
@@ -38,7 +38,7 @@ def grouped_grid(
     title: str, groups: Sequence[tuple[str, pd.DataFrame]], about: SummarySubject, shown: int, level: float
 ) -> Grid:
     """The mean of each part in each group, with half of its interval; parts rank by the first group."""
-    columns: list[Column] = [
+    columns: list[TableColumn] = [
         (name, numbers, lambda row: f"{row['mean']:+.2f} ±{_half(row):.2f}") for name, numbers in groups
     ]
     return _parts_as_rows(title, columns, about, shown, note=_reach(level))
@@ -46,7 +46,7 @@ def grouped_grid(
 
 def compared_grid(title: str, numbers: pd.DataFrame, about: SummarySubject, shown: int, level: float) -> Grid:
     """The mean of either sweep, and of the differences with half the width of its interval."""
-    columns: list[Column] = [
+    columns: list[TableColumn] = [
         (COMPARED[0], numbers, lambda row: signed(row["first"])),
         (COMPARED[1], numbers, lambda row: signed(row["second"])),
         (COMPARED[2], numbers, lambda row: f"{_mean(row)} ±{_half(row):.4f}"),
@@ -81,7 +81,7 @@ def many_groups_grid(
 
 
 def _parts_as_rows(
-    title: str, columns: Sequence[Column], about: SummarySubject, shown: int, *, note: str = "", fits: str = ""
+    title: str, columns: Sequence[TableColumn], about: SummarySubject, shown: int, *, note: str = "", fits: str = ""
 ) -> Grid:
     """The parts by their means in the first column, then the sums that prove them."""
     header, (numbers, *_), _ = zip(*columns, strict=True)
@@ -99,7 +99,7 @@ def _parts_as_rows(
 
 
 def _lines(
-    columns: Sequence[Column], rows: pd.DataFrame, labels: Iterable[str], bars: Iterable[float | None]
+    columns: Sequence[TableColumn], rows: pd.DataFrame, labels: Iterable[str], bars: Iterable[float | None]
 ) -> tuple[Line, ...]:
     texts = [[text(row) for row in numbers.loc[rows.index].to_dict("records")] for _, numbers, text in columns]
     cells = zip(*texts, strict=True)

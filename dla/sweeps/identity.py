@@ -11,15 +11,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int
 
 from dla.adapters.fingerprints import identity_of
 from dla.adapters.user_hooks import hooks_of
-from dla.directions import DirectionSet, LogitSet
+from dla.directions import DirectionSet, LogitDifference, LogitSet
+from dla.inputs.prompts import read_positions
 from dla.sweeps.batches import BatchSettings, RunFailure, attempt
 from dla.sweeps.corpora import Corpus, CorpusRow
-from dla.sweeps.measuring import direction_of_rows, prompts_of_rows
+from dla.sweeps.question import SweepQuestion
+from dla.sweeps.row_tokenizer import RowTokenizer
 from dla.sweeps.static_plan import StaticPlan
-from dla.sweeps.sweep_rows import RowTokenizer, SweepRow
+from dla.sweeps.sweep_rows import SweepRow
 
 _LENGTH, _TOKENS, _SUMS = 16, 32, 8
 """How long the fixed prompt is, how many tokens are asked about, and how many sums over the parts are noted.
@@ -46,11 +49,11 @@ def samples(plan: StaticPlan, corpus: Corpus, settings: BatchSettings) -> list[S
     length = _LENGTH if context is None else min(_LENGTH, context)
     size = min(vocabulary.input_size, vocabulary.size)
     ids = (np.arange(length, dtype=np.int64) * 7919 + size // 3) % size
-    fixed = SweepRow(CorpusRow(-1), ids, length, int(ids[0]), int(ids[-1]))
+    fixed = _fixed(ids, plan.question)
     if not settings.rows(corpus.size):
         return [fixed]
     rows = corpus.rows(0, min(_ROWS, settings.window, settings.rows(corpus.size)))
-    asked, _ = RowTokenizer(plan.model, settings.prepend_bos, corpus.compares).read(rows)
+    asked, _ = RowTokenizer(plan.model, settings.prepend_bos, plan.question).read(rows)
     chosen = [asked[0], max(asked, key=lambda row: len(row.ids))] if asked else []
     return [fixed, *{row.number: row for row in chosen}.values()]
 
@@ -65,7 +68,7 @@ def identity(plan: StaticPlan, rows: Sequence[SweepRow]) -> dict[str, Any]:
     return {
         **identity_of(plan.model),
         "hooks": list(hooks_of(plan.model)),
-        "samples": [[row.ids.tolist(), row.answer, row.incorrect] for row in rows],
+        "samples": [_told(row) for row in rows],
         "numbers": [_numbers(plan, row) for row in rows],
     }
 
@@ -99,11 +102,15 @@ def _numbers(plan: StaticPlan, row: SweepRow) -> list[dict[str, Any]] | None:
 
 
 def _sums(plan: StaticPlan, row: SweepRow) -> list[dict[str, Any]]:
-    size = plan.model.vocabulary.size
+    size, vocabulary = plan.model.vocabulary.size, plan.model.vocabulary
     drawn = np.random.RandomState(0)  # its numbers never change
     some = LogitSet([i * size // _TOKENS for i in range(_TOKENS)], drawn.choice([-1.0, 1.0], _TOKENS).tolist())
-    both = DirectionSet({"asked": direction_of_rows([row]), "drawn": some})
-    run = plan.measure(both, prompts_of_rows(plan, [row]))
+    asked, prompts, positions = plan.question.posed([row], vocabulary)
+    if row.number < 0 and plan.at is None:  # the same of whatever is asked of the others: it tells models apart
+        first, last = row.ids[[0, row.at]].tolist()
+        asked, positions = LogitDifference(first, last), read_positions(row.at, prompts)
+    both = DirectionSet({"asked": asked} if plan.at is not None else {"asked": asked, "drawn": some})
+    run = plan.measure(both, prompts, positions)
     values = run.values[:, :, 0, 0].double().cpu().numpy()
     logits = torch.stack([run.logit, run.output_logit])[:, :, 0, 0].double().cpu().numpy()
     signs = drawn.choice([-1.0, 1.0], (_SUMS, len(values)))
@@ -112,8 +119,23 @@ def _sums(plan: StaticPlan, row: SweepRow) -> list[dict[str, Any]]:
             "numbers": [*logits[:, i].tolist(), *(signs @ values[:, i]).tolist()],
             "size": float(np.linalg.norm(values[:, i]) + np.abs(logits[:, i]).max()),
         }
-        for i in range(2)
+        for i in range(len(logits[0]))
     ]
+
+
+def _fixed(ids: Int[np.ndarray, " token"], question: SweepQuestion) -> SweepRow:
+    """A row of no corpus, whose spans are nowhere."""
+    at = len(ids) - 1 - question.continues
+    tokens = [int(ids[0]), int(ids[-1]), *map(int, ids)]
+    asked = dict(zip(question.columns, tokens, strict=False))
+    others = (int(ids[0]),) if question.continues else ()
+    return SweepRow(CorpusRow(-1), ids, len(ids), at, asked, dict.fromkeys(question.spans, ()), others)
+
+
+def _told(row: SweepRow) -> list[Any]:
+    """The ids, and the first two of the tokens that are asked about."""
+    first, second = [*row.asked.values(), None, None][:2]
+    return [row.ids.tolist(), -1 if first is None else first, second]
 
 
 def _few(ids: Sequence[int]) -> str:

@@ -29,9 +29,6 @@ from dla.views.sealed import sealed_json, unsealed_json
 _SHOWN = 300
 """How many characters of a decomposer's `repr` are kept."""
 
-LOGIT, DIFFERENCE = "logit of answer", "logit of answer - logit of incorrect"
-"""What a sweep asks for: one or the other, for all rows."""
-
 
 def new_manifest(
     attributor: Attributor, plan: StaticPlan, corpus: Corpus, settings: BatchSettings, model: Mapping[str, Any]
@@ -53,7 +50,7 @@ def new_manifest(
         "decomposer": re.sub(r" at 0x[0-9a-f]+", "", repr(attributor.decomposer))[:_SHOWN],
         "plan": plan.digest,
         "row_kind": plan.plan.row_kind.value,
-        "direction": DIFFERENCE if corpus.compares else LOGIT,
+        "direction": plan.question.words,
         "parts": [asdict(PartOf(str(each), each.kind, each.layer, each.index, each.head)) for each in plan.labels],
         "corpus": {"fingerprint": corpus.fingerprint, "rows": corpus.size},
         "columns": list(corpus.columns),
@@ -148,6 +145,8 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str
     yield from differences(old["model"], new["model"])
     if old["plan"] != new["plan"] or old["row_kind"] != new["row_kind"]:
         yield f"the parts differ ({old['decomposer']} there, {new['decomposer']} here)"
+    if old["direction"] != new["direction"]:
+        yield f"it asks for the {old['direction']} there, and for the {new['direction']} here"
     if old["corpus"] != new["corpus"] or old["columns"] != new["columns"]:
         there, here = (f"{each['corpus']['rows']} rows, {each['corpus']['fingerprint'][:8]}" for each in (old, new))
         yield f"the corpus differs ({there} there, {here} here)"

@@ -6,11 +6,9 @@ from typing import final
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dla.directions import Direction, Logit, LogitDifference
-from dla.inputs.prompts import Prompts
 from dla.sweeps.layout import SUM_COLUMNS
 from dla.sweeps.static_plan import StaticPlan
 from dla.sweeps.sweep_rows import SweepRow
@@ -50,15 +48,24 @@ def measure(plan: StaticPlan, rows: Sequence[SweepRow]) -> Measurement:
 
     Args:
         plan: The model and what is read of it.
-        rows: At least one; all with an incorrect token, or all without.
+        rows: At least one.
     """
-    run = plan.measure(direction_of_rows(rows), prompts_of_rows(plan, rows))
+    direction, prompts, positions = plan.question.posed(rows, plan.model.vocabulary)
+    run = plan.measure(direction, prompts, positions)
     assert tuple(run.labels) == plan.labels, "a plan's labels depend on the prompts, and that was not noticed"
+    there = positions.valid.to(run.values.device)
     sums = [run.total, run.constant, run.logit, run.output_logit, run.gap, run.tolerance]
     return Measurement(
-        values=run.values[:, 0, :, 0].T.cpu().numpy(),
-        sums=torch.stack([each[0, :, 0].double() for each in sums], -1).cpu().numpy(),
+        values=_over_tokens(run.values[:, 0], there).T.cpu().numpy(),
+        sums=torch.stack([_over_tokens(each[0].double(), there) for each in sums], -1).cpu().numpy(),
     )
+
+
+def _over_tokens(
+    values: Float[Tensor, "*part prompt query"], there: Bool[Tensor, "prompt query"]
+) -> Float[Tensor, "*part prompt"]:
+    """The sum over the tokens of an answer; where one token is asked about, its number."""
+    return values[..., 0] if values.shape[-1] == 1 else values.masked_fill(~there, 0.0).sum(-1)
 
 
 def faults(measured: Measurement, plan: StaticPlan, check: str) -> list[str]:
@@ -86,20 +93,3 @@ def _fault(plan: StaticPlan, gap: float, tolerance: float, finite: bool) -> str:
         f"(allowed: {tolerance:.1e}). A bias that the model adds is the part most often forgotten; "
         "`attributor.explain_gap(prompt, direction)` lists the gap block by block."
     )
-
-
-def direction_of_rows(rows: Sequence[SweepRow]) -> Direction:
-    """What some rows ask for, all of one kind: the logits of their answers, or differences of logits."""
-    answers = torch.tensor([row.answer for row in rows])
-    incorrect = [row.incorrect for row in rows if row.incorrect is not None]
-    return LogitDifference(answers, torch.tensor(incorrect)) if incorrect else Logit(answers)
-
-
-def prompts_of_rows(plan: StaticPlan, rows: Sequence[SweepRow]) -> Prompts:
-    """The prompts of some rows, in a batch."""
-    vocabulary = plan.model.vocabulary
-    lengths = tuple(len(row.ids) for row in rows)
-    tokens: Int[Tensor, "prompt position"] = torch.full((len(rows), max(lengths)), vocabulary.pad)
-    for filled, row in zip(tokens, rows, strict=True):
-        filled[: len(row.ids)] = torch.from_numpy(row.ids)
-    return Prompts(tokens, lengths, vocabulary)

@@ -1,8 +1,8 @@
 """Whether a decomposition has the same parts for every prompt: a sweep needs that."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from typing import final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
@@ -10,16 +10,19 @@ from torch import Tensor, nn
 
 from dla.adapters.base import ModelAdapter
 from dla.adapters.fingerprints import checksums
+from dla.adapters.upstream import up_to
 from dla.adapters.view import AdapterView
 from dla.attributor import Attributor
 from dla.decomposers.base import plan_of
 from dla.decomposers.plans import Plan, Rows
-from dla.directions import Direction, Directions, Logit
+from dla.directions import Direction, Directions, Logit, ResidualVector
 from dla.edits.planning import EditPlanner
 from dla.engine.forward import ForwardResult, forward
 from dla.engine.query import Query
-from dla.inputs.prompts import Prompts, read_positions
+from dla.inputs.prompts import Positions, Prompts, read_positions
 from dla.labels import Label
+from dla.sweeps.question import SweepQuestion
+from dla.sweeps.told import told
 from dla.writes import Features
 from dla.writes.dictionaries import Dictionary
 
@@ -33,36 +36,49 @@ class StaticPlan:
 
     Attributes:
         model: The model, whose anatomy is looked up once for the whole sweep.
+        question: What is asked of each row.
+        at: The place of the stream that is read; None for the model's readout.
         plan: What is read of the model.
         labels: The labels of the rows.
         dtype: That of the values.
         digest: Changes when a label does, what adds up to it, or a dictionary of features.
     """
 
-    def __init__(self, attributor: Attributor) -> None:
+    def __init__(self, attributor: Attributor, question: SweepQuestion) -> None:
         """Makes the plan, and runs the model once to find the labels.
 
         Args:
             attributor: The model and the decomposer.
+            question: What is asked of each row.
 
         Raises:
-            ValueError: If the labels depend on the prompt, or on the numbers; says what to use instead.
+            ValueError: If the labels depend on the prompt, or on the numbers; says what to use instead. If the
+                direction does not fit any one prompt.
         """
-        view = AdapterView(attributor.model, attributor.model.anatomy)
+        self.question = question
+        short, long = (_prompts(attributor.model, length, question.spans) for length in (2, 3))
+        self.at = question.place(short)
+        view = (
+            AdapterView(attributor.model, attributor.model.anatomy)
+            if self.at is None
+            else up_to(attributor.model, self.at)
+        )
         plan = plan_of(attributor.decomposer, view)
-        short, long = (_prompts(view, length) for length in (2, 3))
         # With the rows of what hooks add: which hooks there are is part of what a sweep is known by.
-        self.model, self.plan = EditPlanner(lambda _: (view, plan), short)(None)
+        self.model, self.plan = EditPlanner(lambda _: (view, plan), short)(self.at)
         self.dtype = torch.promote_types(view.anatomy.unembedding.W_U.dtype, torch.float32)
         rows = _trial(self.plan, short, 0)
         if self.plan.static_labels is None:
             _check(self.plan, rows, short, long)
-        self.labels = tuple(self.measure(Logit(0), short).labels)
-        self.digest = _digest(self.plan, self.labels, rows, short)
+        nothing = torch.zeros(view.anatomy.unembedding.W_U.shape[0])
+        probe = Logit(0) if self.at is None else ResidualVector(nothing, self.at)
+        self.labels = tuple(self.measure(probe, short, read_positions(-1, short)).labels)
+        self.digest = _digest(self.plan, self.labels, rows, short, question.spans)
 
-    def measure(self, direction: Direction | Directions, prompts: Prompts) -> ForwardResult:
-        """One pass, at the last token of each prompt."""
-        query = Query.of(lambda _: (self.model, self.plan), direction, prompts, read_positions(-1, prompts))
+    def measure(self, direction: Direction | Directions, prompts: Prompts, positions: Positions) -> ForwardResult:
+        """One pass."""
+        query = Query.of(lambda _: (self.model, self.plan), direction, prompts, positions)
+        assert query.at == self.at, "a direction reads another place of the stream than it did for the first prompt"
         return forward(query).with_readout()
 
 
@@ -88,10 +104,11 @@ def _trial(plan: Plan, prompts: Prompts, seed: int) -> Rows:
     )
 
 
-def _digest(plan: Plan, labels: Sequence[Label], rows: Rows, prompts: Prompts) -> str:
+def _digest(plan: Plan, labels: Sequence[Label], rows: Rows, prompts: Prompts, spans: Mapping[str, Any]) -> str:
     found = [step.write.dictionary for step in plan.steps(prompts) if isinstance(step.write, Features)]
     tensors = [tensor for dictionary in found for tensor in _tensors(dictionary)]
     seen = [plan.name, list(map(str, labels)), rows.values.flatten().tolist(), *map(checksums, tensors)]
+    seen += [told(spans)[0]] if spans else []
     return hashlib.sha256(repr(seen).encode()).hexdigest()
 
 
@@ -100,6 +117,6 @@ def _tensors(dictionary: Dictionary) -> Iterable[Float[Tensor, "..."]]:
     return source.parameters() if isinstance(source, nn.Module) else [dictionary.W_dec]
 
 
-def _prompts(model: ModelAdapter, length: int) -> Prompts:
+def _prompts(model: ModelAdapter, length: int, spans: Iterable[str]) -> Prompts:
     tokens = torch.arange(length)[None] % model.vocabulary.input_size
-    return Prompts(tokens, (length,), model.vocabulary)
+    return Prompts(tokens, (length,), model.vocabulary, spans=dict.fromkeys(spans, ((),)))

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dla.attributor import Attributor
+from dla.directions import Continuation, Direction, TopTokens
 from dla.errors import DLAError, FileFormatError, SweepWarning, warn_caller
 from dla.inputs.arguments import file_path, flag, instance
+from dla.inputs.columns import Column
 from dla.inputs.given import shown
 from dla.sweeps.batches import BatchSettings
 from dla.sweeps.corpora import open_corpus
@@ -22,10 +24,16 @@ from dla.sweeps.layout import PARTS, PIECES, PROMPTS, REJECTED, RESULTS
 from dla.sweeps.manifest import agreed, locked, new_manifest, write_manifest
 from dla.sweeps.parquet import arrow, checksums_of
 from dla.sweeps.progress import progress_bar
+from dla.sweeps.question import SweepQuestion, needed_columns, read_direction
 from dla.sweeps.rejections import gather_rejections, reasons_of
 from dla.sweeps.static_plan import StaticPlan
 from dla.text import as_text
 from dla.views.files import is_unfinished
+
+if TYPE_CHECKING:
+    Asked = Direction | Continuation | TopTokens | Column | str | int | None
+else:  # `read_direction` looks at what is passed, and says in a sentence what is wrong with it
+    Asked = object
 
 ENGINES: Mapping[str, Callable[[], Engine]] = {"local": LocalEngine, "ray": RayEngine}
 """Engines by name, as they are if nothing else is said."""
@@ -36,6 +44,7 @@ def sweep(
     attributor: Attributor,
     out: str | Path,
     *,
+    direction: Asked = None,
     limit: int | None = None,
     batch_tokens: int = 8192,
     window: int = 1024,
@@ -45,10 +54,11 @@ def sweep(
 ) -> SweepFolder:
     """Attributes every row of a corpus, and keeps what was found in a folder of Parquet files.
 
-    A row has a `prompt`, an `answer`, and perhaps `incorrect` and `position`. It asks for the logit of the answer,
-    minus that of `incorrect`, at `position` (the last token, where there is none). Tokens are texts or ids. A sweep
-    asks one kind of question: where any row has an `incorrect` token, a row that has none is rejected. A rejected row
-    is in `rejected.parquet` with the reason, and does not stop the sweep; a warning says how many there are, and why.
+    A row has a `prompt`, and the columns that the question names. Without `direction` these are an `answer` and perhaps
+    `incorrect`: the logit of the answer, minus that of `incorrect`, where any row has one (a row that has none is
+    rejected then). It is asked at the row's `position`, or at the last token where there is none. Tokens are texts or
+    ids. A rejected row is in `rejected.parquet` with the reason, and does not stop the sweep; a warning says how many
+    there are, and why.
 
     Whatever stops a sweep (Ctrl-C, a full disk, a killed process) costs the batch under way. The same call resumes it;
     on a folder that is complete it returns at once. A call with another corpus or setting is refused, and one whose
@@ -58,8 +68,12 @@ def sweep(
     Args:
         corpus: A pandas DataFrame, a Hugging Face `datasets.Dataset`, or the path of a `.jsonl`, `.csv` or `.parquet`
             file, of a folder of such files, or a list of files.
-        attributor: The model, and how it is split. The parts must be the same for every prompt.
+        attributor: The model, and how it is split. The parts must be the same for every prompt, so of sources there are
+            spans: `SourceDecomposer(spans=["subject"])` looks for the text (or the positions) in that column of a row.
         out: The folder to write.
+        direction: What to ask of every row: any direction, in which `dla.Column("answer")` stands for the token of each
+            row, such as `dla.LogProbability(dla.Column("answer"))`; a `Continuation` of columns, whose rows are summed
+            over the answer's tokens; or `TopTokens(1)`. With another question a folder is not resumed.
         limit: Take only so many rows. A sweep with another limit needs another folder.
         batch_tokens: How many tokens run together at most, padding included. Where memory runs out a batch is run in
             halves, and later ones too until some fitted.
@@ -85,7 +99,9 @@ def sweep(
     flag(progress, "progress", "on a terminal only")
     folder = file_path(out, "the folder to write")
     settings, chosen = BatchSettings.of(limit, batch_tokens, window, prepend_bos, attributor.check), _engine(engine)
-    plan, rows = StaticPlan(attributor), open_corpus(corpus)
+    asked_for, decomposer = read_direction(direction), attributor.decomposer
+    rows = open_corpus(corpus, needed_columns(asked_for, decomposer))
+    plan = StaticPlan(attributor, SweepQuestion.of(asked_for, rows.compares, decomposer))
     asked = samples(plan, rows, settings)
     new = new_manifest(attributor, plan, rows, settings, identity(plan, asked))
     _make(folder)

@@ -10,9 +10,10 @@ from dla.sweeps.batches import BatchRunner, BatchSettings, RunFailure, split_bat
 from dla.sweeps.corpora import Corpus
 from dla.sweeps.measuring import Measurement, faults, measure
 from dla.sweeps.rejections import RejectedRow
+from dla.sweeps.row_tokenizer import RowTokenizer
 from dla.sweeps.shards import ShardResult, ShardWriter, read_result
 from dla.sweeps.static_plan import StaticPlan
-from dla.sweeps.sweep_rows import RowTokenizer, SweepRow
+from dla.sweeps.sweep_rows import SweepRow
 
 
 @final
@@ -29,7 +30,7 @@ class Worker:
             folder: Where to write.
         """
         self._plan, self._corpus, self._settings, self._folder = plan, corpus, settings, folder
-        self._tokenizer = RowTokenizer(plan.model, settings.prepend_bos, corpus.compares)
+        self._tokenizer = RowTokenizer(plan.model, settings.prepend_bos, plan.question)
         self._runner = BatchRunner(lambda rows: measure(plan, rows), settings.batch_tokens)
         self._writer = ShardWriter(folder, [str(label) for label in plan.labels], corpus)
 

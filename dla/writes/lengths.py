@@ -87,9 +87,14 @@ def _(
     share, rows, biases = write.W_O.shape[0] // v.shape[2], [], []
     for head, W_O in enumerate(write.W_O):
         weight = _carried(W_O.to(v), write.route, centred)
-        carried = _squares_of_products(write.without_bias(v)[:, :, head // share], weight)
-        # [batch pos source] * [batch 1 source] -> [source batch pos]
-        rows.append((pattern[:, head].square() * carried.unsqueeze(1)).movedim(-1, 0))
+        values = write.without_bias(v)[:, :, head // share]
+        if write.spans is None:
+            carried = _squares_of_products(values, weight)
+            # [batch pos source] * [batch 1 source] -> [source batch pos]
+            rows.append((pattern[:, head].square() * carried.unsqueeze(1)).movedim(-1, 0))
+        else:
+            read = torch.einsum("bqs,bsn,bsd->nbqd", pattern[:, head], write.membership(v), values)
+            rows.append(_squares_of_products(read, weight))
         if write.b_V is not None:
             biases.append(pattern[:, head].sum(-1).square() * (write.b_V[head // share].to(v) @ weight).square().sum())
     squares = torch.cat(rows) if not biases else torch.cat([*rows, torch.stack(biases)])

@@ -1,11 +1,11 @@
-"""Attention heads by the positions that they read: one part for each head and source."""
+"""Attention heads by the positions that they read: one part for each head and source, or span of sources."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dla.inputs.arguments import check_fields
@@ -33,6 +33,7 @@ class Sources(Write):
         b_V: The value bias; None if there is none.
         parts: One label per head and source, all sources of a head in a row; then one per head if there is a bias.
         route: From the heads' output to the stream.
+        spans: Which part of its head each source belongs to, where several sources are one; None for a part each.
 
     Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; Ainslie et al. 2023, "GQA"
     (arXiv 2305.13245).
@@ -44,9 +45,11 @@ class Sources(Write):
     b_V: Float[Tensor, "group d_head"] | None
     parts: Sequence[Label]
     route: Route = DIRECT
+    spans: Int[Tensor, "batch source"] | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, pattern=Site, v=Site, W_O=Tensor, b_V=(Tensor, type(None)), parts=Sequence, route=Route)
+        check_fields(self, spans=(Tensor, type(None)))
         check_labels(self.parts)
 
     @property
@@ -81,6 +84,8 @@ class Sources(Write):
         # b batch, q position, s source, g group of heads with the same values, r head in its group, d d_head
         pattern = pattern.unflatten(1, (v.shape[2], -1))
         values = torch.einsum("...bqgrd,bsgd->...bgrqs", pulled, self.without_bias(v)) * pattern
+        if self.spans is not None:
+            values = torch.einsum("...bgrqs,bsn->...bgrqn", values, self.membership(v))
         # [... b g r q s] -> [... b head q s] -> [... head s b q] -> [... part b q]
         rows = values.flatten(-4, -3).movedim((-3, -1), (-4, -3)).flatten(-4, -3)
         if self.b_V is None:
@@ -92,11 +97,22 @@ class Sources(Write):
         v, pattern = activations[self.v], activations[self.pattern]
         W_O, share = self.W_O.to(v), self.W_O.shape[0] // v.shape[2]
         carried = self.without_bias(v).repeat_interleave(share, 2)
-        rows = torch.einsum("bhqs,bshi,hid->hsbqd", pattern, carried, W_O).flatten(0, 1)
+        if self.spans is None:
+            rows = torch.einsum("bhqs,bshi,hid->hsbqd", pattern, carried, W_O).flatten(0, 1)
+        else:
+            membership = self.membership(v)
+            rows = torch.einsum("bhqs,bsn,bshi,hid->hnbqd", pattern, membership, carried, W_O).flatten(0, 1)
         if self.b_V is not None:
             bias = self.b_V.to(v).repeat_interleave(share, 0)
             rows = torch.cat([rows, torch.einsum("bhqs,hi,hid->hbqd", pattern, bias, W_O)])
         return self.route.push_forward(rows, activations)
+
+    def membership(self, like: Float[Tensor, "..."]) -> Float[Tensor, "batch source span"]:
+        """1 where a source belongs to a span, else 0."""
+        assert self.spans is not None
+        heads = len(self.W_O)
+        count = len(self.parts) // heads - (self.b_V is not None)
+        return torch.nn.functional.one_hot(self.spans.to(like.device), count).to(like)
 
     def without_bias(self, v: Float[Tensor, "batch source group d_head"]) -> Float[Tensor, "batch source group d_head"]:
         """The values without the value bias, which is a part of its own."""

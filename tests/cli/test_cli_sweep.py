@@ -57,6 +57,32 @@ def test_each_decomposition(sweep, tmp_path, split, decomposer):
     assert folder.labels == dla.Attributor(load_small("raw"), decomposer).attribute("When", dla.Logit(" Mary")).labels
 
 
+@pytest.mark.parametrize(
+    ("ask", "direction"),
+    [
+        ("log-probability", dla.LogProbability(dla.Column("answer"))),
+        ("centred-logit", dla.CentredLogit(dla.Column("answer"))),
+        ("text", dla.Continuation(dla.Column("answer"))),
+    ],
+)
+def test_other_questions_and_spans(sweep, tmp_path, ask, direction):
+    """The command asks what the library asks with a column, of heads by a column's words."""
+    rows = [{"prompt": p.text, "answer": p.answer, "verb": " ".join(p.text.split()[-3:-1])} for p in giving_prompts(4)]
+    (tmp_path / "spans.csv").write_text(pd.DataFrame(rows).to_csv(index=False))
+    run = sweep(of=tmp_path / "spans.csv", ask=ask, spans="verb")
+    assert run.exit_code == 0, run.output
+    by = dla.Attributor(load_small("raw"), dla.SourceDecomposer(spans=["verb"]))
+    expected = dla.sweep(tmp_path / "spans.csv", by, tmp_path / "other", direction=direction)
+    found = dla.open_sweep(tmp_path / "out")
+    assert found.manifest["direction"] == expected.manifest["direction"]
+    assert "L1H2 ← verb" in found.labels
+    pd.testing.assert_frame_equal(found.to_dataframe(), expected.to_dataframe())
+
+
+def test_spans_are_of_heads(sweep):
+    assert_line(sweep(spans="verb", decompose="neuron"), 2, "--spans splits heads")
+
+
 @pytest.mark.parametrize(("flag", "bos"), [("--prepend-bos", True), ("--no-prepend-bos", False)])
 def test_with_and_without_bos(dla_command, corpus, tmp_path, flag, bos):
     run = dla_command("sweep", corpus, "--model", FOLDER, "--out", tmp_path / "out", "--limit", 1, flag)
@@ -112,14 +138,14 @@ def test_a_folder_without_a_name_is_not_the_one_you_are_in(sweep, tmp_path, monk
 def test_ray_gets_a_model_to_load_in_its_actors(sweep, monkeypatch):
     seen = []
 
-    def note(corpus, attributor, out, *, limit, batch_tokens, prepend_bos, engine):
-        seen.append((engine, limit, batch_tokens, prepend_bos))
+    def note(corpus, attributor, out, *, direction, limit, batch_tokens, prepend_bos, engine):
+        seen.append((engine, direction, limit, batch_tokens, prepend_bos))
         raise dla.MissingPackageError("This engine needs Ray, which is not installed: pip install 'dla[ray]'")
 
     monkeypatch.setattr(dla, "sweep", note)
     assert_line(sweep(engine="ray", actors=3, limit=2, **{"batch-tokens": 99}), 1, "pip install 'dla[ray]'")
     ((engine, *others),) = seen
-    assert (engine.actors, others) == (3, [2, 99, None])
+    assert (engine.actors, others) == (3, [None, 2, 99, None])
     assert engine.load.args == (str(FOLDER), torch.float32)
 
 

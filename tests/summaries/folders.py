@@ -7,8 +7,9 @@ import pandas as pd
 import pyarrow as pa
 
 from dla.sweeps.layout import PARTS, PROMPTS, SUM_COLUMNS, SWEEP_FORMAT, shard_file, shard_numbers
-from dla.sweeps.manifest import DIFFERENCE, LOGIT, write_manifest
+from dla.sweeps.manifest import write_manifest
 from dla.sweeps.parquet import checksums_of, write_parquet
+from dla.sweeps.question import DIFFERENCE, LOGIT
 from dla.sweeps.shards import ShardResult, write_result
 
 LABELS = ("embed", "L0H0", "L0H1", "L1H0", "0_b_O")

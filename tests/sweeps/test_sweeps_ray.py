@@ -201,3 +201,22 @@ def test_an_address_where_nobody_listens_is_refused_at_once(heads, tmp_path):
 def test_an_engine_that_cannot_be(wrong):
     with pytest.raises(ValueError, match=r"RayEngine: (actors=0|cpus=0|gpus=-\d+)[:.]"):
         dla.RayEngine(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("direction", "decomposer"),
+    [
+        (dla.LogProbability(dla.Column("answer")), dla.HeadDecomposer()),
+        (dla.ResidualVector([1.0] * 64), dla.HeadDecomposer()),
+        (dla.Continuation(dla.Column("answer"), dla.Column("incorrect")), dla.SourceDecomposer(spans=["verb"])),
+    ],
+    ids=["log-probability", "vector", "answers and spans"],
+)
+def test_questions_travel(cluster, tmp_path, direction, decomposer):
+    corpus = frame(12)
+    corpus["verb"] = [" ".join(text.split()[-3:-1]) for text in corpus["prompt"]]
+    by = attributor(decomposer)
+    engine = dla.RayEngine(2, address=cluster, load=partial(dla.demo.load_small, "raw"))
+    far = dla.sweep(corpus, by, tmp_path / "far", engine=engine, direction=direction, window=4)
+    assert far.count == 12
+    assert_same(far, dla.sweep(corpus, by, tmp_path / "here", direction=direction, window=4))

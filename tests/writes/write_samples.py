@@ -1,7 +1,7 @@
 """Writes of every kind with random activations, each with its dense truth: every vector, one position at a time."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, final
 
 import torch
@@ -141,6 +141,24 @@ def _sources(shape: Shape, route: dla.Route, generator: Generator) -> Made:
     return dla.Sources(pattern, v, W_O, b_V, labels, route), {pattern: weights, v: values}, dense
 
 
+def _spans(shape: Shape, route: dla.Route, generator: Generator) -> Made:
+    """Sources added up over two spans, in which other ones are in each prompt."""
+    sources, activations, dense = _sources(shape, route, generator)
+    assert isinstance(sources, dla.Sources)
+    heads = 2 * shape.parts
+    spans = torch.randint(2, (shape.batch, shape.pos), generator=generator)
+    labels = [dla.Label("span", 0, i // 2, f"{i // 2} ← {i % 2}") for i in range(2 * heads)]
+
+    def of_span(part: int, b: int, p: int) -> Tensor:
+        if part >= 2 * heads:
+            return dense(part - 2 * heads + heads * shape.pos, b, p)
+        own = [dense(part // 2 * shape.pos + s, b, p) for s in range(shape.pos) if spans[b, s] == part % 2]
+        return sum(own, torch.zeros(shape.d_model).to(sources.W_O))
+
+    labels += [label for label in sources.labels if label.kind == "b_V"]
+    return replace(sources, parts=labels, spans=spans), activations, of_span
+
+
 class _Transcoder(NamedTuple):
     """A transcoder with a skip connection."""
 
@@ -226,6 +244,7 @@ KINDS: dict[str, Callable[[Shape, dla.Route, Generator], Made]] = {
     "own scale": _own_scale,
     "sum": _sum,
     "sources": _sources,
+    "spans": _spans,
     "features": _features,
     "experts": _experts,
     "rounding": _rounding,

@@ -11,6 +11,11 @@ from dla.errors import DLAError
 from dla.sweeps.corpora.base import CorpusRow, RowReader, is_missing
 from dla.sweeps.layout import RESERVED
 
+NEEDED = ("prompt", "answer")
+"""The columns that a corpus must have, where a sweep is not told what to ask."""
+
+_OPTIONAL = "'incorrect' and 'position'"
+
 _ROWS = 1024  # how many rows are compared at a time
 
 
@@ -29,18 +34,21 @@ class Corpus:
         fingerprint: Changes when a row does, or the order of rows; not with the names of files.
     """
 
-    def __init__(self, reader: RowReader, name: str, files: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, reader: RowReader, name: str, files: Sequence[Path] = (), needed: Sequence[str] = NEEDED
+    ) -> None:
         """Reads every row once, and keeps eight bytes of each: by them a row that changes later is noticed.
 
         Args:
             reader: Reads the rows.
             name: What an error calls the corpus.
             files: The files that it reads, if it does.
+            needed: The columns that it must have.
 
         Raises:
             ValueError: If a needed column is missing, or the name of one cannot be.
         """
-        self.columns = check_column_names(reader.columns, name)
+        self.columns = check_column_names(reader.columns, name, needed)
         self.size, self.compares, self._name = 0, False, name
         self._files, self._states = files, _states(files)
         self._digests = array("Q")
@@ -126,17 +134,19 @@ def _digest(told: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(told, digest_size=8).digest(), "little")
 
 
-def check_column_names(columns: Sequence[Any], name: str) -> tuple[str, ...]:
+def check_column_names(columns: Sequence[Any], name: str, needed: Sequence[str] = NEEDED) -> tuple[str, ...]:
     """Column names, if a corpus can have these.
 
     Raises:
         ValueError: If a needed one is missing, or one is called as the sweep calls its own.
     """
-    missing = [needed for needed in ("prompt", "answer") if needed not in columns]
+    missing = [column for column in needed if column not in columns]
     if missing:
+        *others, last = map(repr, needed)
+        verb = f"{', '.join(others)} and {last} are" if others else f"{last} is"
         raise ValueError(
-            f"{name} has no column {missing[0]!r}; its columns are {list(columns)}. Rename them: 'prompt' and "
-            "'answer' are needed, 'incorrect' and 'position' may be there, and any others are kept."
+            f"{name} has no column {missing[0]!r}; its columns are {list(columns)}. Rename them: {verb} needed, "
+            f"{_OPTIONAL if 'incorrect' not in needed else repr('position')} may be there, and any others are kept."
         )
     for column in columns:
         if not isinstance(column, str):

@@ -9,7 +9,7 @@ import pandas as pd
 
 from dla.inputs.arguments import file_path
 from dla.sweeps.corpora.base import RowReader
-from dla.sweeps.corpora.corpus import Corpus
+from dla.sweeps.corpora.corpus import NEEDED, Corpus
 from dla.sweeps.corpora.tables import read_frame, read_hugging_face, read_parquet
 from dla.sweeps.corpora.text_files import CsvReader, JsonReader
 from dla.text import as_text
@@ -22,22 +22,26 @@ _READERS: dict[str, Callable[[Sequence[Path]], RowReader]] = {
 }
 
 
-def open_corpus(source: Any) -> Corpus:
+def open_corpus(source: Any, needed: Sequence[str] = NEEDED) -> Corpus:
     """The corpus of a data frame, a dataset, a file, a folder of files, or a list of files.
+
+    Args:
+        source: One of these.
+        needed: The columns that it must have.
 
     Raises:
         ValueError: If there is no such file, a folder holds files of several kinds or of none, or columns are missing.
         TypeError: If it is none of these.
     """
     if isinstance(source, pd.DataFrame):
-        return Corpus(read_frame(source), "The data frame")
+        return Corpus(read_frame(source), "The data frame", needed=needed)
     datasets = sys.modules.get("datasets")  # whoever has a dataset has imported it
     if datasets is not None and isinstance(source, datasets.Dataset):
-        return Corpus(read_hugging_face(source), "The dataset")
+        return Corpus(read_hugging_face(source), "The dataset", needed=needed)
     paths = source if isinstance(source, list | tuple) else [source]
     if paths and all(isinstance(path, str | Path) for path in paths):
         files = [file for path in paths for file in _files(file_path(path, "a corpus"))]
-        return Corpus(_reader(files), " and ".join(repr(str(file)) for file in files[:2]), files)
+        return Corpus(_reader(files), " and ".join(repr(str(file)) for file in files[:2]), files, needed)
     raise TypeError(
         f"A corpus cannot be a {as_text(type(source).__name__)}. Pass a pandas DataFrame, a datasets.Dataset (one "
         "split, not streamed: a sweep that resumes reads it again), or the path of a .jsonl, .csv or .parquet file "

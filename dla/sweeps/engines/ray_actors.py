@@ -17,6 +17,7 @@ from dla.sweeps.batches import BatchSettings
 from dla.sweeps.engines.base import Engine, SweepJob
 from dla.sweeps.engines.cluster import DEATHS, check_room, connected, plain_errors, ray_package, received, sent
 from dla.sweeps.identity import computes_otherwise, identity
+from dla.sweeps.question import SweepQuestion
 from dla.sweeps.shards import ShardResult
 from dla.sweeps.static_plan import StaticPlan
 from dla.sweeps.sweep_rows import SweepRow
@@ -78,7 +79,10 @@ class RayEngine(Engine):
         ray = ray_package()
         with connected(ray, self.address), plain_errors(ray):
             check_room(ray, self.actors, self.cpus, self.gpus)
-            setup, corpus = sent(ray, self._setup(job), "model or decomposer"), sent(ray, job.corpus, "corpus")
+            setup, corpus = (
+                sent(ray, self._setup(job), "model or decomposer"),
+                sent(ray, job.corpus, "corpus"),
+            )
             options = {"num_cpus": self.cpus, "num_gpus": self.gpus}
             actor = ray.remote(**options, max_restarts=-1, max_task_retries=DEATHS - 1)(_Actor)
             # in a list, a reference arrives as a reference: what cannot be read is then our error, not an actor's death
@@ -95,7 +99,7 @@ class RayEngine(Engine):
         attributor = job.attributor
         model = attributor.model.source if self.load is None else None
         return _ActorSetup(
-            *(model, self.load, attributor.decomposer, job.settings, job.folder),
+            *(model, self.load, attributor.decomposer, job.plan.question, job.settings, job.folder),
             *(job.model, job.samples, job.plan.digest, self.cpus),
         )
 
@@ -108,6 +112,7 @@ class _ActorSetup:
     model: Any
     load: Callable[[], Any] | None
     decomposer: Decomposer
+    question: SweepQuestion
     settings: BatchSettings
     folder: Path
     expected: Mapping[str, Any]
@@ -123,7 +128,7 @@ class _ActorSetup:
         """
         model = self.model if self.load is None else self.load()
         attributor = Attributor(model, self.decomposer, check="raise" if self.settings.check == "raise" else "warn")
-        plan = StaticPlan(attributor)
+        plan = StaticPlan(attributor, self.question)
         found = identity(plan, self.samples)
         parts = [] if plan.digest == self.digest else ["its parts differ"]
         wrong = [*differences(self.expected, found), *parts] or [*computes_otherwise(self.expected, found)]

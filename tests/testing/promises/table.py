@@ -188,6 +188,7 @@ _VOCABULARY = (
     Promise("unknown:", "vocabulary", "DecodesTheNextToken"),
     Promise("bos:", "vocabulary", "DecodesTheNextToken"),
     Promise("chat:", unseen="the tokenizer's own template, tests/inputs/test_chats.py"),
+    Promise("decode_all:", unseen="what a tokenizer does with several ids, tests/decomposers/test_spans.py"),
 )
 
 _DICTIONARY = (
