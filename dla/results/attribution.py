@@ -16,7 +16,7 @@ from dla.engine.forward import ForwardResult
 from dla.engine.query import Query
 from dla.engine.rules import Rule
 from dla.inputs.arguments import file_path
-from dla.inputs.given import Count, count, shown
+from dla.inputs.given import Count, shown
 from dla.labels import Label
 from dla.provenance import Provenance
 from dla.results.answers import Answers
@@ -26,6 +26,7 @@ from dla.results.axes import provenance_of, without_axes
 from dla.results.choosing import PER_PLACE, of_prompt, summed
 from dla.results.difference import Difference
 from dla.results.grouped import grouped
+from dla.results.json_notes import notes_of
 from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen, place_of_direction, places_of
 from dla.results.part import Part
 from dla.results.places import Places
@@ -42,6 +43,7 @@ from dla.results.traced_positions import Pos
 from dla.text import shortened
 from dla.views.brief import mean_of
 from dla.views.dataset import frame_of, to_dataset, with_question
+from dla.views.document import rows_written
 from dla.views.endings import NETCDF, check_target
 from dla.views.files import write_dataset
 from dla.views.grid import Grid
@@ -354,9 +356,20 @@ class Attribution(Questions, TablePerDirection):
         """
         write_report(self, file_path(path, "the file"), sources, promoted, self._repr_html_())
 
-    def to_json(self, top: Count | None = None) -> str:
-        """What was found as JSON, the strongest rows first: all of them, or `top`, and the sum of those left out."""
-        return rows_as_json(self, None if top is None else count(top, "top", "rows", least=0))
+    def to_json(self, top: Count | None = None, *, caveats: bool = True) -> str:
+        """What was found as strict JSON, the strongest rows first: all of them, or `top`, and one row for the rest.
+
+        `dla.views.document.schema()` is the JSON Schema; NaN is null.
+
+        Args:
+            top: How many rows.
+            caveats: Whether to say what `caveats` says, where that can be asked; the model runs once more for it.
+
+        Raises:
+            TypeError: If `top` is not a whole number, or `caveats` something else.
+            ValueError: If `top` is negative.
+        """
+        return rows_as_json(self, rows_written(top), **notes_of(self, caveats))
 
     def __repr__(self) -> str:
         worst, allowed = (float(tensor.nan_to_num().abs().max()) for tensor in (self.gap, self.tolerance))
