@@ -24,9 +24,6 @@ class AttributedRows(RowsOfResult, Protocol):
     def gap(self) -> Float[Tensor, "*direction_batch_and_pos"]: ...
 
     @property
-    def output_logit(self) -> Float[Tensor, "*direction_batch_and_pos"]: ...
-
-    @property
     def rerun(self) -> Rerun | None: ...
 
     @property

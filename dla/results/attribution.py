@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import torch
 from jaxtyping import Float, Int
@@ -15,48 +14,33 @@ from dla.decomposers.groups import Renaming, Selector
 from dla.engine.forward import ForwardResult
 from dla.engine.query import Query
 from dla.engine.rules import Rule
-from dla.inputs.arguments import file_path
-from dla.inputs.given import Count, count, shown
+from dla.inputs.given import Count, shown
 from dla.inputs.spans import Spans
 from dla.labels import Label
 from dla.provenance import Provenance
 from dla.results.answers import Answers
 from dla.results.attributed import run_of
-from dla.results.attribution_table import ROWS_SHOWN, attribution_grid, of_answers, ranked
+from dla.results.attribution_table import ranked
 from dla.results.axes import provenance_of, without_axes
 from dla.results.choosing import PER_PLACE, of_prompt, summed
 from dla.results.difference import Difference
 from dla.results.grouped import grouped, over_spans
 from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen, place_of_direction, places_of
+from dla.results.outputs import Outputs
 from dla.results.part import Part
 from dla.results.places import Places
 from dla.results.question import Question
 from dla.results.questions import Questions
 from dla.results.refining import refined
-from dla.results.report import write_report
 from dla.results.rerun import Rerun
-from dla.results.sums import adds_up
-from dla.results.tables import TablePerDirection
 from dla.results.trace import trace
 from dla.results.trace_back import trace_back
 from dla.results.traced_positions import Pos
-from dla.text import shortened
-from dla.views.brief import mean_of
-from dla.views.dataset import frame_of, to_dataset, with_question
-from dla.views.endings import NETCDF, check_target
-from dla.views.files import write_dataset
-from dla.views.grid import Grid
-from dla.views.plots.of_result import ResultPlots
-from dla.views.rows_json import rows_as_json
-
-if TYPE_CHECKING:
-    import pandas
-    import xarray
 
 
 @final
-@dataclass(frozen=True, eq=False)
-class Attribution(Questions, TablePerDirection):
+@dataclass(frozen=True, eq=False, repr=False)
+class Attribution(Questions, Outputs):
     """What each part of the model contributed to a logit, or to a difference of logits.
 
     All tensors are in logits. The axis of directions is there if several were asked for; the batch axis is always there
@@ -322,69 +306,5 @@ class Attribution(Questions, TablePerDirection):
             return replace(self, question=None, **over_spans(self, spans, self.rerun))
         return replace(self, question=None, **grouped(self, key, self.rerun))
 
-    def to_xarray(self) -> "xarray.Dataset":
-        """A dataset with dimensions `part`, `direction`, `batch`, `position`, and coordinates for what labels say."""
-        tensors = {name: getattr(self, name) for name in TENSORS}
-        whole = adds_up(self.values, self.total, self.tolerance, self.provenance.row_kind)
-        return to_dataset(self.parts, tensors, self.provenance, whole)
-
-    def to_dataframe(self) -> "pandas.DataFrame":
-        """One row for each part, direction, prompt and position."""
-        return frame_of(self.to_xarray(), ["values"])
-
-    def save(self, path: str | Path) -> None:
-        """Writes everything, with what was asked of which model, to one netCDF file, whole or not at all.
-
-        Raises:
-            ValueError: If the name has the ending of another format, such as `.csv`; says what writes that.
-            OSError: If there is no such folder, or the file cannot be written there.
-        """
-        file = file_path(path, "the file")
-        check_target(file, NETCDF, "netCDF")
-        question = self.question if self.rerun is None else Question.of(self.rerun, self.provenance)
-        write_dataset(with_question(self.to_xarray(), "" if question is None else question.as_text()), file)
-
-    @property
-    def plot(self) -> ResultPlots:
-        """The plots of this result: `plot()` picks the right one; `plot.heads()`, `plot.waterfall()`, ... by name."""
-        return ResultPlots(self)
-
-    def report(self, path: str | Path, *, sources: Count = 0, promoted: Count = 0) -> None:
-        """Writes a page to explore: one HTML file, which needs no network. It appears whole or not at all.
-
-        Args:
-            path: The file.
-            sources: How many heads, the strongest, to split by the token that they read; one more run of the model.
-            promoted: How many tokens to name that each of these heads pushes up and down; one more run.
-
-        Raises:
-            RunChangedError: If the model does not run any more as it ran for this result.
-            ValueError: If the name has another ending, the result was read from a file, or no row is a head.
-            OSError: If there is no such folder, or the file cannot be written there.
-        """
-        write_report(self, file_path(path, "the file"), sources, promoted, self._repr_html_())
-
-    def to_json(self, top: Count | None = None) -> str:
-        """What was found as JSON, the strongest rows first: all of them, or `top`, and the sum of those left out."""
-        return rows_as_json(self, None if top is None else count(top, "top", "rows", least=0))
-
-    def __repr__(self) -> str:
-        worst, allowed = (float(tensor.nan_to_num().abs().max()) for tensor in (self.gap, self.tolerance))
-        several = len(self.directions)
-        told = f"{several} directions" if several else f"logit {mean_of(of_answers(self.logit, self.provenance))}"
-        return (
-            f"Attribution({shortened(self.provenance.direction)}, {self.provenance.decomposer}: "
-            f"{len(self.parts)} parts, {told}, largest gap {worst:.1e}, allowed {allowed:.1e})"
-        )
-
-    _shown = ROWS_SHOWN
-
-    def _grid(self, shown: int) -> Grid:
-        return attribution_grid(self, shown)
-
     def _place(self, label: OneLabel) -> int:
         return LabelIndex(self.labels)(label)
-
-
-TENSORS = ("values", *PER_PLACE, "gap", "positions")
-"""The tensors of an attribution, as a dataset has them."""

@@ -13,12 +13,13 @@ from dla.inputs.given import Count, count
 from dla.labels import Label
 from dla.results.alignment import check_comparable, rows_of_both
 from dla.results.attributed import AttributedRows
-from dla.results.attribution_table import is_transformed, mean_by_row
+from dla.results.attribution_table import is_transformed, mean_by_row, of_answers
 from dla.results.crossing import crossed_values
 from dla.results.tables import TablePerDirection
 from dla.text import shortened, some_of
 from dla.views.compared import COMPARED, compared_lines
 from dla.views.dataset import DIFFERENCE_FORMAT, frame_of, to_dataset
+from dla.views.document import asked, document, ranked_rows, rows_written, strict_json
 from dla.views.endings import NETCDF, check_target
 from dla.views.files import write_dataset
 from dla.views.grid import Grid
@@ -159,6 +160,21 @@ class Difference(TablePerDirection):
         check_target(file, NETCDF, "netCDF")
         write_dataset(self.to_xarray(), file)
 
+    def to_json(self, top: Count | None = None) -> str:
+        """The differences as strict JSON, the largest of either sign first; see `Attribution.to_json`.
+
+        Args:
+            top: How many rows; None for all, and one row for the rest.
+
+        Raises:
+            TypeError: If `top` is not a whole number.
+            ValueError: If it is negative.
+        """
+        shown = rows_written(top)
+        several = [self.direction(name) for name in self.directions] or [self]
+        about = {"first": asked(self.first.provenance), "second": asked(self.second.provenance)}
+        return strict_json(document("comparison", **about, directions=[one._ranked(shown) for one in several]))
+
     def plot(self, shown: Count = 15) -> Any:
         """Bars of both and their difference, of the `shown` rows that differ most; after `split`, of why they differ.
 
@@ -178,6 +194,22 @@ class Difference(TablePerDirection):
 
     def __repr__(self) -> str:
         return f"Difference({shortened(self._title())}: {len(self.parts)} parts)"
+
+    def _ranked(self, shown: int | None) -> dict[str, Any]:
+        tensors = {"first": self.left, "second": self.right, "difference": self.values}
+        tensors |= {} if self.written is None or self.read is None else {"written": self.written, "read": self.read}
+        columns = {name: mean_by_row(self.first, tensor).tolist() for name, tensor in tensors.items()}
+        both = {"first": self.first, "second": self.second}
+        return {
+            "direction": self._title(),
+            "sums": {
+                name: {which: _mean(of_answers(getattr(one, name), one.provenance)) for which, one in both.items()}
+                for name in ("logit", "output_logit", "constant", "total")
+            },
+            "gap": max(float(one.gap.abs().nan_to_num().max()) for one in both.values()),
+            "tolerance": sum(float(one.tolerance.nan_to_num().max()) for one in both.values()),
+            **ranked_rows(self.parts, columns, "difference", shown),
+        }
 
     def _title(self) -> str:
         return " minus ".join(

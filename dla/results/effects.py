@@ -18,6 +18,7 @@ from dla.results.label_index import LabelIndex, OneLabel
 from dla.results.tables import TablePerDirection
 from dla.text import shortened
 from dla.views.dataset import frame_of, frame_of_columns
+from dla.views.document import asked, document, ranked_rows, rows_written, strict_json
 from dla.views.grid import Grid, Line, printed, signed
 from dla.views.plots.scatter import effects_scatter
 
@@ -29,6 +30,7 @@ NORM = Label("norm", text="the final norm")
 """The row of what the final norm's scale adds to a repair."""
 
 _SHOWN = 20  # rows of a printed table
+_REPAIRERS = 5  # of them in JSON
 _NAMED = 2  # rows that repaired most, in each line of it
 
 
@@ -169,6 +171,22 @@ class Effects(TablePerDirection):
         frame = frame_of(self.to_xarray(), ["values", "direct_effect", "measured_effect", "repaired"])
         return frame.rename(columns={"part": "label"})
 
+    def to_json(self, top: Count | None = None) -> str:
+        """The effects as strict JSON, the strongest parts first; see `Attribution.to_json`.
+
+        Args:
+            top: How many parts; None for all, and one row for the rest.
+
+        Raises:
+            TypeError: If `top` is not a whole number.
+            ValueError: If it is negative.
+        """
+        shown, provenance = rows_written(top), self.attribution.provenance
+        several = [self.direction(name) for name in self.directions] or [self]
+        rows = [one._ranked(shown) for one in several]
+        about = {**asked(provenance), "ablation": self.ablation, "at": self.at}
+        return strict_json(document("effects", **about, directions=rows))
+
     def plot(self) -> Any:
         """Direct against measured effects, a point a part, as a figure of plotly.
 
@@ -181,6 +199,23 @@ class Effects(TablePerDirection):
     def __repr__(self) -> str:
         provenance = self.attribution.provenance
         return f"Effects({shortened(provenance.direction)}, {self.ablation}, at={self.at!r}: {len(self.labels)} parts)"
+
+    def _ranked(self, shown: int | None) -> dict[str, Any]:
+        tensors = {
+            "value": self.values,
+            "direct_effect": self.direct_effects,
+            "measured_effect": self.measured_effects,
+            "repaired": self.repaired,
+            "tolerance": self.tolerance,
+        }
+        columns = {name: mean_by_row(self.attribution, tensor).tolist() for name, tensor in tensors.items()}
+
+        def by(i: int) -> dict[str, Any]:
+            found = self.repair(self.labels[i]).top(_REPAIRERS)
+            return {"repaired_by": [{"part": label, "value": value} for label, value in found]}
+
+        rows = ranked_rows(self.attribution.parts, columns, "value", shown, by)
+        return {"direction": self.attribution.provenance.direction, **rows}
 
     def _grid(self, shown: int) -> Grid:
         tensors = (self.values, self.direct_effects, self.measured_effects, self.repaired)

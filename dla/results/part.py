@@ -20,6 +20,7 @@ from dla.results.rerun import Rerun
 from dla.text import as_text
 from dla.views.brief import listed, mean_of
 from dla.views.dataset import frame_of_columns
+from dla.views.document import document, strict_json
 from dla.views.grid import Grid, printed, signed
 
 if TYPE_CHECKING:
@@ -56,6 +57,18 @@ class TokenEffects:
         named = [*self.up, *self.down]
         texts, values = [text for text, _ in named], [value for _, value in named]
         return frame_of_columns({"id": [*self.up_ids, *self.down_ids], "token": texts, "logits": values})
+
+    def to_json(self) -> str:
+        """The tokens as strict JSON; see `Attribution.to_json`."""
+        ends = (("up", self.up, self.up_ids), ("down", self.down, self.down_ids))
+        listed_ends = {
+            end: [
+                {"token": text, "id": ids[i] if i < len(ids) else None, "value": value}
+                for i, (text, value) in enumerate(several)
+            ]
+            for end, several, ids in ends
+        }
+        return strict_json(document("top_tokens", part=self.part, **listed_ends))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
         yield self._grid().rich(options.max_width)

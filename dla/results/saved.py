@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from dla.errors import FileFormatError
 from dla.inputs.arguments import file_path
-from dla.results.attribution import TENSORS, Attribution
+from dla.results.attribution import Attribution
+from dla.results.outputs import TENSORS
 from dla.results.question import Question
 from dla.results.sums import adds_up
 from dla.text import as_text

@@ -12,11 +12,13 @@ from rich.table import Table
 from dla.inputs.arguments import choice, instance
 from dla.inputs.given import Count, count, shown
 from dla.results.label_index import OneLabel
+from dla.summaries.documents import summary_document
 from dla.summaries.extremes import ExtremePrompt
 from dla.summaries.frames import PART_COLUMNS
 from dla.summaries.intervals import Interval, NormalInterval
 from dla.summaries.subject import SummarySubject
 from dla.summaries.tally import SummarySettings, Tallies, Tally, overall_tally
+from dla.views.document import rows_written, strict_json
 from dla.views.grid import Grid, printed
 
 _SHOWN = 10  # how many parts a printed table shows at each end
@@ -99,6 +101,20 @@ class GroupStatistics(abc.ABC):
         """
         numbers = self._numbers(check_interval(interval))
         return numbers[numbers["part"].isna()].drop(columns=PART_COLUMNS).reset_index(drop=True)
+
+    def to_json(self, top: Count | None = None, interval: Interval = USUAL_INTERVAL) -> str:
+        """The means of each group as strict JSON, the largest of either sign first; see `Attribution.to_json`.
+
+        Args:
+            top: How many parts of each group; None for all, and one row for the rest.
+            interval: How sure each mean is.
+
+        Raises:
+            TypeError: If `top` is not a whole number, or the interval is none.
+            ValueError: If `top` is negative.
+        """
+        frames = self.to_dataframe(interval), self.sums(interval)
+        return strict_json(summary_document(self.about, self.settings.split.names, *frames, rows_written(top)))
 
     def table(self, shown: Count = _SHOWN, interval: Interval = USUAL_INTERVAL) -> Table:
         """The table that is printed, with at most `shown` parts at each end."""

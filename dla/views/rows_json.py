@@ -1,68 +1,79 @@
-"""A result as JSON that is short enough to read: the strongest rows, and what is left out."""
+"""An attribution, or a trace, as a document: the strongest rows, one row for the rest, and the proof."""
 
-import json
-import math
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
-from dla.text import as_text
+from dla.views.document import asked, document, kept_first, named, strict_json
 from dla.views.plots.rows import PlotRows, RowsOfResult, mean_over
 
-ROWS_FORMAT = "dla.attribution.rows/1"
 
-
-def rows_as_json(result: RowsOfResult, top: int | None) -> str:
-    """The strongest rows of a result, their sums, and what was asked; NaN is null.
+def rows_as_json(result: RowsOfResult, top: int | None, **told: Any) -> str:
+    """The document as JSON.
 
     Args:
-        result: The result; over several positions, the numbers are means.
-        top: How many rows; None for all.
+        result: The result; over several positions the numbers are means, or sums over the tokens of an answer.
+        top: How many rows are written out; None for all.
+        told: What is said of the result besides: caveats, answers.
     """
+    return strict_json(rows_document(result, top, **told))
+
+
+def rows_document(result: RowsOfResult, top: int | None, **told: Any) -> dict[str, Any]:
+    """The same as plain values."""
     rows, provenance = PlotRows.of(result), result.provenance
-    document = {
-        "format": ROWS_FORMAT,
-        "model": provenance.model,
-        "dtype": provenance.dtype,
-        "decomposer": provenance.decomposer,
-        "row_kind": provenance.row_kind,
-        "prompts": [list(tokens) for tokens in provenance.tokens],
-        "positions": [{"prompt": prompt, "position": position} for prompt, position in rows.places],
-        "directions": [_direction(result, rows, i, top) for i in range(len(rows.directions))],
-        "versions": dict(provenance.versions),
-    }
-    return json.dumps(_plain(document), ensure_ascii=False, allow_nan=False, indent=2)
+    return document(
+        "trace" if provenance.traced else "attribution",
+        **asked(provenance),
+        positions=[
+            {"prompt": prompt, "position": position, "token": rows.tokens[prompt][position] if rows.tokens else None}
+            for prompt, position in rows.places
+        ],
+        over_positions="sum" if provenance.summed else "mean",
+        directions=[_direction(result, rows, i, top) for i in range(len(rows.directions))],
+        **told,
+    )
 
 
 def _direction(result: RowsOfResult, rows: PlotRows, i: int, top: int | None) -> dict[str, Any]:
-    means = mean_over(rows.values[i], 0)
-    order = np.argsort(-np.abs(np.nan_to_num(means)), kind="stable") if rows.additive else np.arange(len(means))
-    kept, left = order[:top].tolist(), order[len(order) if top is None else top :]
+    times = _tokens_of_an_answer(result, rows)
+    means = mean_over(rows.values[i], 0) * times
+    kept, left = kept_first(means.tolist(), top, rows.additive)
+    numbers = {
+        "logit": rows.logit[i],
+        "constant": rows.constant[i],
+        "total": rows.total[i],
+        "output_logit": _of_places(result, rows, i, result.output_logit),
+    }
     gap = rows.logit[i] - rows.total[i] - rows.constant[i]
-    tolerance = result.tolerance.detach().cpu().double().reshape(len(rows.directions), -1)[i]
+    tolerance = _of_places(result, rows, i, result.tolerance)
+    rest = float(np.nansum(means[left])) if rows.additive else None
     return {
         "direction": rows.directions[i],
-        "logit": float(mean_over(rows.logit[i], 0)),
-        "constant": float(mean_over(rows.constant[i], 0)),
-        "total": float(mean_over(rows.total[i], 0)),
-        "largest_gap": float(np.abs(gap).max(initial=0.0)),
-        "tolerance": float(tolerance.nan_to_num().max()),
-        "rows": [_row(rows, j, float(means[j])) for j in kept],
-        "left_out": {"rows": len(left), "sum": float(np.nansum(means[left])) if rows.additive else None},
+        **{name: float(mean_over(each, 0)) * times for name, each in numbers.items()},
+        "rows": [{**named(rows.parts[j]), "value": float(means[j])} for j in kept],
+        "rest": {"rows": len(left), "sum": rest},
+        "not_selected": _not_selected(rows, i, float(np.nansum(means)), times),
+        "gap": float(np.abs(gap).max(initial=0.0)),
+        "tolerance": float(np.nan_to_num(tolerance).max(initial=0.0)),
     }
 
 
-def _row(rows: PlotRows, j: int, value: float) -> dict[str, Any]:
-    part = rows.parts[j]
-    return {"part": str(part), "kind": part.kind, "layer": part.layer, "head": part.head, "value": value}
+def _of_places(result: RowsOfResult, rows: PlotRows, i: int, tensor: Any) -> Float64[np.ndarray, " place"]:
+    there = (result.positions.reshape(-1).cpu() >= 0).numpy()
+    values: Float64[np.ndarray, "direction place"] = tensor.detach().cpu().double().numpy()
+    at: Float64[np.ndarray, " place"] = values.reshape(len(rows.directions), -1)[i][there]
+    return at
 
 
-def _plain(value: Any) -> Any:
-    """What JSON can hold: no NaN, and no text that is not one."""
-    if isinstance(value, str):
-        return as_text(value)
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return list(map(_plain, value))
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _not_selected(rows: PlotRows, i: int, seen: float, times: float) -> float | None:
+    """What the total has and no row: a selection left it out."""
+    return float(mean_over(rows.total[i], 0)) * times - seen if rows.additive else None
+
+
+def _tokens_of_an_answer(result: RowsOfResult, rows: PlotRows) -> float:
+    """What makes a mean over places the sum over the tokens of an answer, averaged over prompts."""
+    if not result.provenance.summed or "position" not in result.provenance.dims:
+        return 1.0
+    return len(rows.places) / max(len({prompt for prompt, _ in rows.places}), 1)

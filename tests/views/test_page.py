@@ -235,21 +235,3 @@ def test_numbers_come_back_from_base64() -> None:
     drawn = np.random.default_rng(0).standard_normal((2, 3))
     for dtype in ("<f4", "<f8"):
         np.testing.assert_array_equal(numbers(base64_of(drawn, dtype), dtype, 2, 3), drawn.astype(dtype))
-
-
-def test_json_has_the_strongest_rows_and_the_sum_of_the_others() -> None:
-    result = attribution([PROMPT, "When Mary"], pos=None)
-    data = json.loads(result.to_json(top=3))
-    (one,) = data["directions"]
-    assert [(row["part"], row["value"]) for row in one["rows"]] == [
-        (label, pytest.approx(value)) for label, value in result.top(3, by="abs")
-    ]
-    assert one["left_out"]["rows"] == len(result.parts) - 3
-    assert sum(row["value"] for row in one["rows"]) + one["left_out"]["sum"] == pytest.approx(one["total"], abs=1e-4)
-    assert one["logit"] == pytest.approx(float(result.logit.nanmean()))
-    every = json.loads(result.to_json())["directions"][0]
-    assert (len(every["rows"]), every["left_out"]) == (len(result.parts), {"rows": 0, "sum": 0.0})
-    layers = json.loads(attribution(decomposer=dla.LayerDecomposer()).to_json())["directions"][0]
-    assert [row["part"] for row in layers["rows"]] == attribution(decomposer=dla.LayerDecomposer()).labels
-    hole = replace(result, values=torch.full_like(result.values, torch.nan))
-    assert json.loads(hole.to_json(top=1))["directions"][0]["rows"][0]["value"] is None

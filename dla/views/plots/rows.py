@@ -36,6 +36,9 @@ class RowsOfResult(Protocol):
     def logit(self) -> Float[Tensor, "*direction_batch_and_pos"]: ...
 
     @property
+    def output_logit(self) -> Float[Tensor, "*direction_batch_and_pos"]: ...
+
+    @property
     def tolerance(self) -> Float[Tensor, "*direction_batch_and_pos"]: ...
 
     @property
