@@ -1,5 +1,6 @@
 """What the model itself says where it was asked."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import exp
@@ -10,12 +11,16 @@ from rich.table import Table
 
 from dla.provenance import Saying
 from dla.results.attributed import AttributedRows
+from dla.text import shortened
 from dla.views.dataset import frame_of_columns
 from dla.views.grid import Grid, printed
 from dla.views.plots.rows import PlotRows
 
 if TYPE_CHECKING:
     import pandas
+
+_SHOWN = 3
+"""How many tokens the line below a table tells of those asked about, and of the model's own."""
 
 
 @final
@@ -88,6 +93,30 @@ class Answers:
         ]
         header = ("position", "asked about", "its first answers")
         return Grid.of_rows("What the model says", header, rows, words=header[1:])
+
+
+def answers_in_short(result: AttributedRows) -> str:
+    """What stands below a table: how likely the tokens are that were asked about, and the model's own first answers.
+
+    Empty where the model's whole prediction was not looked at.
+    """
+    there, provenance = (result.positions.flatten() >= 0).tolist(), result.provenance
+    own = list(itertools.compress(provenance.said, there))
+    if not provenance.first or not own:
+        return ""
+    if len(own) == 1:
+        (first,) = itertools.compress(provenance.first, there)
+        asked = [f"{shortened(repr(token))} {exp(log):.2%}, rank {rank}" for token, log, rank in own[0]]
+        own_first = ", ".join(map(_answer, first[:_SHOWN]))
+        return f"The model: {'; '.join([*asked[:_SHOWN], 'its first answers'])} {own_first}."
+    best = [sayings[0] for sayings in own if sayings]
+    if len(best) < len(own):
+        return ""
+    logs, leading = [log for _, log, _ in best], sum(rank == 1 for *_, rank in best)
+    reach = f"probabilities from {exp(min(logs)):.2%} to {exp(max(logs)):.2%}"
+    if provenance.summed and len(provenance.tokens) == 1:
+        return f"The model: the answer {exp(sum(logs)):.2%}, {leading} of its {len(best)} tokens with rank 1; {reach}."
+    return f"The model: the token asked about first has rank 1 at {leading} of {len(best)} places; {reach}."
 
 
 def _asked(saying: Saying) -> str:

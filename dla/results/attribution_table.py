@@ -8,6 +8,7 @@ from dla.decomposers.plans import RowKind
 from dla.inputs.arguments import choice
 from dla.inputs.given import count
 from dla.provenance import Provenance
+from dla.results.answers import answers_in_short
 from dla.results.attributed import AttributedRows
 from dla.text import some_of
 from dla.views.grid import Grid, Line, signed
@@ -27,7 +28,7 @@ def attribution_grid(result: AttributedRows, shown: int) -> Grid:
     """
     ends = (tuple(Line(label, (signed(value),), value) for label, value in rows) for rows in _ends(result, shown))
     proof = tuple(Line(label, (signed(value),)) for label, value in proof_of(result))
-    return Grid(title_of(result), ("logits",), (*ends, proof), bar=_BAR)
+    return Grid(title_of(result), ("logits",), (*ends, proof), answers_in_short(result), bar=_BAR)
 
 
 def mean_by_row(result: AttributedRows, numbers: Float[Tensor, "part *more"]) -> Float[Tensor, " part"]:

@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from rich.console import Console, ConsoleOptions, Group
 from rich.table import Table
@@ -47,13 +48,16 @@ class TablePerDirection(abc.ABC):
         return self._grid(self._shown if shown is None else count(shown, "shown", "rows", least=0)).rich()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Group]:
-        yield Group(*(grid.rich(options.max_width) for grid in self._grids()))
+        yield Group(*(grid.rich(options.max_width) for grid in self._grids(noted=-1)))
 
     def __str__(self) -> str:
         return printed(self)
 
     def _repr_html_(self) -> str:
-        return folded_html([grid.html() for grid in self._grids()], self.directions)
+        return folded_html([grid.html() for grid in self._grids(noted=0)], self.directions)
 
-    def _grids(self) -> list[Grid]:
-        return [one._grid(one._shown) for one in [self.direction(name) for name in self.directions] or [self]]
+    def _grids(self, noted: int) -> list[Grid]:
+        """A table for each direction; a note that all of them have stands below one only."""
+        grids = [one._grid(one._shown) for one in [self.direction(name) for name in self.directions] or [self]]
+        own = grids[noted]
+        return [grid if grid is own or grid.note != own.note else replace(grid, note="") for grid in grids]

@@ -1,5 +1,6 @@
 """What the model says beside a result: the model's own softmax, whatever was asked."""
 
+from math import exp
 from typing import Any
 
 import pytest
@@ -56,3 +57,30 @@ def test_another_spelling_that_is_likely_is_told() -> None:
     assert [word for word, *_ in asked[0]] == ["Paris", " Paris"]
     asked = attributor.attribute("The Eiffel Tower is in the city of", dla.Logit(" Paris")).answers().asked
     assert [word for word, *_ in asked[0]] == [" Paris"]
+
+
+def printed(result: Any) -> str:
+    """A table on a line, without its frame."""
+    return " ".join(str(result).split())
+
+
+def test_a_printed_table_says_what_the_model_says() -> None:
+    """Also in a notebook, of a saved result, and below the last of several tables only."""
+    attributor = dla.Attributor(dla.demo.load_small("raw"), HEADS)
+    prompt = "When Mary and John went to the store , John gave a drink to"
+    result = attributor.attribute(prompt, dla.LogitDifference(" Mary", " John"))
+    (mary, john), (first, *_) = result.answers().asked[0][:2], result.answers().first[0]
+    said = f"The model: 'Mary' {exp(mary[1]):.2%}, rank {mary[2]}; 'John' {exp(john[1]):.2%}, rank {john[2]}"
+    assert f"{said}; its first answers '{first[0]}' {exp(first[1]):.2%}, " in printed(result)
+    assert f"{said}; its".replace("'", "&#x27;") in result._repr_html_()
+    both = attributor.attribute(prompt, {"a": dla.Logit(" Mary"), "b": dla.Logit(" John")})
+    assert printed(both).count("The model: ") == both._repr_html_().count("The model: ") == 1
+    several = attributor.attribute([prompt, prompt], dla.Logit([" Mary", " Tom"]))
+    least, most = (exp(several.answers().asked[i][0][1]) for i in (1, 0))
+    told = f"asked about first has rank 1 at 1 of 2 places; probabilities from {least:.2%} to {most:.2%}."
+    assert told in printed(several)
+    one = attributor.attribute(prompt, dla.Continuation(" Mary ."))
+    assert f"The model: the answer {exp(float(one.logit.sum())):.2%}, " in printed(one)
+    assert "The model: its first answers" in printed(attributor.attribute(prompt, dla.ResidualVector([1.0] * 64)))
+    for silent in (attributor.attribute(prompt, dla.Logit(" Mary")).trace("L1H1", by=HEADS), both.direction("a")):
+        assert ("The model: " in printed(silent)) == (silent.provenance.first != ())

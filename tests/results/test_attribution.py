@@ -175,7 +175,7 @@ def test_html_is_a_table_and_escapes_what_it_shows() -> None:
     result = attribution()
     html = result._repr_html_()
     assert html.startswith("<table")
-    assert html.endswith("</table>")
+    assert html.endswith("</p>")
     assert all(f">{label}<" in html for label in result.labels)
     evil = dla.Attributor(GPT2.model(), dla.HeadDecomposer()).attribute(PROMPT, dla.Logit("<s>"))
     evil = replace(evil, parts=(dla.Label("part", text="<b>"), *evil.parts[1:]))
@@ -211,7 +211,7 @@ def test_repr_is_short() -> None:
         assert len(repr(thing)) < 200
         html = thing._repr_html_()
         assert html.startswith("<table")
-        assert html.endswith(("</table>", "</details>"))
+        assert html.endswith(("</p>", "</table>", "</details>"))
 
 
 def test_a_warning_instead_of_an_error_returns_the_numbers_with_their_gap() -> None:
