@@ -19,7 +19,8 @@ from .decomposers import (
     RowKind,
     SourceDecomposer,
 )
-from .decomposers.plans import Entry, Rows
+from .decomposers.plans import Entry
+from .decomposers.rows import Rows
 from .directions import (
     CentredLogit,
     Continuation,

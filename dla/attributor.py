@@ -1,7 +1,6 @@
 """The one place where a model, a decomposition, a direction and prompts meet."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, final
 
 import torch
@@ -9,32 +8,27 @@ from torch import Tensor
 
 from dla.adapters import adapt
 from dla.adapters.anatomy import Anatomy
-from dla.adapters.base import ModelAdapter
-from dla.adapters.upstream import up_to
-from dla.adapters.view import AdapterView
-from dla.decomposers.base import Decomposer, as_decomposer, plan_of
-from dla.decomposers.plans import Plan
+from dla.decomposers.base import Decomposer, as_decomposer
 from dla.directions import Continuation, Direction, Directions, question
 from dla.directions.several import of_each_token
 from dla.edits import Edit
-from dla.edits.planning import EditPlanner, read_edits
 from dla.engine.autocast import refuse_autocast, without_autocast
-from dla.engine.caches import Cache, fitting, read_cache, read_prompts_or_cache
+from dla.engine.caches import fitting
 from dla.engine.forward import ForwardResult, Unembed, forward
 from dla.engine.generation import written_after
+from dla.engine.planner import Planner
 from dla.engine.query import Query
 from dla.engine.sampling import can_sample
 from dla.errors import (
-    ModelMismatchWarning,
     ReconstructionError,
     ReconstructionWarning,
-    UnsupportedModelError,
     warn_caller,
 )
 from dla.inputs.arguments import choice
 from dla.inputs.continuations import Continuations, continued
-from dla.inputs.given import Count, shown, whole_number
-from dla.inputs.prompts import Mask, Position, Positions, Prompts, Text, read_positions, read_prompts
+from dla.inputs.given import Count, shown
+from dla.inputs.positions import Position
+from dla.inputs.prompts import Mask, Prompts, Text, read_prompts
 from dla.results.attribution import Attribution
 from dla.results.diagnosis import diagnosis
 from dla.results.gaps import GapReport, explain
@@ -101,16 +95,13 @@ class Attributor:
         self._sampled = choice(unembed, "unembed", ("all", "sample")) == "sample"
         self.decomposer = as_decomposer(decomposer)
         self._proven: Anatomy | None = None
-        self._plans: dict[str | None, tuple[Anatomy, ModelAdapter, Plan]] = {}
-        self._reported: Anatomy | None = None
         with without_autocast():
             self.model = adapt(model)
-            self._planned()
+            self._planner = Planner(self.model, self.decomposer, strict=self.check == "raise")
 
     def __repr__(self) -> str:
-        anatomy, _, _ = self._plans[None]
         told = " ".join(shown(self.decomposer).split())
-        return f"Attributor({anatomy.name}, {told}, check={self.check!r})"
+        return f"Attributor({self._planner.name}, {told}, check={self.check!r})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -157,9 +148,9 @@ class Attributor:
             if cache is None:
                 refuse_autocast(on, self.model.anatomy.unembedding.W_U.device)
             query = (
-                self._continued(prompts, direction, pos, cache, attention_mask, prepend_bos, edits)
+                self._planner.continued(prompts, direction, pos, cache, attention_mask, prepend_bos, edits)
                 if isinstance(direction, Continuation)
-                else self._query(prompts, question(direction), pos, cache, attention_mask, prepend_bos, edits)
+                else self._planner.query(prompts, question(direction), pos, cache, attention_mask, prepend_bos, edits)
             )
             with fitting(query.cache):
                 run = self._forward(query).with_readout()
@@ -195,7 +186,7 @@ class Attributor:
         with without_autocast() as on:
             refuse_autocast(on, self.model.anatomy.unembedding.W_U.device)
             asked = continued(prompts, completions, self.model.vocabulary, attention_mask, prepend_bos)
-            query = self._query_at(asked.prompts, of_each_token(completions), asked.positions(), None, edits)
+            query = self._planner.query_at(asked.prompts, of_each_token(completions), asked.positions(), None, edits)
             return self._checked(Attribution.of(query, self._forward(query).with_readout()))
 
     def generate(
@@ -266,7 +257,7 @@ class Attributor:
             raise TypeError("A gap is explained for one direction at a time, and several were given. Pass one of them.")
         with without_autocast() as on:
             refuse_autocast(on, self.model.anatomy.unembedding.W_U.device)
-            return explain(self._query(prompts, wanted, pos, None, attention_mask, prepend_bos))
+            return explain(self._planner.query(prompts, wanted, pos, None, attention_mask, prepend_bos))
 
     def _forward(self, query: Query) -> ForwardResult:
         """One pass; the first that may take logits from columns of `W_U` proves them at every position."""
@@ -276,70 +267,6 @@ class Attributor:
         result = forward(query, unembed=Unembed.SAMPLE if self._proven is anatomy else Unembed.PROOF)
         self._proven = anatomy
         return result
-
-    def _query(
-        self,
-        prompts: Text | Tensor | Prompts | None,
-        direction: Direction | Directions,
-        pos: Position,
-        cache: Any,
-        attention_mask: Mask,
-        prepend_bos: bool | None,
-        edits: Sequence[Edit] = (),
-    ) -> Query:
-        cache = read_cache(self.model, cache)
-        read = read_prompts_or_cache(self.model, prompts, cache, attention_mask, prepend_bos)
-        return self._query_at(read, direction, read_positions(pos, read), cache, edits)
-
-    def _continued(
-        self,
-        prompts: Text | Tensor | Prompts | None,
-        continuation: Continuation,
-        pos: Position,
-        cache: Any,
-        attention_mask: Mask,
-        prepend_bos: bool | None,
-        edits: Sequence[Edit],
-    ) -> Query:
-        if whole_number(pos) != -1:
-            raise ValueError(f"pos={shown(pos)}: a Continuation is asked at the tokens of the answer. Leave pos out.")
-        cache = read_cache(self.model, cache)
-        asked, direction = continuation.posed(prompts, self.model.vocabulary, attention_mask, prepend_bos)
-        read = read_prompts_or_cache(self.model, asked.prompts, cache, None, None)
-        return replace(self._query_at(read, direction, asked.positions(), cache, edits), summed=True)
-
-    def _query_at(
-        self,
-        read: Prompts,
-        direction: Direction | Directions,
-        positions: Positions,
-        cache: Cache | None,
-        edits: Sequence[Edit],
-    ) -> Query:
-        edits = read_edits(edits, cache)
-        planned = self._planned if cache is not None else EditPlanner(self._planned, read, edits)
-        return replace(Query.of(planned, direction, read, positions, cache), tells=True)
-
-    def _report_mismatches(self, anatomy: Anatomy) -> None:
-        """Says where the model that runs is not the checkpoint that it was made from."""
-        if anatomy is self._reported:
-            return
-        self._reported = anatomy
-        for sentence in anatomy.mismatches:
-            if self.check == "raise" and not anatomy.compatibility:
-                raise UnsupportedModelError(f"{sentence} With check='warn' it is attributed as it runs.")
-            warn_caller(sentence, ModelMismatchWarning)
-
-    def _planned(self, at: str | None = None) -> tuple[ModelAdapter, Plan]:
-        """The model up to a place, and the decomposer's plan for it; made again only when its weights changed."""
-        anatomy = self.model.anatomy
-        self._report_mismatches(anatomy)
-        known = self._plans.get(at)
-        if known is None or known[0] is not anatomy:
-            model = AdapterView(self.model, anatomy) if at is None else up_to(self.model, at)
-            plan = plan_of(self.decomposer, model)
-            known = self._plans[at] = (anatomy, model, plan)
-        return known[1:]
 
     def _checked(self, result: Attribution) -> Attribution:
         asked = result.positions >= 0

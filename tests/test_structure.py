@@ -253,7 +253,7 @@ def test_the_kit_imports_neither_pytest_nor_hypothesis() -> None:
 
 def test_files_have_one_subject() -> None:
     lengths = {module_of(path): len(path.read_text().splitlines()) for path in FILES}
-    assert max(lengths.values()) <= 400, max(lengths, key=lambda name: lengths[name])
+    assert max(lengths.values()) <= 300, max(lengths, key=lambda name: lengths[name])
     assert sorted(lengths.values())[len(lengths) // 2] <= 150
 
 

@@ -14,7 +14,8 @@ from dla.decomposers import ComponentDecomposer, Decomposer, HeadDecomposer, Lay
 from dla.directions import Direction, Logit, LogitDifference, Tokens, read_tokens
 from dla.engine.caches import read_cache, read_prompts_or_cache
 from dla.inputs.given import Count, count, items, shown, whole_number
-from dla.inputs.prompts import Position, Text
+from dla.inputs.positions import Position
+from dla.inputs.prompts import Text
 from dla.results.attribution import Attribution
 
 UNITS: dict[str, Callable[[], Decomposer]] = {

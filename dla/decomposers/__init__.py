@@ -12,7 +12,8 @@ from dla.decomposers.head import HeadDecomposer
 from dla.decomposers.layer import LayerDecomposer
 from dla.decomposers.lens import LensDecomposer
 from dla.decomposers.neuron import NeuronDecomposer
-from dla.decomposers.plans import Entry, Item, RowKind, Rows
+from dla.decomposers.plans import Entry, Item
+from dla.decomposers.rows import RowKind, Rows
 from dla.decomposers.source import SourceDecomposer
 from dla.decomposers.splitting import split_sublayers
 

@@ -7,7 +7,8 @@ from typing import final
 
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.cover import merged_plans
-from dla.decomposers.plans import Item, Plan, RowKind, checked_items
+from dla.decomposers.plans import Item, Plan, checked_items
+from dla.decomposers.rows import RowKind
 from dla.inputs.given import items, shown
 
 Planned = Callable[[str | None], tuple[ModelAdapter, Plan]]

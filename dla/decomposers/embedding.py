@@ -6,7 +6,8 @@ from typing import final
 
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer
-from dla.decomposers.plans import GROUP, Entry, Item, Rows
+from dla.decomposers.plans import Entry, Item
+from dla.decomposers.rows import GROUP, Rows
 from dla.labels import Label
 
 

@@ -7,7 +7,8 @@ from typing import final
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer, as_decomposer, items_of
 from dla.decomposers.groups import Grouping, Selector, check_groups, named_groups
-from dla.decomposers.plans import Entry, Item, RowKind
+from dla.decomposers.plans import Entry, Item
+from dla.decomposers.rows import RowKind
 from dla.labels import ROUNDING
 from dla.writes import Write
 

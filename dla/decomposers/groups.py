@@ -6,7 +6,7 @@ from typing import final
 
 import torch
 
-from dla.decomposers.plans import GROUP, Rows, added_up
+from dla.decomposers.rows import GROUP, Rows, added_up
 from dla.decomposers.spans import SPAN
 from dla.inputs.arguments import name, truth
 from dla.inputs.given import items, shown

@@ -6,7 +6,7 @@ from typing import final
 
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer
-from dla.decomposers.plans import RowKind
+from dla.decomposers.rows import RowKind
 from dla.labels import Label
 from dla.writes import FullOutput, Write
 

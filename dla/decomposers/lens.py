@@ -7,7 +7,7 @@ from typing import final
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer
 from dla.decomposers.layer import streams_of
-from dla.decomposers.plans import RowKind
+from dla.decomposers.rows import RowKind
 from dla.errors import UnsupportedModelError
 from dla.writes import OwnScale, Write
 

@@ -7,7 +7,8 @@ from typing import final
 import torch
 
 from dla.decomposers.groups import Grouping, Renaming
-from dla.decomposers.plans import Entry, Item, Plan, PromptReduction, Reduction, Rows
+from dla.decomposers.plans import Entry, Item, Plan, PromptReduction
+from dla.decomposers.rows import Reduction, Rows
 from dla.decomposers.spans import SpanGrouping
 from dla.inputs.prompts import Prompts
 from dla.labels import Label

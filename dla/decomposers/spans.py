@@ -6,7 +6,8 @@ from typing import final
 
 import torch
 
-from dla.decomposers.plans import PromptReduction, Rows, added_up
+from dla.decomposers.plans import PromptReduction
+from dla.decomposers.rows import Rows, added_up
 from dla.inputs.spans import SpanPlaces, Spans, locator
 from dla.labels import Label
 

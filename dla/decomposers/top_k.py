@@ -5,7 +5,7 @@ from typing import final
 
 import torch
 
-from dla.decomposers.plans import Rows
+from dla.decomposers.rows import Rows
 from dla.labels import Label
 
 

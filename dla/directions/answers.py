@@ -7,7 +7,8 @@ import torch
 
 from dla.directions.base import Direction, ResolvedDirection, term_weights
 from dla.directions.shapes import Tokens, ids_of, read_tokens, words
-from dla.inputs.prompts import Positions, Prompts
+from dla.inputs.positions import Positions
+from dla.inputs.prompts import Prompts
 
 
 @final

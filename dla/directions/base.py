@@ -11,7 +11,8 @@ from torch import Tensor
 
 from dla.inputs.arguments import instance
 from dla.inputs.given import items, number, shown, whole_number
-from dla.inputs.prompts import Positions, Prompts
+from dla.inputs.positions import Positions
+from dla.inputs.prompts import Prompts
 
 
 @final

@@ -12,7 +12,8 @@ from dla.directions.shapes import few
 from dla.directions.tokens import following_ids
 from dla.inputs.columns import Column
 from dla.inputs.continuations import Continuations, Continued, continued, read_continuations
-from dla.inputs.prompts import Mask, Positions, Prompts, Text
+from dla.inputs.positions import Positions
+from dla.inputs.prompts import Mask, Prompts, Text
 from dla.inputs.vocabulary import Vocabulary
 
 

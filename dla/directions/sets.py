@@ -8,7 +8,8 @@ import torch
 from dla.directions.base import Direction, ResolvedDirection, term_weights
 from dla.directions.shapes import Several, Weights, few
 from dla.inputs.given import items, number, shown, token
-from dla.inputs.prompts import Positions, Prompts
+from dla.inputs.positions import Positions
+from dla.inputs.prompts import Prompts
 
 
 @final

@@ -12,7 +12,8 @@ from dla.directions.tokens import Logit, NextToken
 from dla.inputs.arguments import name
 from dla.inputs.continuations import Continuations
 from dla.inputs.given import Count, count, items, shown, token, whole_number
-from dla.inputs.prompts import Positions, Prompts
+from dla.inputs.positions import Positions
+from dla.inputs.prompts import Prompts
 
 
 class Directions(abc.ABC):

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dla.inputs.columns import Column
 from dla.inputs.given import ids_in, items, shown, token, whole_number
-from dla.inputs.prompts import Positions, Prompts
+from dla.inputs.positions import Positions
+from dla.inputs.prompts import Prompts
 
 if TYPE_CHECKING:
     import pandas as pd

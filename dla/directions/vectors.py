@@ -12,7 +12,8 @@ from torch import Tensor
 from dla.directions.base import Direction, ResolvedDirection
 from dla.directions.shapes import check_shape
 from dla.inputs.given import items, plain_tensor, shown
-from dla.inputs.prompts import Positions, Prompts
+from dla.inputs.positions import Positions
+from dla.inputs.prompts import Prompts
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,7 +5,7 @@ from typing import final
 
 from dla.edits.ablations import Ablation
 from dla.inputs.arguments import check_fields
-from dla.inputs.prompts import Position
+from dla.inputs.positions import Position
 from dla.labels import Label
 
 

@@ -22,7 +22,8 @@ from dla.edits.finding import PlaceFinder
 from dla.edits.places import EditPlace
 from dla.edits.rows import edit_rows
 from dla.inputs.given import items, shown
-from dla.inputs.prompts import Positions, Prompts, read_positions, read_prompts
+from dla.inputs.positions import Positions, read_positions
+from dla.inputs.prompts import Prompts, read_prompts
 from dla.writes import Site
 
 _TOKENS_AT_A_TIME = 2**13

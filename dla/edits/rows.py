@@ -10,7 +10,8 @@ from torch import Tensor
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.stops import Stop, Stretch, block_name, stops_of
 from dla.adapters.watching import before_hooks
-from dla.decomposers.plans import Entry, Item, Plan, RowKind
+from dla.decomposers.plans import Entry, Item, Plan
+from dla.decomposers.rows import RowKind
 from dla.errors import UnsupportedModelError
 from dla.inputs.prompts import Prompts
 from dla.labels import ROUNDING, Label

@@ -10,7 +10,8 @@ from torch import Tensor
 from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.watching import merged_observers
 from dla.inputs.given import shown
-from dla.inputs.prompts import Positions, Prompts
+from dla.inputs.positions import Positions
+from dla.inputs.prompts import Prompts
 from dla.writes.sites import Site, take_rows
 
 _AGAIN = "Make the cache again with run_with_cache, or leave it out."

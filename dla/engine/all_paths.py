@@ -9,7 +9,8 @@ from torch import Tensor
 
 from dla.adapters.base import ModelAdapter
 from dla.decomposers.base import Decomposer, plan_of
-from dla.decomposers.plans import PlanStep, RowKind
+from dla.decomposers.plans import PlanStep
+from dla.decomposers.rows import RowKind
 from dla.engine.back import Walk, Walked, place_at
 from dla.engine.frozen import FrozenRun
 from dla.engine.query import Query

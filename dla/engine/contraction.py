@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.decomposers.plans import PlanStep, Rows
+from dla.decomposers.plans import PlanStep
+from dla.decomposers.rows import Rows
 from dla.errors import UnsupportedModelError
 from dla.writes.sites import Site
 

@@ -13,7 +13,7 @@ from dla.adapters.base import ModelAdapter, Observer
 from dla.adapters.turns import turn_on
 from dla.adapters.user_hooks import is_readout_hooked
 from dla.adapters.watching import merged_observers
-from dla.decomposers.plans import RowKind, Rows, room_for
+from dla.decomposers.rows import RowKind, Rows, room_for
 from dla.engine.answers import ModelAnswers
 from dla.engine.autocast import autocast_on, refuse_autocast
 from dla.engine.contraction import Contraction

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dla.engine.activations import PositionSelector
 from dla.engine.query import Query
-from dla.inputs.prompts import Positions, read_positions
+from dla.inputs.positions import Positions, read_positions
 from dla.writes.sites import Site
 
 

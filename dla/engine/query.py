@@ -16,7 +16,8 @@ from dla.directions import Direction, Directions, ResolvedDirection, one_place
 from dla.directions.several import named_directions
 from dla.engine.activations import PositionSelector, selector_of, watch
 from dla.inputs.arguments import instance
-from dla.inputs.prompts import Positions, Prompts
+from dla.inputs.positions import Positions
+from dla.inputs.prompts import Prompts
 
 
 @final

@@ -20,7 +20,7 @@ from dla.engine.columns import check_columns
 from dla.engine.logits import LogitReader, NormWatch, Readings, WeighedLogits, each_of, readings_of
 from dla.engine.query import Query
 from dla.engine.readout import DirectionAtReadout
-from dla.inputs.prompts import Positions
+from dla.inputs.positions import Positions
 
 EVERY = 16
 """One position of so many is unembedded."""

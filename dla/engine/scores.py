@@ -23,7 +23,7 @@ from dla.engine.query import Query
 from dla.engine.traced import reads_of
 from dla.engine.tracing import answered_by
 from dla.errors import UnsupportedModelError
-from dla.inputs.prompts import Positions
+from dla.inputs.positions import Positions
 from dla.labels import Label
 from dla.tolerances import TOLERANCE
 from dla.writes.sites import Site, take_rows

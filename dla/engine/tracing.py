@@ -13,7 +13,8 @@ from torch import Tensor
 from dla.adapters.upstream import up_to
 from dla.adapters.watching import merged_observers
 from dla.decomposers.base import Decomposer, plan_of
-from dla.decomposers.plans import PlanStep, Rows, rows_where
+from dla.decomposers.plans import PlanStep
+from dla.decomposers.rows import Rows, rows_where
 from dla.directions import ResolvedDirection
 from dla.engine.contraction import Contraction
 from dla.engine.forward import ForwardResult, before_norm, directions_of
@@ -26,7 +27,7 @@ from dla.engine.rules import Rule
 from dla.engine.shown import Shown
 from dla.engine.traced import shown_by_site
 from dla.engine.traced_features import Key, shown_of
-from dla.inputs.prompts import Positions
+from dla.inputs.positions import Positions
 from dla.labels import Label
 from dla.writes import Site
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dla.inputs.columns import Column
 from dla.inputs.given import ids_in, items, shown, whole_number
-from dla.inputs.prompts import Mask, Positions, Prompts, Text, packed, read_prompts, texts_of
+from dla.inputs.positions import Positions
+from dla.inputs.prompts import Mask, Prompts, Text, packed, read_prompts, texts_of
 from dla.inputs.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from torch import Tensor
 from dla.adapters.score_reads import MASKED, HeadNorm
 from dla.decomposers.base import Decomposer, as_decomposer
 from dla.decomposers.head import HeadDecomposer
-from dla.decomposers.plans import RowKind
+from dla.decomposers.rows import RowKind
 from dla.decomposers.source import quoted_tokens
 from dla.engine.forward import Unembed
 from dla.engine.frozen import FrozenRun
@@ -18,7 +18,7 @@ from dla.engine.query import Query
 from dla.engine.scores import ScoreQuestion, SplitScore
 from dla.errors import ReconstructionError, UnsupportedModelError
 from dla.inputs.given import shown, whole_number
-from dla.inputs.prompts import Positions, read_positions
+from dla.inputs.positions import Positions, read_positions
 from dla.labels import Label
 from dla.provenance import Provenance
 from dla.results.attention_score import AttentionScore

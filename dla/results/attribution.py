@@ -18,7 +18,6 @@ from dla.inputs.given import Count, shown
 from dla.inputs.spans import Spans
 from dla.labels import Label
 from dla.provenance import Provenance
-from dla.results.answers import Answers
 from dla.results.attributed import run_of
 from dla.results.attribution_table import ranked
 from dla.results.axes import provenance_of, without_axes
@@ -28,7 +27,6 @@ from dla.results.grouped import grouped, over_spans
 from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen, place_of_direction, places_of
 from dla.results.outputs import Outputs
 from dla.results.part import Part
-from dla.results.places import Places
 from dla.results.question import Question
 from dla.results.questions import Questions
 from dla.results.refining import refined
@@ -143,26 +141,6 @@ class Attribution(Questions, Outputs):
             ValueError: If there is no axis of prompts.
         """
         return replace(self, **of_prompt(self, prompt))
-
-    def places(self, parts: Count = 3) -> Places:
-        """A table with a line for each prompt and position, and its strongest parts; `result[i]` is one prompt's.
-
-        Args:
-            parts: How many parts a line names.
-
-        Raises:
-            TypeError: If it is not a whole number.
-            ValueError: If it is negative.
-        """
-        return Places.of(self, parts)
-
-    def answers(self) -> Answers:
-        """How likely the tokens are that were asked about, and the model's own first answers beside them.
-
-        Raises:
-            ValueError: If the model's whole prediction was not looked at: at many positions.
-        """
-        return Answers.of(self)
 
     def sum_positions(self) -> "Attribution":
         """The sum over the positions of each prompt, as of an answer's tokens: rows, total, constant, logit.

@@ -9,7 +9,7 @@ from torch import Tensor
 from dla.edits.planning import edits_of
 from dla.engine.answers import ModelAnswers
 from dla.engine.query import Query
-from dla.inputs.prompts import Positions
+from dla.inputs.positions import Positions
 from dla.provenance import Provenance, versions
 
 

@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions
 from rich.text import Text
 from torch import Tensor
 
-from dla.decomposers.plans import RowKind
+from dla.decomposers.rows import RowKind
 from dla.provenance import Provenance
 from dla.results.attributed import AttributedRows
 from dla.results.attribution_table import is_transformed, mean_by_row

@@ -12,7 +12,8 @@ from dla.directions import ResolvedDirection
 from dla.edits.planning import edits_of
 from dla.engine.query import Query
 from dla.inputs.given import shown, whole_number
-from dla.inputs.prompts import Positions, Prompts
+from dla.inputs.positions import Positions
+from dla.inputs.prompts import Prompts
 from dla.labels import Label
 from dla.results.attributed import AttributedRows
 from dla.results.attribution_table import over_positions

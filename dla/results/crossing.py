@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.decomposers.plans import RowKind
+from dla.decomposers.rows import RowKind
 from dla.engine.contraction import Contraction
 from dla.engine.forward import Unembed
 from dla.labels import Label

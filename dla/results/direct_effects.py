@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.decomposers.plans import RowKind
+from dla.decomposers.rows import RowKind
 from dla.inputs.arguments import choice
 from dla.inputs.given import Count, count
 from dla.results.attributed import AttributedRows

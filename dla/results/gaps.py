@@ -15,7 +15,8 @@ from dla.adapters.hooks_by_block import hooks_at_readout, hooks_at_start, hooks_
 from dla.adapters.stops import Stretch
 from dla.adapters.turns import turn_on
 from dla.adapters.user_hooks import UserHook, user_hooks, without_user_hooks
-from dla.decomposers.plans import Plan, RowKind
+from dla.decomposers.plans import Plan
+from dla.decomposers.rows import RowKind
 from dla.edits.rows import EDIT
 from dla.engine.forward import forward
 from dla.engine.query import Query

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dla.decomposers.groups import Grouping, Renaming, Selector, check_groups, named_groups, rule_of, rule_of_function
-from dla.decomposers.plans import RowKind, Rows, unique_labels
+from dla.decomposers.rows import RowKind, Rows, unique_labels
 from dla.decomposers.spans import SpanGrouping, span_reduction
 from dla.inputs.prompts import Prompts, unknown_prompts
 from dla.inputs.spans import Spans

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import exp
 from typing import Any
 
-from dla.decomposers.plans import RowKind
+from dla.decomposers.rows import RowKind
 from dla.errors import RunChangedError
 from dla.inputs.arguments import flag
 from dla.provenance import Saying

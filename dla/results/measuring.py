@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.decomposers.plans import RowKind
+from dla.decomposers.rows import RowKind
 from dla.edits import Ablation
 from dla.edits.rows import EDIT
 from dla.inputs.arguments import choice, instance

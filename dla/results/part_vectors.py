@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dla.adapters.base import Observer
-from dla.decomposers.plans import Rows, rows_where
+from dla.decomposers.rows import Rows, rows_where
 from dla.engine.contraction import Contraction
 from dla.engine.forward import before_norm, directions_of
 from dla.engine.query import Query

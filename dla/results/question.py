@@ -15,7 +15,8 @@ from torch import Tensor
 from dla.adapters.fingerprints import identity_of
 from dla.decomposers.recipes import recipe_of
 from dla.directions import ResolvedDirection
-from dla.inputs.prompts import Positions, Prompts
+from dla.inputs.positions import Positions
+from dla.inputs.prompts import Prompts
 from dla.inputs.vocabulary import Vocabulary
 from dla.provenance import Provenance
 from dla.results.rerun import Rerun

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from dla.decomposers.base import Decomposer
-from dla.decomposers.plans import Rows, rounding_last, unique_labels
+from dla.decomposers.rows import Rows, rounding_last, unique_labels
 from dla.errors import ReconstructionError
 from dla.results.attributed import AttributedRows
 from dla.results.rerun import Rerun

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from dla.adapters.watching import merged_observers
 from dla.decomposers.members import members
-from dla.decomposers.plans import GROUP, Plan, PlanStep, Rows
+from dla.decomposers.plans import Plan, PlanStep
+from dla.decomposers.rows import GROUP, Rows
 from dla.engine.contraction import Contraction
 from dla.engine.forward import Unembed
 from dla.labels import Label

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 
 from dla.decomposers.base import items_of
-from dla.decomposers.plans import Entry, Plan, rows_where
+from dla.decomposers.plans import Entry, Plan
+from dla.decomposers.rows import rows_where
 from dla.decomposers.source import SourceDecomposer
 from dla.inputs.given import Count, count
 from dla.labels import Label

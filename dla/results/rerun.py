@@ -17,7 +17,8 @@ from dla.adapters.user_hooks import UserHook, user_hooks
 from dla.decomposers.base import Decomposer, items_of
 from dla.decomposers.groups import Grouping, Renaming
 from dla.decomposers.pieces import plan_of_pieces
-from dla.decomposers.plans import Plan, PromptReduction, RowKind, label_of_sum, rows_where
+from dla.decomposers.plans import Plan, PromptReduction
+from dla.decomposers.rows import RowKind, label_of_sum, rows_where
 from dla.engine.autocast import autocast_on, refuse_autocast
 from dla.engine.forward import ForwardResult, Unembed, directions_of, forward, logit_reader_of
 from dla.engine.query import Query

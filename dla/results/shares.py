@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.decomposers.plans import RowKind
+from dla.decomposers.rows import RowKind
 from dla.results.attributed import AttributedRows
 from dla.results.attribution_table import mean_by_row
 from dla.results.part_vectors import PartVectors, direction_reads

@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, finfo
 
-from dla.decomposers.plans import RowKind
+from dla.decomposers.rows import RowKind
 from dla.engine.forward import total_of
 from dla.tolerances import TOLERANCE
 

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from dla.adapters.upstream import up_to
 from dla.decomposers.base import Decomposer, items_of, plan_of
-from dla.decomposers.plans import Item, PlanStep, RowKind
+from dla.decomposers.plans import Item, PlanStep
+from dla.decomposers.rows import RowKind
 from dla.engine.forward import ForwardResult, Unembed
 from dla.engine.frozen import FrozenRun
 from dla.engine.pull_back import PulledBack

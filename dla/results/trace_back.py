@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dla.decomposers.plans import RowKind
+from dla.decomposers.rows import RowKind
 from dla.decomposers.source import quoted_tokens
 from dla.engine.back import Place, Walk, Walked, place_at
 from dla.engine.forward import Unembed

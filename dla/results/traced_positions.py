@@ -13,7 +13,7 @@ from dla.engine.shown import Shown
 from dla.engine.traced_features import moves
 from dla.inputs.given import shown as told
 from dla.inputs.given import whole_number
-from dla.inputs.prompts import Positions
+from dla.inputs.positions import Positions
 from dla.labels import Label
 from dla.text import some_of
 

@@ -16,7 +16,7 @@ from jaxtyping import Int
 from dla.adapters.fingerprints import identity_of
 from dla.adapters.user_hooks import hooks_of
 from dla.directions import DirectionSet, LogitDifference, LogitSet
-from dla.inputs.prompts import read_positions
+from dla.inputs.positions import read_positions
 from dla.sweeps.batches import BatchSettings, RunFailure, attempt
 from dla.sweeps.corpora import Corpus, CorpusRow
 from dla.sweeps.question import SweepQuestion

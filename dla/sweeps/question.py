@@ -23,7 +23,8 @@ from dla.directions.continuation import FollowingTokens
 from dla.inputs.columns import Column
 from dla.inputs.continuations import Continued
 from dla.inputs.given import shown
-from dla.inputs.prompts import Positions, Prompts, packed, read_positions
+from dla.inputs.positions import Positions, read_positions
+from dla.inputs.prompts import Prompts, packed
 from dla.inputs.spans import EachPrompt, read_spans
 from dla.inputs.vocabulary import Vocabulary
 from dla.sweeps.sweep_rows import SweepRow

@@ -14,12 +14,14 @@ from dla.adapters.upstream import up_to
 from dla.adapters.view import AdapterView
 from dla.attributor import Attributor
 from dla.decomposers.base import plan_of
-from dla.decomposers.plans import Plan, Rows
+from dla.decomposers.plans import Plan
+from dla.decomposers.rows import Rows
 from dla.directions import Direction, Directions, Logit, ResidualVector
 from dla.edits.planning import EditPlanner
 from dla.engine.forward import ForwardResult, forward
 from dla.engine.query import Query
-from dla.inputs.prompts import Positions, Prompts, read_positions
+from dla.inputs.positions import Positions, read_positions
+from dla.inputs.prompts import Prompts
 from dla.labels import Label
 from dla.sweeps.question import SweepQuestion
 from dla.sweeps.told import told

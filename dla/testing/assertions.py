@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.decomposers.plans import RowKind
+from dla.decomposers.rows import RowKind
 from dla.inputs.arguments import instance
 from dla.inputs.given import number, shown
 from dla.results.attribution import Attribution

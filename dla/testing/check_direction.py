@@ -13,7 +13,8 @@ from dla.directions import Direction, ResolvedDirection
 from dla.engine.query import answered
 from dla.inputs.arguments import function, instance
 from dla.inputs.given import ids_in, shown
-from dla.inputs.prompts import Position, Prompts, read_positions, read_prompts
+from dla.inputs.positions import Position, read_positions
+from dla.inputs.prompts import Prompts, read_prompts
 from dla.results.attribution import Attribution
 from dla.testing.laws.case import Case
 from dla.testing.laws.compare import Deviation, deviation, sum_size

@@ -12,7 +12,8 @@ from torch import Tensor
 from dla.adapters.anatomy import Anatomy
 from dla.adapters.base import ModelAdapter
 from dla.engine.activations import PositionSelector
-from dla.inputs.prompts import read_positions, read_prompts
+from dla.inputs.positions import read_positions
+from dla.inputs.prompts import read_prompts
 from dla.testing.differences import difference, largest
 from dla.tolerances import MODULE_TOLERANCE
 from dla.writes import Write

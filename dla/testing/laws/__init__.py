@@ -1,6 +1,6 @@
 """The laws that a decomposer keeps; one file per subject, one function per law."""
 
-from dla.decomposers.plans import RowKind
+from dla.decomposers.rows import RowKind
 from dla.testing.laws.case import Case, Law, Models, Problem
 from dla.testing.laws.conduct import find_hands_on, find_in_bits, find_in_repeats, find_rounding
 from dla.testing.laws.invariance import (

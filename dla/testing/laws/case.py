@@ -14,8 +14,8 @@ from torch import Tensor
 from dla.adapters import ModelAdapter
 from dla.attributor import Attributor
 from dla.decomposers.base import Decomposer
-from dla.decomposers.plans import RowKind
-from dla.inputs.prompts import Position
+from dla.decomposers.rows import RowKind
+from dla.inputs.positions import Position
 from dla.results.attribution import Attribution
 from dla.testing.subjects import Subject
 

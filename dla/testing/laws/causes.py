@@ -20,7 +20,7 @@ from dla.decomposers import (
     SourceDecomposer,
 )
 from dla.decomposers.base import Decomposer
-from dla.decomposers.plans import RowKind
+from dla.decomposers.rows import RowKind
 from dla.labels import Label
 from dla.results.attribution import Attribution
 from dla.testing.altered_adapter import AlteredAdapter

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.decomposers.plans import RowKind
+from dla.decomposers.rows import RowKind
 from dla.results.attribution import Attribution
 
 ALLOWED_ROUNDINGS = 64.0

@@ -9,7 +9,7 @@ from torch import Tensor
 from dla.adapters import ModelAdapter, adapt
 from dla.adapters.anatomy import Anatomy
 from dla.decomposers import ComponentDecomposer
-from dla.decomposers.plans import RowKind
+from dla.decomposers.rows import RowKind
 from dla.directions import Logit
 from dla.labels import ROUNDING
 from dla.results.attribution import Attribution

@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from dla.adapters import ModelAdapter
-from dla.decomposers.plans import GROUP, RowKind
+from dla.decomposers.rows import GROUP, RowKind
 from dla.directions import Logit, LogitDifference
 from dla.errors import UnsupportedModelError
 from dla.labels import Label

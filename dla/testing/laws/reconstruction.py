@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from dla.decomposers.plans import RowKind
+from dla.decomposers.rows import RowKind
 from dla.directions import Logit, LogitDifference, ResidualVector
 from dla.labels import Label
 from dla.results.attribution import Attribution

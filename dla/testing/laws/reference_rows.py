@@ -18,7 +18,7 @@ from dla.decomposers import (
     NeuronDecomposer,
     SourceDecomposer,
 )
-from dla.decomposers.plans import GROUP
+from dla.decomposers.rows import GROUP
 from dla.directions import Logit
 from dla.labels import Label
 from dla.testing.laws.case import Case

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dla.decomposers.plans import RowKind
+from dla.decomposers.rows import RowKind
 from dla.labels import Label
 from dla.results.attribution import Attribution
 from dla.testing.laws.case import Problem

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dla.decomposers import LensDecomposer
-from dla.decomposers.plans import GROUP, RowKind
+from dla.decomposers.rows import GROUP, RowKind
 from dla.directions import Logit
 from dla.labels import Label
 from dla.testing.laws.case import Case, Problem

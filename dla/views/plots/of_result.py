@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
-from dla.decomposers.plans import RowKind
+from dla.decomposers.rows import RowKind
 from dla.inputs.arguments import instance
 from dla.inputs.given import Count, count
 from dla.views.plots.beside import side_by_side

@@ -95,7 +95,7 @@ class GroupsHeadsByChance(SplitsHeads):
         chosen = dict(zip(heads.labels, names, strict=True))
 
         def together(rows: dla.Rows) -> dla.Rows:
-            return dla.decomposers.plans.added_up(dla.Rows([chosen[label] for label in rows.labels], rows.values))
+            return dla.decomposers.rows.added_up(dla.Rows([chosen[label] for label in rows.labels], rows.values))
 
         return [dla.Entry(heads.label, lambda _: heads.write(), (together,)), *heads.biases()]
 
