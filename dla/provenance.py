@@ -57,6 +57,7 @@ class Provenance:
             space in front, where these are tokens), with their log-probability and rank. Empty where the model's whole
             prediction was not looked at: at many places.
         first: At each place the model's own first answers.
+        following: Whether each place asks for the token that follows it, as of a text that is there already.
     """
 
     tokens: tuple[tuple[str, ...], ...]
@@ -75,6 +76,7 @@ class Provenance:
     asked: tuple[tuple[str, ...], ...] = ()
     said: tuple[tuple[Saying, ...], ...] = ()
     first: tuple[tuple[Saying, ...], ...] = ()
+    following: bool = False
 
     @property
     def places(self) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from dla.results.choosing import PER_PLACE, of_prompt, summed
 from dla.results.difference import Difference
 from dla.results.grouped import grouped, over_spans
 from dla.results.label_index import Kind, LabelIndex, Labels, Layer, OneLabel, chosen, place_of_direction, places_of
+from dla.results.looks import Looks
 from dla.results.outputs import Outputs
 from dla.results.part import Part
 from dla.results.question import Question
@@ -38,7 +39,7 @@ from dla.results.traced_positions import Pos
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class Attribution(Questions, Outputs):
+class Attribution(Questions, Looks, Outputs):
     """What each part of the model contributed to a logit, or to a difference of logits.
 
     All tensors are in logits. The axis of directions is there if several were asked for; the batch axis is always there

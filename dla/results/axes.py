@@ -37,8 +37,20 @@ def provenance_of(query: Query, dims: tuple[str, ...], answers: ModelAnswers | N
         asked=query.asked,
         said=said,
         first=first,
+        following=_asks_following(query),
         edits=tuple(dict.fromkeys(f"{edit.part} ({type(edit.ablation).__name__})" for edit in edits_of(query.model))),
     )
+
+
+def _asks_following(query: Query) -> bool:
+    """Whether the first token of each direction is, at every place, the one that follows in the prompt."""
+    prompts, positions = query.prompts, query.positions
+    next_ = positions.index + 1
+    beyond = (next_ >= torch.tensor(prompts.lengths)[:, None]) & positions.valid
+    if not prompts.known or bool(beyond.any()) or any(not one.ids.shape[-1] for one in query.resolved):
+        return False
+    ids = prompts.tokens.gather(1, next_.clamp(max=prompts.tokens.shape[1] - 1))
+    return all(bool(((one.ids[..., 0].to(ids) == ids) | ~positions.valid).all()) for one in query.resolved)
 
 
 def without_axes(

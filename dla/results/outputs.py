@@ -1,16 +1,14 @@
-"""How an attribution is looked at and written: tables, plots, frames, files, the page."""
+"""How an attribution is written: its table, plots, frames, files, the page."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from dla.inputs.arguments import file_path
 from dla.inputs.given import Count
-from dla.results.answers import Answers
 from dla.results.attributed import AttributedRows
 from dla.results.attribution_table import ROWS_SHOWN, attribution_grid, of_answers
 from dla.results.choosing import PER_PLACE
 from dla.results.json_notes import notes_of
-from dla.results.places import Places
 from dla.results.question import Question
 from dla.results.report import write_report
 from dla.results.sums import adds_up
@@ -42,26 +40,6 @@ class _Result(AttributedRows, Protocol):
 
 class Outputs(TablePerDirection):
     """What the class of attributions inherits to be shown and written; it takes nothing but the rows."""
-
-    def places(self: _Result, parts: Count = 3) -> Places:
-        """A table with a line for each prompt and position, and its strongest parts; `result[i]` is one prompt's.
-
-        Args:
-            parts: How many parts a line names.
-
-        Raises:
-            TypeError: If it is not a whole number.
-            ValueError: If it is negative.
-        """
-        return Places.of(self, parts)
-
-    def answers(self: _Result) -> Answers:
-        """How likely the tokens are that were asked about, and the model's own first answers beside them.
-
-        Raises:
-            ValueError: If the model's whole prediction was not looked at: at many positions.
-        """
-        return Answers.of(self)
 
     def to_xarray(self: _Result) -> "xarray.Dataset":
         """A dataset with dimensions `part`, `direction`, `batch`, `position`, and coordinates for what labels say."""

@@ -64,6 +64,7 @@ class PlotRows:
         constant: What no part writes.
         logit: The model's own logit.
         additive: Whether the rows add up.
+        following: Whether each place asks for the token that follows it.
     """
 
     title: str
@@ -76,6 +77,7 @@ class PlotRows:
     constant: Float64[np.ndarray, "direction place"]
     logit: Float64[np.ndarray, "direction place"]
     additive: bool
+    following: bool = False
 
     @staticmethod
     def of(result: RowsOfResult) -> "PlotRows":
@@ -106,6 +108,7 @@ class PlotRows:
             constant,
             logit,
             provenance.row_kind == RowKind.ADDITIVE.value,
+            provenance.following,
         )
 
     @property

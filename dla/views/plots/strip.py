@@ -95,7 +95,7 @@ def source_strip(rows: PlotRows, head: str | None = None) -> Any:
 
 
 def answer_strip(rows: PlotRows, part: str | None) -> Any:
-    """A text, coloured by what each position contributes to its own target.
+    """A text, coloured by what each position contributes to its own target; where that is the next token, as the next.
 
     Args:
         rows: The rows of one prompt at many positions.
@@ -109,7 +109,8 @@ def answer_strip(rows: PlotRows, part: str | None) -> Any:
     if part is not None and part not in rows.labels:
         raise ValueError(f"There is no part {part!r}. Pass one of `labels`, or None for the model's own logit.")
     values = rows.logit[0] if part is None else rows.values[0][:, rows.labels.index(part)]
-    prompt, positions = rows.places[0][0], [position for _, position in rows.places]
+    prompt, positions = rows.places[0][0], [position + rows.following for _, position in rows.places]
     tokens = [rows.tokens[prompt][i] if rows.tokens else str(i) for i in positions]
-    title = f"{part or 'the logit'} at each position: {rows.directions[0]}"
+    where = "of each token" if rows.following else "at each position"
+    title = f"{part or 'the logit'} {where}: {rows.directions[0]}"
     return token_strip(title, tokens, values, places=positions)
