@@ -46,7 +46,7 @@ def _asks_following(query: Query) -> bool:
     """Whether the first token of each direction is, at every place, the one that follows in the prompt."""
     prompts, positions = query.prompts, query.positions
     next_ = positions.index + 1
-    beyond = (next_ >= torch.tensor(prompts.lengths)[:, None]) & positions.valid
+    beyond = (next_ >= torch.tensor(prompts.lengths, device="cpu")[:, None]) & positions.valid
     if not prompts.known or bool(beyond.any()) or any(not one.ids.shape[-1] for one in query.resolved):
         return False
     ids = prompts.tokens.gather(1, next_.clamp(max=prompts.tokens.shape[1] - 1))

@@ -201,6 +201,19 @@ def test_spans_by_position_and_the_same_for_all_rows(tmp_path: Any) -> None:
         dla.sweep(rows, each, tmp_path / "c")
 
 
+def test_a_span_after_the_position_is_empty(tmp_path: Any) -> None:
+    """Whole or in part: what the position does not read is no part of a row."""
+    rows = corpus(4).assign(position=3, first=[[1, 2, 3, 4]] * 4)
+    by = attributor(dla.SourceDecomposer(spans=["thing", "first"]))
+    folder = dla.sweep(rows, by, tmp_path)
+    for row, values in prompts_of(folder):
+        asked, found = rows.loc[row["row"]], dict(zip(folder.labels, values, strict=True))
+        one = attributor(dla.SourceDecomposer(spans={"first": [1, 2, 3]}))
+        alone = one.attribute(asked["prompt"], dla.LogitDifference(asked["answer"], asked["incorrect"]), pos=3)
+        assert found["L1H1 ← thing"] == 0
+        assert found["L1H1 ← first"] == pytest.approx(float(alone.select("L1H1 ← first").values), abs=1e-5)
+
+
 @pytest.mark.filterwarnings("ignore::dla.SweepWarning")
 def test_rejected_rows_say_why_and_where(tmp_path: Any) -> None:
     rows = corpus(8)
