@@ -215,7 +215,10 @@ def output_size(model: Any) -> int:
 
 def context_length(model: Any) -> int | None:
     """How many tokens a prompt may have; None where the model sets no limit."""
-    return getattr(model.cfg, "n_ctx", None) or None
+    # TransformerLens 3 gives MPT a length of its own, and the model has the ALiBi biases of another.
+    config = getattr(getattr(model, "original_model", None), "config", None)
+    lengths = getattr(model.cfg, "n_ctx", None), getattr(config, "max_seq_len", None)
+    return min((length for length in lengths if length), default=None)
 
 
 def device_of(model: Any) -> torch.device:

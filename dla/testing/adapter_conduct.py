@@ -11,10 +11,15 @@ from torch import Tensor
 
 import dla
 from dla.adapters.base import ModelAdapter
+from dla.adapters.turns import turn_on
+from dla.errors import UnsupportedModelError
 from dla.testing.differences import apart, slack_of
 from dla.testing.laws.invariance import filled_up
 from dla.testing.observed_run import ObservedRun
 from dla.testing.report import CheckResult
+
+_WRITTEN = 3
+"""How many tokens the model writes."""
 
 _LONGEST = 512
 """How many tokens are tried of a model that reads more."""
@@ -102,17 +107,19 @@ def _is_left(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"], name: str)
 def check_lengths(run: ObservedRun) -> Iterator[CheckResult]:
     """Prompts of unequal lengths: the last position of each is its own."""
     adapter, tokens = run.adapter, run.tokens
-    rows = [tokens[0], tokens[-1][: max(1, tokens.shape[1] - 2)]]
-    padded, mask = filled_up(rows)
+    both = [tokens[0], tokens[-1][: max(1, tokens.shape[1] - 2)]]
+    missed, allowed = 0.0, slack_of(run.logits)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         attributor = dla.Attributor(adapter, dla.ComponentDecomposer(), check="warn")
-        together = attributor.attribute(padded, dla.Logit(0), pos=-1, attention_mask=mask)
-        alone = torch.cat([attributor.attribute(row[None], dla.Logit(0), pos=-1).logit for row in rows])
-    missed = apart(together.logit, alone)
-    allowed = slack_of(run.logits) + float(together.tolerance.max())
-    problem = f"The last logits miss those of each prompt alone by {missed:.1e}." if missed > allowed else ""
-    yield CheckResult("unequal lengths", f"prompts of {[len(row) for row in rows]} tokens, each as if alone", problem)
+        for rows, pos in ((both, -1), (both[::-1], 0)):  # a batch may be put in order by length, and not back
+            padded, mask = filled_up(rows)
+            together = attributor.attribute(padded, dla.Logit(0), pos=pos, attention_mask=mask)
+            alone = torch.cat([attributor.attribute(row[None], dla.Logit(0), pos=pos).logit for row in rows])
+            missed = max(missed, apart(together.logit, alone))
+            allowed = max(allowed, slack_of(run.logits) + float(together.tolerance.max()))
+    problem = f"The logits miss those of each prompt alone by {missed:.1e}." if missed > allowed else ""
+    yield CheckResult("unequal lengths", f"prompts of {[len(row) for row in both]} tokens, each as if alone", problem)
 
 
 def check_context(run: ObservedRun) -> Iterator[CheckResult]:
@@ -125,6 +132,39 @@ def check_context(run: ObservedRun) -> Iterator[CheckResult]:
     long = tokens[:1].repeat(1, -(-width // tokens.shape[1]))[:, :width]
     finite = bool(adapter.run(long, {}, torch.tensor([[width - 1]])).isfinite().all())
     yield CheckResult("context", f"up to {context} tokens; {width} run", "" if finite else "The logits are not finite.")
+
+
+def check_generation(run: ObservedRun) -> Iterator[CheckResult]:
+    """What the model writes begins, without drawing, with its own first answer, and the prompt is not in front."""
+    adapter, prompt = run.adapter, run.tokens[0].tolist()
+    options = {"do_sample": False, "temperature": 1.0, "top_k": None, "top_p": None, "stop_at_eos": False}
+    try:
+        with turn_on(adapter.source):
+            written = adapter.generate(prompt, _WRITTEN, options)
+    except UnsupportedModelError as error:
+        yield CheckResult("generate", f"not offered: {error}")
+        return
+    except Exception as error:
+        if adapter.source is adapter:
+            raise
+        yield CheckResult("generate", f"the model's own fails: {type(error).__name__}: {error}")
+        return
+    if len(written) != _WRITTEN:
+        problem = f"Asked for {_WRITTEN} tokens, it gave {written!r}. Give what the model writes, without the prompt."
+        yield CheckResult("generate", problem=problem)
+        return
+    # Only the first: with what a model keeps of a prompt, it may go on otherwise than in one pass.
+    said = adapter.run(run.tokens[:1], {}, None)[0, -1]
+    missed = float(said.max() - said[written[0]])
+    problem = f"Token {written[0]} has a logit {missed:.1e} below the largest." if missed > slack_of(said) else ""
+    yield CheckResult("generate", f"begins with its own first answer, {written[0]}", problem)
+
+
+def check_fingerprint(run: ObservedRun) -> Iterator[CheckResult]:
+    """Two checkpoints differ in what a fingerprint covers."""
+    tensors = run.adapter.tensors()
+    problem = "" if tensors else "`tensors` gives none, so every checkpoint would have the same fingerprint."
+    yield CheckResult("fingerprint", f"of {len(tensors)} tensors", problem)
 
 
 def check_cache(run: ObservedRun) -> Iterator[CheckResult]:

@@ -1,9 +1,11 @@
 """What an adapter may declare beside its anatomy: what its sublayers read, and how its model is edited."""
 
+import contextlib
 from collections.abc import Callable, Iterator
+from typing import final
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from dla.adapters.anatomy import PieceKind, Sublayer, Values, biases
@@ -14,6 +16,11 @@ from dla.testing.differences import apart, slack_of
 from dla.testing.observed_run import ObservedRun, observe_run
 from dla.testing.report import CheckResult
 from dla.writes import FullOutput, Site
+
+
+@final
+class _Stop(Exception):
+    """An error while edits are on."""
 
 
 def check_reads(run: ObservedRun) -> Iterator[CheckResult]:
@@ -114,6 +121,35 @@ def problem_of_outputs(run: ObservedRun, sublayer: Sublayer) -> str:
     return ""
 
 
+def _of_pieces(run: ObservedRun, tokens: Int[Tensor, "batch pos"], plain: Float[Tensor, "batch pos d_vocab"]) -> str:
+    """The activations of heads and neurons are edited as streams are."""
+    sublayers = run.anatomy.blocks[-1].sublayers
+    names = [each.heads.z.name for each in sublayers if each.heads is not None]
+    names += [each.neurons.post.name for each in sublayers if each.neurons is not None]
+    for name in names:
+        seen = list[Tensor]()
+        try:
+            with run.adapter.editing({name: torch.zeros_like}):
+                edited = run.adapter.run(tokens, {name: seen.append}, None)
+        except UnsupportedModelError:
+            continue
+        if not seen or not all(bool((each == 0).all()) for each in seen):
+            return f"Observers of {name} must see what takes the place of its activation."
+        if apart(edited, plain) <= slack_of(plain):
+            return f"With zeros in the place of {name} the logits stay as they were: the edit is passed over."
+    return ""
+
+
+def _after_an_error(
+    run: ObservedRun, name: str, tokens: Int[Tensor, "batch pos"], plain: Float[Tensor, "batch pos d_vocab"]
+) -> str:
+    with contextlib.suppress(_Stop), run.adapter.editing({name: torch.zeros_like}):
+        raise _Stop
+    if apart(run.adapter.run(tokens, {}, None), plain) > slack_of(plain):
+        return "The edits stay after an error inside. Take them off in `finally`."
+    return ""
+
+
 def check_editing(run: ObservedRun) -> Iterator[CheckResult]:
     """While it is open another activation takes the place of one, and is seen; closed, all is as before."""
     adapter, name = run.adapter, run.anatomy.blocks[-1].resid_post.site.name
@@ -142,5 +178,7 @@ def check_editing(run: ObservedRun) -> Iterator[CheckResult]:
     elif any(apart(each, before[0]) > slack_of(before[0]) for each in before[:2]):
         problem = f"Under before_hooks({name!r}) observers must see what was there."
     elif apart(adapter.run(tokens, {}, None), plain) > slack:
-        problem = "The edits stay after they are closed. Take them off in `finally`."
+        problem = "The edits stay after they are closed."
+    else:
+        problem = _of_pieces(run, tokens, plain) or _after_an_error(run, name, tokens, plain)
     yield CheckResult("editing", f"what is put at {name} takes its place, and only while it is open", problem)

@@ -15,8 +15,11 @@ from dla.writes.routes import Norm
 _SCALE = 4e-6
 """How far, relatively, a norm's scale may be from the one that is computed of its input, in float32."""
 
-_TRIED = 64
-"""How many ids are decoded and encoded again."""
+_TRIED = 512
+"""How many ids are decoded and encoded again, from all over the vocabulary."""
+
+_UNHEARD_OF = ("xylophonist", "☃")
+"""Texts that a model may not know, which stand for something all the same."""
 
 
 def check_block_numbers(run: ObservedRun, i: int, block: Block) -> Iterator[CheckResult]:
@@ -149,7 +152,9 @@ def _of_texts(run: ObservedRun) -> str:
     words = run.adapter.vocabulary
     if words.encode is None or words.decode is None:
         return ""
-    texts = {token: words.decode(token) for token in range(min(words.size, words.input_size, _TRIED))}
+    count = min(words.size, words.input_size)
+    tried = torch.linspace(0, count - 1, min(count, _TRIED)).long().tolist()
+    texts = {token: words.decode(token) for token in tried}
     for token, text in texts.items():
         back = words.encode(text, False) if text else []
         if len(back) == 1 and back[0] not in (token, words.unknown) and words.decode(back[0]) != text:
@@ -157,6 +162,9 @@ def _of_texts(run: ObservedRun) -> str:
                 f"Id {token} is {text!r} for `decode`, and {text!r} is id {back[0]} for `encode`, which is "
                 f"{words.decode(back[0])!r}."
             )
+    for text in _UNHEARD_OF:
+        if not words.encode(text, False):
+            return f"{text!r} has no ids for `encode`, so prompts lose words without a sign. Give those of `unknown`."
     plain = next((text for text in texts.values() if text.strip() and len(words.encode(text, False)) == 1), "")
     if words.bos is None or not plain:
         return ""

@@ -9,7 +9,15 @@ from torch import Tensor
 
 from dla.adapters import adapt
 from dla.adapters.base import ModelAdapter
-from dla.testing.adapter_conduct import check_cache, check_context, check_lengths, check_looking, check_observers
+from dla.testing.adapter_conduct import (
+    check_cache,
+    check_context,
+    check_fingerprint,
+    check_generation,
+    check_lengths,
+    check_looking,
+    check_observers,
+)
 from dla.testing.adapter_declared import check_editing, check_reads
 from dla.testing.adapter_numbers import check_precision, check_readout_numbers, check_vocabulary
 from dla.testing.adapter_steps import (
@@ -81,6 +89,8 @@ def _anatomy(adapter: ModelAdapter) -> Iterator[CheckResult]:
     anatomy = adapter.anatomy
     blocks, sublayers = len(anatomy.blocks), sum(len(block.sublayers) for block in anatomy.blocks)
     problem = "" if str(anatomy.name).strip() else "It has no name: no table and no file could say of what it is."
+    if adapter.anatomy is not anatomy:
+        problem = "Read again, `anatomy` is another object, for which plans are made anew. Keep the first."
     yield CheckResult("anatomy", f"{anatomy.name}: one stream, {blocks} blocks with {sublayers} sublayers", problem)
 
 
@@ -102,6 +112,8 @@ def _of_one_run(adapter: ModelAdapter, tokens: Int[Tensor, "batch pos"]) -> Iter
     yield from guarded("unequal lengths", lambda: check_lengths(run))
     yield from guarded("context", lambda: check_context(run))
     yield from guarded("cache", lambda: check_cache(run))
+    yield from guarded("generate", lambda: check_generation(run))
+    yield from guarded("fingerprint", lambda: check_fingerprint(run))
     yield from guarded("sums", lambda: check_sums(run))
     yield from guarded("traces", lambda: check_traces(run))
 

@@ -65,7 +65,9 @@ def check_direction(
     if means is not None:
         function(means, "means", "one from logits [batch, pos, d_vocab] to numbers [batch, pos]")
     subjects = subjects_given((TinyModel("gpt2"), TinyModel("llama-biases")) if models is None else models)
-    prompts = torch.tensor([[9, 20, 31, 12], [45, 7, 16, 28]]) if tokens is None else _prompts(tokens)
+    # With tokens that stand there twice and three times.
+    made_up = torch.tensor([[9, 20, 9, 31, 9, 12], [45, 7, 16, 28, 16, 45]])
+    prompts = made_up if tokens is None else _prompts(tokens)
     found = (
         (f"On {subject}", step)
         for subject in subjects
@@ -110,18 +112,18 @@ def _steps(case: Case, direction: Direction, means: Meaning | None) -> Iterator[
 def _resolves(case: Case, direction: Direction) -> Iterator[CheckResult]:
     """A resolved direction has the shapes that it may have, and ids that are tokens."""
     prompts = read_prompts(case.tokens.clone(), case.adapter.vocabulary)
-    beside = ""
+    beside, (batch, width) = "", case.tokens.shape
     try:
         resolved = _resolved(case, direction, prompts, None)
     except ValueError as error:
-        beside = f"; not at the last position: {error}"
+        beside, width = f"; not at the last position: {error}", width - 1
         resolved = _resolved(case, direction, prompts, slice(None, -1))
     if not torch.equal(prompts.tokens, case.tokens):
         problem = "the prompts were changed while it was resolved: compute new ids."
         yield CheckResult("hands off", problem=problem)
         return
     yield CheckResult("hands off")
-    wrong = problem_of_resolved(resolved, case.adapter.anatomy, prompts)
+    wrong = problem_of_resolved(resolved, case.adapter.anatomy, (batch, width))
     yield CheckResult("resolves", words_of_resolved(resolved) + beside, wrong)
     words: object = direction.describe()
     again, copied = direction.describe(), copied_or_none(direction)
@@ -167,8 +169,9 @@ def _batch(case: Case, direction: Direction) -> CheckResult:
     """A prompt asks what it asks alone, next to shorter ones and padding; passed over if it names one for each."""
     width = case.tokens.shape[1]
     rows = [case.tokens[0], *(case.tokens[-1][:n] for n in dict.fromkeys((max(1, width - 2), 1)))]
-    for order in (rows, rows[::-1]):
-        padded, mask = filled_up(order)
+    # Padding of two values: what is asked may depend on neither, nor on how much of it there is.
+    for order, filler in ((rows, 5), (rows[::-1], 5), (rows, 6)):
+        padded, mask = filled_up(order, filler)
         try:
             together = case.attribute(direction, padded, pos=-1, attention_mask=mask)
             alone = [case.attribute(direction, row[None], pos=-1) for row in order]

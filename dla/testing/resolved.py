@@ -8,7 +8,6 @@ from torch import Tensor
 
 from dla.adapters.anatomy import Anatomy
 from dla.directions import ResolvedDirection
-from dla.inputs.prompts import Prompts
 
 
 def words_of_resolved(resolved: ResolvedDirection) -> str:
@@ -20,18 +19,18 @@ def words_of_resolved(resolved: ResolvedDirection) -> str:
     return " and ".join(parts)
 
 
-def problem_of_resolved(resolved: ResolvedDirection, anatomy: Anatomy, prompts: Prompts) -> str:
-    """What is wrong with a resolved direction, at every position of some prompts; empty if nothing is.
+def problem_of_resolved(resolved: ResolvedDirection, anatomy: Anatomy, shape: tuple[int, int]) -> str:
+    """What is wrong with a resolved direction; empty if nothing is.
 
     Args:
         resolved: What `resolve` gave.
         anatomy: The model's.
-        prompts: The prompts.
+        shape: How many prompts and positions were asked about.
     """
-    return next(_wrong(resolved, anatomy, prompts), "")
+    return next(_wrong(resolved, anatomy, shape), "")
 
 
-def _wrong(resolved: ResolvedDirection, anatomy: Anatomy, prompts: Prompts) -> Iterator[str]:
+def _wrong(resolved: ResolvedDirection, anatomy: Anatomy, shape: tuple[int, int]) -> Iterator[str]:
     ids, weights, W_U = resolved.ids, resolved.weights, anatomy.unembedding.W_U
     if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
         yield f"ids have dtype {ids.dtype}; expected whole numbers, torch.long."
@@ -46,7 +45,6 @@ def _wrong(resolved: ResolvedDirection, anatomy: Anatomy, prompts: Prompts) -> I
     ):
         if tensor is not None and (tensor.ndim != 3 or tensor.shape[-1] != width):
             yield f"{name} has shape {list(tensor.shape)}; expected [batch pos {axis}], with {axis}={width}."
-    shape = prompts.tokens.shape
     for name, given in (("ids", ids), ("vector", resolved.vector), ("dense", resolved.dense)):
         if given is not None and any(size not in (1, most) for size, most in zip(given.shape[:2], shape, strict=True)):
             asked = f"{shape[0]} prompts and {shape[1]} positions"

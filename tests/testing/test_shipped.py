@@ -40,7 +40,7 @@ def test_adapters(model: Any) -> None:
     assert report.ok, str(report)
 
 
-PICKED = torch.tensor([[5, 9, 20, 7], [30, 6, 8, 11]])
+PICKED = torch.tensor([[5, 9, 20, 7, 12, 3], [30, 6, 8, 11, 9, 41]])
 VECTOR = torch.randn(32, generator=torch.Generator().manual_seed(0))
 
 

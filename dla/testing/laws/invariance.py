@@ -179,9 +179,11 @@ def _taken(result: Attribution, index: Any) -> Attribution:
     return Attribution(parts=result.parts, positions=result.positions[index], provenance=result.provenance, **taken)
 
 
-def filled_up(rows: list[Int[Tensor, " _"]]) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]:
+def filled_up(
+    rows: list[Int[Tensor, " _"]], filler: int = 5
+) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]:
     """Prompts of unequal lengths filled up on the right, and which of their tokens are real."""
     width = max(len(row) for row in rows)
-    tokens = torch.stack([torch.cat([row, row.new_full((width - len(row),), 5)]) for row in rows])
+    tokens = torch.stack([torch.cat([row, row.new_full((width - len(row),), filler)]) for row in rows])
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
     return tokens, mask
