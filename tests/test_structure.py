@@ -58,7 +58,8 @@ def _is_module(name: str) -> bool:
 
 
 def subject_of(module: str) -> str:
-    return ".".join(module.split(".")[1:2])
+    room = ".".join(module.split(".")[1:2])
+    return "cli" if room == "__main__" else room  # `python -m dla`
 
 
 def misdirected(path: Path, text: str | None = None) -> list[str]:

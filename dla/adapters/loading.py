@@ -21,14 +21,15 @@ _TOKENIZERS = ("tokenizer*", "vocab*", "*.model", "*.tiktoken", "tekken.json")
 _NAMED = 3  # how many tensors an error names
 
 
-def load_model(name_or_folder: str) -> TransformerBridge:
+def load_model(name_or_folder: str, dtype: torch.dtype = torch.float32) -> TransformerBridge:
     """Loads a causal language model and its tokenizer: from a folder if there is one of that name, else from the hub.
 
     Args:
         name_or_folder: A folder that `save_pretrained` wrote, with the tokenizer's files in it, or a name on the hub.
+        dtype: In what precision the model runs.
 
     Returns:
-        A raw bridge (the Hugging Face model as it is): on the CPU, in float32, in eval mode.
+        A raw bridge (the Hugging Face model as it is): on the CPU, in eval mode.
 
     Raises:
         ValueError: If it is a path and there is no model folder.
@@ -37,8 +38,8 @@ def load_model(name_or_folder: str) -> TransformerBridge:
     path = file_path(name_or_folder, "a model")
     name_or_folder = str(name_or_folder)
     if path.exists() or is_path(name_or_folder):
-        return _from_folder(checked_folder(path))
-    return _from_hub(name_or_folder)
+        return _from_folder(checked_folder(path), dtype)
+    return _from_hub(name_or_folder, dtype)
 
 
 def load_hugging_face(
@@ -142,9 +143,9 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(ordered[:_NAMED]) + (", ..." if len(ordered) > _NAMED else "")
 
 
-def _from_folder(folder: Path) -> TransformerBridge:
+def _from_folder(folder: Path, dtype: torch.dtype) -> TransformerBridge:
     try:
-        return boot(*load_hugging_face(folder))
+        return boot(*load_hugging_face(folder, dtype))
     except DLAError:
         raise
     except (
@@ -156,9 +157,9 @@ def _from_folder(folder: Path) -> TransformerBridge:
         ) from error
 
 
-def _from_hub(name: str) -> TransformerBridge:
+def _from_hub(name: str, dtype: torch.dtype) -> TransformerBridge:
     try:
-        return TransformerBridge.boot_transformers(name, device="cpu").eval()
+        return TransformerBridge.boot_transformers(name, device="cpu", dtype=dtype).eval()
     except Exception as error:  # as above, and errors of the network
         raise DLAError(
             f"There is no folder {name!r} here, and the hub gave no such model ({_reason(error)}). Pass a folder "

@@ -6,7 +6,7 @@ import typer
 
 from dla.cli.attribute import ATTRIBUTE_EXAMPLES, attribute_command
 from dla.cli.check import CHECK_EXAMPLES, check_command
-from dla.cli.command import DlaCommand
+from dla.cli.command import HELP_OPTIONS, DlaCommand
 from dla.cli.compare import COMPARE_EXAMPLES, compare_command
 from dla.cli.demo import demo_command
 from dla.cli.encoding import replace_unknown_characters
@@ -20,6 +20,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings=HELP_OPTIONS,
 )
 app.command("demo", cls=DlaCommand)(demo_command)
 app.command("attribute", cls=DlaCommand, epilog=ATTRIBUTE_EXAMPLES)(attribute_command)
@@ -33,7 +34,7 @@ app.command("report", cls=DlaCommand, epilog=REPORT_EXAMPLES)(report_command)
 def main() -> None:
     """The entry point."""
     replace_unknown_characters()
-    app()
+    app(prog_name="dla")
 
 
 def _print_version(wanted: bool) -> bool:

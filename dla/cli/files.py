@@ -22,12 +22,14 @@ class OutputFiles:
         csv: A line for each row.
         plot: A picture, as `.html` or `.svg`.
         report: A page to explore.
+        save: The result as Python loads it.
     """
 
     json: Path | None = None
     csv: Path | None = None
     plot: Path | None = None
     report: Path | None = None
+    save: Path | None = None
 
     def mistakes(self) -> list[str]:
         """Why they cannot be written, a sentence each, before anything is computed."""
@@ -35,6 +37,7 @@ class OutputFiles:
             mistake_of("--json", self.json, ".json", "JSON"),
             mistake_of("--csv", self.csv, ".csv", "CSV"),
             mistake_of("--report", self.report, ".html", "an HTML page"),
+            mistake_of("--save", self.save, ".nc", "netCDF"),
         ]
         if self.plot is not None and self.plot.suffix.lower() not in _PICTURES:
             told.append(f"--plot {self.plot.name!r}: a picture is an .html or an .svg file. Name it so.")
@@ -65,6 +68,8 @@ class OutputFiles:
             text = _PICTURES[self.plot.suffix.lower()](result)
             with replacing(self.plot) as unfinished:
                 unfinished.write_text(text, encoding="utf-8")
+        if self.save is not None:
+            result.save(self.save)
         if self.report is not None:
             result.report(self.report, sources=sources, promoted=promoted)
 

@@ -5,11 +5,12 @@ import io
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 
 import dla
+from dla.cli.decomposing import decomposer_of
 from dla.errors import DLAWarning
 from dla.text import as_text
 from dla.views.text import as_printed
@@ -34,27 +35,23 @@ def loading(what: str) -> Iterator[None]:
     _tell(caught)
 
 
-def load_attributor(model: str, decompose: str) -> "dla.Attributor":
+def load_attributor(model: str, decompose: str, dtype: str = "float32") -> "dla.Attributor":
     """Loads a model, and makes its attributor.
 
     Args:
         model: A folder, or the name of a hub model.
         decompose: A value of `--decompose`.
+        dtype: A value of `--dtype`.
 
     Raises:
         DLAError: If the model cannot be loaded or attributed.
     """
     with loading(f"loading {model}"):
+        import torch
+
         from dla.adapters.loading import load_model
 
-        decomposers: dict[str, Callable[[], dla.Decomposer]] = {
-            "component": dla.ComponentDecomposer,
-            "layer": dla.LayerDecomposer,
-            "head": dla.HeadDecomposer,
-            "neuron": dla.NeuronDecomposer,
-            "block": dla.BlockDecomposer,
-        }
-        return dla.Attributor(load_model(model), decomposers[decompose]())
+        return dla.Attributor(load_model(model, getattr(torch, dtype)), decomposer_of(decompose))
 
 
 @contextlib.contextmanager

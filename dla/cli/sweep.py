@@ -10,6 +10,7 @@ from rich.console import Console
 
 import dla
 from dla.cli.command import ModelName, PrependBos
+from dla.cli.decomposing import Decompose, Dtype
 from dla.cli.quiet import load_attributor, loading
 from dla.cli.targets import lacks_package, refuse
 from dla.errors import DLAError, SweepWarning
@@ -33,10 +34,8 @@ def sweep_command(
     ],
     model: ModelName,
     out: Annotated[str, typer.Option(metavar="DIR", help="The folder to write; a sweep that was stopped is resumed.")],
-    decompose: Annotated[
-        Literal["component", "layer", "head", "neuron", "block"],
-        typer.Option(help="The parts: sublayers, the stream as it grows, heads, neurons, or each block as a whole."),
-    ] = "component",
+    decompose: Decompose = "component",
+    dtype: Dtype = "float32",
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="Where to compute: in this process, or on a Ray cluster.")
     ] = "local",
@@ -63,8 +62,8 @@ def sweep_command(
         from dla.sweeps.corpora import open_corpus  # PyTorch comes with it, under the spinner
 
         open_corpus(corpus)
-    attributor = load_attributor(model, decompose)
-    place = dla.LocalEngine() if engine == "local" else _ray_engine(model, actors or 2)
+    attributor = load_attributor(model, decompose, dtype)
+    place = dla.LocalEngine() if engine == "local" else _ray_engine(model, actors or 2, dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SweepWarning)  # the same is printed below
         done = dla.sweep(
@@ -75,9 +74,11 @@ def sweep_command(
     Console(soft_wrap=True).print(as_printed(str(done)))
 
 
-def _ray_engine(model: str, actors: int) -> "dla.Engine":
+def _ray_engine(model: str, actors: int, dtype: str) -> "dla.Engine":
+    import torch
+
     from dla.adapters.loading import load_model
 
     # actors run in folders of their own, where a relative path leads elsewhere
     name = str(Path(model).absolute()) if Path(model).exists() else model
-    return dla.RayEngine(actors, load=partial(load_model, name))
+    return dla.RayEngine(actors, load=partial(load_model, name, getattr(torch, dtype)))

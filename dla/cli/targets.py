@@ -7,26 +7,19 @@ from pathlib import Path
 from dla.views.endings import check_target
 from dla.views.files import check_writable
 
+_MANIFEST = "manifest.json"  # named here too: to import it from the sweeps takes seconds
 
-def check_option(option: str, path: Path | None, ending: str, format_: str) -> None:
-    """Whether an option names a file of its format that can be written.
+
+def mistake_of(option: str, path: Path | None, ending: str, format_: str) -> str:
+    """Why an option names no file of its format that can be written, as a sentence; empty if it does.
 
     Args:
         option: The option, such as `--json`.
         path: What it names; None where it was not given.
         ending: How such files end.
         format_: The format's name.
-
-    Raises:
-        ValueError: If it does not.
     """
-    if mistake := mistake_of(option, path, ending, format_):
-        raise ValueError(mistake)
-
-
-def mistake_of(option: str, path: Path | None, ending: str, format_: str) -> str:
-    """The same, as a sentence; empty if nothing is wrong."""
-    if path is None:
+    if path is None or (option == "--json" and str(path) == "-"):
         return ""
     try:
         check_target(path, (ending,), format_, tabular=False)
@@ -36,6 +29,15 @@ def mistake_of(option: str, path: Path | None, ending: str, format_: str) -> str
         return f"{option} {error}" if error.errno is None else f"{option} {str(path)!r} cannot be written: {reason}."
     except ValueError as error:
         return f"{option} {error}"
+    return ""
+
+
+def not_a_sweep(folder: Path) -> str:
+    """Why a folder that was named is none that a sweep wrote; empty if it is one."""
+    if not folder.exists():
+        return f"There is no folder {str(folder)!r}. Pass one that dla sweep wrote."
+    if not (folder / _MANIFEST).is_file():
+        return f"{str(folder)!r} is not a sweep's folder: it has no {_MANIFEST}. Pass one that dla sweep wrote."
     return ""
 
 

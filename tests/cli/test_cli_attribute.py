@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import torch
 from transformer_lens.model_bridge import TransformerBridge
 
 import dla
@@ -118,7 +119,7 @@ def test_a_name_that_is_no_folder_is_asked_of_the_hub(attribute, monkeypatch):
     monkeypatch.setattr(TransformerBridge, "boot_transformers", boot)
     run = attribute(model="gpt2")
     assert run.exit_code == 0, run.output
-    assert asked == [("gpt2", {"device": "cpu"})]
+    assert asked == [("gpt2", {"device": "cpu", "dtype": torch.float32})]
     assert run.stdout.startswith("gpt2, at token 14")
 
 

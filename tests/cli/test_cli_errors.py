@@ -14,7 +14,11 @@ import dla.demo
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"decompose": "neuron"}, ("--decompose", "'neuron'", "'component', 'layer', 'head'")),
+        ({"decompose": "hed"}, ("--decompose", "'hed'", "'component', 'layer', 'head'", "Join several by +")),
+        ({"decompose": "head+"}, ("--decompose", "'' is not one of")),
+        ({"decompose": "head+heads"}, ("names one kind of rows twice",)),
+        ({"refine": "L0H0", "by": "pieces"}, ("--by", "'pieces'")),
+        ({"dtype": "int8"}, ("--dtype", "'int8'", "'bfloat16'")),
         ({"pos": "last"}, ("--pos", "integer")),
         ({"top": "0"}, ("--top", "1")),
         ({"answer": None}, ("Missing option '--answer'",)),

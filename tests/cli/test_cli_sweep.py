@@ -4,6 +4,7 @@ import json
 
 import pandas as pd
 import pytest
+import torch
 from cli_assertions import assert_line, assert_usage
 
 import dla
@@ -68,6 +69,10 @@ def test_with_and_without_bos(dla_command, corpus, tmp_path, flag, bos):
     assert got["value"].to_numpy() == pytest.approx(expected.values[:, 0].numpy())
 
 
+def test_rows_that_a_sweep_cannot_have(sweep):
+    assert_line(sweep(decompose="sources"), 2, "differ from prompt to prompt", "use HeadDecomposer()")
+
+
 def test_the_same_command_again_does_nothing(sweep, tmp_path):
     first = sweep(limit=3)
     assert "3 prompts, 0 rejected" in first.stdout
@@ -119,7 +124,7 @@ def test_ray_gets_a_model_to_load_in_its_actors(sweep, monkeypatch):
     assert_line(sweep(engine="ray", actors=3, limit=2, **{"batch-tokens": 99}), 1, "pip install 'dla[ray]'")
     ((engine, *others),) = seen
     assert (engine.actors, others) == (3, [2, 99, None])
-    assert engine.load.args == (str(FOLDER),)
+    assert engine.load.args == (str(FOLDER), torch.float32)
 
 
 def test_ctrl_c_says_how_to_go_on(sweep, monkeypatch):
@@ -160,7 +165,7 @@ def test_a_disk_that_is_full(sweep, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"decompose": "source"}, ("--decompose", "'source'")),
+        ({"decompose": "sauce"}, ("--decompose", "'sauce'")),
         ({"engine": "spark"}, ("--engine", "'spark'")),
         ({"limit": 0}, ("--limit", "1")),
         ({"out": None}, ("Missing option '--out'",)),

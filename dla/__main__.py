@@ -1,4 +1,4 @@
-"""`python -m dla.cli`: the `dla` command."""
+"""`python -m dla`: the `dla` command."""
 
 from dla.cli import main
 
