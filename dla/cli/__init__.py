@@ -10,6 +10,7 @@ from dla.cli.command import HELP_OPTIONS, DlaCommand
 from dla.cli.compare import COMPARE_EXAMPLES, compare_command
 from dla.cli.demo import demo_command
 from dla.cli.encoding import replace_unknown_characters
+from dla.cli.mcp import MCP_EXAMPLES, mcp_command
 from dla.cli.report import REPORT_EXAMPLES, report_command
 from dla.cli.summary import SUMMARY_EXAMPLES, summary_command
 from dla.cli.sweep import SWEEP_EXAMPLES, sweep_command
@@ -29,6 +30,7 @@ app.command("summary", cls=DlaCommand, epilog=SUMMARY_EXAMPLES)(summary_command)
 app.command("compare", cls=DlaCommand, epilog=COMPARE_EXAMPLES)(compare_command)
 app.command("check", cls=DlaCommand, epilog=CHECK_EXAMPLES)(check_command)
 app.command("report", cls=DlaCommand, epilog=REPORT_EXAMPLES)(report_command)
+app.command("mcp", cls=DlaCommand, epilog=MCP_EXAMPLES)(mcp_command)
 
 
 def main() -> None:
