@@ -22,7 +22,7 @@ import dla
 import dla.demo
 from dla.cli.tools.answering import INPUTS, Tools
 from dla.cli.tools.below import below
-from dla.cli.tools.serving import listed, server_of
+from dla.cli.tools.serving import server_of, tools_shown
 from dla.views.document import schema
 
 PROMPT = "When Mary and John went to the store , John gave a drink to"
@@ -215,7 +215,7 @@ def test_a_folder_that_holds_a_link_is_refused(folder: Path, tmp_path: Path) -> 
 
 
 def test_an_agent_reads_what_each_tool_and_each_input_is_for() -> None:
-    for tool in listed():
+    for tool in tools_shown():
         assert 60 < len(tool.description or "") < 800
         assert "Attributes:" not in (tool.description or "")
         Draft202012Validator.check_schema(tool.input_schema)

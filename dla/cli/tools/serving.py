@@ -47,7 +47,7 @@ def server_of(tools: Tools, model: str) -> Server[Any]:
     one_by_one = anyio.Lock()
 
     async def list_tools(context: Any, params: Any) -> ListToolsResult:
-        return ListToolsResult(tools=listed())
+        return ListToolsResult(tools=tools_shown())
 
     async def call_tool(context: Any, params: CallToolRequestParams) -> CallToolResult:
         async with one_by_one:  # the model has one state
@@ -62,7 +62,7 @@ def server_of(tools: Tools, model: str) -> Server[Any]:
     )
 
 
-def listed() -> list[Tool]:
+def tools_shown() -> list[Tool]:
     """The tools as an agent sees them."""
     return [
         Tool(
