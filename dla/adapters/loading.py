@@ -26,7 +26,7 @@ def load_model(name_or_folder: str, dtype: torch.dtype = torch.float32) -> Trans
 
     Args:
         name_or_folder: A folder that `save_pretrained` wrote, with the tokenizer's files in it, or a name on the hub.
-        dtype: Of the parameters.
+        dtype: In what precision the model runs.
 
     Returns:
         A raw bridge (the Hugging Face model as it is): on the CPU, in eval mode.
@@ -83,11 +83,6 @@ def checked_folder(folder: Path) -> Path:
     Raises:
         ValueError: If there is no such folder, no model or tokenizer in it, or the weights are pickled.
     """
-    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
-        raise ValueError(
-            f"{str(folder)!r} holds an adapter (LoRA), without the model that it adapts. Put it on that model with "
-            "peft's PeftModel.from_pretrained, then merge_and_unload() and save_pretrained(folder): pass that folder."
-        )
     if not (folder / "config.json").is_file():
         raise ValueError(
             f"{str(folder)!r} is not a model folder: it has no config.json. Pass a folder that "

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dla.cli.command import FAILED
+from dla.cli.failing import FAILED
 
 CHECK_EXAMPLES = """Examples:
 

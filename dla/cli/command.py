@@ -1,20 +1,18 @@
-"""What the commands share: an option given twice is refused, and an error is one line on stderr."""
+"""What the commands share: options given twice, and all that are missing, are refused; errors are told in one way."""
 
-import contextlib
-import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, final
 
 import typer
 from typer.core import TyperCommand, TyperOption
 
-from dla.errors import DLAError
-from dla.text import as_text
+from dla.cli.failing import errors_in_a_line, usage_as_text, wants_json
 
-FAILED, WRONG_USE, STOPPED = 1, 2, 130
-"""The exit codes besides 0."""
+HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+"""The settings of all commands."""
+
+_JSON = "dla.json"
 
 ModelName = Annotated[
     str,
@@ -31,8 +29,6 @@ PrependBos = Annotated[
     ),
 ]
 
-_USAGE: Any = typer.BadParameter.__base__  # typer gives no name to the class of all such errors
-
 
 @final
 class DlaCommand(TyperCommand):
@@ -43,64 +39,37 @@ class DlaCommand(TyperCommand):
 
         Raises:
             BadParameter: If an option that is not made to be repeated is given twice; without this the last one counts.
-            UsageError: If options are missing; names them all.
+            UsageError: If something is missing; names all that is.
         """
-        with _usage_as_text():
+        ctx.meta[_JSON] = wants_json(args)
+        with errors_in_a_line(False), usage_as_text(ctx.meta[_JSON], ctx.command_path):
             values, _, given = self.make_parser(ctx).parse_args(args=list(args))
             for option, times in Counter[Any](given).items():
                 if times > 1 and isinstance(option, TyperOption) and not option.multiple:
                     raise typer.BadParameter(f"{option.opts[0]} is given {times} times. Give it once.", ctx=ctx)
-            if not any(option.is_eager for option in given):  # --help and --version need nothing else
-                self._check_all_there(ctx, values)
+            self._refuse_missing(ctx, {name for name, value in values.items() if _is_given(value)})
             return super().parse_args(ctx, args)
 
-    def _check_all_there(self, ctx: Any, values: Mapping[str, Any]) -> None:
-        absent = [param for param in self.get_params(ctx) if param.required and not _given(values.get(param.name))]
-        missing = [repr(each.opts[0] if isinstance(each, TyperOption) else each.metavar) for each in absent]
-        if len(missing) > 1:
-            raise _USAGE(f"Missing: {', '.join(missing)}.", ctx)
-
     def invoke(self, ctx: Any) -> Any:
-        """Runs the command; an expected error becomes one line on stderr and an exit code."""
-        with _errors_in_a_line():
+        """Runs the command; an expected error becomes one line on stderr, or a document, and an exit code."""
+        with errors_in_a_line(ctx.meta[_JSON]):
             result = super().invoke(ctx)
             sys.stdout.flush()  # what nobody reads any more is noticed here, and not after the last line
             return result
 
-
-def _given(value: Any) -> bool:
-    return isinstance(value, str | list | tuple | bool) and value != ()
-
-
-@contextlib.contextmanager
-def _usage_as_text() -> Iterator[None]:
-    """Shows what was given on a command line that cannot be read as text."""
-    try:
-        yield
-    except _USAGE as error:
-        error.message = as_text(error.message)
-        raise
+    def _refuse_missing(self, ctx: Any, given: set[str | None]) -> None:
+        """Names all that is missing at once, where two things are; one is named in typer's own words."""
+        if "help" in given or ctx.resilient_parsing:
+            return
+        missing = [each for each in self.get_params(ctx) if each.required and each.name not in given]
+        if len(missing) > 1:
+            names = [
+                each.opts[0] if isinstance(each, TyperOption) else str(each.metavar or each.name) for each in missing
+            ]
+            usage: Any = typer.BadParameter.__base__
+            raise usage(f"Missing: {', '.join(map(repr, names))}.", ctx=ctx)
 
 
-@contextlib.contextmanager
-def _errors_in_a_line() -> Iterator[None]:
-    """Any other error than these is a defect of the library, and keeps its traceback."""
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        notes = vars(stop).get("__notes__", ["Nothing was written."])
-        _fail(" ".join(["Stopped.", *notes]), STOPPED)
-    except BrokenPipeError:
-        # The reader has what it wanted, as `head` does. Python would complain once more when it closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(FAILED) from None
-    except (ValueError, TypeError, FileNotFoundError, NotADirectoryError) as error:
-        # the library's messages speak to callers who have ids as integers
-        _fail(str(error).replace("or its id.", "or its id, written id:464."), WRONG_USE)
-    except (DLAError, OSError) as error:
-        _fail(" ".join([str(error), *vars(error).get("__notes__", [])]), FAILED)
-
-
-def _fail(message: str, code: int) -> None:
-    typer.echo(f"dla: {as_text(' '.join(message.split()))}", err=True)
-    raise typer.Exit(code)
+def _is_given(value: object) -> bool:
+    """Whether the parser read something: a text, which may be empty, a switch, or the words of a repeated argument."""
+    return isinstance(value, str | bool) or (isinstance(value, tuple | list) and bool(value))

@@ -7,8 +7,9 @@ import typer
 from rich.console import Console
 
 import dla
-from dla.cli.targets import mistake_of, refuse
-from dla.views.endings import NETCDF, OTHERS
+from dla.cli.json_file import Document, write_document
+from dla.cli.targets import mistake_of, not_a_sweep, refuse
+from dla.views.endings import OTHERS
 from dla.views.files import replacing
 from dla.views.text import as_cell, as_printed
 
@@ -28,6 +29,7 @@ def compare_command(
     second: Annotated[Path, typer.Argument(metavar="B", help="Another of the same kind.")],
     top: Annotated[int, typer.Option(min=1, metavar="K", help="Show the K rows that differ most.")] = 20,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all rows here.")] = None,
+    json: Document = None,
 ) -> None:
     """Show two results side by side, aligned by the labels of their rows: the first minus the second."""
     missing = {f"There is no file or folder {str(path)!r}.": not path.exists() for path in (first, second)}
@@ -38,8 +40,9 @@ def compare_command(
         {
             **missing,
             f"{unlike} {remedy}": kinds[0] != kinds[1] and not any(missing.values()),
-            **{_no_result(path): path.is_file() for path in (first, second)},
+            **{_not_comparable(path): path.exists() for path in (first, second)},
             mistake_of("--csv", csv, ".csv", "CSV"): True,
+            mistake_of("--json", json, ".json", "JSON"): True,
         }
     )
     one, other = _read(first), _read(second)
@@ -47,17 +50,21 @@ def compare_command(
     if csv is not None:  # first: whoever reads the table may stop early
         with replacing(csv) as unfinished:
             result.to_dataframe().rename(columns=as_cell).map(as_cell).to_csv(unfinished, index=False)
+    if json is not None and write_document(result.to_json(top), json):
+        return
     console = Console()
     console.print(as_printed(f"first: {first}\nsecond: {second}\n"))
     console.print(result.table(top))
 
 
-def _no_result(path: Path) -> str:
-    """Why a file is none that holds a result, as a sentence; empty if it may be one."""
-    ending = path.suffix.lower()
-    if ending in NETCDF or ending not in OTHERS:
-        return ""
-    return f"{str(path)!r} is a {ending} file, which no result is read from. Compare .nc files: `dla attribute --save`."
+def _not_comparable(path: Path) -> str:
+    """Why what was named is neither a saved attribution nor a sweep; empty if it may be one."""
+    if path.is_dir():
+        return not_a_sweep(path)
+    if path.suffix.lower() in OTHERS:
+        told = "holds numbers to read, without what is needed to compare them" if path.suffix == ".json" else "is none"
+        return f"{str(path)!r} {told}. Save attributions with dla attribute --save a.nc, and compare those files."
+    return ""
 
 
 def _read(path: Path) -> "Attribution | dla.Summary":

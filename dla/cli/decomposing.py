@@ -1,71 +1,88 @@
-"""The rows that a command line asks for: which decomposers, and of which model in which dtype."""
+"""What the rows are, as a command line says it: one decomposition, or several joined by a plus."""
 
-from collections.abc import Sequence
-from enum import StrEnum
-from functools import reduce
-from operator import or_
-from typing import Annotated, Literal, final
+from collections.abc import Iterable
+from typing import Annotated, Literal
 
 import typer
 
 import dla
-from dla.cli.quiet import loading
+
+_NAMES = {
+    "component": "ComponentDecomposer",
+    "layer": "LayerDecomposer",
+    "head": "HeadDecomposer",
+    "neuron": "NeuronDecomposer",
+    "source": "SourceDecomposer",
+    "block": "BlockDecomposer",
+    "embedding": "EmbeddingDecomposer",
+    "bias": "BiasDecomposer",
+    "expert": "ExpertDecomposer",
+    "lens": "LensDecomposer",
+}
+SEQUENCES = ("layer", "lens")
+"""Kinds whose rows stand one after the other and do not add up."""
+
+_PLURALS = {**{f"{name}s": name for name in _NAMES}, "biases": "bias"}
+_METAVAR = "KIND[+KIND...]"
 
 
-@final
-class Decomposition(StrEnum):
-    """The values of `--decompose`, by which typer reads several."""
+def kinds_named(decompose: str) -> list[str]:
+    """The decompositions that are joined, each by its own name.
 
-    COMPONENT = "component"
-    LAYER = "layer"
-    HEAD = "head"
-    SOURCE = "source"
-    NEURON = "neuron"
-    BLOCK = "block"
-    EXPERT = "expert"
-    EMBEDDING = "embedding"
-    BIAS = "bias"
-    LENS = "lens"
+    Raises:
+        ValueError: If there is none of that name, or one is named twice.
+
+    Examples:
+        >>> kinds_named("heads+neuron")
+        ['head', 'neuron']
+    """
+    names = [_PLURALS.get(word, word) for word in (each.strip() for each in decompose.split("+"))]
+    wrong = [name for name in names if name not in _NAMES]
+    if wrong:
+        raise ValueError(f"{wrong[0]!r} is not one of {', '.join(map(repr, _NAMES))}. Join several by +: head+neuron.")
+    if len(set(names)) < len(names):
+        raise ValueError(f"{decompose!r} names one kind of rows twice. Name each once.")
+    if len(names) > 1 and (sequence := next((name for name in names if name in SEQUENCES), "")):
+        raise ValueError(f"The rows of {sequence!r} are a sequence and do not add up. Ask for it alone.")
+    return names
 
 
-COMPONENT = [Decomposition.COMPONENT]
-DecomposeOption = Annotated[
-    list[Decomposition],
-    typer.Option(help="What the rows are; give it again for more: `--decompose head --decompose neuron`."),
+def decomposer_of(decompose: str) -> "dla.Decomposer":
+    """The decomposer that a command line asks for.
+
+    Raises:
+        ValueError: If there is none of that name, or those that are joined have no common sum.
+    """
+    first, *others = (getattr(dla, _NAMES[name])() for name in kinds_named(decompose))
+    for other in others:
+        first = first | other
+    decomposer: dla.Decomposer = first
+    return decomposer
+
+
+def _checked(decompose: str | None) -> str | None:
+    if decompose is not None:
+        try:
+            kinds_named(decompose)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+    return decompose
+
+
+def _help(about: str) -> str:
+    return f"{about}: {_listed(_NAMES)}; several are joined by +, as in head+neuron."
+
+
+def _listed(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} or {last}"
+
+
+Decompose = Annotated[str, typer.Option(metavar=_METAVAR, callback=_checked, help=_help("What the rows are"))]
+By = Annotated[
+    str | None, typer.Option(metavar=_METAVAR, callback=_checked, help="With --refine: what the pieces are.")
 ]
-DTypeName = Literal["float32", "bfloat16", "float16", "float64"]
-
-DTypeOption = Annotated[DTypeName, typer.Option(help="What the model is loaded in and runs in.")]
-
-SEQUENCES = {Decomposition.LAYER, Decomposition.LENS}
-"""Those whose rows are one after the other and do not add up."""
-
-
-def decomposer(names: Sequence[Decomposition]) -> "dla.Decomposer":
-    """The decomposer of one or several values of `--decompose`.
-
-    Raises:
-        ValueError: If two split the same, or one does not add up with others.
-    """
-    made: list[dla.Decomposer] = [getattr(dla, f"{name.title()}Decomposer")() for name in dict.fromkeys(names)]
-    return reduce(or_, made)
-
-
-def load_attributor(model: str, decompose: Sequence[Decomposition], dtype: DTypeName = "float32") -> "dla.Attributor":
-    """Loads a model, and makes its attributor.
-
-    Args:
-        model: A folder, or the name of a hub model.
-        decompose: Values of `--decompose`.
-        dtype: What its parameters are in.
-
-    Raises:
-        DLAError: If the model cannot be loaded or attributed.
-        ValueError: If there is no such model, or the decompositions do not go together.
-    """
-    with loading(f"loading {model}"):
-        import torch
-
-        from dla.adapters.loading import load_model
-
-        return dla.Attributor(load_model(model, getattr(torch, dtype)), decomposer(decompose))
+Dtype = Annotated[
+    Literal["float32", "float64", "bfloat16", "float16"],
+    typer.Option(help="In what precision the model runs; what half precision rounds away is a row of its own."),
+]

@@ -20,24 +20,24 @@ class OutputFiles:
     Attributes:
         json: The whole result.
         csv: A line for each row.
-        save: The whole result, as `.nc`, to be loaded again.
         plot: A picture, as `.html` or `.svg`.
         report: A page to explore.
+        save: The result as Python loads it.
     """
 
     json: Path | None = None
     csv: Path | None = None
-    save: Path | None = None
     plot: Path | None = None
     report: Path | None = None
+    save: Path | None = None
 
     def mistakes(self) -> list[str]:
         """Why they cannot be written, a sentence each, before anything is computed."""
         told = [
             mistake_of("--json", self.json, ".json", "JSON"),
             mistake_of("--csv", self.csv, ".csv", "CSV"),
-            mistake_of("--save", self.save, ".nc", "netCDF"),
             mistake_of("--report", self.report, ".html", "an HTML page"),
+            mistake_of("--save", self.save, ".nc", "netCDF"),
         ]
         if self.plot is not None and self.plot.suffix.lower() not in _PICTURES:
             told.append(f"--plot {self.plot.name!r}: a picture is an .html or an .svg file. Name it so.")
@@ -64,12 +64,12 @@ class OutputFiles:
         if self.csv is not None:
             with replacing(self.csv) as unfinished:
                 result.to_dataframe().map(as_cell).to_csv(unfinished, index=False)
-        if self.save is not None:
-            result.save(self.save)
         if self.plot is not None:
             text = _PICTURES[self.plot.suffix.lower()](result)
             with replacing(self.plot) as unfinished:
                 unfinished.write_text(text, encoding="utf-8")
+        if self.save is not None:
+            result.save(self.save)
         if self.report is not None:
             result.report(self.report, sources=sources, promoted=promoted)
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 
+import dla
+from dla.cli.decomposing import decomposer_of
 from dla.errors import DLAWarning
 from dla.text import as_text
 from dla.views.text import as_printed
@@ -31,6 +33,25 @@ def loading(what: str) -> Iterator[None]:
     finally:
         logging.disable(logging.NOTSET)
     _tell(caught)
+
+
+def load_attributor(model: str, decompose: str, dtype: str = "float32") -> "dla.Attributor":
+    """Loads a model, and makes its attributor.
+
+    Args:
+        model: A folder, or the name of a hub model.
+        decompose: A value of `--decompose`.
+        dtype: A value of `--dtype`.
+
+    Raises:
+        DLAError: If the model cannot be loaded or attributed.
+    """
+    with loading(f"loading {model}"):
+        import torch
+
+        from dla.adapters.loading import load_model
+
+        return dla.Attributor(load_model(model, getattr(torch, dtype)), decomposer_of(decompose))
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import dla
-from dla.cli.targets import mistake_of, no_sweep, refuse
+from dla.cli.targets import mistake_of, not_a_sweep, refuse
 from dla.errors import DLAError
 from dla.text import as_text
 
@@ -26,7 +26,7 @@ def report_command(
     ] = None,
 ) -> None:
     """Write a sweep as a page to explore: a map of heads, a table, the prompts at both ends; it needs no network."""
-    refuse({no_sweep(folder): True, mistake_of("--out", out, ".html", "an HTML page"): True})
+    refuse({not_a_sweep(folder): True, mistake_of("--out", out, ".html", "an HTML page"): True})
     summary = dla.Summary.load(folder, by or None)
     if not summary.count:
         raise DLAError(summary.about.nothing())

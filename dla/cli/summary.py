@@ -7,7 +7,8 @@ import typer
 from rich.console import Console
 
 import dla
-from dla.cli.targets import mistake_of, no_sweep, refuse
+from dla.cli.json_file import Document, write_document
+from dla.cli.targets import mistake_of, not_a_sweep, refuse
 from dla.errors import DLAError
 from dla.views.files import replacing
 from dla.views.text import as_cell, as_printed
@@ -45,10 +46,17 @@ def summary_command(
         typer.Option(metavar="OTHER", help="Another sweep of the same corpus: show the differences, prompt by prompt."),
     ] = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a row for each group and part here.")] = None,
+    json: Document = None,
 ) -> None:
     """Show what each part contributes on average over a sweep's prompts, with 95 % intervals."""
-    folders = [folder] if compare is None else [folder, compare]
-    refuse(dict.fromkeys([*map(no_sweep, folders), mistake_of("--csv", csv, ".csv", "CSV")], True))
+    given = [folder] if compare is None else [folder, compare]
+    refuse(
+        {
+            **{not_a_sweep(each): True for each in given},
+            mistake_of("--csv", csv, ".csv", "CSV"): True,
+            mistake_of("--json", json, ".json", "JSON"): True,
+        }
+    )
     summary = dla.Summary.load(folder, by or None, top_k=_PROMPTS)
     other = None if compare is None else dla.Summary.load(compare, top_k=0)
     for one in (summary, other):
@@ -56,16 +64,18 @@ def summary_command(
             raise DLAError(one.about.nothing())
     result = summary if other is None else summary.compare(other)
     examples = [] if prompts is None else _examples(result, prompts)  # a part that is not there raises before the table
+    if csv is not None:
+        with replacing(csv) as unfinished:
+            cells = result.to_dataframe().rename(columns=as_cell).map(as_cell)
+            cells.to_csv(unfinished, index=False)
+    if json is not None and write_document(result.to_json(top), json):
+        return
     console = Console()
     if compare is not None:
         console.print(as_printed(f"first: {folder}\nsecond: {compare}\n"))
     console.print(result.table() if top is None else result.table(top))
     for line in examples:
         console.print(as_printed(line), soft_wrap=True)
-    if csv is not None:
-        with replacing(csv) as unfinished:
-            cells = result.to_dataframe().rename(columns=as_cell).map(as_cell)
-            cells.to_csv(unfinished, index=False)
 
 
 def _examples(result: "dla.Summary | dla.summaries.Comparison", part: str) -> list[str]:

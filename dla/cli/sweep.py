@@ -11,8 +11,8 @@ from rich.console import Console
 
 import dla
 from dla.cli.command import ModelName, PrependBos
-from dla.cli.decomposing import COMPONENT, DecomposeOption, DTypeName, DTypeOption, load_attributor
-from dla.cli.quiet import loading
+from dla.cli.decomposing import Decompose, Dtype, kinds_named
+from dla.cli.quiet import load_attributor, loading
 from dla.cli.targets import lacks_package, refuse
 from dla.errors import DLAError, SweepWarning
 from dla.views.text import as_printed
@@ -36,8 +36,8 @@ def sweep_command(
     ],
     model: ModelName,
     out: Annotated[str, typer.Option(metavar="DIR", help="The folder to write; a sweep that was stopped is resumed.")],
-    decompose: DecomposeOption = COMPONENT,
-    dtype: DTypeOption = "float32",
+    decompose: Decompose = "component",
+    dtype: Dtype = "float32",
     ask: Annotated[
         Literal["logit", "log-probability", "centred-logit", "text"],
         typer.Option(help="What to ask of the answer; text: the log-probability of an answer of several tokens."),
@@ -66,7 +66,7 @@ def sweep_command(
             f"--out {out!r} is a file. Pass the name of a folder.": Path(out).is_file(),
             "--actors is of --engine ray. Give both, or neither.": actors is not None and not ray,
             "--spans splits heads, and --decompose names other rows. Give one.": spans is not None
-            and not {*decompose} <= {"component", "head"},
+            and not {*kinds_named(decompose)} <= {"component", "head"},
             "--engine ray needs Ray, which is not installed: pip install 'dla[ray]'.": ray and lacks_package("ray"),
         }
     )
@@ -104,7 +104,7 @@ def _direction(ask: str) -> "dla.Direction | dla.Continuation | None":
     return None if ask == "logit" else asked[ask](answer)
 
 
-def _ray_engine(model: str, actors: int, dtype: DTypeName) -> "dla.Engine":
+def _ray_engine(model: str, actors: int, dtype: str) -> "dla.Engine":
     import torch
 
     from dla.adapters.loading import load_model

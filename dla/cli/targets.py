@@ -7,9 +7,11 @@ from pathlib import Path
 from dla.views.endings import check_target
 from dla.views.files import check_writable
 
+_MANIFEST = "manifest.json"  # named here too: to import it from the sweeps takes seconds
+
 
 def mistake_of(option: str, path: Path | None, ending: str, format_: str) -> str:
-    """Why an option does not name a file of its format that can be written, as a sentence; empty if it does.
+    """Why an option names no file of its format that can be written, as a sentence; empty if it does.
 
     Args:
         option: The option, such as `--json`.
@@ -17,7 +19,7 @@ def mistake_of(option: str, path: Path | None, ending: str, format_: str) -> str
         ending: How such files end.
         format_: The format's name.
     """
-    if path is None:
+    if path is None or (option == "--json" and str(path) == "-"):
         return ""
     try:
         check_target(path, (ending,), format_, tabular=False)
@@ -27,6 +29,15 @@ def mistake_of(option: str, path: Path | None, ending: str, format_: str) -> str
         return f"{option} {error}" if error.errno is None else f"{option} {str(path)!r} cannot be written: {reason}."
     except ValueError as error:
         return f"{option} {error}"
+    return ""
+
+
+def not_a_sweep(folder: Path) -> str:
+    """Why a folder that was named is none that a sweep wrote; empty if it is one."""
+    if not folder.exists():
+        return f"There is no folder {str(folder)!r}. Pass one that dla sweep wrote."
+    if not (folder / _MANIFEST).is_file():
+        return f"{str(folder)!r} is not a sweep's folder: it has no {_MANIFEST}. Pass one that dla sweep wrote."
     return ""
 
 
@@ -41,14 +52,6 @@ def refuse(mistakes: Mapping[str, bool]) -> None:
     """
     if told := " ".join(sentence for sentence, there in mistakes.items() if there):
         raise ValueError(told)
-
-
-def no_sweep(folder: Path) -> str:
-    """Why a folder is not one of a sweep, as a sentence; empty if it may be."""
-    if folder.is_dir():
-        return ""
-    what = "is a file" if folder.exists() else "does not exist"
-    return f"{str(folder)!r} {what}. Pass a folder that `dla sweep` wrote."
 
 
 def lacks_package(package: str) -> bool:

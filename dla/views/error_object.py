@@ -20,7 +20,7 @@ _CODES: tuple[tuple[type[BaseException], str], ...] = (
 _DO = (
     "Adapt Ask Attribute Call Compare Decode Decompose Delete Detach Draw Edit Give Group Install Leave Let Load Look "
     "Make Merge Name Pass Pickle Plot Put Remove Rename Return Reword Save Set Shorten Split Subtract Sweep Take Trace "
-    "Use Wait Write"
+    "Try Use Wait Write"
 )
 _REMEDY = re.compile(rf"(?:^|(?<=[.!?)'\"] ))(?:{'|'.join(_DO.split())})\b")
 _REMEDY_IN_SENTENCE = re.compile(rf"(?<=[:;,] )(?:pip install|{'|'.join(_DO.lower().split())})\b")
@@ -29,23 +29,24 @@ _QUOTED = r"(?<![\w'\"])(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")(?!\w)"
 _VALUE = re.compile(rf"{_QUOTED}|(?<=\w=)[^\s;:,]+|(?<![\w.])-?\d[\d.e+-]*\b")
 
 
-def error_object(error: BaseException, message: str | None = None) -> dict[str, Any]:
+def error_object(error: BaseException, message: str | None = None, code: str | None = None) -> dict[str, Any]:
     """An error as `dla.result/1` has it.
 
     Args:
         error: The error, or a warning.
-        message: What to say instead of its own text.
+        message: What to say instead of its own text, with its notes.
+        code: Its code, where the class does not say it.
 
     Examples:
         >>> told = error_object(ValueError("pos=9 is out of range for 3 tokens. Pass one from -3 to 2."))["error"]
         >>> told["code"], told["value"], told["remedy"]
         ('wrong_value', '9', 'Pass one from -3 to 2.')
     """
-    notes = vars(error).get("__notes__", [])
-    text = as_text(" ".join(" ".join([message or str(error), *notes]).split())) or type(error).__name__
+    own = " ".join([str(error), *vars(error).get("__notes__", [])]) if message is None else message
+    text = as_text(" ".join(own.split())) or type(error).__name__
     found = _VALUE.search(text)
     told = {
-        "code": code_of(error),
+        "code": code or code_of(error),
         "message": text,
         "value": found[0] if found else None,
         "remedy": _remedy(text),

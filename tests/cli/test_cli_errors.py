@@ -14,7 +14,11 @@ import dla.demo
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"decompose": "neurons"}, ("--decompose", "'neurons'", "'component', 'layer', 'head'")),
+        ({"decompose": "hed"}, ("--decompose", "'hed'", "'component', 'layer', 'head'", "Join several by +")),
+        ({"decompose": "head+"}, ("--decompose", "'' is not one of")),
+        ({"decompose": "head+heads"}, ("names one kind of rows twice",)),
+        ({"refine": "L0H0", "by": "pieces"}, ("--by", "'pieces'")),
+        ({"dtype": "int8"}, ("--dtype", "'int8'", "'bfloat16'")),
         ({"pos": "last"}, ("--pos", "integer")),
         ({"top": "0"}, ("--top", "1")),
         ({"answer": None}, ("Missing option '--answer'",)),
@@ -80,34 +84,6 @@ def test_a_path_without_a_folder(attribute, model):
 
 def test_a_folder_without_a_model(attribute, tmp_path):
     assert_line(attribute(model=tmp_path), 2, f"{str(tmp_path)!r} is not a model folder: it has no config.json")
-
-
-def test_a_folder_of_an_adapter_without_its_model(attribute, tmp_path):
-    (tmp_path / "adapter_config.json").write_text("{}")
-    assert_line(attribute(model=tmp_path), 2, "holds an adapter (LoRA), without the model", "merge_and_unload()")
-
-
-@pytest.mark.parametrize(
-    ("command", "missing"),
-    [
-        (("attribute",), "Missing: '--model', '--prompt', '--answer'."),
-        (("attribute", "--prompt", ""), "Missing: '--model', '--answer'."),
-        (("sweep", "--limit", 3), "Missing: 'CORPUS', '--model', '--out'."),
-        (("compare",), "Missing: 'A', 'B'."),
-    ],
-)
-def test_all_that_is_missing_is_told_at_once(dla_command, command, missing):
-    assert_usage(dla_command(*command), missing)
-
-
-def test_folders_and_files_that_hold_no_result(dla_command, tmp_path):
-    (tmp_path / "a.json").write_text("{}")
-    nowhere, page = tmp_path / "nowhere", tmp_path / "page.html"
-    assert_line(dla_command("report", nowhere, "--out", page), 2, "does not exist", "`dla sweep` wrote")
-    assert_line(dla_command("summary", tmp_path / "a.json"), 2, "is a file. Pass a folder that `dla sweep` wrote")
-    assert_line(dla_command("summary", tmp_path, "--compare", nowhere), 2, "does not exist")
-    run = dla_command("compare", tmp_path / "a.json", tmp_path / "a.json")
-    assert_line(run, 2, "is a .json file, which no result is read from. Compare .nc files: `dla attribute --save`.")
 
 
 def test_a_file_in_the_place_of_a_folder(attribute):

@@ -127,7 +127,9 @@ def test_a_sweep_as_a_page(dla_command, tmp_path):
     assert '"groups":["all, 3 prompts","\\u003c/script\\u003e, 1 prompts","a, 2 prompts"]' in page
     assert page.count("</script>") == 2
     assert dla.Summary.load(folder.path).labels == attributor.attribute(PROMPT, dla.Logit(" Mary")).labels
-    assert_line(dla_command("report", tmp_path, "--out", tmp_path / "t.html"), 1)
+    assert_line(dla_command("report", tmp_path, "--out", tmp_path / "t.html"), 2, "is not a sweep's folder")
+    told = "There is no folder", "Pass one that dla sweep wrote", "has the ending of another format"
+    assert_line(dla_command("report", tmp_path / "no", "--out", tmp_path / "t.csv"), 2, *told)
     assert_line(dla_command("report", tmp_path / "s", "--out", tmp_path / "t.csv"), 2, "--out 't.csv' has the ending")
     assert_usage(dla_command("report", tmp_path / "s"), "Missing option '--out'")
 

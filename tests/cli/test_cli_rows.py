@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from cli_assertions import assert_line
+from cli_assertions import assert_line, assert_usage
 
 import dla
 import dla.demo
@@ -47,16 +47,14 @@ def test_each_decomposition_is_that_of_the_library(attribute, tmp_path, name):
     assert rows_in(tmp_path / "rows.json") == pytest.approx(expected(MADE[name]), abs=1e-5)
 
 
-def test_several_decompositions_are_mixed(dla_command, tmp_path):
+def test_several_decompositions_are_mixed(attribute, tmp_path):
     file = tmp_path / "rows.json"
-    asked = ("--model", dla.demo.FOLDER, "--prompt", PROMPT, "--answer", " Mary", "--json", file)
-    run = dla_command("attribute", *asked, "--decompose", "head", "--decompose", "neuron")
+    run = attribute(decompose="heads+neuron", json=file)
     assert run.exit_code == 0, run.output
     assert rows_in(file) == pytest.approx(expected(dla.HeadDecomposer() | dla.NeuronDecomposer()), abs=1e-5)
-    run = dla_command("attribute", *asked, "--decompose", "head", "--decompose", "source")
+    run = attribute(decompose="head+source")
     assert_line(run, 2, "Both HeadDecomposer and SourceDecomposer split '0_attn_out'")
-    run = dla_command("attribute", *asked, "--decompose", "head", "--decompose", "layer")
-    assert_line(run, 2, "--decompose layer has rows that are a sequence and do not add up. Ask for it alone.")
+    assert_usage(attribute(decompose="head+layer"), "The rows of 'layer' are a sequence and do not add up. Ask for it")
 
 
 def test_a_row_is_refined(attribute, tmp_path):
@@ -67,7 +65,11 @@ def test_a_row_is_refined(attribute, tmp_path):
     result = dla.Attributor(model, dla.HeadDecomposer()).attribute(PROMPT, dla.Logit(" Mary"))
     finer = result.refine("L1H1", by=dla.SourceDecomposer())
     assert rows_in(file) == pytest.approx(rows_of(finer), abs=1e-5)
-    assert_line(attribute(decompose="head", refine="L1H1"), 2, "--refine and --by belong together. Give both.")
+    assert_line(
+        attribute(decompose="head", refine="L1H1"),
+        2,
+        "--refine splits a part by what --by names. Give both, or neither.",
+    )
     assert_line(attribute(decompose="head", refine="L9H1", by="source"), 2, "There is no part 'L9H1'")
 
 

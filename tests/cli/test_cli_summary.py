@@ -112,11 +112,12 @@ def assert_line(run, code, *words):
 
 
 def test_mistakes_are_told_in_a_line(dla_command, folders, tmp_path):
-    assert_line(dla_command("summary", tmp_path), 1, "is not a sweep's folder", "Pass one that sweep wrote")
+    assert_line(dla_command("summary", tmp_path), 2, "is not a sweep's folder", "Pass one that dla sweep wrote")
+    assert_line(dla_command("summary", tmp_path / "no"), 2, "There is no folder", "Pass one that dla sweep wrote")
     assert_line(dla_command("summary", folders[0], "--by", "oder"), 2, "no column 'oder'", "Close to it: order")
     assert_line(dla_command("summary", folders[0], "--csv", tmp_path / "no/x.csv"), 2, "--csv", "Make it")
     assert_line(dla_command("summary", folders[0], "--prompts", "L9H9"), 2, "There is no part 'L9H9'")
-    assert_line(dla_command("summary", folders[0], "--compare", tmp_path), 1, "is not a sweep's folder")
+    assert_line(dla_command("summary", folders[0], "--compare", tmp_path), 2, "is not a sweep's folder")
     other = dla_command("summary", folders[0], "--compare", folders[2])
     assert_line(other, 2, "asks for the logit of answer - logit of incorrect", "sweep again with the same corpus")
 

@@ -95,6 +95,10 @@ def test_with_and_without_bos(dla_command, corpus, tmp_path, flag, bos):
     assert got["value"].to_numpy() == pytest.approx(expected.values[:, 0].numpy())
 
 
+def test_rows_that_a_sweep_cannot_have(sweep):
+    assert_line(sweep(decompose="sources"), 2, "differ from prompt to prompt", "use HeadDecomposer()")
+
+
 def test_the_same_command_again_does_nothing(sweep, tmp_path):
     first = sweep(limit=3)
     assert "3 prompts, 0 rejected" in first.stdout
@@ -187,7 +191,7 @@ def test_a_disk_that_is_full(sweep, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"decompose": "rows"}, ("--decompose", "'rows'", "'component', 'layer'")),
+        ({"decompose": "sauce"}, ("--decompose", "'sauce'")),
         ({"engine": "spark"}, ("--engine", "'spark'")),
         ({"limit": 0}, ("--limit", "1")),
         ({"out": None}, ("Missing option '--out'",)),

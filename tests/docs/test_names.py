@@ -10,7 +10,7 @@ from blocks import FILES, ROOT
 
 PAGES = (*FILES, ROOT / "CONTRIBUTING.md")
 PATH = re.compile(r"`((?:dla|tests|docs|benchmarks|constraints|\.ci|\.github)/[\w./-]*)`")
-DOTTED = re.compile(r"`(dla(?:\.\w+)+)\b(?!/)")  # `dla.result/1` is a format
+DOTTED = re.compile(r"`(dla(?:\.\w+)+)\b(?![./])")  # `dla.result/1` is a format
 CLASS = re.compile(r"`([A-Z]\w*[a-z]\w*)[`.(]")
 
 
