@@ -1,6 +1,7 @@
 """Loading models by name: folders in Hugging Face's format, without network and without pickles, or the hub."""
 
 import contextlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from transformers.utils import logging
 from dla.errors import DLAError
 from dla.inputs.arguments import file_path
 from dla.provenance import is_path
-from dla.text import as_text
+from dla.text import as_text, shortened
 
 # Where there is no tokenizer transformers makes an empty one and says nothing, so its files are looked for.
 _TOKENIZERS = ("tokenizer*", "vocab*", "*.model", "*.tiktoken", "tekken.json")
+
+_ADAPTER = "adapter_config.json"
 
 _NAMED = 3  # how many tensors an error names
 
@@ -81,8 +84,16 @@ def checked_folder(folder: Path) -> Path:
     """The folder's full path, if it holds a model that can be read without running code from it.
 
     Raises:
-        ValueError: If there is no such folder, no model or tokenizer in it, or the weights are pickled.
+        ValueError: If there is no such folder, no model or tokenizer in it (or only an adapter), or the
+            weights are pickled.
     """
+    if (folder / _ADAPTER).is_file() and not (folder / "config.json").is_file():
+        base = f"of {base!r} " if (base := _base_of(folder / _ADAPTER)) else ""
+        raise ValueError(
+            f"{str(folder)!r} holds an adapter {base}(LoRA, or its kin) and no model. Merge it into its model and save "
+            "that, as with peft.AutoPeftModelForCausalLM.from_pretrained(folder).merge_and_unload()"
+            ".save_pretrained(merged), and the tokenizer beside it; then pass that folder."
+        )
     if not (folder / "config.json").is_file():
         raise ValueError(
             f"{str(folder)!r} is not a model folder: it has no config.json. Pass a folder that "
@@ -100,6 +111,15 @@ def checked_folder(folder: Path) -> Path:
             "tokenizer.save_pretrained(folder)."
         )
     return folder.resolve()
+
+
+def _base_of(file: Path) -> str:
+    """The model that an adapter belongs to, as its file says; "" where it says nothing that can be read."""
+    with contextlib.suppress(ValueError, OSError):
+        told = json.loads(file.read_text(encoding="utf-8"))
+        base = told.get("base_model_name_or_path") if isinstance(told, dict) else None
+        return shortened(base) if isinstance(base, str) else ""
+    return ""
 
 
 @contextlib.contextmanager

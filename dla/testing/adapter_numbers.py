@@ -163,7 +163,11 @@ def _of_texts(run: ObservedRun) -> str:
                 f"{words.decode(back[0])!r}."
             )
     for text in _UNHEARD_OF:
-        if not words.encode(text, False):
+        try:
+            lost = not words.encode(text, False)
+        except (ValueError, LookupError):  # it says that it does not know the word
+            lost = False
+        if lost:
             return f"{text!r} has no ids for `encode`, so prompts lose words without a sign. Give those of `unknown`."
     plain = next((text for text in texts.values() if text.strip() and len(words.encode(text, False)) == 1), "")
     if words.bos is None or not plain:

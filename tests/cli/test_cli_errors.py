@@ -86,6 +86,17 @@ def test_a_folder_without_a_model(attribute, tmp_path):
     assert_line(attribute(model=tmp_path), 2, f"{str(tmp_path)!r} is not a model folder: it has no config.json")
 
 
+@pytest.mark.parametrize(
+    ("contents", "base"),
+    [('{"base_model_name_or_path": "meta/llama"}', "of 'meta/llama' "), ("[]", ""), ("{", ""), ('{"a": 1}', "")],
+)
+def test_a_folder_with_an_adapter_and_no_model(attribute, tmp_path, contents, base):
+    (tmp_path / "adapter_config.json").write_text(contents)
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    told = f"holds an adapter {base}(LoRA, or its kin) and no model. Merge it into its model and save that"
+    assert_line(attribute(model=tmp_path), 2, told, "merge_and_unload()", "then pass that folder")
+
+
 def test_a_file_in_the_place_of_a_folder(attribute):
     file = dla.demo.FOLDER / "model.safetensors"
     assert_line(attribute(model=file), 2, "is not a model folder", "Pass a folder that")

@@ -13,6 +13,7 @@ from dla.adapters.recognise.finite import check_finite
 from dla.adapters.recognise.model_modules import ModelModules
 from dla.adapters.recognise.negligible import negligible_outputs, with_random_outputs
 from dla.adapters.recognise.offloaded import offloaded_weights
+from dla.adapters.recognise.quantised import check_activations
 from dla.adapters.recognise.reads import recognise_reads
 from dla.adapters.recognise.recording import Forward, Recording, record_run
 from dla.adapters.recognise.stream import recognise_blocks, recognise_stream
@@ -42,6 +43,7 @@ def discover(
         DoesNotRunError: If the model does not run.
         UnsupportedModelError: If it cannot be attributed exactly; says why.
     """
+    check_activations(model)
     recording = _run(model, hook_points, forward, tokens)
     check_finite(model, recording)
     check_causal(recording)

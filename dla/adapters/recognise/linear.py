@@ -123,9 +123,9 @@ def linear_from_unit_vectors(module: nn.Module, width: int) -> Linear | None:
     half = any(map(is_half, dtypes))
     if half and any("_hf_hook" in inner.__dict__ for inner in original.modules()):
         return None  # the copy below would include all weights that accelerate keeps for the model
-    called = copy.deepcopy(original).float() if half else original
     finest = torch.float64 if dtypes == {torch.float64} else torch.float32
     try:
+        called = copy.deepcopy(original).float() if half else original  # quantised weights cannot be copied
         with torch.no_grad():
             bias, weight = _bias_and_weight(called, width, device, finest)
     except Exception:  # a module may refuse vectors for any reason; then nothing is known of it
