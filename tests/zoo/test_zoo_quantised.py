@@ -68,8 +68,9 @@ def test_rows_are_those_of_the_dequantised_weights(name: str, weights: Any) -> N
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("weights", [qint4, qfloat8], ids=lambda kind: kind.name)
-def test_half_precision_rounds_little(weights: Any, dtype: torch.dtype) -> None:
-    bridge = bridge_of(quantised("llama", weights, dtype))
+@pytest.mark.parametrize("name", ["gpt2", "llama", "llama-biases", "gpt_neox"])
+def test_half_precision_rounds_little(name: str, weights: Any, dtype: torch.dtype) -> None:
+    bridge = bridge_of(quantised(name, weights, dtype))
     with torch.no_grad():
         own = bridge(TOKENS).float()
     result = dla.Attributor(bridge, FINEST).attribute(TOKENS, ASKED, pos=None)
