@@ -89,8 +89,6 @@ def _anatomy(adapter: ModelAdapter) -> Iterator[CheckResult]:
     anatomy = adapter.anatomy
     blocks, sublayers = len(anatomy.blocks), sum(len(block.sublayers) for block in anatomy.blocks)
     problem = "" if str(anatomy.name).strip() else "It has no name: no table and no file could say of what it is."
-    if adapter.anatomy is not anatomy:
-        problem = "Read again, `anatomy` is another object, for which plans are made anew. Keep the first."
     yield CheckResult("anatomy", f"{anatomy.name}: one stream, {blocks} blocks with {sublayers} sublayers", problem)
 
 

@@ -1,10 +1,8 @@
 """What the library has, the command has: rows, pieces, tokens, precision; JSON alone on stdout; exit codes."""
 
 import json
-import signal
 import subprocess
 import sys
-import time
 
 import pandas as pd
 import pytest
@@ -178,17 +176,6 @@ def test_python_dash_m_dla_is_the_command():
     run = subprocess.run([sys.executable, "-m", "dla", "compare"], capture_output=True, text=True, check=False)
     assert run.returncode == 2
     assert "Usage: dla compare" in run.stderr
-
-
-@pytest.mark.slow
-def test_ctrl_c_while_the_model_loads_ends_with_130():
-    words = ("attribute", "--model", dla.demo.FOLDER, "--prompt", PROMPT, "--answer", " Mary")
-    run = subprocess.Popen([sys.executable, "-m", "dla", *words], stdout=-1, stderr=-1, text=True)
-    time.sleep(2)
-    run.send_signal(signal.SIGINT)
-    out, error = run.communicate(timeout=60)
-    assert (run.returncode, out) == (130, "")
-    assert "Traceback" not in error
 
 
 def test_bytes_that_are_no_text(shell):

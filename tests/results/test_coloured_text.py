@@ -75,7 +75,8 @@ def test_a_terminal_has_marks_for_who_sees_no_colours() -> None:
     lines = str(result.text()).split("\n")
     assert lines[0] == "log-probability, token by token"
     assert lines[1].startswith("<s>When Mary and John")
-    assert lines[1].count("▼") == int((values.abs() > 0.5 * values.abs().max()).sum())
+    text = str(result.text()).partition("┏")[0]  # it may be wrapped
+    assert text.count("▼") == int((values.abs() > 0.5 * values.abs().max()).sum())
     assert f"{float(values[0]):+.4f}" in str(result.text())
 
 

@@ -81,12 +81,6 @@ class HasNoFingerprint(Delegate):
         return []
 
 
-class LooksAnew(Delegate):
-    @property
-    def anatomy(self) -> Anatomy:  # type: ignore[override]
-        return replace(self.own.anatomy)
-
-
 class ShiftsItsWords(Delegate):
     @property
     def vocabulary(self) -> Vocabulary:
@@ -114,7 +108,6 @@ WRONG = {
     WritesSomethingElse: ("generate", r"has a logit .* below the largest"),
     LongestFirst: ("unequal lengths", r"miss those of each prompt alone"),
     HasNoFingerprint: ("fingerprint", r"every checkpoint would have the same fingerprint"),
-    LooksAnew: ("anatomy", r"Read again, `anatomy` is another object"),
     ShiftsItsWords: ("vocabulary", r"Id 100 is .* for `decode`"),
     LosesWords: ("vocabulary", r"'xylophonist' has no ids for `encode`, so prompts lose words"),
 }
