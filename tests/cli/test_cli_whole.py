@@ -1,6 +1,7 @@
 """What the library has, the command has: rows, pieces, tokens, precision; JSON alone on stdout; exit codes."""
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -176,6 +177,31 @@ def test_python_dash_m_dla_is_the_command():
     run = subprocess.run([sys.executable, "-m", "dla", "compare"], capture_output=True, text=True, check=False)
     assert run.returncode == 2
     assert "Usage: dla compare" in run.stderr
+
+
+_ENDLESS = """
+import sys, time
+import dla.adapters.loading
+from dla.cli import main
+
+def load_model(*_):
+    print("loading", file=sys.stderr, flush=True)
+    time.sleep(600)
+
+dla.adapters.loading.load_model = load_model
+main()
+"""
+
+
+def test_ctrl_c_while_the_model_loads_ends_with_130():
+    words = ("attribute", "--model", dla.demo.FOLDER, "--prompt", PROMPT, "--answer", " Mary")
+    run = subprocess.Popen([sys.executable, "-c", _ENDLESS, *words], stdout=-1, stderr=-1, text=True)
+    assert run.stderr is not None
+    assert run.stderr.readline() == "loading\n"  # now it is there, however slow the machine
+    run.send_signal(signal.SIGINT)
+    out, error = run.communicate(timeout=60)
+    assert (run.returncode, out) == (130, "")
+    assert error == "dla: Stopped. Nothing was written.\n"
 
 
 def test_bytes_that_are_no_text(shell):
