@@ -22,25 +22,28 @@ class Measurement:
     Attributes:
         values: What each part contributes, in logits.
         sums: One column per name in `SUM_COLUMNS`, in logits.
+        worst: The gap and the tolerance at the token of an answer that comes off worst; elsewhere those of `sums`.
     """
 
     values: Float[np.ndarray, "prompt part"]
     sums: Float[np.ndarray, "prompt sum"]
+    worst: Float[np.ndarray, "prompt 2"]
 
     def at(self, keep: Bool[np.ndarray, " prompt"]) -> "Measurement":
         """Those of some rows."""
-        return Measurement(self.values[keep], self.sums[keep])
+        return Measurement(self.values[keep], self.sums[keep], self.worst[keep])
 
     @staticmethod
     def together(several: Sequence["Measurement"]) -> "Measurement":
         """The rows of several, one after the other."""
-        return Measurement(np.concatenate([m.values for m in several]), np.concatenate([m.sums for m in several]))
+        values, sums, worst = zip(*((each.values, each.sums, each.worst) for each in several), strict=True)
+        return Measurement(np.concatenate(values), np.concatenate(sums), np.concatenate(worst))
 
     @staticmethod
     def nothing(plan: StaticPlan) -> "Measurement":
         """Of no row."""
         values = torch.zeros(0, len(plan.labels), dtype=plan.dtype)
-        return Measurement(values.numpy(), np.zeros((0, len(SUM_COLUMNS))))
+        return Measurement(values.numpy(), np.zeros((0, len(SUM_COLUMNS))), np.zeros((0, 2)))
 
 
 def measure(plan: StaticPlan, rows: Sequence[SweepRow]) -> Measurement:
@@ -58,7 +61,20 @@ def measure(plan: StaticPlan, rows: Sequence[SweepRow]) -> Measurement:
     return Measurement(
         values=_over_tokens(run.values[:, 0], there).T.cpu().numpy(),
         sums=torch.stack([_over_tokens(each[0].double(), there) for each in sums], -1).cpu().numpy(),
+        worst=_worst(run.gap[0].double(), run.tolerance[0].double(), there).cpu().numpy(),
     )
+
+
+def _worst(
+    gap: Float[Tensor, "prompt query"], tolerance: Float[Tensor, "prompt query"], there: Bool[Tensor, "prompt query"]
+) -> Float[Tensor, "prompt 2"]:
+    """The gap and the tolerance of each prompt at the token whose gap is the largest share of what is allowed.
+
+    Of an answer of several tokens, what one misses another may have too much: their sum proves nothing.
+    """
+    share = (gap.abs() / tolerance).nan_to_num(0.0, posinf=torch.inf).masked_fill(~there, -1.0)
+    place = share.argmax(-1, keepdim=True)
+    return torch.cat([each.gather(-1, place) for each in (gap, tolerance)], -1)
 
 
 def _over_tokens(
@@ -77,7 +93,7 @@ def faults(measured: Measurement, plan: StaticPlan, check: str) -> list[str]:
         check: "raise" where a row is wrong whose parts miss the model's logit.
     """
     finite = np.isfinite(measured.values).all(1) & np.isfinite(measured.sums).all(1)
-    gap, tolerance = (measured.sums[:, SUM_COLUMNS.index(name)] for name in ("gap", "tolerance"))
+    gap, tolerance = measured.worst.T
     missed = (np.abs(gap) > tolerance) if check == "raise" else np.zeros_like(finite)
     return [
         _fault(plan, float(gap[i]), float(tolerance[i]), bool(finite[i])) if missed[i] or not finite[i] else ""

@@ -1,5 +1,6 @@
 """A sweep asks what `attribute` asks: any direction, answers of several tokens, spans of each row."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from sweep_subjects import Interrupted, as_csv, as_lines, as_parquet, assert_sam
 
 import dla
 import dla.demo
+from dla.sweeps.static_plan import StaticPlan
 
 ANSWER, INCORRECT = dla.Column("answer"), dla.Column("incorrect")
 VECTOR = torch.linspace(-1, 1, 32)
@@ -86,6 +88,25 @@ def test_each_row_is_that_of_the_prompt_alone(name: str, tmp_path: Any) -> None:
     assert summary.to_dataframe()["mean"].notna().all()
     assert folder.manifest["direction"] in str(summary.about)
     assert str(summary)
+
+
+def test_gaps_of_two_tokens_do_not_cancel(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One token of an answer has one logit too many and the next one too few: their sum is right, and neither is."""
+    measure = StaticPlan.measure
+
+    def shifted(plan: StaticPlan, *asked: Any) -> Any:
+        run = measure(plan, *asked)
+        both = asked[2].valid.all(-1, keepdim=True)
+        if run.logit.shape[-1] != 2:
+            return run
+        return replace(run, logit=run.logit + torch.where(both, torch.tensor([1.0, -1.0]), torch.zeros(2)))
+
+    monkeypatch.setattr(StaticPlan, "measure", shifted)
+    rows = corpus()
+    with pytest.warns(dla.SweepWarning, match=r"miss the model's logit by 1\.0e\+00"):
+        folder = dla.sweep(rows, attributor(), tmp_path, direction=dla.Continuation(dla.Column("text")))
+    two = [i for i, text in enumerate(rows["text"]) if text.endswith(" .")]
+    assert [row["row"] for row in folder.rejected().to_dict("records")] == two
 
 
 def test_a_corpus_needs_the_columns_that_are_asked_about(tmp_path: Any) -> None:
