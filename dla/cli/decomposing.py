@@ -7,7 +7,7 @@ import typer
 
 import dla
 
-_NAMES = {
+NAMES = {
     "component": "ComponentDecomposer",
     "layer": "LayerDecomposer",
     "head": "HeadDecomposer",
@@ -19,10 +19,11 @@ _NAMES = {
     "expert": "ExpertDecomposer",
     "lens": "LensDecomposer",
 }
+"""The kinds of rows that can be asked for, and the class of each."""
 SEQUENCES = ("layer", "lens")
 """Kinds whose rows stand one after the other and do not add up."""
 
-_PLURALS = {**{f"{name}s": name for name in _NAMES}, "biases": "bias"}
+_PLURALS = {**{f"{name}s": name for name in NAMES}, "biases": "bias"}
 _METAVAR = "KIND[+KIND...]"
 
 
@@ -37,9 +38,9 @@ def kinds_named(decompose: str) -> list[str]:
         ['head', 'neuron']
     """
     names = [_PLURALS.get(word, word) for word in (each.strip() for each in decompose.split("+"))]
-    wrong = [name for name in names if name not in _NAMES]
+    wrong = [name for name in names if name not in NAMES]
     if wrong:
-        raise ValueError(f"{wrong[0]!r} is not one of {', '.join(map(repr, _NAMES))}. Join several by +: head+neuron.")
+        raise ValueError(f"{wrong[0]!r} is not one of {', '.join(map(repr, NAMES))}. Join several by +: head+neuron.")
     if len(set(names)) < len(names):
         raise ValueError(f"{decompose!r} names one kind of rows twice. Name each once.")
     if len(names) > 1 and (sequence := next((name for name in names if name in SEQUENCES), "")):
@@ -53,7 +54,7 @@ def decomposer_of(decompose: str) -> "dla.Decomposer":
     Raises:
         ValueError: If there is none of that name, or those that are joined have no common sum.
     """
-    first, *others = (getattr(dla, _NAMES[name])() for name in kinds_named(decompose))
+    first, *others = (getattr(dla, NAMES[name])() for name in kinds_named(decompose))
     for other in others:
         first = first | other
     decomposer: dla.Decomposer = first
@@ -70,7 +71,7 @@ def _checked(decompose: str | None) -> str | None:
 
 
 def _help(about: str) -> str:
-    return f"{about}: {_listed(_NAMES)}; several are joined by +, as in head+neuron."
+    return f"{about}: {_listed(NAMES)}; several are joined by +, as in head+neuron."
 
 
 def _listed(names: Iterable[str]) -> str:

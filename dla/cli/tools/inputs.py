@@ -5,7 +5,9 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-_KINDS = "component, layer, head, neuron, source, block, embedding, bias, expert"
+from dla.cli.decomposing import NAMES
+
+_KINDS = ", ".join(NAMES)
 
 _Result = Annotated[str, Field(description="The id of an earlier result, such as 'r1'.")]
 _Part = Annotated[str, Field(description="A row of that result, spelled as there: 'L9H6', '3_mlp_out', 'L9H6 ← 4'.")]
