@@ -255,6 +255,24 @@ def test_an_entry_that_is_huge_excuses_no_other() -> None:
     assert computed.misses(wrong)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("by_column", [False, True])
+@pytest.mark.parametrize("first", [0.0, 1.0])
+def test_a_product_misses_what_its_whole_norms_say(dtype: torch.dtype, by_column: bool, first: float) -> None:
+    """Part of the rows is looked at first: that may say little (they are zero), and never too much."""
+    generator = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(2, 5, 300, generator=generator), torch.randn(300, 40, generator=generator)
+    weight[:64] *= first
+    weight = (weight.T.contiguous().T if by_column else weight).to(dtype)
+    site = dla.Site("x")
+    step = Product(site, weight, torch.randn(40, generator=generator), Precision.of(dtype))
+    whole = step.at({site: x})
+    for share in (-1.1, -0.9, 0.0, 0.9, 1.1, 30.0):
+        seen = whole.value.clone()
+        seen[1, 2, 7] += share * whole.slack[1, 2, 7]
+        assert step.misses({site: x}, seen) == whole.misses(seen) == (abs(share) > 1)
+
+
 def test_a_cache_in_half_precision_has_the_tolerance_of_its_dtype() -> None:
     model = bridge("gpt2", torch.float32)
     _, cache = model.run_with_cache(TOKENS)
