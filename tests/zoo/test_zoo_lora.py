@@ -7,7 +7,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from subjects import some_tokens
-from torch import Tensor
+from zoo_models import own_difference
 
 import dla
 from dla.testing.models import architecture, bridge_of
@@ -38,13 +38,6 @@ def moved(model: PeftModel, seed: int) -> PeftModel:
     return model
 
 
-def own_answer(model: Any) -> Tensor:
-    with torch.no_grad():
-        logits = model(TOKENS).logits.float()
-    answer: Tensor = logits[..., 5] - logits[..., 9]
-    return answer
-
-
 def bridged(model: PeftModel) -> Any:
     return bridge_of(model.base_model.model)
 
@@ -52,7 +45,7 @@ def bridged(model: PeftModel) -> Any:
 @each_beside
 def test_rows_are_those_of_the_merged_model(name: str, targets: str) -> None:
     model, merged = with_lora(name, targets), with_lora(name, targets).merge_and_unload()
-    own = own_answer(model)
+    own = own_difference(model, TOKENS, 5, 9)
     for decomposer in (FINEST, dla.SourceDecomposer()):
         result = dla.Attributor(bridged(model), decomposer).attribute(TOKENS, ASKED, pos=None)
         expected = dla.Attributor(bridge_of(merged), decomposer).attribute(TOKENS, ASKED, pos=None)
@@ -90,7 +83,7 @@ def test_an_adapter_that_transformerlens_loses_is_refused(name: str, fused: str,
 @pytest.mark.parametrize("mode", ["raw", "compatibility"])
 def test_a_merged_adapter_is_a_model_like_any(mode: str) -> None:
     model = with_lora("gpt2", "c_attn")
-    own = own_answer(model)
+    own = own_difference(model, TOKENS, 5, 9)
     bridge = bridge_of(model.merge_and_unload())
     if mode == "compatibility":
         bridge.enable_compatibility_mode(disable_warnings=True)
@@ -102,7 +95,7 @@ def test_a_lost_adapter_is_refused_when_it_is_switched_on() -> None:
     model = with_lora("gpt2", "c_attn")
     with model.disable_adapter():
         attributor = dla.Attributor(bridged(model), dla.HeadDecomposer())
-        own = own_answer(model)
+        own = own_difference(model, TOKENS, 5, 9)
         result = attributor.attribute(TOKENS, ASKED, pos=None)
         assert (result.total + result.constant - own).abs().max() < 1e-5 * own.std()
     with pytest.raises(dla.UnsupportedModelError, match=r"on copies of the weight of c_attn"):
@@ -117,7 +110,7 @@ def test_what_runs_is_attributed_whichever_adapter_is_on() -> None:
     answers = []
 
     def check() -> None:
-        own, result = own_answer(model), attributor.attribute(TOKENS, ASKED, pos=None)
+        own, result = own_difference(model, TOKENS, 5, 9), attributor.attribute(TOKENS, ASKED, pos=None)
         assert len(result.select(kind="head").labels) == 8
         assert (result.total + result.constant - own).abs().max() < 1e-5 * own.std()
         assert all((own - earlier).abs().max() > 0.1 for earlier in answers), "the switch changes nothing"

@@ -8,7 +8,8 @@ import torch
 from optimum.quanto import Calibration, freeze, qfloat8, qint4, qint8, quantize
 from peft import LoraConfig, get_peft_model
 from subjects import some_tokens
-from torch import Tensor, nn
+from torch import nn
+from zoo_models import own_difference
 
 import dla
 from dla.testing.models import architecture, bridge_of
@@ -43,18 +44,11 @@ def dequantised(model: Any) -> Any:
     return model
 
 
-def own_answer(model: Any) -> Tensor:
-    with torch.no_grad():
-        logits = model(TOKENS).logits.float()
-    answer: Tensor = logits[..., 5] - logits[..., 9]
-    return answer
-
-
 @each_model
 @each_kind
 def test_rows_are_those_of_the_dequantised_weights(name: str, weights: Any) -> None:
     model = quantised(name, weights)
-    own, full = own_answer(model), own_answer(architecture(name).hugging_face())
+    own, full = own_difference(model, TOKENS, 5, 9), own_difference(architecture(name).hugging_face(), TOKENS, 5, 9)
     assert (own - full).abs().max() > 1e-3 * own.std(), "nothing was quantised"
     for decomposer in (FINEST, dla.SourceDecomposer()):
         result = dla.Attributor(bridge_of(quantised(name, weights)), decomposer).attribute(TOKENS, ASKED, pos=None)
@@ -123,7 +117,7 @@ def test_an_adapter_on_quantised_weights() -> None:
         for name, parameter in model.named_parameters():
             if "lora_" in name:
                 parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
-    own = own_answer(model)
+    own = own_difference(model, TOKENS, 5, 9)
     result = dla.Attributor(bridge_of(model.base_model.model), dla.HeadDecomposer()).attribute(TOKENS, ASKED, pos=None)
     assert len(result.select(kind="head").labels) == 8
     assert (result.total + result.constant - own).abs().max() < 1e-5 * own.std()

@@ -23,6 +23,13 @@ def hugging_face_logits(name: str, tokens: Tensor, dtype: torch.dtype = torch.fl
     return logits
 
 
+def own_difference(model: Any, tokens: Tensor, token: int, minus: int) -> Tensor:
+    """The difference of two logits of a Hugging Face model, `[batch pos]`."""
+    with torch.no_grad():
+        logits: Tensor = model(tokens).logits.float()
+    return logits[..., token] - logits[..., minus]
+
+
 def picked(logits: Tensor, ids: Tensor) -> Tensor:
     """The logits `[batch pos vocabulary]` of one token a prompt and position."""
     return logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1)
