@@ -48,7 +48,9 @@ def drawing() -> ModuleType:
 def test_a_mutant_is_found_by_the_checks_of_its_row_and_explained_by_its_own(mutant: Mutant) -> None:
     report = report_of(mutant)
     found, first = {step.name: step.problem for step in report.failures()}, report.first_failure()
-    assert list(found) == listed(mutant), "make the page again: python docs/make_mutants.py"
+    assert [name for name in found if name not in mutant.may] == listed(mutant), (
+        "make the page again: python docs/make_mutants.py"
+    )
     assert first is not None
     assert first.name == mutant.check, "another check seems to tell more"
     assert re.search(mutant.says, found[mutant.check]), found[mutant.check]

@@ -96,5 +96,7 @@ def test_a_report_has_its_times_where_it_is_shown_and_not_in_its_text() -> None:
 
 def test_what_is_declared_is_printed_beside_what_was_measured() -> None:
     text = re.sub(r"[\s│]+", " ", str(check_adapter(architecture("gpt2").bridge())))  # as cells are wrapped
-    assert re.search(r"eps declared 1e-05, measured (1\.|9\.[5-9])", text)
+    told = re.search(r"eps declared 1e-05, measured (\S+)", text)
+    assert told is not None
+    assert float(told[1]) == pytest.approx(1e-5, rel=0.05)  # in float32, of numbers near 1
     assert "dtype torch.float32; measured: activations in torch.float32" in text

@@ -45,6 +45,7 @@ class Mutant:
         on: A model of the catalogue that shows it, or the models that it takes; none for those of a quick check.
         says: A regular expression that its diagnosis matches: the smallest model or prompt, or the likely cause.
         means: Of a direction: what it says that it asks, from the logits of `PROMPTS`.
+        may: Checks that find it or not, as the kernels of a processor round; the page leaves them out.
     """
 
     of: Any
@@ -52,6 +53,7 @@ class Mutant:
     on: str | TinyModel | tuple[str, ...]
     says: str
     means: Callable[[torch.Tensor], torch.Tensor] | None = None
+    may: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -121,7 +123,7 @@ DECOMPOSERS: Sequence[Mutant] = (
     Mutant(writes.ContractsBeforeThePostNorm(), "contract", "olmo2", "`contract` is not `vectors` dotted"),
     Mutant(writes.KeepsAReadSecret(), "contract", "olmo2", r"needs 'blocks\.0\.ln1(_post)?\.hook_scale', which"),
     Mutant(writes.AddsInHalfPrecision(), "precision", HALF, "Numbers are rounded to too few bits"),
-    Mutant(writes.AddsInSinglePrecision(), "precision", DOUBLE, "should read three times as much"),
+    Mutant(writes.AddsInSinglePrecision(), "precision", DOUBLE, "should read three times as much", may=("positions",)),
     Mutant(
         states.RemembersTheFirstPrompt(),
         "memory",
